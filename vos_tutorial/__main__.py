@@ -1,0 +1,45 @@
+"""Command line: ``python -m vos_tutorial doctor | download | train | evaluate``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from .errors import TutorialError
+
+COMMANDS = {
+    "doctor": ("vos_tutorial.doctor", "one page about this machine, and a fix for each problem"),
+    "download": ("vos_tutorial.data.download", "fetch a public data set into data/"),
+    "train": ("vos_tutorial.training", "train a method by its recipe; resumes where it stopped"),
+    "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
+}
+
+
+def usage() -> str:
+    """The list of commands, one line each."""
+    lines = ["usage: python -m vos_tutorial COMMAND [options]", ""]
+    lines += [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join([*lines, "", "python -m vos_tutorial COMMAND --help lists the options."])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Dispatch to ``main(argv)`` of the command's module; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"There is no command {argv[0]!r}.\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        return int(importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+    except TutorialError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""A clip: frames, masks of object ids, and the two forms a mask takes.
+
+A mask is stored the way DAVIS stores it, one ``uint8`` id per pixel: 0 is background, 1..254 are
+objects, 255 is *void* (the annotator could not say). Networks want one channel per object instead.
+This module holds both forms, the way from one to the other, and the palette that gives an id its colour.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from .errors import TutorialError
+
+VOID = 255
+
+
+def object_ids(mask: Tensor) -> list[int]:
+    """The object ids in ``mask`` (uint8, any shape), sorted; background (0) and void (255) are none."""
+    return [int(i) for i in torch.unique(mask) if int(i) not in (0, VOID)]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A short video with the masks of its objects.
+
+    Attributes:
+        frames: ``uint8 [T, 3, H, W]``, RGB.
+        masks: ``uint8 [T, H, W]``, object ids; 0 background, 255 void.
+        name: what tables and files call it.
+        attributes: what makes it hard, in DAVIS's sense (``"occlusion"``, ...), sorted.
+        annotated: frames that have a mask (YouTube-VOS annotates every fifth); all of them when empty.
+
+    Raises:
+        TutorialError: if shapes or dtypes are not as above, or the clip has no frame.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    name: str = "clip"
+    attributes: tuple[str, ...] = ()
+    annotated: tuple[int, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != torch.uint8:
+            raise TutorialError(
+                f"clip {self.name!r}: frames must be uint8 [T, 3, H, W], got "
+                f"{self.frames.dtype} {list(self.frames.shape)}."
+            )
+        if self.masks.dtype != torch.uint8:
+            raise TutorialError(f"clip {self.name!r}: masks must be uint8 object ids, got {self.masks.dtype}.")
+        expected = (self.frames.shape[0], *self.frames.shape[2:])
+        if tuple(self.masks.shape) != expected:
+            raise TutorialError(
+                f"clip {self.name!r}: masks are {list(self.masks.shape)} but the frames ask for {list(expected)}."
+            )
+        if self.frames.shape[0] == 0:
+            raise TutorialError(f"clip {self.name!r} has no frame.")
+        if not self.annotated:
+            object.__setattr__(self, "annotated", tuple(range(len(self))))
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(H, W)`` in pixels."""
+        return self.frames.shape[2], self.frames.shape[3]
+
+    @property
+    def objects(self) -> list[int]:
+        """The ids that occur anywhere in the clip, sorted."""
+        return object_ids(self.masks)
+
+    @property
+    def first_mask(self) -> Tensor:
+        """``uint8 [H, W]``: what a semi-supervised method is given."""
+        return self.masks[0]
+
+    def __repr__(self) -> str:
+        h, w = self.size
+        tags = f", {'+'.join(self.attributes)}" if self.attributes else ""
+        return f"Clip({self.name!r}, T={len(self)}, {h}x{w}, objects={self.objects}{tags})"
+
+
+def ids_to_onehot(ids: Tensor, objects: Sequence[int]) -> Tensor:
+    """One channel per object: ``uint8 [..., H, W]`` ids -> ``bool [..., O, H, W]``.
+
+    Void and ids that are not in ``objects`` belong to no channel.
+    """
+    wanted = torch.tensor(list(objects), dtype=ids.dtype, device=ids.device).reshape(-1, 1, 1)
+    return ids.unsqueeze(-3) == wanted
+
+
+def onehot_to_ids(onehot: Tensor, objects: Sequence[int]) -> Tensor:
+    """Back from one channel per object: ``[..., O, H, W]`` (bool or 0/1) -> ``uint8 [..., H, W]`` ids.
+
+    Channels must not overlap; where they do, the object that comes last in ``objects`` is on top.
+    """
+    ids = torch.zeros(*onehot.shape[:-3], *onehot.shape[-2:], dtype=torch.uint8, device=onehot.device)
+    for channel, object_id in enumerate(objects):
+        ids[onehot[..., channel, :, :].bool()] = object_id
+    return ids
+
+
+def davis_palette() -> np.ndarray:
+    """The colours of DAVIS and PASCAL VOC: ``uint8 [256, 3]``, row = object id.
+
+    Each id's bits are dealt out, lowest first, to the top bits of red, green and blue, so that
+    neighbouring ids get far-apart colours: 1 is dark red, 2 dark green, 3 dark yellow.
+    """
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for object_id in range(256):
+        rest = object_id
+        for bit in range(7, -1, -1):
+            for channel in range(3):
+                palette[object_id, channel] |= (rest & 1) << bit
+                rest >>= 1
+    return palette
+
+
+def _open_image(path: Path, what: str) -> Image.Image:
+    if not path.exists():
+        raise TutorialError(f"{what} {path} does not exist; check the folder or download the data set again.")
+    try:
+        image = Image.open(path)
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise TutorialError(f"{what} {path} cannot be read ({error}); it is truncated or no image.") from None
+    return image
+
+
+def read_frame(path: str | os.PathLike[str]) -> Tensor:
+    """An RGB picture from a file: ``uint8 [3, H, W]``.
+
+    Raises:
+        TutorialError: if the file is missing, truncated or no image.
+    """
+    image = _open_image(Path(path), "frame").convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def read_mask(path: str | os.PathLike[str], binary: bool = False) -> Tensor:
+    """Object ids from a palette or grey PNG: ``uint8 [H, W]``.
+
+    Args:
+        path: the file.
+        binary: read as DAVIS-2016 does, where every non-zero value (usually 255) is *the* object, id 1.
+
+    Raises:
+        TutorialError: if the file is missing, truncated, or an RGB picture (whose colours are not ids).
+    """
+    image = _open_image(Path(path), "mask")
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode not in ("P", "L"):
+        raise TutorialError(
+            f"mask {path} is a {image.mode} picture, but a mask holds one id per pixel; "
+            "save it as a palette (mode P) or grey (mode L) PNG."
+        )
+    ids = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return (ids != 0).to(torch.uint8) if binary else ids
+
+
+def write_mask(path: str | os.PathLike[str], ids: Tensor) -> None:
+    """Write ids as a palette PNG with DAVIS's colours; the file appears whole or not at all.
+
+    Args:
+        path: ends in ``.png``; its folder must exist.
+        ids: ``uint8 [H, W]``.
+
+    Raises:
+        TutorialError: if the file cannot be written (no such folder, full disk).
+    """
+    path = Path(path)
+    image = Image.fromarray(ids.cpu().numpy())
+    image.putpalette(davis_palette().tobytes())
+    part = path.with_suffix(".png.tmp")
+    try:
+        image.save(part, format="PNG")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise TutorialError(
+            f"mask {path} could not be written ({error}); free some space or choose another folder."
+        ) from None
