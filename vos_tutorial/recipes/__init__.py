@@ -1,0 +1,191 @@
+"""Recipes: how a method is trained, as data, at three sizes (smoke, cpu, gpu).
+
+Each method has one module here, ``recipes/<method>.py``, with ``RECIPES: dict[ProfileName, Recipe]``. Nothing in
+a recipe runs; ``vos_tutorial.training`` reads it: recipe -> stages -> steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import TutorialError
+from ..profile import PROFILES, ProfileName
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one data source, one optimiser and one learning-rate schedule.
+
+    Attributes:
+        name: unique within the recipe; logs and errors use it.
+        steps: optimiser steps, >= 1.
+        batch: samples in a step, over all processes together.
+        size: side of the square crop, in pixels.
+        lr: peak learning rate; a parameter group may scale it (``Task.parameters``).
+        optimizer: ``adamw`` or ``sgd`` (with ``momentum``).
+        weight_decay: decoupled for AdamW, added to the gradient for SGD.
+        schedule: after the warm-up, ``constant``; ``cosine`` from ``lr`` to 0; or ``poly``,
+            ``lr * (1 - t / T) ** poly_power`` (DeepLab v2, section 4.1).
+        warmup: steps of linear warm-up.
+        clip_norm: gradients are scaled down to this L2 norm over all parameters; None leaves them.
+        options: what only the method's task reads (mask strategies, frame skips); plain JSON values.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    size: int
+    lr: float
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    schedule: Literal["constant", "cosine", "poly"] = "cosine"
+    warmup: int = 0
+    poly_power: float = 0.9
+    clip_norm: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises TutorialError for numbers that cannot be trained with."""
+        for key in ("steps", "batch", "size"):
+            if getattr(self, key) < 1:
+                raise TutorialError(f"stage {self.name!r} has {key} = {getattr(self, key)}; it must be at least 1.")
+        if not self.lr > 0:
+            raise TutorialError(f"stage {self.name!r} has lr = {self.lr}; it must be above 0.")
+        if not 0 <= self.warmup < self.steps:
+            raise TutorialError(f"stage {self.name!r} warms up for {self.warmup} of {self.steps} steps; use fewer.")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise TutorialError(f"stage {self.name!r} has optimizer = {self.optimizer!r}; use adamw or sgd.")
+        if self.schedule not in ("constant", "cosine", "poly"):
+            raise TutorialError(
+                f"stage {self.name!r} has schedule = {self.schedule!r}; use constant, cosine or poly."
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one method is trained at one size.
+
+    Attributes:
+        method: the method's name, as in ``models.build(method)``.
+        profile: the size of the run; decides the default device.
+        network: the size of the network, ``models.build(method, size=network)``.
+        stages: run one after the other, each with a fresh optimiser.
+        ema: decay of the exponential moving average of the weights, or None for the last weights.
+        amp: forward pass under bfloat16 autocast; weights and optimiser stay float32.
+        channels_last: keep convolution weights and 4-d inputs in channels-last memory order (faster, same numbers
+            up to rounding).
+        source: where the numbers come from: a paper's section, or "ours".
+    """
+
+    method: str
+    profile: ProfileName
+    network: Literal["small", "paper"]
+    stages: tuple[Stage, ...]
+    source: str
+    ema: float | None = None
+    amp: bool = False
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises TutorialError without stages, with two stages of one name, or with a decay outside (0, 1)."""
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) != len(names):
+            raise TutorialError(f"the recipe of {self.method!r} needs stages with unique names, it has {names}.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise TutorialError(
+                f"the recipe of {self.method!r} has ema = {self.ema}; use a decay in (0, 1), or None."
+            )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def methods() -> list[str]:
+    """The methods that have a recipe module, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(method: str, profile: ProfileName) -> Recipe:
+    """The recipe of a method at a size: ``vos_tutorial.recipes.<method>.RECIPES[profile]``.
+
+    Raises:
+        TutorialError: if there is no such method, or the method has no recipe of that size.
+    """
+    if method not in methods():
+        raise TutorialError(
+            f"there is no recipe for {method!r}; the methods are {', '.join(methods()) or 'none yet'}."
+        )
+    recipes: Mapping[ProfileName, Recipe] = importlib.import_module(f"{__name__}.{method}").RECIPES
+    if profile not in recipes:
+        has = ", ".join(name for name in PROFILES if name in recipes)
+        raise TutorialError(f"{method!r} has no recipe of size {profile!r}; it has {has}.")
+    return recipes[profile]
+
+
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """A recipe with some numbers changed: ``"offline.steps=50"``, ``"offline.options.KEY=VALUE"``, ``"amp=true"``.
+
+    Args:
+        recipe: the recipe to change.
+        assignments: ``[STAGE.]KEY=VALUE``; the value is read as JSON, or else as a string.
+
+    Raises:
+        TutorialError: if the stage or the key does not exist, or the value has another type than the old one.
+    """
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        if not equals:
+            raise TutorialError(
+                f"--set {assignment} has no value; write --set STAGE.KEY=VALUE, e.g. offline.steps=50."
+            )
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        head, dot, key = target.partition(".")
+        if not dot:
+            recipe = _replace(recipe, head, value, allowed=("ema", "amp", "channels_last"))
+            continue
+        names = [stage.name for stage in recipe.stages]
+        if head not in names:
+            raise TutorialError(f"--set {assignment}: there is no stage {head!r}; the stages are {', '.join(names)}.")
+        stages = list(recipe.stages)
+        stage = stages[names.index(head)]
+        if key.startswith("options."):
+            option = key.removeprefix("options.")
+            if option not in stage.options:
+                known = ", ".join(stage.options) or "none"
+                raise TutorialError(f"--set {assignment}: stage {head!r} has no option {option!r}; it has {known}.")
+            stage = dataclasses.replace(stage, options={**stage.options, option: value})
+        else:
+            allowed = tuple(f.name for f in dataclasses.fields(Stage) if f.name not in ("name", "options"))
+            stage = _replace(stage, key, value, allowed)
+        stages[names.index(head)] = stage
+        recipe = dataclasses.replace(recipe, stages=tuple(stages))
+    return recipe
+
+
+def _replace(thing: Any, key: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if key not in allowed:
+        raise TutorialError(f"--set: there is no {key!r}; choose from {', '.join(allowed)}.")
+    old = getattr(thing, key)
+    if key in ("ema", "clip_norm"):
+        fits = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    elif isinstance(old, float):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+    else:
+        fits = type(value) is type(old)
+    if not fits:
+        raise TutorialError(
+            f"--set: {key} cannot be {value!r}; it is {old!r} in the recipe, write a value of that kind."
+        )
+    return dataclasses.replace(thing, **{key: value})
