@@ -6,7 +6,8 @@
 
 The source is a jupytext py:percent file and the only file an author edits. What a cell may carry:
 
-* ``tags=[...]``: ``run`` (executed, output free), ``reference`` (prints committed results, compared), ``setup``, ``builds:MODULE.NAME``, ``variant-of:MODULE.NAME``, ``exercise-text``, ``exercise``,
+* ``tags=[...]``: ``run`` (executed, output free), ``reference`` (prints committed results, compared), ``setup``,
+  ``builds:MODULE.NAME``, ``variant-of:MODULE.NAME``, ``exercise-text``, ``exercise``,
   ``exercise-check``, ``solution-note``, ``quiz``, ``slide``, ``raises-exception``, and ``nbval-skip``, which needs
   ``reason="..."`` and is never executed, not even here. A code cell without a tag is *checked*: nbval compares it.
 * ``name="..."``: the cell's id, for a cell whose id should outlive its text. Otherwise the id comes from the text.
@@ -49,6 +50,7 @@ from vos_tutorial.profile import PROFILES, VARIABLE
 ROOT = Path(__file__).resolve().parents[1]
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE_INFO = {"name": "python"}
 STUB = 'raise NotImplementedError("your turn")'
 PLAIN_TAGS = {"run", "reference", "setup", "quiz", "slide", "raises-exception", "nbval-skip"}
 TAG_WITH_TARGET = re.compile(r"(builds|variant-of):vos_tutorial(\.\w+)+")
@@ -195,7 +197,7 @@ def read_source(path: Path) -> NotebookNode:
         ]
         if unknown:
             raise BuildError(f"{where}: unknown tag {unknown[0]!r}; the known ones are listed in tools/notebooks.py.")
-        extra = set(cell.metadata) - {"tags", "name", "reason"}
+        extra = set(cell.metadata) - {"tags", "name", "reason", "lines_to_next_cell"}  # jupytext adds the last
         if extra:
             raise BuildError(f"{where}: unknown metadata {sorted(extra)[0]!r}; only tags, name and reason are used.")
         if "nbval-skip" in tags(cell) and not cell.metadata.get("reason"):
@@ -234,7 +236,7 @@ def _cell(cell: NotebookNode, source: str) -> NotebookNode:
 
 
 def _notebook(cells: list[NotebookNode], options: dict[str, Any]) -> NotebookNode:
-    metadata = {"kernelspec": dict(KERNELSPEC), "language_info": {"name": "python"}, "vos_tutorial": dict(options)}
+    metadata = {"kernelspec": dict(KERNELSPEC), "language_info": dict(LANGUAGE_INFO), "vos_tutorial": dict(options)}
     notebook = nbformat.v4.new_notebook(cells=_with_ids(cells), metadata=metadata)
     notebook.nbformat_minor = 5
     return notebook
@@ -317,6 +319,7 @@ def counts_problem(notebook: NotebookNode) -> str | None:
 def _tidy(notebook: NotebookNode) -> None:
     """Drop what differs from run to run or cannot be shown without a kernel (widget models)."""
     notebook.metadata.pop("widgets", None)
+    notebook.metadata.language_info = dict(LANGUAGE_INFO)  # nbclient writes the patch version of this Python
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
