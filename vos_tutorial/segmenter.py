@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .clip import ids_to_onehot, object_ids
@@ -86,6 +87,58 @@ def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
     return odds / odds.sum(dim=-3, keepdim=True)
 
 
+def resize_frame(frame: Tensor, height: int, width: int) -> Tensor:
+    """A frame ``float [3, H, W]`` at another size, smoothed when it shrinks so that fine texture does not alias."""
+    return F.interpolate(frame[None], (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """Ids ``uint8 [H, W]`` at another size: the nearest pixel's id, never a blend of two."""
+    return F.interpolate(mask[None, None].float(), (height, width), mode="nearest-exact")[0, 0].to(torch.uint8)
+
+
+class Resized:
+    """A segmenter at another resolution: frames are resized on the way in, probabilities on the way out.
+
+    Args:
+        inner: any segmenter.
+        short_side: pixels of the shorter side that ``inner`` sees; the aspect ratio is kept.
+    """
+
+    def __init__(self, inner: Segmenter, short_side: int) -> None:
+        if short_side < 1:
+            raise TutorialError(f"the short side is {short_side} pixels; it must be at least 1.")
+        self.inner, self.short_side = inner, short_side
+
+    def _size(self, frame: Tensor) -> tuple[int, int]:
+        height, width = frame.shape[-2:]
+        ratio = self.short_side / min(height, width)
+        return round(height * ratio), round(width * ratio)
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :meth:`Segmenter.begin`. An object that vanishes at the smaller size still has its channel."""
+        self.inner.begin(resize_frame(frame, *self._size(frame)), self._keep_small(mask, *self._size(frame)))
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :meth:`Segmenter.step`."""
+        probabilities = self.inner.step(resize_frame(frame, *self._size(frame)))
+        full = F.interpolate(probabilities[None], frame.shape[-2:], mode="bilinear", align_corners=False)[0]
+        return full / full.sum(0, keepdim=True)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :meth:`Segmenter.introduce`."""
+        self.inner.introduce(resize_frame(frame, *self._size(frame)), self._keep_small(mask, *self._size(frame)))
+
+    @staticmethod
+    def _keep_small(mask: Tensor, height: int, width: int) -> Tensor:
+        """Like :func:`resize_mask`, but no object disappears: one that falls between the samples keeps one pixel."""
+        small = resize_mask(mask, height, width)
+        for object_id in set(object_ids(mask)) - set(object_ids(small)):
+            y, x = (mask == object_id).nonzero()[0]
+            small[int(y) * height // mask.shape[0], int(x) * width // mask.shape[1]] = object_id
+        return small
+
+
 def _check(frames: Tensor, mask: Tensor) -> None:
     if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[0] == 0:
         raise TutorialError(f"frames must be [T, 3, H, W] with T >= 1, got {list(frames.shape)}.")
@@ -98,7 +151,7 @@ def _check(frames: Tensor, mask: Tensor) -> None:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def propagate(
     segmenter: Segmenter,
     frames: Tensor,
@@ -171,3 +224,31 @@ def propagate(
         if probs is not None:
             probs[t, : len(p)] = p
     return ids if probs is None else probs
+
+
+def propagate_nearest(segmenter: Segmenter, frames: Tensor, annotations: Mapping[int, Tensor]) -> Tensor:
+    """Carry several annotated frames through a clip, forward and backward; the nearest annotation answers.
+
+    Args:
+        segmenter: any method; it is begun anew for each annotation and direction.
+        frames: as for :func:`propagate`.
+        annotations: ``{t: ids uint8 [H, W]}``, at least one; objects keep their id from one to the next.
+
+    Returns:
+        ids ``uint8 [T, H, W]``; halfway between two annotations the earlier one answers
+        (MaskTrack, Perazzi et al., CVPR 2017, section 3.3).
+
+    Raises:
+        TutorialError: as :func:`propagate`, and for frames outside the clip.
+    """
+    times = sorted(annotations)
+    if not times or times[0] < 0 or times[-1] >= len(frames):
+        raise TutorialError(f"annotated frames are {times}, the clip has frames 0..{len(frames) - 1}.")
+    nearest = [min(times, key=lambda a: (abs(a - t), a)) for t in range(len(frames))]
+    ids = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8, device=frames.device)
+    for a in times:
+        mine = [t for t in range(len(frames)) if nearest[t] == a]
+        after = propagate(segmenter, frames[a : mine[-1] + 1], annotations[a])
+        before = propagate(segmenter, frames[mine[0] : a + 1].flip(0), annotations[a]).flip(0)
+        ids[mine[0] : a + 1], ids[a : mine[-1] + 1] = before, after
+    return ids

@@ -1,0 +1,75 @@
+"""The methods, one file per paper, and the two doors to them: :func:`build` and :func:`segmenter`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from torch import nn
+
+from ..errors import TutorialError
+from ..segmenter import Resized, Segmenter
+from .weights import load_weights
+
+METHODS = ("masktrack",)
+SHIPPED = Path(__file__).resolve().parents[2] / "data" / "weights"
+
+
+def _module(name: str) -> ModuleType:
+    if name not in METHODS:
+        raise TutorialError(f"there is no method {name!r}; choose from {', '.join(METHODS)}.")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def build(name: str, size: Literal["small", "paper"] = "small", **options: Any) -> nn.Module:
+    """A network with random weights.
+
+    Args:
+        name: from :data:`METHODS`.
+        size: ``"small"`` learns on a laptop's CPU in minutes; ``"paper"`` is the published network.
+        options: of the method's own ``build``.
+
+    Raises:
+        TutorialError: on an unknown method or size.
+    """
+    network: nn.Module = _module(name).build(size, **options)
+    return network
+
+
+def task(name: str, **options: Any) -> Any:
+    """What the training loop needs to know of a method (see ``vos_tutorial.training.Task``)."""
+    return _module(name).task(**options)
+
+
+def shipped_weights(name: str, variant: str = "") -> Path:
+    """Where the trained small weights of a method lie; ``variant`` names an ablation."""
+    return SHIPPED / f"{name}{'-' + variant if variant else ''}.safetensors"
+
+
+def segmenter(
+    name: str,
+    weights: str | Path | None = "shipped",
+    network: nn.Module | None = None,
+    short_side: int | None = None,
+    **options: Any,
+) -> Segmenter:
+    """A method, ready for :func:`vos_tutorial.segmenter.propagate`.
+
+    Args:
+        name: from :data:`METHODS`.
+        weights: ``"shipped"`` for the trained small network, a path to weights of ours, or None for random weights.
+        network: use this module instead; ``weights`` is ignored then.
+        short_side: resize frames so that their shorter side has so many pixels; probabilities come back full size.
+        options: of the method's own segmenter.
+
+    Raises:
+        TutorialError: on an unknown method, and if the weights are missing, truncated or of another network.
+    """
+    if network is None:
+        network = build(name)
+        if weights is not None:
+            load_weights(shipped_weights(name) if weights == "shipped" else Path(weights), network)
+    made: Segmenter = _module(name).segmenter(network, **options)
+    return made if short_side is None else Resized(made, short_side)

@@ -1,0 +1,35 @@
+"""Small parts that more than one paper uses."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
+    """Pad ``[B, C, H, W]`` with zeros right and below until H and W are multiples; returns the old (H, W) too."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple)), (height, width)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation with 8 channels a group: unlike batch norm it is the same in training and at test time."""
+    return nn.GroupNorm(max(1, channels // 8), channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: ``[B, C_in, H, W] -> [B, C_out, H/stride, W/stride]``."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = group_norm(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = group_norm(channels)
+        same = stride == 1 and channels_in == channels
+        self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))

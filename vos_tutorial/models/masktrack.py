@@ -1,0 +1,426 @@
+"""MaskTrack: refine last frame's mask on this frame's picture, and go on.
+
+Perazzi, Khoreva, Benenson, Schiele, Sorkine-Hornung: "Learning Video Object Segmentation from Static Images",
+CVPR 2017. A segmentation network gets a fourth input channel, the *guide*: a rough mask of the object that is
+meant. It learns from single pictures to return the exact mask; in a video, the (dilated) answer for frame t-1 is
+the guide for frame t. In the order of the paper: network (section 3.1), loss and training (3.1, 4), propagation
+(3.1), online fine-tuning (3.2), boxes and flow (3.3).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..clip import ids_to_onehot, object_ids
+from ..data.deform import Spoiling, dilate, fill_boxes, spoil, turn
+from ..data.dice import Dice
+from ..data.static_images import StillSource
+from ..data.synthetic import SyntheticStills
+from ..errors import TutorialError
+from ..segmenter import resize_frame, soft_aggregate
+from .layers import ResidualBlock, pad_to_multiple
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# ----------------------------------------------------------------------------------------------- network
+
+
+class SmallUNet(nn.Module):
+    """Our small body: four scales down to 1/16, and up again to 1/2; ``[B, 4, H, W] -> [B, 2, H/2, W/2]``.
+
+    Args:
+        width: channels at 1/2 resolution; each scale below has more.
+    """
+
+    stride = 16
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        c = [width, 2 * width, 4 * width, 6 * width]
+        self.stem = nn.Conv2d(4, c[0], 5, 2, 2)
+        self.down = nn.ModuleList([ResidualBlock(c[i], c[i + 1], stride=2) for i in range(3)])
+        self.first = ResidualBlock(c[0], c[0])
+        self.bottom = ResidualBlock(c[3], c[3])
+        self.lateral = nn.ModuleList([nn.Conv2d(c[i + 1], c[i], 1) for i in range(3)])
+        self.up = nn.ModuleList([ResidualBlock(c[i], c[i]) for i in range(3)])
+        self.logits = nn.Conv2d(c[0], 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Background and object scores at half resolution."""
+        skips = [self.first(F.relu(self.stem(x)))]  # [B, c0, H/2, W/2]
+        for down in self.down:
+            skips.append(down(skips[-1]))  # ... [B, c3, H/16, W/16]
+        y = self.bottom(skips[3])
+        for i in (2, 1, 0):
+            y = F.interpolate(self.lateral[i](y), scale_factor=2, mode="bilinear", align_corners=False)
+            y = self.up[i](y + skips[i])
+        return self.logits(y)
+
+
+def _vgg_block(channels_in: int, channels: int, convs: int, dilation: int = 1) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for i in range(convs):
+        layers += [
+            nn.Conv2d(channels_in if i == 0 else channels, channels, 3, padding=dilation, dilation=dilation),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
+class DeepLabVGG16(nn.Module):
+    """The paper's body, DeepLabv2 on VGG-16: ``[B, 4, H, W] -> [B, 2, H/8, W/8]``.
+
+    The last two poolings keep the resolution and conv5 is dilated by 2 instead. The paper does not say which of
+    DeepLabv2's heads it uses, so there are both: ``"aspp"`` sums four branches of rates 6, 12, 18 and 24
+    (37,800,328 parameters in all), ``"largefov"`` has the one of rate 12 (20,486,530).
+    """
+
+    stride = 8
+
+    def __init__(self, head: Literal["aspp", "largefov"] = "aspp") -> None:
+        super().__init__()
+
+        def pool(stride: int) -> nn.Module:
+            return nn.MaxPool2d(3, stride, 1)
+
+        self.features = nn.Sequential(
+            *_vgg_block(4, 64, 2), pool(2),
+            *_vgg_block(64, 128, 2), pool(2),
+            *_vgg_block(128, 256, 3), pool(2),
+            *_vgg_block(256, 512, 3), pool(1),
+            *_vgg_block(512, 512, 3, dilation=2), pool(1),
+        )  # fmt: skip
+        rates = {"aspp": (6, 12, 18, 24), "largefov": (12,)}
+        if head not in rates:
+            raise TutorialError(f"there is no head {head!r} for DeepLabv2; choose aspp or largefov.")
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(512, 1024, 3, padding=rate, dilation=rate), nn.ReLU(inplace=True), nn.Dropout(0.5),
+                nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True), nn.Dropout(0.5),
+                nn.Conv2d(1024, 2, 1),
+            )
+            for rate in rates[head]
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Background and object scores at 1/8 resolution."""
+        features = self.features(x)  # [B, 512, H/8, W/8]
+        return torch.stack([branch(features) for branch in self.branches]).sum(0)
+
+
+def inflate(weight: Tensor, extra: int = 1, std: float = 1e-4) -> Tensor:
+    """Widen a first convolution's weight ``[O, 3, k, k]`` by ``extra`` input channels of Gaussian noise.
+
+    Zeros work as well (the paper saw no difference): the gradient of the new filters does not depend on their
+    value, so they leave zero at the first step.
+    """
+    noise = torch.randn(weight.shape[0], extra, *weight.shape[2:], dtype=weight.dtype, device=weight.device) * std
+    return torch.cat([weight, noise], dim=1)
+
+
+class MaskTrack(nn.Module):
+    """Picture and guide in, scores out; small and paper size differ in the body only.
+
+    Args:
+        body: maps ``[B, 4, H, W]`` to ``[B, 2, h, w]`` and names the multiple it needs of H and W as ``stride``.
+    """
+
+    def __init__(self, body: SmallUNet | DeepLabVGG16) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor, guide: Tensor) -> Tensor:
+        """Score every pixel.
+
+        Args:
+            image: ``float [B, 3, H, W]`` in [0, 1]; the network normalises it.
+            guide: ``bool`` or 0/1 ``float`` ``[B, H, W]``. It becomes -1/+1, the scale of the normalised colours:
+                next to them a channel of small numbers would go unnoticed for long.
+
+        Returns:
+            logits ``float [B, 2, H, W]``, background and object.
+        """
+        assert isinstance(self.mean, Tensor)
+        assert isinstance(self.std, Tensor)
+        colours = (image - self.mean) / self.std
+        x = torch.cat([colours, guide[:, None].to(image.dtype) * 2 - 1], dim=1)  # [B, 4, H, W]
+        x, (height, width) = pad_to_multiple(x, self.body.stride)
+        logits = self.body(x)
+        logits = F.interpolate(logits, x.shape[-2:], mode="bilinear", align_corners=False)
+        return logits[..., :height, :width]
+
+    def load_imagenet(self, vgg16_state: Mapping[str, Tensor]) -> None:
+        """Start the paper-size body from torchvision's ``vgg16`` weights; the guide's filters start as noise.
+
+        Raises:
+            TutorialError: if the body is not :class:`DeepLabVGG16`, or the weights are not VGG-16's.
+        """
+        if not isinstance(self.body, DeepLabVGG16):
+            raise TutorialError("only the paper-size MaskTrack has a VGG-16 inside; build it with size='paper'.")
+        theirs = [v for k, v in vgg16_state.items() if k.startswith("features.")]
+        ours = [p for m in self.body.features if isinstance(m, nn.Conv2d) for p in (m.weight, m.bias)]
+        if len(theirs) != len(ours):
+            raise TutorialError(
+                f"these are not VGG-16's weights: {len(theirs)} tensors under 'features.', expected {len(ours)}."
+            )
+        with torch.no_grad():
+            for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+                assert mine is not None
+                mine.copy_(inflate(other) if i == 0 else other)
+
+
+def build(size: Literal["small", "paper"] = "small", **options: Any) -> MaskTrack:
+    """A MaskTrack with random weights; ``width`` goes to the small body, ``head`` to the paper's.
+
+    Raises:
+        TutorialError: on an unknown size.
+    """
+    if size == "small":
+        return MaskTrack(SmallUNet(**options))
+    if size == "paper":
+        return MaskTrack(DeepLabVGG16(**options))
+    raise TutorialError(f"there is no size {size!r} of masktrack; choose small or paper.")
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+Guide = Literal["mask", "box", "none"]
+
+
+def make_guide(mask: Tensor, kind: Guide) -> Tensor:
+    """What the network is shown of a mask ``bool [B, H, W]``: itself, its filled box, or nothing (table 1)."""
+    if kind == "box":
+        return fill_boxes(mask)
+    return torch.zeros_like(mask) if kind == "none" else mask
+
+
+class MaskTrackTask:
+    """Section 4 as a task of the training loop: stills in, spoiled guides made, cross-entropy out.
+
+    A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``) and ``spoiling`` (a dictionary of
+    :class:`~vos_tutorial.data.deform.Spoiling`'s fields).
+
+    Args:
+        source: where the stills come from; generated ones by default.
+    """
+
+    def __init__(self, source: StillSource | None = None) -> None:
+        self.source = source if source is not None else SyntheticStills()
+
+    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        """``image [B, 3, H, W]``, ``guide`` and ``target`` ``bool [B, H, W]``; sample i depends on seed i only."""
+        images, masks = self.source.batch(seeds, stage.size)
+        how = Spoiling(**stage.options.get("spoiling", {}))
+        guide = make_guide(spoil(masks, [Dice(s, 4) for s in seeds], how), stage.options.get("guide", "mask"))
+        return {"image": images.to(device), "guide": guide.to(device), "target": masks.to(device)}
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Two-class cross-entropy at full resolution, and the IoU of the answers."""
+        logits = network(batch["image"], batch["guide"])
+        answer = logits.detach().argmax(1).bool()
+        hit = (answer & batch["target"]).flatten(1).sum(1) / (answer | batch["target"]).flatten(1).sum(1).clamp_min(1)
+        return F.cross_entropy(logits, batch["target"].long()), {"iou": hit.mean()}
+
+    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
+        """All of them; a stage's option ``head_lr`` multiplies the rate of DeepLabv2's new layers."""
+        head = [p for n, p in network.named_parameters() if "branches" in n]
+        rest = [p for n, p in network.named_parameters() if "branches" not in n]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if head:
+            groups.append({"params": head, "lr": stage.lr * stage.options.get("head_lr", 1.0)})
+        return groups
+
+
+# ------------------------------------------------------------------------------------------- propagation
+
+
+def dilation_for(height: int, width: int) -> int:
+    """The paper's 5 pixels at 480p, in proportion at other sizes and never below 1."""
+    return max(1, round(5 * min(height, width) / 480))
+
+
+class MaskTrackSegmenter:
+    """One forward pass per frame and object; nothing is carried over but the last masks.
+
+    Args:
+        network: a trained :class:`MaskTrack`.
+        guide: what the network was trained with.
+        dilation: radius in pixels by which the last mask grows before it becomes the guide; by default in
+            proportion to the picture. 0 switches the step off.
+        box_network: a MaskTrack trained with boxes. If given, the masks of ``begin`` are boxes, which it turns into
+            masks on frame 0 (MaskTrack_Box, section 3.3).
+        online: fine-tune a copy of the network per object on frame 0 before the clip starts (section 3.2).
+        flow: maps (last frame, this frame), both ``[3, H, W]`` in [0, 1], to optical flow ``[2, H, W]`` in pixels.
+            Its magnitude, as a grey picture, goes through the same network and both answers are averaged (3.3).
+    """
+
+    def __init__(
+        self,
+        network: MaskTrack,
+        guide: Guide = "mask",
+        dilation: int | None = None,
+        box_network: MaskTrack | None = None,
+        online: Callable[[MaskTrack, Tensor, Tensor], MaskTrack] | None = None,
+        flow: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        self.network, self.guide, self.dilation = network.eval(), guide, dilation
+        self.box_network, self.online, self.flow = box_network, online, flow
+        self.previous = torch.zeros(0, 1, 1, dtype=torch.bool)  # [O, H, W]
+        self.networks: list[MaskTrack] = []  # one per object; all the same without online training
+        self.last_frame = torch.zeros(3, 1, 1)
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self.previous = torch.zeros(0, *mask.shape, dtype=torch.bool, device=mask.device)
+        self.networks = []
+        self.introduce(frame, mask)
+        self.last_frame = frame
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        given = ids_to_onehot(mask, object_ids(mask))  # [O, H, W]
+        if self.box_network is not None:
+            pictures = frame.expand(len(given), -1, -1, -1)
+            given = self.box_network.eval()(pictures, fill_boxes(given)).argmax(1).bool()
+        self.previous = torch.cat([self.previous & ~given.any(0), given])
+        for one in given:
+            self.networks.append(self.online(self.network, frame, one) if self.online else self.network)
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        radius = self.dilation if self.dilation is not None else dilation_for(*frame.shape[-2:])
+        guide = make_guide(dilate(self.previous, radius), self.guide)  # [O, H, W]
+        alone = self._object_probability(frame, guide)
+        if self.flow is not None:
+            magnitude = flow_picture(self.flow(self.last_frame, frame))
+            alone = (alone + self._object_probability(magnitude, guide)) / 2
+        probabilities = soft_aggregate(alone)  # [O+1, H, W]
+        winner = probabilities.argmax(0)
+        # The guide is binary because the guides of training were: what is fed back is the decision, not the doubt.
+        self.previous = winner[None] == torch.arange(1, len(guide) + 1, device=frame.device)[:, None, None]
+        self.last_frame = frame
+        return probabilities
+
+    def _object_probability(self, frame: Tensor, guide: Tensor) -> Tensor:
+        """Each object by itself: ``float [O, H, W]``."""
+        if all(network is self.network for network in self.networks):
+            return self.network(frame.expand(len(guide), -1, -1, -1), guide).softmax(1)[:, 1]
+        each = [n(frame[None], g[None]).softmax(1)[0, 1] for n, g in zip(self.networks, guide, strict=True)]
+        return torch.stack(each)
+
+    def inspect(self) -> dict[str, Tensor]:
+        """``guide``: ``bool [O, H, W]``, the masks that the next step starts from, before they grow."""
+        return {"guide": self.previous}
+
+
+# ------------------------------------------------------------------------------------ online fine-tuning
+
+
+def fine_tune(
+    network: MaskTrack,
+    frame: Tensor,
+    mask: Tensor,
+    *,
+    steps: int = 200,
+    batch: int = 8,
+    lr: float = 1e-4,
+    spoiling: Spoiling | None = None,
+    seed: int = 0,
+) -> MaskTrack:
+    """Teach a copy of the network this object, from frame 0 alone (section 3.2; the paper takes 200 steps).
+
+    Each step sees ``batch`` views of the frame (rotated, zoomed, mirrored) with freshly spoiled guides.
+
+    Args:
+        network: stays as it is.
+        frame: ``float32 [3, H, W]`` in [0, 1].
+        mask: ``bool [H, W]``.
+        steps: optimiser steps; 0 returns an unchanged copy.
+        batch: views a step.
+        lr: of AdamW (the paper uses SGD with 1e-3 on its VGG).
+        spoiling: how guides are made; by default the paper's, with the dilation scaled to the frame.
+        seed: of the views.
+    """
+    tuned = copy.deepcopy(network).train()
+    how = spoiling if spoiling is not None else Spoiling(dilation=dilation_for(*mask.shape))
+    optimizer = torch.optim.AdamW(tuned.parameters(), lr=lr, weight_decay=0.0)
+    with torch.enable_grad():
+        for step in range(steps):
+            dice = [Dice(seed, step, i) for i in range(batch)]
+            images, masks = turn(
+                frame.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1), dice, angle=20, zoom=0.15
+            )
+            guide = spoil(masks, dice, how)
+            loss = F.cross_entropy(tuned(images, guide), masks.long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return tuned.eval()
+
+
+# ------------------------------------------------------------------------------------------------- flow
+
+
+def flow_picture(flow: Tensor) -> Tensor:
+    """Optical flow ``[2, H, W]`` in pixels -> its magnitude as a grey picture ``[3, H, W]`` in [0, 1] (section 3.3).
+
+    The largest motion of the frame becomes white; a frame without motion stays black.
+    """
+    magnitude = flow.float().pow(2).sum(0).sqrt()
+    return (magnitude / magnitude.max().clamp_min(1e-6)).expand(3, -1, -1)
+
+
+class RaftFlow:
+    """Optical flow by torchvision's RAFT-small, for :class:`MaskTrackSegmenter`'s ``flow``.
+
+    Args:
+        pretrained: fetch torchvision's weights (4 MB, once); without them the flow is noise, good for tests only.
+
+    Raises:
+        TutorialError: if the weights are neither cached nor to be had.
+    """
+
+    MULTIPLE = 8  # RAFT needs sides that are multiples of 8 ...
+    SMALLEST = 128  # ... and at least 128 pixels
+
+    def __init__(self, pretrained: bool = True) -> None:
+        from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
+
+        try:
+            self.network = raft_small(weights=Raft_Small_Weights.DEFAULT if pretrained else None).eval()
+        except OSError as error:
+            raise TutorialError(
+                f"RAFT's weights could not be fetched ({error}); connect to a network once, or go on without flow."
+            ) from None
+
+    @torch.no_grad()
+    def __call__(self, before: Tensor, after: Tensor) -> Tensor:
+        """Flow from ``before`` to ``after``, both ``float [3, H, W]`` in [0, 1]: ``float [2, H, W]`` in pixels."""
+        height, width = before.shape[-2:]
+        grow = max(1.0, self.SMALLEST / min(height, width))
+        size = [-(-round(s * grow) // self.MULTIPLE) * self.MULTIPLE for s in (height, width)]
+        pair = [resize_frame(f, *size)[None] * 2 - 1 for f in (before, after)]
+        flow = self.network.to(before.device)(*pair)[-1]
+        flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)[0]
+        return flow * torch.tensor([width / size[1], height / size[0]], device=flow.device)[:, None, None]
+
+
+def segmenter(network: MaskTrack, online_steps: int = 0, **options: Any) -> MaskTrackSegmenter:
+    """A segmenter; ``online_steps`` > 0 adds :func:`fine_tune`, other options are :class:`MaskTrackSegmenter`'s."""
+    if online_steps:
+        options["online"] = lambda net, frame, mask: fine_tune(net, frame, mask, steps=online_steps)
+    return MaskTrackSegmenter(network, **options)
+
+
+def task(source: StillSource | None = None) -> MaskTrackTask:
+    """The training task; see :class:`MaskTrackTask`."""
+    return MaskTrackTask(source)

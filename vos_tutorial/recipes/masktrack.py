@@ -1,0 +1,73 @@
+"""How MaskTrack is trained: on still pictures only, in one stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..profile import ProfileName
+from . import Recipe, Stage
+
+# At 96 pixels the paper's dilation of 5 pixels would swallow small objects; 1 is its share of the frame.
+SMALL = {"dilation": 1}
+
+RECIPES: dict[ProfileName, Recipe] = {
+    "smoke": Recipe(
+        method="masktrack",
+        profile="smoke",
+        network="small",
+        stages=(Stage("stills", steps=6, batch=4, size=64, lr=2e-3, warmup=2, options={"spoiling": SMALL}),),
+        ema=0.99,
+        source="ours",
+    ),
+    "cpu": Recipe(
+        method="masktrack",
+        profile="cpu",
+        network="small",
+        stages=(
+            Stage(
+                "stills",
+                steps=1200,
+                batch=16,
+                size=96,
+                lr=3e-3,
+                weight_decay=1e-4,
+                warmup=40,
+                clip_norm=1.0,
+                options={"spoiling": SMALL},
+            ),
+        ),
+        ema=0.99,
+        source="ours",
+    ),
+    "gpu": Recipe(
+        method="masktrack",
+        profile="gpu",
+        network="paper",
+        stages=(
+            Stage(
+                "stills",
+                steps=20_000,
+                batch=10,
+                size=321,
+                lr=1e-3,
+                optimizer="sgd",
+                momentum=0.9,
+                weight_decay=5e-4,
+                schedule="poly",
+                options={"spoiling": {"dilation": 5}, "head_lr": 10.0},
+            ),
+        ),
+        amp=True,
+        source="Perazzi et al., CVPR 2017, section 4; crop, poly power and head rate are DeepLabv2's defaults",
+    ),
+}
+
+#: The rows of the paper's table 1 that concern training, as changes to a stage's options (section 5.2).
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no dilation": {"spoiling": {"dilation": 0}},
+    "no deformation": {"spoiling": {"scale": 0, "shift": 0, "points": 0, "dilation": 0}},
+    "no non-rigid": {"spoiling": {"points": 0, "dilation": 1}},
+    "boxes": {"guide": "box", "spoiling": SMALL},
+    "no guide": {"guide": "none", "spoiling": SMALL},
+}
