@@ -44,6 +44,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from vos_tutorial.atomic import write_atomically
+from vos_tutorial.errors import TutorialError
 from vos_tutorial.lessons import course_table
 from vos_tutorial.profile import PROFILES, VARIABLE
 
@@ -431,17 +433,6 @@ def read_notebook(path: Path) -> NotebookNode:
         raise BuildError(f"{path} is no notebook ({error}); delete it and build again.") from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _text(notebook: NotebookNode) -> str:
     nbformat.validate(notebook)
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
@@ -458,7 +449,7 @@ def build(name: str, folders: Folders = HERE) -> list[Path]:
     """Write the notebooks of one source, keeping the outputs of unchanged cells. Returns the paths."""
     built = _with_stored_outputs(compose(name, folders))
     for path, notebook in built.items():
-        write_text(path, _text(notebook))
+        write_atomically(path, _text(notebook).encode())
     return list(built)
 
 
@@ -489,12 +480,12 @@ def build_and_execute(
             "peak_mib": cost.peak_mib,
             "cores": os.cpu_count(),
         }
-        write_text(cards, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        write_atomically(cards, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
         for path, notebook in compose(name, folders).items():
             keep_outputs(notebook, built[path])
             built[path] = notebook
     for path, notebook in built.items():
-        write_text(path, _text(notebook))
+        write_atomically(path, _text(notebook).encode())
     return costs
 
 
@@ -560,7 +551,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--measure needs --execute")
     try:
         return _run(options)
-    except BuildError as error:
+    except (BuildError, TutorialError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -1,0 +1,172 @@
+"""Every exercise: the reference passes, the blank fails politely, each named mutant fails with its own hint."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from vos_tutorial import check, exercises
+from vos_tutorial.errors import TutorialError
+from vos_tutorial.exercises.exercise import Exercise, Mutant
+
+MODULES = [
+    importlib.import_module(f"{exercises.__name__}.{info.name}")
+    for info in pkgutil.iter_modules(exercises.__path__)
+    if info.name.startswith("check_")
+]
+
+
+def of(module: ModuleType) -> dict[str, Exercise]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, Exercise)}
+
+
+EXERCISES = [
+    pytest.param(name, exercise, id=f"{module.__name__.rsplit('.', 1)[1]}.{name}")
+    for module in MODULES
+    for name, exercise in of(module).items()
+]
+MUTANTS = [
+    pytest.param(e, mutant, id=f"{e.name}-{label}")
+    for _, e in (p.values for p in EXERCISES)
+    for label, mutant in e.mutants.items()
+]
+
+
+def test_there_are_exercises() -> None:
+    assert MODULES
+    assert EXERCISES
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_a_module_declares_exercises_with_mutants(module: ModuleType) -> None:
+    assert of(module), f"{module.__name__} declares no exercise"
+    for name, exercise in of(module).items():
+        assert exercise.name == name, f"{name} calls itself {exercise.name}"
+        assert exercise.cases, f"{name} has no case"
+        assert exercise.mutants, f"{name} names no wrong answer; give at least one mutant"
+        hints = [mutant.hint for mutant in exercise.mutants.values()]
+        assert len({*hints, exercise.hint}) == len(hints) + 1, f"{name} gives one hint for two mistakes"
+
+
+@pytest.mark.parametrize(("name", "exercise"), EXERCISES)
+def test_the_reference_passes(name: str, exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exercise(exercise.reference)
+    assert capsys.readouterr().out == f"{name}: right, {len(exercise.cases)} of {len(exercise.cases)} cases.\n"
+
+
+@pytest.mark.parametrize(("name", "exercise"), EXERCISES)
+def test_the_blank_fails_politely(name: str, exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    def blank(*_: Any) -> None:
+        raise NotImplementedError("your turn")
+
+    assert not exercise(blank)
+    assert capsys.readouterr().out == f"{name}: not written yet. Hint: {exercise.hint}\n"
+
+
+@pytest.mark.parametrize(("exercise", "mutant"), MUTANTS)
+def test_a_mutant_fails_with_its_own_hint(
+    exercise: Exercise, mutant: Mutant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not exercise(mutant.answer)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{exercise.name}: wrong on the case ")
+    assert lines[1] == f"Hint: {mutant.hint}"
+
+
+# --- the framework itself ----------------------------------------------------------------------------------------
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+DOUBLE = Exercise(
+    name="double",
+    reference=double,
+    cases={"ones": (torch.ones(2),), "a ramp": (torch.arange(3.0),)},
+    hint="Twice.",
+    mutants={"squares": Mutant(lambda x: x**2, "Twice x is 2 * x, not x * x.")},
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        (lambda x: x + 1, "wrong on the case 'a ramp': first at [0]: yours 1, expected 0 (2 of 3 values differ)."),
+        (lambda x: None, "wrong on the case 'ones': you returned None; end the function with a return."),
+        (lambda x: 2 * x[None], "wrong on the case 'ones': your shape is [1, 2], expected [2]."),
+        (lambda x: 1 / 0, "stopped on the case 'ones' with ZeroDivisionError: division by zero"),
+        (lambda x: "2", "wrong on the case 'ones': yours is a str, expected a Tensor."),
+    ],
+)
+def test_an_unknown_wrong_answer_gets_the_general_hint(
+    answer: Callable[..., Any], printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not DOUBLE(answer)
+    assert capsys.readouterr().out == f"double: {printed}\nHint: Twice.\n"
+
+
+def test_an_answer_that_changes_its_input_does_not_spoil_the_cases() -> None:
+    def in_place(x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(2)
+
+    assert DOUBLE(in_place)
+    assert DOUBLE(in_place)
+    assert DOUBLE.cases["ones"][0].tolist() == [1.0, 1.0]
+
+
+# --- vos_tutorial.check ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "good", "printed"),
+    [
+        (lambda: check.close("iou", 0.5 + 1e-9, 0.5), True, "iou: agrees, no difference above 1e-06"),
+        (lambda: check.close("iou", torch.tensor([0.5, 0.25]), [0.5, 0.5]), False,
+         "iou: differs, first at [1]: yours 0.25, expected 0.5 (1 of 2 values differ)."),
+        (lambda: check.close("iou", float("nan"), 0.5), False, "iou: differs, yours nan, expected 0.5."),
+        (lambda: check.close("iou", float("nan"), float("nan")), True, "iou: agrees, no difference above 1e-06"),
+        (lambda: check.close("iou", torch.ones(2, requires_grad=True), torch.ones(2)), True,
+         "iou: agrees, no difference above 1e-06"),
+        (lambda: check.equal("ids", [1, 2], [1, 2]), True, "ids: exact"),
+        (lambda: check.equal("ids", [1, 2], [1, 3]), False, "ids: differs, part 1: yours 2, expected 3."),
+        (lambda: check.equal("ids", [1], [1, 3]), False, "ids: differs, yours has 1 parts, expected 2."),
+        (lambda: check.equal("d", {"a": 1}, {"b": 1}), False, "d: differs, your keys are ['a'], expected ['b']."),
+        (lambda: check.equal("d", {"a": "x"}, {"a": "y"}), False, "d: differs, at 'a': yours 'x', expected 'y'."),
+        (lambda: check.equal("n", "3", 3), False, "n: differs, yours is a str, expected a number."),
+        (lambda: check.equal("mask", torch.ones(2), torch.ones(2, dtype=torch.bool)), False,
+         "mask: differs, your dtype is float32, expected bool."),
+        (lambda: check.equal("mask", None, 3), False,
+         "mask: differs, you returned None; end the function with a return."),
+        (lambda: check.between("the loss fell", torch.tensor(0.2), 0, 1), True, "the loss fell: ok"),
+        (lambda: check.between("the loss fell", 1.5, 0, 1, "Train longer."), False,
+         "the loss fell: not so, 1.5 is outside [0, 1]. Train longer."),
+        (lambda: check.between("the loss fell", float("nan"), 0, 1), False,
+         "the loss fell: not so, nan is outside [0, 1]."),
+        (lambda: check.shapes(query=(torch.zeros(1, 64, 9), "B C w"), key=(torch.zeros(1, 64, 9), "B C w")), True,
+         "query  B C w = 1 64 9\nkey    B C w = 1 64 9"),
+        (lambda: check.shapes(a=(torch.zeros(2, 3), "B C"), b=(torch.zeros(4, 3), "B C")), False,
+         "a  B C = 2 3\nb  B C = 4 3  <- B is 4 here, but 2 in a"),
+        (lambda: check.shapes(a=(torch.zeros(2, 4), "B 3")), False, "a  B 3 = 2 4  <- this axis must be 3, it is 4"),
+        (lambda: check.shapes(a=(torch.zeros(2), "B C")), False, "a  B C = 2  <- 1 axes, but 2 letters"),
+        (lambda: check.shapes(a=torch.zeros(2, 4)), True, "a  [2, 4]"),
+    ],
+)  # fmt: skip
+def test_a_check_says_what_differs(
+    call: Callable[[], bool], good: bool, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call() is good
+    assert capsys.readouterr().out == printed + "\n"
+
+
+def test_a_check_stops_only_when_asked() -> None:
+    with pytest.raises(TutorialError, match="iou: differs, yours 1, expected 2"):
+        check.equal("iou", 1, 2, stop=True)
+    with pytest.raises(TutorialError, match="outside"):
+        check.between("J", 2.0, 0, 1, stop=True)

@@ -1,0 +1,90 @@
+"""What an exercise is: a name, the right answer, inputs to try it on, and the wrong answers people give.
+
+A module ``check_NN.py`` declares the exercises of notebook NN at top level::
+
+    count_objects = Exercise(
+        name="count_objects",
+        reference=_count_objects,
+        cases={"two objects": (mask,)},
+        hint="torch.unique lists the values of a mask.",
+        mutants={"counts the background": Mutant(_with_background, "Id 0 is the background, not an object.")},
+    )
+
+and the notebook calls ``check_NN.count_objects(count_objects)`` with the learner's function. A *mutant* is a wrong
+answer with a name: a learner whose function does what a mutant does gets the mutant's hint instead of the general
+one. ``tests/test_exercises.py`` proves that the reference passes, the blank fails, and each mutant fails with its
+own hint.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..check import difference
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong answer people give, and the one sentence that helps them on."""
+
+    answer: Callable[..., Any]
+    hint: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise; call it with the learner's function.
+
+    Attributes:
+        name: the name of the function to write.
+        reference: the right answer.
+        cases: inputs, ``{what is special about it: positional arguments}``. The function gets a copy.
+        hint: for a blank, and for a wrong answer that is none of the mutants.
+        mutants: the wrong answers we know, by name. At least one.
+        atol: the largest absolute difference of floats that counts as none.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    cases: Mapping[str, tuple[Any, ...]]
+    hint: str
+    mutants: Mapping[str, Mutant] = field(default_factory=dict)
+    atol: float = 1e-6
+
+    def __call__(self, answer: Callable[..., Any]) -> bool:
+        """Try ``answer`` on every case and print one or two lines. Returns whether all cases are right."""
+        results: dict[str, Any] = {}
+        for case in self.cases:
+            try:
+                results[case] = self._run(answer, case)
+            except NotImplementedError:
+                print(f"{self.name}: not written yet. Hint: {self.hint}")
+                return False
+            except Exception as error:
+                print(f"{self.name}: stopped on the case '{case}' with {type(error).__name__}: {error}")
+                print(f"Hint: {self.hint}")
+                return False
+        for case, result in results.items():
+            found = difference(result, self._run(self.reference, case), self.atol)
+            if found is not None:
+                print(f"{self.name}: wrong on the case '{case}': {found}.")
+                print(f"Hint: {self._hint_for(results)}")
+                return False
+        print(f"{self.name}: right, {len(self.cases)} of {len(self.cases)} cases.")
+        return True
+
+    def _run(self, function: Callable[..., Any], case: str) -> Any:
+        return function(*copy.deepcopy(self.cases[case]))
+
+    def _hint_for(self, results: Mapping[str, Any]) -> str:
+        """The hint of the mutant that gives the same results, else the general one."""
+        for mutant in self.mutants.values():
+            if all(self._same(mutant, case, result) for case, result in results.items()):
+                return mutant.hint
+        return self.hint
+
+    def _same(self, mutant: Mutant, case: str, result: Any) -> bool:
+        return difference(result, self._run(mutant.answer, case), self.atol) is None
