@@ -274,7 +274,7 @@ class _Loop:
         self.history: list[Record] = []
         self.pending: list[tuple[Record, dict[str, Tensor]]] = []  # steps whose numbers are still on the device
         self.stage, self.step, self.seconds, self.new_steps = 0, 0, 0.0, 0
-        self.optimizer_state: dict[str, Any] | None = None  # of the checkpoint, until its stage begins
+        self.optimizer_state: dict[str, Any] | None = None  # of the checkpoint's stage
         self.saved: str | None = None  # the last good checkpoint, in words
         if out is not None:
             self._resume(out)
@@ -299,13 +299,10 @@ class _Loop:
         for index in range(self.stage, len(self.recipe.stages)):
             stage = self.recipe.stages[index]
             if index > self.stage:
-                self.stage, self.step = index, 0
-            if self.step == stage.steps:
-                continue
+                self.stage, self.step, self.optimizer_state = index, 0, None
             optimizer = make_optimizer(stage, self.task.parameters(self.network, stage))
             if self.optimizer_state is not None:
                 optimizer.load_state_dict(self.optimizer_state)
-                self.optimizer_state = None
             objective = self.ranks.together(Objective(self.network, self.task, stage))
             objective.train()
             while self.step < stage.steps:

@@ -71,12 +71,18 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
-        what = "is cut short" if "Incomplete" in str(error) else "is not a safetensors file"
+        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
+        what = "is cut short" if _begins_like_safetensors(path) else "is not a safetensors file"
         raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
     named = f"{path} ({metadata.get('method', 'unknown method')}, {metadata.get('size', 'unknown size')})"
     require_fit(tensors, network, named)
     network.load_state_dict(tensors)
     return metadata
+
+
+def _begins_like_safetensors(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(10)[8:] == b'{"'
 
 
 def require_fit(tensors: Mapping[str, Tensor], network: nn.Module, source: str) -> None:

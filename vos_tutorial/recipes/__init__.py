@@ -79,8 +79,8 @@ class Recipe:
         stages: run one after the other, each with a fresh optimiser.
         ema: decay of the exponential moving average of the weights, or None for the last weights.
         amp: forward pass under bfloat16 autocast; weights and optimiser stay float32.
-        channels_last: keep convolution weights and 4-d inputs in channels-last memory order (faster, same numbers
-            up to rounding).
+        channels_last: keep convolution weights and 4-d inputs in channels-last memory order: faster; the numbers
+            differ by rounding, and by where dropout falls.
         source: where the numbers come from: a paper's section, or "ours".
     """
 
@@ -141,51 +141,51 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     Raises:
         TutorialError: if the stage or the key does not exist, or the value has another type than the old one.
     """
+    stages = {stage.name: stage for stage in recipe.stages}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in ["", *stages]}  # "" is the recipe itself
     for assignment in assignments:
         target, equals, text = assignment.partition("=")
         if not equals:
             raise TutorialError(
                 f"--set {assignment} has no value; write --set STAGE.KEY=VALUE, e.g. offline.steps=50."
             )
+        name, dot, key = target.partition(".") if "." in target else ("", "", target)
+        if name not in changes:
+            raise TutorialError(
+                f"--set {assignment}: there is no stage {name!r}; the stages are {', '.join(stages)}."
+            )
         try:
             value = json.loads(text)
         except ValueError:
             value = text
-        head, dot, key = target.partition(".")
-        if not dot:
-            recipe = _replace(recipe, head, value, allowed=("ema", "amp", "channels_last"))
-            continue
-        names = [stage.name for stage in recipe.stages]
-        if head not in names:
-            raise TutorialError(f"--set {assignment}: there is no stage {head!r}; the stages are {', '.join(names)}.")
-        stages = list(recipe.stages)
-        stage = stages[names.index(head)]
         if key.startswith("options."):
             option = key.removeprefix("options.")
-            if option not in stage.options:
-                known = ", ".join(stage.options) or "none"
-                raise TutorialError(f"--set {assignment}: stage {head!r} has no option {option!r}; it has {known}.")
-            stage = dataclasses.replace(stage, options={**stage.options, option: value})
+            options = changes[name].setdefault("options", dict(stages[name].options) if dot else {})
+            if option not in options:
+                known = ", ".join(options) or "none"
+                raise TutorialError(f"--set {assignment}: stage {name!r} has no option {option!r}; it has {known}.")
+            options[option] = value
         else:
-            allowed = tuple(f.name for f in dataclasses.fields(Stage) if f.name not in ("name", "options"))
-            stage = _replace(stage, key, value, allowed)
-        stages[names.index(head)] = stage
-        recipe = dataclasses.replace(recipe, stages=tuple(stages))
-    return recipe
+            _require_kind(stages[name] if dot else recipe, key, value, assignment)
+            changes[name][key] = value
+    # All at once: a stage with half of its changes may be impossible (fewer steps than warm-up).
+    changed = tuple(dataclasses.replace(stage, **changes[name]) for name, stage in stages.items())
+    return dataclasses.replace(recipe, stages=changed, **changes[""])
 
 
-def _replace(thing: Any, key: str, value: Any, allowed: tuple[str, ...]) -> Any:
+def _require_kind(thing: Stage | Recipe, key: str, value: Any, assignment: str) -> None:
+    """Raise TutorialError unless ``value`` can stand where the field ``key`` of ``thing`` stands."""
+    fixed = ("name", "options", "method", "profile", "network", "stages", "source")
+    allowed = [field.name for field in dataclasses.fields(thing) if field.name not in fixed]
     if key not in allowed:
-        raise TutorialError(f"--set: there is no {key!r}; choose from {', '.join(allowed)}.")
+        raise TutorialError(f"--set {assignment}: there is no {key!r}; choose from {', '.join(allowed)}.")
     old = getattr(thing, key)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key in ("ema", "clip_norm"):
-        fits = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-    elif isinstance(old, float):
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = number or value is None
     else:
-        fits = type(value) is type(old)
+        fits = number if isinstance(old, float) else type(value) is type(old)
     if not fits:
         raise TutorialError(
-            f"--set: {key} cannot be {value!r}; it is {old!r} in the recipe, write a value of that kind."
+            f"--set {assignment}: {key} cannot be {value!r}; it is {old!r} now, give one of that kind."
         )
-    return dataclasses.replace(thing, **{key: value})

@@ -1,0 +1,144 @@
+"""Weights files: what goes in comes out, and every way they can be wrong."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vos_tutorial.errors import TutorialError
+from vos_tutorial.models.weights import load_weights, save_weights
+
+METADATA = {"method": "masktrack", "size": "small", "seed": "0"}
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)
+
+
+class Other(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(2, 2), nn.Linear(2, 2)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_weights(tmp_path / "net.safetensors", Net(), METADATA)
+    return tmp_path / "net.safetensors"
+
+
+def test_round_trip_with_integer_buffers_and_channels_last(tmp_path: Path) -> None:
+    net = Net().to(memory_format=torch.channels_last)
+    net.norm.num_batches_tracked += 7
+    save_weights(tmp_path / "new" / "net.safetensors", net, METADATA)
+    back = Net()
+    assert load_weights(tmp_path / "new" / "net.safetensors", back) == METADATA
+    for name, value in net.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value), name
+        assert back.state_dict()[name].dtype == value.dtype
+    assert net.conv.weight.is_contiguous(memory_format=torch.channels_last)  # saving changes nothing
+
+
+def test_half_precision_is_stored_and_float32_restored(tmp_path: Path) -> None:
+    net = Net(64)
+    save_weights(tmp_path / "full", net, METADATA)
+    save_weights(tmp_path / "half", net, METADATA, dtype=torch.float16)
+    assert (tmp_path / "half").stat().st_size < 0.65 * (tmp_path / "full").stat().st_size
+    back = Net(64)
+    load_weights(tmp_path / "half", back)
+    assert back.conv.weight.dtype == torch.float32
+    assert torch.equal(back.conv.weight, net.conv.weight.half().float())
+    assert back.norm.num_batches_tracked.dtype == torch.int64
+
+
+def test_tied_weights_are_saved_twice_and_load(tmp_path: Path) -> None:
+    net = Other()
+    net.decoder.weight = net.encoder.weight
+    save_weights(tmp_path / "tied", net, METADATA)
+    back = Other()
+    load_weights(tmp_path / "tied", back)
+    assert torch.equal(back.decoder.weight, net.encoder.weight)
+
+
+@pytest.mark.parametrize("key", ["method", "size"])
+def test_metadata_must_say_what_it_is(tmp_path: Path, key: str) -> None:
+    with pytest.raises(TutorialError, match=f"no '{key}'"):
+        save_weights(tmp_path / "net", Net(), {k: v for k, v in METADATA.items() if k != key})
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(float("nan"), torch.float32), (1e6, torch.float16)])
+def test_values_that_cannot_be_stored(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    net = Net()
+    net.conv.bias.data[1] = value
+    with pytest.raises(TutorialError, match=r"conv\.bias is NaN or infinite as torch\.float"):
+        save_weights(tmp_path / "net", net, METADATA, dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(TutorialError, match=r"there is no weights file .*nowhere\.safetensors"):
+        load_weights(tmp_path / "nowhere.safetensors", Net())
+    with pytest.raises(TutorialError, match="there is no weights file"):
+        load_weights(tmp_path, Net())
+
+
+@pytest.mark.parametrize("keep", [-1, 0.5])
+def test_truncated_file(saved: Path, keep: float) -> None:
+    data = saved.read_bytes()
+    saved.write_bytes(data[:-1] if keep == -1 else data[: int(len(data) * keep)])
+    net = Net()
+    before = net.conv.weight.clone()
+    with pytest.raises(TutorialError, match=r"net\.safetensors is cut short .*copy or train it again"):
+        load_weights(saved, net)
+    assert torch.equal(net.conv.weight, before)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip file, say", b"\x08\x00\x00\x00\x00\x00\x00\x00not json"])
+def test_not_a_safetensors_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net").write_bytes(content)
+    with pytest.raises(TutorialError, match="is not a safetensors file"):
+        load_weights(tmp_path / "net", Net())
+
+
+def test_another_method(tmp_path: Path) -> None:
+    save_weights(tmp_path / "net", Other(), {**METADATA, "method": "rgmp"})
+    with pytest.raises(TutorialError, match=r"\(rgmp, small\) is of another method: it shares 0 of 7 tensor names"):
+        load_weights(tmp_path / "net", Net())
+
+
+def test_another_size_names_the_first_tensor_with_both_shapes(saved: Path) -> None:
+    net = Net(8)
+    before = net.conv.weight.clone()
+    with pytest.raises(TutorialError, match=r"conv\.weight has shape \[4, 3, 3, 3\] there and \[8, 3, 3, 3\] in Net"):
+        load_weights(saved, net)
+    assert torch.equal(net.conv.weight, before)
+
+
+def test_another_depth_names_the_tensor_that_is_missing(saved: Path) -> None:
+    deeper = Net()
+    deeper.extra = nn.Conv2d(4, 4, 1)
+    with pytest.raises(TutorialError, match=r"the file has no 'extra\.weight'"):
+        load_weights(saved, deeper)
+    save_weights(saved, deeper, METADATA)
+    with pytest.raises(TutorialError, match=r"Net has no 'extra\.(weight|bias)'"):
+        load_weights(saved, Net())
+
+
+def test_full_disk_leaves_the_old_file_and_nothing_else(saved: Path) -> None:
+    before = saved.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        with pytest.raises(TutorialError, match=r"cannot write .*net\.safetensors .* intact; free some space"):
+            save_weights(saved, Net(), METADATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert saved.read_bytes() == before
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
