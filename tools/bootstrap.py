@@ -109,12 +109,16 @@ def main() -> None:
         os.remove(READY)  # half-made from here on, until the last lines say otherwise
     if version_of(PYTHON, needs="pip") != version:
         make_venv(python)
-    print(f"Setting up .venv with Python {version}; PyTorch is large, so the first time takes some minutes.", flush=True)
+    print(
+        f"Setting up .venv with Python {version}; PyTorch is large, so the first time takes some minutes.", flush=True
+    )
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     if not sys.stdout.isatty():
         pip.append("-q")
     if subprocess.call([*pip, "-c", "constraints.txt", "-e", ".[dev]"], cwd=ROOT, stdin=subprocess.DEVNULL) != 0:
-        sys.exit("error: pip could not install the packages; see its lines above (no network? disk full?), then try again.")
+        sys.exit(
+            "error: pip could not install the packages; see its lines above (no network? disk full?), then try again."
+        )
     with open(READY, "w") as file:
         file.write(mark)
     print(f"Set-up took {time.time() - start:.0f} s.", flush=True)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKERS = max(1, min(4, os.cpu_count() or 1))  # each worker may hold a notebook's kernel: memory, not cores, is scarce
+WORKERS = max(
+    1, min(4, os.cpu_count() or 1)
+)  # each worker may hold a notebook's kernel: memory, not cores, is scarce
 PARALLEL = ["-n", str(WORKERS), "--dist", "loadfile"]  # one notebook stays on one worker: its cells share a kernel
 PYTEST = [sys.executable, "-m", "pytest", "--durations=10"]
 NBVAL = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg", "--nbval-cell-timeout", "120"]

@@ -1,0 +1,339 @@
+"""The files that set up a machine: pins without hosts, one pair of torch and torchvision, targets that exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
+
+def load_tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script of tools/, imported the way that running it would."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pins_for(python: str, system: str = "linux") -> dict[str, str]:
+    """Name -> version of the lines that hold on one kind of machine."""
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "sys_platform": system,
+        "platform_machine": {"linux": "x86_64", "darwin": "arm64", "win32": "AMD64"}[system],
+        "os_name": "nt" if system == "win32" else "posix",
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+    }
+    found: dict[str, str] = {}
+    for requirement in map(Requirement, PINS):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert requirement.name not in found, f"{requirement.name} is pinned twice for Python {python}"
+            found[requirement.name] = str(requirement.specifier)
+    return found
+
+
+# --- pins ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_pin_is_exact_and_names_no_place() -> None:
+    for line in PINS:
+        requirement = Requirement(line)  # also refuses options such as --index-url
+        assert re.fullmatch(r"==[\w.]+", str(requirement.specifier)), line  # no local version such as +cpu either
+        assert requirement.url is None, line
+        assert "://" not in line
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_pins_hold_all_that_pyproject_asks_for(python: str) -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lists = re.findall(r"(?:^dependencies|^dev) = (\[.*?\])$", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(lists) == 2
+    pins = pins_for(python)
+    for wanted in (Requirement(item) for part in lists for item in ast.literal_eval(part)):
+        assert wanted.name in pins, f"{wanted.name} is in pyproject.toml but not in constraints.txt; run make pins"
+        assert wanted.specifier.contains(pins[wanted.name].removeprefix("==")), wanted
+
+
+def test_torch_and_torchvision_are_a_pair() -> None:
+    pairs = {(pins_for(python)["torch"], pins_for(python)["torchvision"]) for python in PYTHONS}
+    assert pairs == {("==2.14.0", "==0.29.0")}  # change both together: torchvision's metadata names its torch
+
+
+def test_gpu_libraries_are_for_linux_only() -> None:
+    assert any(name.startswith("nvidia-") for name in pins_for("3.12", "linux"))
+    for system in ("darwin", "win32"):
+        assert not [name for name in pins_for("3.12", system) if name.startswith(("nvidia-", "triton"))]
+
+
+def test_no_other_lock_file() -> None:
+    assert not (ROOT / "uv.lock").exists()
+
+
+# --- the other files ----------------------------------------------------------------------------------------------
+
+
+def test_environment_yml_leaves_the_packages_to_pip() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    *conda, pip = environment["dependencies"]
+    assert [re.split(r"[=<>]", name)[0] for name in conda] == ["python", "pip"]
+    assert pip == {"pip": ["-c constraints.txt", "-e .[dev]"]}
+
+
+def test_workflows_run_what_ci_runs() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    job = workflow["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == ["3.10", "3.12"]
+    assert {"run": "bash .ci/run"} in job["steps"]
+    newest = yaml.safe_load((ROOT / ".github/workflows/newest.yml").read_text())
+    commands = " ".join(step.get("run", "") for step in newest["jobs"]["newest"]["steps"])
+    assert "constraints" not in commands
+    assert "nbval-lax" in commands
+
+
+def test_devcontainer_is_plain_json_and_uses_a_real_target() -> None:
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert container["postCreateCommand"] == "make setup"
+    assert 8888 in container["forwardPorts"]
+
+
+def test_ci_script_is_strict_bash() -> None:
+    text = (ROOT / ".ci/run").read_text()
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in text
+    assert "make test" in text
+    assert subprocess.run(["bash", "-n", ROOT / ".ci/run"]).returncode == 0
+
+
+def test_licences_and_citation() -> None:
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    assert "END OF TERMS AND CONDITIONS" in (ROOT / "LICENSE").read_text()
+    text = (ROOT / "LICENSE-text").read_text()
+    assert all(f"Section {number} --" in text for number in range(1, 9))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["license"] == ["Apache-2.0", "CC-BY-4.0"]
+    assert citation["authors"] == [{"name": "The vos_tutorial authors"}]
+
+
+def test_make_targets_and_parts_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    parts = re.search(r"^PARTS := (.+)$", makefile, flags=re.MULTILINE)
+    assert parts is not None
+    suite = load_tool("suite", monkeypatch)
+    assert set(parts[1].split()) <= set(suite.PARTS)
+    for target in ("lab", "test", "notebooks", "bench", "clean", "help", "setup"):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    assert ".DEFAULT_GOAL := help" in makefile
+
+
+def test_readme_names_what_exists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z-]+)", readme):
+        assert re.search(rf"^{target}:|^PARTS.* {target}\b", makefile, flags=re.MULTILINE), target
+    for name in re.findall(r"`([\w.-]+\.(?:yml|txt|toml|cff|py))`", readme):
+        assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name
+    for number, state in re.findall(r"^\| `(\d\d)_\w+` \|.*\| (\w+) \|$", readme, flags=re.MULTILINE):
+        assert (state == "here") == bool(list((ROOT / "notebooks").glob(f"{number}_*.ipynb"))), number
+    (cell,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    ast.parse("\n".join(line for line in cell.splitlines() if line[0] not in "!%"))
+
+
+# --- bootstrap ----------------------------------------------------------------------------------------------------
+
+
+def test_bootstrap_can_be_read_by_an_old_python() -> None:
+    ast.parse((ROOT / "tools/bootstrap.py").read_text(), feature_version=(3, 6))
+
+
+def test_an_old_python_looks_for_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstrap = load_tool("bootstrap", monkeypatch)
+    there = {"python3.11": "/usr/bin/python3.11", "python3.12": "/usr/bin/python3.12"}
+    monkeypatch.setattr(bootstrap.shutil, "which", there.get)
+    assert bootstrap.find_python((3, 8)) == "/usr/bin/python3.12"
+    assert bootstrap.find_python((3, 10)) == sys.executable
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
+    for version in ((3, 9), (3, 15)):
+        with pytest.raises(SystemExit, match=rf"Python 3\.{version[1]}, but this course needs Python 3\.10 to 3\.14"):
+            bootstrap.find_python(version)
+
+
+def test_bootstrap_covers_the_pythons_that_the_pins_are_tested_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstrap = load_tool("bootstrap", monkeypatch)
+    assert tuple(f"3.{minor}" for minor in range(bootstrap.OLDEST[1], bootstrap.NEWEST[1] + 1)) == PYTHONS
+    assert f'requires-python = ">=3.{bootstrap.OLDEST[1]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_fingerprint_follows_pins_python_and_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bootstrap = load_tool("bootstrap", monkeypatch)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text("a")
+    marks = {bootstrap.fingerprint("3.11", str(tmp_path)), bootstrap.fingerprint("3.12", str(tmp_path))}
+    (tmp_path / "constraints.txt").write_text("b")
+    marks.add(bootstrap.fingerprint("3.11", str(tmp_path)))
+    assert len(marks) == 3
+    assert bootstrap.fingerprint("3.11", str(tmp_path)) in marks
+
+
+def small_checkout(tmp_path: Path) -> Path:
+    """A checkout whose package needs nothing, so that setting it up needs no network."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/bootstrap.py").write_text((ROOT / "tools/bootstrap.py").read_text())
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "nothing"\nversion = "0"\n')
+    (tmp_path / "constraints.txt").write_text("")
+    return tmp_path
+
+
+def test_a_half_made_environment_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = small_checkout(tmp_path)
+    (checkout / ".venv/bin").mkdir(parents=True)
+    (checkout / ".venv/bin/python").write_text("not a Python")
+    (checkout / ".venv/.ready").write_text("of another day")
+    spec = importlib.util.spec_from_file_location("small_bootstrap", checkout / "tools/bootstrap.py")
+    assert spec is not None
+    assert spec.loader is not None
+    bootstrap = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bootstrap)
+
+    made: list[str] = []
+    calls: list[list[str]] = []
+
+    def make(python: str) -> None:
+        made.append(python)
+        (checkout / ".venv/bin/python").unlink(missing_ok=True)
+        (checkout / ".venv/bin/python").symlink_to(sys.executable)
+
+    def call(command: list[str], **options: object) -> int:
+        calls.append(command)
+        return 1 if len(calls) == 1 else 0
+
+    monkeypatch.setattr(bootstrap, "make_venv", make)
+    monkeypatch.setattr(bootstrap.subprocess, "call", call)
+    with pytest.raises(SystemExit, match="pip could not install"):
+        bootstrap.main()
+    assert len(made) == 1
+    assert not (checkout / ".venv/.ready").exists(), "a failed set-up must not look finished"
+    bootstrap.main()
+    assert len(made) == 1, "what works is kept"
+    assert calls[1][-4:] == ["-c", "constraints.txt", "-e", ".[dev]"]
+    bootstrap.main()
+    assert len(calls) == 2, "nothing to do the third time"
+    (checkout / "constraints.txt").write_text("numpy==1.26.4\n")
+    bootstrap.main()
+    assert len(calls) == 3
+
+
+def test_without_venv_module_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstrap = load_tool("bootstrap", monkeypatch)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(bootstrap, "version_of", lambda python, needs="sys": "" if "venv" in needs else "3.11")
+    monkeypatch.setattr(bootstrap, "VENV", str(tmp_path / "venv"))
+    with pytest.raises(SystemExit, match="apt-get install python3-venv"):
+        bootstrap.make_venv(sys.executable)
+    assert not (tmp_path / "venv").exists()
+
+
+# --- lab ----------------------------------------------------------------------------------------------------------
+
+
+def test_lab_is_local_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = load_tool("lab", monkeypatch)
+    monkeypatch.setattr(lab, "is_root", lambda: False)
+    monkeypatch.setattr(lab, "has_screen", lambda: True)
+    options = lab.arguments("secret", ["--port", "9000"])
+    assert "--ServerApp.ip=127.0.0.1" in options
+    assert "--IdentityProvider.token=secret" in options
+    assert options[-2:] == ["--port", "9000"]
+    assert "--allow-root" not in options
+    assert "--no-browser" not in options
+
+
+def test_lab_as_root_and_headless(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = load_tool("lab", monkeypatch)
+    monkeypatch.setattr(lab, "is_root", lambda: True)
+    monkeypatch.setattr(lab, "has_screen", lambda: False)
+    assert lab.arguments("secret", [])[-2:] == ["--allow-root", "--no-browser"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "seen"),
+    [
+        ({}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({"DISPLAY": ":10", "SSH_CONNECTION": "1 2 3 4"}, "linux", False),
+        ({}, "darwin", True),
+    ],
+)
+def test_lab_opens_a_browser_only_where_it_is_seen(
+    environment: dict[str, str], platform: str, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_tool("lab", monkeypatch).has_screen(environment, platform) is seen
+
+
+def test_lab_without_its_first_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = load_tool("lab", monkeypatch)
+    monkeypatch.setattr(lab, "ROOT", tmp_path)
+    assert lab.main([]) == 1
+    assert "00_start_here.ipynb is missing" in capsys.readouterr().err
+
+
+# --- suite --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_part_fails_the_run_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = load_tool("suite", monkeypatch)
+
+    def good() -> int:
+        """Passes."""
+        return 0
+
+    def bad() -> int:
+        """Fails."""
+        return 5
+
+    monkeypatch.setattr(suite, "PARTS", {"good": good, "bad": bad, "other": good})
+    assert suite.main(["bad", "other", "good"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "Failed: bad."
+    assert [line.split()[1] for line in lines[-4:-1]] == ["FAILED", "ok", "ok"]
+    assert suite.main(["good", "other"]) == 0
+
+
+def test_the_strict_run_of_the_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = load_tool("suite", monkeypatch)
+    seen: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], env: dict[str, str], **options: object) -> subprocess.CompletedProcess[str]:
+        seen.append((list(command), env))
+        return subprocess.CompletedProcess(command, 5)
+
+    monkeypatch.setattr(suite.subprocess, "run", run)
+    assert suite.nbval() == 5
+    ((command, environment),) = seen
+    assert {"--nbval", "--nbval-current-env", "tests/nbval.cfg", "notebooks"} <= set(command)
+    assert command[command.index("--dist") + 1] == "loadfile"
+    assert environment["VOS_TUTORIAL_PROFILE"] == "smoke"
+    assert environment["OMP_NUM_THREADS"] == "1"
