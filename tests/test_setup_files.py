@@ -15,6 +15,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from vos_tutorial.lessons import COURSE
+
 ROOT = Path(__file__).resolve().parent.parent
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -151,8 +153,10 @@ def test_readme_names_what_exists() -> None:
         assert re.search(rf"^{target}:|^PARTS.* {target}\b", makefile, flags=re.MULTILINE), target
     for name in re.findall(r"`([\w.-]+\.(?:yml|txt|toml|cff|py))`", readme):
         assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name
-    for number, state in re.findall(r"^\| `(\d\d)_\w+` \|.*\| (\w+) \|$", readme, flags=re.MULTILINE):
-        assert (state == "here") == bool(list((ROOT / "notebooks").glob(f"{number}_*.ipynb"))), number
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (here|planned) \|$", readme, flags=re.MULTILINE)
+    assert [(name, promise) for name, promise, _ in rows] == [(lesson.name, lesson.promise) for lesson in COURSE]
+    for name, _, state in rows:
+        assert (state == "here") == (ROOT / "notebooks" / f"{name}.ipynb").exists(), name
     (cell,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
     ast.parse("\n".join(line for line in cell.splitlines() if line[0] not in "!%"))
 
