@@ -1,0 +1,11 @@
+"""Widgets that move in the browser while the kernel works. Only notebooks import this package.
+
+Each widget is one Python file and one plain ES module of the same name beside it, on anywidget. All data go to
+the page once, as binary; from then on the page draws alone.
+"""
+
+from __future__ import annotations
+
+from .mask_player import MaskPlayer
+
+__all__ = ["MaskPlayer"]

@@ -1,0 +1,440 @@
+// MaskPlayer: every frame and mask is on the page; Jupyter only hears where the reader stopped.
+
+const INK = word(34, 34, 34);
+const CASING = word(34, 34, 34, 190);
+const VOID = 255;
+// Kinds of error: colour, and the pixels of the drawing that carry ink, so that colour is never alone.
+const ERRORS = [
+  null,
+  { name: "miss", rgb: [0, 114, 178], inked: (x, y) => (x + y) % 7 < 1 },
+  { name: "false alarm", rgb: [213, 94, 0], inked: (x, y) => x % 5 < 2 && y % 5 < 2 && ((x / 5) | 0) % 2 === ((y / 5) | 0) % 2 },
+  { name: "wrong object", rgb: [240, 228, 66], inked: (x, y) => (x + y) % 8 < 1 || (x - y + 8000) % 8 < 1 },
+];
+
+/** What is wrong in one cell: 0 right, 1 miss, 2 false alarm, 3 wrong object; void is never wrong. */
+function errorKind(truth, prediction) {
+  if (truth === prediction || truth === VOID || prediction === VOID) return 0;
+  return prediction === 0 ? 1 : truth === 0 ? 2 : 3;
+}
+
+/** Draws masks of H x W cells, each cell `scale` pixels wide, into image data.
+ *  `density` is how many of these pixels lie in one pixel of the page: lines and hatches are as wide everywhere. */
+class Painter {
+  constructor(height, width, pageWidth) {
+    this.H = height;
+    this.W = width;
+    this.scale = Math.max(1, Math.min(8, Math.round(720 / Math.max(height, width))));
+    this.density = (width * this.scale) / pageWidth;
+    this.line = Math.min(this.scale, Math.max(1, Math.round(1.6 * this.density)));
+    this.casing = Math.min(this.scale, Math.max(1, Math.round(this.density)));
+    this.image = new ImageData(width * this.scale, height * this.scale);
+    this.out = new Uint32Array(this.image.data.buffer);
+  }
+
+  clear() {
+    this.out.fill(0);
+  }
+
+  /** Fill a rectangle of pixels inside cell (y, x): from (top, left), h high and w wide. */
+  fill(y, x, top, left, h, w, colour) {
+    const stride = this.W * this.scale;
+    let start = (y * this.scale + top) * stride + x * this.scale + left;
+    for (let row = 0; row < h; row++, start += stride) this.out.fill(colour, start, start + w);
+  }
+
+  /** Tint every cell by its id, with a line of full colour inside each edge and a dark one outside. */
+  objects(ids, tint, solid) {
+    const { H, W, scale, line, casing } = this;
+    for (let y = 0, i = 0; y < H; y++) {
+      for (let x = 0; x < W; x++, i++) {
+        const id = ids[i];
+        const up = y > 0 ? ids[i - W] : id;
+        const down = y < H - 1 ? ids[i + W] : id;
+        const left = x > 0 ? ids[i - 1] : id;
+        const right = x < W - 1 ? ids[i + 1] : id;
+        if (id !== 0 && !(id === VOID && (x + y) % 2 === 0)) this.fill(y, x, 0, 0, scale, scale, tint[id]);
+        if (id === VOID || (id === up && id === down && id === left && id === right)) continue;
+        const colour = id === 0 ? CASING : solid[id];
+        const thick = id === 0 ? casing : line;
+        const drawn = (other) => other !== id && (id !== 0 || other !== VOID);
+        if (drawn(up)) this.fill(y, x, 0, 0, thick, scale, colour);
+        if (drawn(down)) this.fill(y, x, scale - thick, 0, thick, scale, colour);
+        if (drawn(left)) this.fill(y, x, 0, 0, scale, thick, colour);
+        if (drawn(right)) this.fill(y, x, 0, scale - thick, scale, thick, colour);
+      }
+    }
+  }
+
+  /** Colour every cell by its kind of error, hatched; returns how many cells there are of each kind. */
+  errors(truth, prediction, hidden) {
+    const { H, W, scale, density } = this;
+    const stride = W * scale;
+    const colours = ERRORS.map((kind) => (kind ? word(...kind.rgb) : 0));
+    const counts = [0, 0, 0, 0];
+    for (let y = 0, i = 0; y < H; y++) {
+      for (let x = 0; x < W; x++, i++) {
+        const kind = errorKind(truth[i], prediction[i]);
+        const off = (id) => id === 0 || hidden.has(id);
+        if (kind === 0 || (off(truth[i]) && off(prediction[i]))) continue;
+        counts[kind] += 1;
+        for (let py = y * scale; py < (y + 1) * scale; py++) {
+          for (let px = x * scale; px < (x + 1) * scale; px++) {
+            this.out[py * stride + px] = ERRORS[kind].inked((px / density) | 0, (py / density) | 0) ? INK : colours[kind];
+          }
+        }
+      }
+    }
+    return counts;
+  }
+}
+
+/** A swatch of one kind of error for the legend, drawn by the same rule as the picture. */
+function swatch(kind) {
+  const canvas = make("canvas", { width: 28, height: 14, "aria-hidden": "true" });
+  const image = new ImageData(28, 14);
+  const out = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < out.length; i++) {
+    out[i] = kind.inked(i % 28, (i / 28) | 0) ? INK : word(...kind.rgb);
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** J of every frame as a line, 0 to 100 percent, over `length` frames; gaps where there is no truth. */
+function strip(scores, length) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 1000 100");
+  svg.setAttribute("preserveAspectRatio", "none");
+  let path = "";
+  let area = "";
+  const at = (t) => (length > 1 ? (t / (length - 1)) * 1000 : 500);
+  scores.forEach((score, t) => {
+    if (score === null) return;
+    const joined = t > 0 && scores[t - 1] !== null;
+    const point = `${at(t).toFixed(1)} ${(100 - score).toFixed(1)}`;
+    path += joined ? `L${point}` : `M${point}h0.1`;
+    area += joined ? `L${point}` : `M${at(t).toFixed(1)} 100L${point}`;
+    if (t === length - 1 || scores[t + 1] === null) area += `L${at(t).toFixed(1)} 100Z`;
+  });
+  for (const [name, d] of [["area", area], ["line", path]]) {
+    const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    shape.setAttribute("class", name);
+    shape.setAttribute("d", d);
+    svg.append(shape);
+  }
+  return svg;
+}
+
+async function render({ model, el }) {
+  const [T, H, W] = model.get("_shape");
+  const frames = new Frames(bytesOf(model.get("_frames")), model.get("_offsets"));
+  const colours = bytesOf(model.get("_colours"));
+  const pageWidth = Math.round(Math.min(600, (420 * W) / H)); // pixels of the page: wide enough to see, low enough to fit
+  const painter = new Painter(H, W, pageWidth);
+  const masks = make("canvas", { width: painter.image.width, height: painter.image.height });
+  const masksContext = masks.getContext("2d");
+  const solid = colourWords(colours, 255);
+  let layers = new Uint8Array(); // [layers, T, H, W]
+
+  // --- the page ---
+  const ids = { slider: freshId(), view: freshId(), opacity: freshId() };
+  const canvas = make("canvas", {
+    width: masks.width, height: masks.height, role: "img", tabindex: "0", class: "vos-picture", ...OWN_KEYS,
+  });
+  const context = canvas.getContext("2d");
+  const play = make("button", { type: "button", class: "vos-play", click: () => (playing ? pause() : start()), ...OWN_KEYS });
+  const slider = make("input", {
+    type: "range", id: ids.slider, min: 0, max: T - 1, step: 1, "aria-label": "Frame",
+    input: () => { pause(); go(Number(slider.value)); }, ...OWN_KEYS,
+  });
+  const readout = make("output", { class: "vos-readout", for: ids.slider });
+  const chart = make("div", { class: "vos-chart", "aria-hidden": "true", title: "J of every frame, 0 to 100 %" });
+  const cursor = make("div", { class: "vos-cursor" });
+  const view = make("select", {
+    id: ids.view, change: () => { model.set("view", view.value); model.save_changes(); }, ...OWN_KEYS,
+  });
+  const opacity = make("input", {
+    type: "range", id: ids.opacity, min: 0, max: 1, step: 0.05,
+    input: () => { model.set("opacity", Number(opacity.value)); }, change: () => model.save_changes(), ...OWN_KEYS,
+  });
+  const objects = make("div", { class: "vos-objects", role: "group", "aria-label": "Objects" });
+  const legend = make("div", { class: "vos-legend" });
+  const root = make(
+    "div",
+    { class: "vos vos-player", role: "group", "aria-label": "Mask player" },
+    canvas,
+    make("div", { class: "vos-row" }, play, make("div", { class: "vos-track" }, slider, chart), readout),
+    make(
+      "div",
+      { class: "vos-row vos-options" },
+      make("label", { for: ids.view }, "View"), view,
+      make("label", { for: ids.opacity }, "Opacity"), opacity,
+      objects,
+    ),
+    legend,
+  );
+  root.style.setProperty("--width", `${pageWidth}px`);
+  el.append(root);
+
+  // --- drawing ---
+  let shown = -1; // the frame on the canvas
+  let wanted = model.get("frame");
+  let drawing = false;
+
+  const currentView = () => model.get("_views").find((v) => v.name === model.get("view")) ?? model.get("_views")[0];
+  const layerAt = (layer, t) => layers.subarray((layer * T + t) * H * W, (layer * T + t + 1) * H * W);
+
+  function paint(bitmap, t) {
+    const begun = performance.now();
+    const { layer, error } = currentView();
+    const hidden = new Set(model.get("hidden"));
+    context.globalCompositeOperation = "source-over";
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    painter.clear();
+    let numbers = new Map();
+    let counts = null;
+    if (error) {
+      pale(context, canvas);
+      counts = painter.errors(layerAt(0, t), layerAt(layer, t), hidden);
+    } else if (layer >= 0) {
+      const visible = layerAt(layer, t).map((id) => (hidden.has(id) ? 0 : id));
+      painter.objects(visible, colourWords(colours, Math.round(model.get("opacity") * 255)), solid);
+      if (model.get("_objects").length > 1) numbers = hearts(visible, W, H);
+    }
+    if (layer >= 0) {
+      masksContext.putImageData(painter.image, 0, 0);
+      context.drawImage(masks, 0, 0);
+    }
+    writeNumbers(context, numbers, painter);
+    shown = t;
+    describe(t, counts);
+    root.dataset.frame = t;
+    root.dataset.view = currentView().name;
+    root.dataset.drawMs = (performance.now() - begun).toFixed(2);
+  }
+
+  function describe(t, counts) {
+    const { name, layer } = currentView();
+    const score = model.get("_scores")[layer]?.[t] ?? null;
+    slider.value = t;
+    slider.setAttribute("aria-valuetext", `frame ${t} of ${T - 1}`);
+    readout.replaceChildren(
+      make("span", { class: "vos-time" }, `${t} / ${T - 1}`),
+      ...(score === null ? [] : [make("span", { class: "vos-score" }, `J ${score.toFixed(0)} %`)]),
+    );
+    const said = score === null ? "" : ` J ${score.toFixed(0)} percent.`;
+    canvas.setAttribute("aria-label", `${model.get("alt")}. Frame ${t} of ${T - 1}, ${name}.${said}`);
+    cursor.style.left = `${T > 1 ? (t / (T - 1)) * 100 : 50}%`;
+    if (counts) {
+      for (const item of legend.children) {
+        const count = counts[Number(item.dataset.kind)];
+        item.querySelector("b").textContent = `${((100 * count) / (H * W)).toFixed(1)} %`;
+      }
+    }
+  }
+
+  /** Show frame t; calls while a frame is being decoded only move the goal. */
+  async function go(t, again = false) {
+    wanted = Math.max(0, Math.min(T - 1, t));
+    if (again) shown = -1;
+    if (!playing) note();
+    if (drawing) return;
+    drawing = true;
+    try {
+      while (shown !== wanted && root.dataset.closed === undefined) {
+        const t = wanted;
+        const bitmap = await frames.get(t);
+        if (t === wanted) paint(bitmap, t);
+      }
+    } finally {
+      drawing = false;
+    }
+  }
+  const repaint = () => go(wanted, true);
+
+  /** Tell Jupyter where we are. */
+  function note() {
+    if (model.get("frame") === wanted) return;
+    model.set("frame", wanted);
+    model.save_changes();
+  }
+
+  // --- playing: the clock decides the frame, so a slow page drops frames and keeps the time ---
+  let playing = null;
+
+  function start() {
+    const from = wanted === T - 1 ? 0 : wanted;
+    const begun = performance.now();
+    playing = { request: 0 };
+    const tick = (now) => {
+      const t = from + Math.floor((Math.max(0, now - begun) / 1000) * model.get("fps"));
+      if (t % T !== wanted || shown === -1) go(t % T);
+      frames.get((t + 1) % T);
+      playing.request = requestAnimationFrame(tick);
+    };
+    playing.request = requestAnimationFrame(tick);
+    label();
+  }
+
+  function pause() {
+    if (!playing) return;
+    cancelAnimationFrame(playing.request);
+    playing = null;
+    label();
+    note();
+  }
+
+  function label() {
+    root.dataset.playing = playing !== null;
+    play.replaceChildren(make("span", { class: "vos-glyph", "aria-hidden": "true" }), playing ? "Pause" : "Play");
+  }
+
+  // --- keys and pointer ---
+  const page = Math.max(1, Math.round(T / 10));
+  const moves = {
+    ArrowLeft: () => wanted - 1, ArrowRight: () => wanted + 1,
+    PageUp: () => wanted - page, PageDown: () => wanted + page,
+    Home: () => 0, End: () => T - 1,
+  };
+  function onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === " ") playing ? pause() : start();
+    else if (moves[event.key]) { pause(); go(moves[event.key]()); }
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+  for (const target of [canvas, slider]) target.addEventListener("keydown", onKey);
+  const scrub = (event) => {
+    if (event.buttons !== 1) return;
+    const box = chart.getBoundingClientRect();
+    pause();
+    go(Math.round(((event.clientX - box.left) / box.width) * (T - 1)));
+  };
+  chart.addEventListener("pointerdown", (event) => { chart.setPointerCapture(event.pointerId); scrub(event); });
+  chart.addEventListener("pointermove", scrub);
+
+  // --- following Jupyter ---
+  function fillViews() {
+    view.replaceChildren(...model.get("_views").map(({ name }) => make("option", { value: name }, name)));
+    view.value = currentView().name;
+    const few = model.get("_views").length < 2;
+    view.hidden = view.previousElementSibling.hidden = few;
+    followView();
+  }
+
+  function followView() {
+    const { name, layer, error } = currentView();
+    view.value = name;
+    const scores = model.get("_scores")[layer];
+    chart.replaceChildren(...(scores ? [strip(scores, T), cursor] : []));
+    chart.hidden = !scores;
+    legend.hidden = !error;
+    legend.replaceChildren(
+      ...ERRORS.flatMap((kind, k) =>
+        kind && (k < 3 || model.get("_objects").length > 1)
+          ? [make("span", { "data-kind": k, title: `${kind.name}, share of the picture` }, swatch(kind), ` ${kind.name} `, make("b"))]
+          : []),
+    );
+    opacity.hidden = opacity.previousElementSibling.hidden = layer < 0;
+    opacity.disabled = error; // errors are drawn in full; the control stays, so that nothing jumps
+    objects.hidden = layer < 0 || objects.children.length === 0;
+    repaint();
+  }
+
+  function fillObjects() {
+    objects.replaceChildren(
+      ...model.get("_objects").map(({ id, label: name }) => {
+        const box = make("input", {
+          type: "checkbox", "aria-label": name, ...OWN_KEYS,
+          change: () => {
+            const hidden = new Set(model.get("hidden"));
+            box.checked ? hidden.delete(id) : hidden.add(id);
+            model.set("hidden", [...hidden].sort((a, b) => a - b));
+            model.save_changes();
+          },
+        });
+        box.dataset.id = id;
+        const key = make("span", { class: "vos-key", "aria-hidden": "true" });
+        key.style.background = `rgb(${colours.subarray(id * 3, id * 3 + 3).join(" ")})`;
+        key.textContent = model.get("_objects").length > 1 ? id : "";
+        return make("label", {}, box, key, name);
+      }),
+    );
+    followHidden();
+  }
+
+  function followHidden() {
+    const hidden = new Set(model.get("hidden"));
+    for (const box of objects.querySelectorAll("input")) box.checked = !hidden.has(Number(box.dataset.id));
+    repaint();
+  }
+
+  function followOpacity() {
+    opacity.value = model.get("opacity");
+    repaint();
+  }
+
+  let loads = 0;
+  async function load() {
+    const mine = (loads += 1); // a second load may overtake the first: the last one started counts
+    delete root.dataset.ready;
+    const inflated = await inflate(bytesOf(model.get("_ids")));
+    if (mine !== loads || root.dataset.closed !== undefined) return;
+    layers = inflated;
+    fillObjects();
+    fillViews();
+    await repaint();
+    root.dataset.ready = "true";
+  }
+
+  const follow = {
+    "change:frame": () => { if (model.get("frame") !== wanted) { pause(); go(model.get("frame")); } },
+    "change:view": followView,
+    "change:opacity": followOpacity,
+    "change:hidden": followHidden,
+    "change:_ids": load,
+  };
+  for (const [event, listener] of Object.entries(follow)) model.on(event, listener);
+
+  label();
+  opacity.value = model.get("opacity");
+  await load();
+
+  return () => {
+    for (const [event, listener] of Object.entries(follow)) model.off(event, listener);
+    if (playing) cancelAnimationFrame(playing.request);
+    playing = null;
+    root.dataset.closed = "true";
+    frames.close();
+    root.remove();
+  };
+}
+
+/** Take the colour out of what is drawn and push it back, so that errors stand out. */
+function pale(context, { width, height }) {
+  context.globalCompositeOperation = "saturation";
+  context.fillStyle = "#808080";
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "source-over";
+  context.fillStyle = "rgb(238 238 238 / 66%)";
+  context.fillRect(0, 0, width, height);
+}
+
+/** Each object's number at its heart, unless the object is too thin to carry it. */
+function writeNumbers(context, places, { scale, density }) {
+  context.font = `bold ${Math.round(14 * density)}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.lineWidth = 3 * density;
+  context.lineJoin = "round";
+  for (const [id, { x, y, depth }] of places) {
+    if (id === VOID || depth * scale < 7 * density) continue;
+    context.strokeStyle = "#222";
+    context.strokeText(id, (x + 0.5) * scale, (y + 0.5) * scale);
+    context.fillStyle = "#fff";
+    context.fillText(id, (x + 0.5) * scale, (y + 0.5) * scale);
+  }
+}
+
+export default { render };
