@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ Textures = Literal["procedural", "photos", "mixed"]
 Split = Literal["train", "test"]
 
 SPRITE = 128  # pixels a side of a stored texture or shape
+LENGTH = 16  # frames of a standard clip
 PHOTO_SHARE = 0.6  # of "mixed" textures
 
 
@@ -177,17 +178,22 @@ def bank(split: Split = "train", side: int = SPRITE, device: str = "cpu") -> Ban
 
     Args:
         split: ``"train"`` or ``"test"``.
-        side: pixels a side; smaller banks are the large one, averaged, so that small sprites do not flicker.
+        side: pixels a side, a divisor of 128; smaller banks are the large one, averaged, so that small sprites do
+            not flicker.
         device: where the tensors live.
     """
-    if side != SPRITE or device != "cpu":
-        full = bank(split) if side == SPRITE else bank(split, SPRITE, "cpu")
-        shrink = SPRITE // side
-        return Bank(
-            F.avg_pool2d(full.textures, shrink).to(device),
-            full.procedural,
-            F.avg_pool2d(full.shapes, shrink).to(device),
-        )
+    full, shrink = _full_bank(split), SPRITE // side
+    return Bank(
+        F.avg_pool2d(full.textures, shrink).to(device),
+        full.procedural,
+        F.avg_pool2d(full.shapes, shrink).to(device),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _full_bank(split: Split) -> Bank:
+    """The bank at its full resolution, on the CPU."""
+    side = SPRITE
     dice = Dice(20261123, ("train", "test").index(split))
     count = 96 if split == "train" else 48
     noise = _fractal_noise(dice, count // 2, side, (2, 5, 11, 23, 47))
@@ -212,13 +218,12 @@ def bank(split: Split = "train", side: int = SPRITE, device: str = "cpu") -> Ban
 
 @dataclass
 class Sprite:
-    """One object, look-alike or occluder over time; arrays are ``[T]``."""
+    """One object, look-alike or occluder over time; arrays are ``[T]`` unless they say otherwise."""
 
     shape: int  # row of Bank.shapes; -1 is a bar that covers the whole height
     texture: int  # row of Bank.textures at the start ...
     texture_end: int  # ... and at the end of the cross-fade
     fade: Array  # 0 = texture, 1 = texture_end
-    tint: Array  # [3], multiplies the texture
     x: Array
     y: Array
     size: Array  # half-extent
@@ -228,6 +233,10 @@ class Sprite:
     bend_pitch: float  # waves per half-extent
     bend_phase: Array
     object_id: int  # 0: not annotated (look-alikes, occluders)
+    cut: Array  # [4]: turn (radians), zoom and place of the piece of the texture that it wears
+    mix: Array  # [3, 4]: how its colours are made of the texture's, and an offset
+
+    MOVING: ClassVar[tuple[str, ...]] = ("fade", "x", "y", "size", "angle", "bend", "bend_phase")
 
 
 @dataclass
@@ -236,11 +245,37 @@ class Scene:
 
     sprites: list[Sprite]
     background: int
+    mix: Array  # [3, 4], as a sprite's
     view_x: Array  # [T], where the camera looks in the background
     view_y: Array
     view_zoom: float
     gain: Array  # [T], brightness
     slope: Array  # [T], brightness gradient from left to right
+
+    def at(self, times: Sequence[int]) -> Scene:
+        """The same scene at some of its frames."""
+        rows = np.asarray(times, dtype=np.int64)
+        sprites = [replace(s, **{k: getattr(s, k)[rows] for k in Sprite.MOVING}) for s in self.sprites]
+        mine = {k: getattr(self, k)[rows] for k in ("view_x", "view_y", "gain", "slope")}
+        return replace(self, sprites=sprites, **mine)
+
+
+def _cut(dice: Dice) -> Array:
+    """A random piece of a texture: any turn, between half and all of it."""
+    zoom = dice.uniform(0.5, 1.0)
+    x, y = ((2 * dice.array(2) - 1) * (1 - zoom)).tolist()
+    return np.array([dice.uniform(0, 2 * np.pi), zoom, x, y])
+
+
+def _mix(dice: Dice) -> Array:
+    """A random recolouring: channels change places, gains vary, one in four is a negative."""
+    gains = 0.7 + 0.5 * dice.array(3)
+    matrix = np.diag(gains)[np.argsort(dice.array(3))]
+    matrix = 0.85 * matrix + 0.15 * matrix.mean(axis=0)
+    offset = 0.2 * dice.array(3) - 0.1
+    if dice.chance(0.25):
+        matrix, offset = -matrix, 1 + offset
+    return np.concatenate([matrix, offset[:, None]], axis=1)
 
 
 def _path(dice: Dice, times: Array, speed: float, room: float) -> tuple[Array, Array]:
@@ -256,17 +291,17 @@ def _path(dice: Dice, times: Array, speed: float, room: float) -> tuple[Array, A
 
 def _sprite(dice: Dice, stock: Bank, times: Array, dials: frozenset[str], textures: Textures, many: bool) -> Sprite:
     """An object with every dial that concerns a single sprite."""
-    span = max(float(times.max()), 15.0)
+    span = max(float(times.max()), 1.0)
     size = dice.uniform(0.38, 0.54) if many else dice.uniform(0.46, 0.74)
     sizes = size * (1 + 0.06 * np.sin(0.35 * times + dice.uniform(0, 6.28)))
     if "scale_change" in dials:
         ratio = dice.uniform(1.9, 2.5) ** dice.sign()  # from first to last frame, growing or shrinking
         size = size * (0.62 if ratio > 1 else 1.0)
         sizes = size * ratio ** (times / span)
-    speed = size * (dice.uniform(0.5, 0.9) if "fast_motion" in dials else dice.uniform(0.05, 0.14))
+    speed = size * (dice.uniform(0.5, 0.9) if "fast_motion" in dials else dice.uniform(0.12, 0.24))
     x, y = _path(dice, times, speed, max(0.1, 0.95 - 0.8 * size))
     if "out_of_view" in dials:  # leaves to one side in the middle of the clip and comes back
-        x = x + dice.sign() * 3.0 * np.clip(np.sin(np.pi * times / span) * 1.6 - 0.6, 0, 1)
+        x = x + dice.sign() * 3.0 * np.clip(np.sin(np.pi * times / span) * 2.6 - 1.6, 0, 1)
     bend = dice.uniform(0.10, 0.18) if "deformation" in dials else dice.uniform(0.0, 0.05)
     rate = dice.uniform(0.03, 0.06) if "deformation" in dials else dice.uniform(0.0, 0.02)
     texture = stock.texture(dice, textures)
@@ -277,7 +312,6 @@ def _sprite(dice: Dice, stock: Bank, times: Array, dials: frozenset[str], textur
         texture=texture,
         texture_end=texture_end,
         fade=np.clip((times / span - 0.15) / 0.7, 0, 1) * change,
-        tint=0.8 + 0.35 * dice.array(3),
         x=x,
         y=y,
         size=sizes,
@@ -287,6 +321,8 @@ def _sprite(dice: Dice, stock: Bank, times: Array, dials: frozenset[str], textur
         bend_pitch=dice.uniform(0.4, 0.9),
         bend_phase=dice.uniform(0, 1) + rate * times,
         object_id=1,
+        cut=_cut(dice),
+        mix=_mix(dice),
     )
 
 
@@ -294,7 +330,8 @@ def _look_alike(dice: Dice, stock: Bank, times: Array, model: Sprite, textures: 
     """The same texture, slightly recoloured, on another contour, crossing close to its model."""
     other = _sprite(dice, stock, times, frozenset(), textures, many=True)
     other.texture, other.texture_end, other.fade = model.texture, model.texture_end, model.fade
-    other.tint = model.tint * (1 + 0.24 * (dice.array(3) - 0.5))
+    other.cut = model.cut
+    other.mix = model.mix * (1 + 0.24 * (dice.array(3, 1) - 0.5))
     other.size = model.size * dice.uniform(0.8, 1.1)
     meet, across = dice.uniform(4, 11), dice.uniform(0, 2 * np.pi)
     gap = (times - meet) * dice.uniform(0.07, 0.13)
@@ -314,14 +351,10 @@ def _occluder(dice: Dice, stock: Bank, times: Array, victim: Sprite, textures: T
     extent = float(victim.size.max()) * max(victim.aspect, 1 / victim.aspect) ** 0.5 * 1.15
     speed = extent * dice.uniform(0.45, 0.6)
     wall = extent + speed * HIDDEN / 2
-    at_meet = float(np.interp(meet, times, victim.x)) if len(times) > 1 else float(victim.x[0])
     drift = np.clip(times - meet, -HIDDEN, HIDDEN)  # while it hides its victim the wall keeps up with it
-    follow = (
-        np.interp(np.clip(meet + drift, times.min(), times.max()), times, victim.x) - at_meet if len(times) > 1 else 0
-    )
     sprite = _sprite(dice, stock, times, frozenset(), textures, many=False)
     sprite.shape, sprite.object_id = -1, 0
-    sprite.x = at_meet + follow + dice.sign() * speed * (times - meet)
+    sprite.x = np.interp(meet + drift, times, victim.x) + dice.sign() * speed * (times - meet)
     sprite.y, sprite.size = np.zeros_like(times), wall * np.ones_like(times)
     sprite.angle, sprite.aspect, sprite.bend = np.zeros_like(times), 1.0, np.zeros_like(times)
     return sprite
@@ -329,30 +362,33 @@ def _occluder(dice: Dice, stock: Bank, times: Array, victim: Sprite, textures: T
 
 def describe(
     seed: int,
-    times: Sequence[float],
+    length: int = LENGTH,
     attributes: Sequence[str] = (),
     textures: Textures = "mixed",
     split: Split = "train",
 ) -> Scene:
-    """Turn a seed into the description of a clip.
+    """Turn a seed into the description of a clip; :meth:`Scene.at` picks frames out of it.
 
     Args:
         seed: 0 <= seed < 2**63.
-        times: the frames to describe, in frame units; 0..15 for a standard clip.
+        length: frames in the clip. What happens once in a clip (growing, fading, leaving and coming back) is spread
+            over it, so that a longer clip is another clip and not the same one continued.
         attributes: names from :data:`ATTRIBUTES`.
         textures: ``"procedural"``, ``"photos"`` (crops of scikit-image's pictures) or ``"mixed"``.
         split: which half of the bank; train and test share neither textures nor shapes.
 
     Raises:
-        TutorialError: on an unknown attribute.
+        TutorialError: on an unknown attribute, a negative seed, or a length below 1.
     """
     unknown = sorted(set(attributes) - set(ATTRIBUTES))
     if unknown:
         raise TutorialError(f"there is no attribute {unknown[0]!r}; choose from {', '.join(ATTRIBUTES)}.")
     if seed < 0:
         raise TutorialError(f"the seed is {seed}; it must be 0 or larger.")
-    dials, t = frozenset(attributes), np.asarray(times, dtype=np.float64)
-    dice, stock = Dice(seed, 1), bank(split)
+    if length < 1:
+        raise TutorialError(f"a clip of {length} frames cannot be drawn; ask for at least 1.")
+    dials, t = frozenset(attributes), np.arange(length, dtype=np.float64)
+    dice, stock = Dice(seed, 1), _full_bank(split)
     many = "multiple_objects" in dials
     objects = [_sprite(dice, stock, t, dials, textures, many) for _ in range(2 + dice.pick(2) if many else 1)]
     if many:  # start apart: each object keeps its own corner of a ring, so that all are visible in frame 0
@@ -369,20 +405,22 @@ def describe(
         sprites.append(_occluder(dice, stock, t, objects[0], textures))
     view_x, view_y = _path(dice, t, 0.02, 0.3)
     if "camera_shake" in dials:  # the whole picture jumps, background and sprites alike
-        jolt = Dice(seed, 2).array(2, 512)[:, np.round(t).astype(int) % 512] * 0.34 - 0.17
+        jolt = Dice(seed, 2).array(length, 2).T * 0.34 - 0.17
         view_x, view_y = view_x - jolt[0], view_y - jolt[1]
         for sprite in sprites:
             sprite.x, sprite.y = sprite.x + jolt[0], sprite.y + jolt[1]
     lit = "illumination" in dials
-    swing = np.sin(2 * np.pi * (t / dice.uniform(9, 15) + dice.uniform(0, 1)))
+    period, phase = dice.uniform(9, 15), dice.uniform(0, 1)
+    swing, late = (np.sin(2 * np.pi * (now / period + phase)) for now in (t, t - 1))
     return Scene(
         sprites=sprites,
         background=stock.texture(dice, textures),
+        mix=_mix(dice),
         view_x=view_x,
         view_y=view_y,
         view_zoom=dice.uniform(0.55, 0.8),
-        gain=1 + (0.45 * swing if lit else 0.03 * swing),
-        slope=(0.35 * np.roll(swing, 1) if lit else 0.05 * swing),
+        gain=1 + (0.45 if lit else 0.03) * swing,
+        slope=0.35 * late if lit else 0.05 * swing,
     )
 
 
@@ -392,6 +430,27 @@ def describe(
 def _stack(values: Sequence[Array], device: torch.device) -> Tensor:
     """Python numbers of many sprites to ``float32 [N, T, 1, 1]``."""
     return torch.from_numpy(np.stack(values)).float().to(device)[..., None, None]
+
+
+def _recolour(textures: Tensor, mixes: Sequence[Array]) -> Tensor:
+    """Apply each sprite's colour mix to its texture ``[N, 3, S, S]``, written out so that the bits never vary."""
+    m = torch.from_numpy(np.stack(mixes)).float().to(textures.device)[..., None, None]  # [N, 3, 4, 1, 1]
+    r, g, b = textures[:, None].unbind(2)
+    return (m[:, :, 0] * r + m[:, :, 1] * g + m[:, :, 2] * b + m[:, :, 3]).clamp(0, 1)
+
+
+def _cloth(stock: Bank, rows: Sequence[int], sprites: Sequence[Sprite]) -> Tensor:
+    """The pieces of texture that N sprites wear, turned, zoomed and recoloured: ``[N, 3, S, S]``."""
+    device, side = stock.textures.device, stock.textures.shape[-1]
+    turn, zoom, x, y = np.stack([s.cut for s in sprites]).T
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    axis = (torch.arange(side, device=device, dtype=torch.float32) * 2 + 1) / side - 1
+    across, down = axis.reshape(1, 1, -1), axis.reshape(1, -1, 1)
+    a, b, c, d = (torch.from_numpy(k).float().to(device)[:, None, None] for k in (cos, sin, x, y))
+    grid = torch.stack([a * across + b * down + c, a * down - b * across + d], dim=-1)
+    whole = stock.textures[torch.tensor(rows, device=device)]
+    piece = F.grid_sample(whole, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return _recolour(piece, [s.mix for s in sprites])
 
 
 def _draw(stock: Bank, sprites: Sequence[Sprite], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -422,27 +481,25 @@ def _draw(stock: Bank, sprites: Sequence[Sprite], x: Tensor, y: Tensor) -> tuple
     n, t, h, w = u.shape
     grid = torch.stack([u, v], dim=-1).reshape(n, t * h, w, 2)
     shape = torch.tensor([max(s.shape, 0) for s in sprites], device=device)
-    texture = stock.textures[torch.tensor([s.texture for s in sprites], device=device)]
-    atlas = torch.cat([texture, stock.shapes[shape]], dim=1)
+    atlas = torch.cat([_cloth(stock, [s.texture for s in sprites], sprites), stock.shapes[shape]], dim=1)
     drawn = F.grid_sample(atlas, grid, mode="bilinear", padding_mode="border", align_corners=False)
     drawn = drawn.reshape(n, 4, t, h, w).transpose(1, 2)
     colour, height = drawn[:, :, :3], drawn[:, :, 3]
     for i, sprite in enumerate(sprites):
         if sprite.texture_end != sprite.texture:
-            end = stock.textures[sprite.texture_end][None]
+            end = _cloth(stock, [sprite.texture_end], [sprite])
             end = F.grid_sample(end, grid[i : i + 1], mode="bilinear", padding_mode="border", align_corners=False)
             fade = torch.from_numpy(sprite.fade).float().to(device).reshape(t, 1, 1, 1)
             colour[i] = colour[i] * (1 - fade) + end.reshape(3, t, h, w).transpose(0, 1) * fade
         if sprite.shape < 0:  # a wall: as high as the frame, two half-extents wide
             height[i] = 1 - u[i].abs()
-    tint = torch.from_numpy(np.stack([s.tint for s in sprites])).float().to(device).reshape(n, 1, 3, 1, 1)
     # Outside its square a sprite is not there, whatever the border texel says.
     outside = torch.maximum(u.abs(), v.abs()) >= 1 if any(s.shape >= 0 for s in sprites) else None
     if outside is not None:
         walls = torch.tensor([s.shape < 0 for s in sprites], device=device).reshape(-1, 1, 1, 1)
         height = torch.where(outside & ~walls, torch.full_like(height, -1.0), height)
     pixels = _stack([s.size for s in sprites], device) * (w / 2)
-    return (colour * tint).clamp(0, 1), height * pixels
+    return colour, height * pixels
 
 
 def render(
@@ -470,6 +527,7 @@ def render(
     b, t = u.shape[:2]
     grid = torch.stack(torch.broadcast_tensors(u, v), dim=-1).reshape(b, t * size, size, 2)
     floor = stock.textures[torch.tensor([s.background for s in scenes], device=device)]
+    floor = _recolour(floor, [s.mix for s in scenes])
     frames = F.grid_sample(floor, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     frames = frames.reshape(b, 3, t, size, size).transpose(1, 2).contiguous()
     ids = torch.zeros(b, t, size, size, dtype=torch.uint8, device=device)
@@ -494,8 +552,9 @@ def render(
 
 def make_batch(
     seeds: Sequence[int],
-    times: Sequence[float],
+    times: Sequence[int],
     *,
+    length: int = LENGTH,
     size: int = 96,
     attributes: Sequence[Sequence[str]] | None = None,
     textures: Textures = "mixed",
@@ -508,7 +567,7 @@ def make_batch(
     Sample i depends on ``seeds[i]`` (and its attributes) only.
     """
     dials = attributes if attributes is not None else [()] * len(seeds)
-    scenes = [describe(s, times, d, textures, split) for s, d in zip(seeds, dials, strict=True)]
+    scenes = [describe(s, length, d, textures, split).at(times) for s, d in zip(seeds, dials, strict=True)]
     return render(scenes, size, split, device)
 
 
@@ -528,9 +587,7 @@ def make_clip(
     """
     if size < 1 or length < 1:
         raise TutorialError(f"a clip of size {size} and length {length} cannot be drawn; both must be at least 1.")
-    frames, ids = make_batch(
-        [seed], range(length), size=size, attributes=[attributes], textures=textures, split=split
-    )
+    frames, ids = render([describe(seed, length, attributes, textures, split)], size, split)
     tags = tuple(sorted(attributes))
     return Clip(frames[0], ids[0], name=f"{'+'.join(tags) or 'clean'}-{seed}", attributes=tags)
 
@@ -541,7 +598,7 @@ class SyntheticStills:
     Other objects and look-alikes stay in the picture, so that only a guide can tell which one is meant.
     """
 
-    SMALLEST = 0.015  # share of the frame that the target shows at the least
+    SMALLEST = 0.03  # share of the frame that the target shows at the least
 
     def __init__(
         self, textures: Textures = "mixed", split: Split = "train", device: torch.device | str = "cpu"
@@ -550,7 +607,8 @@ class SyntheticStills:
 
     def _moment(self, dice: Dice) -> Scene:
         dials = [a for a, p in STILL_DIALS.items() if dice.chance(p)]
-        return describe(dice.pick(2**50), [float(dice.pick(16))], dials, self.textures, self.split)
+        scene = describe(dice.pick(2**50), LENGTH, dials, self.textures, self.split)
+        return scene.at([dice.pick(LENGTH)])
 
     def batch(self, seeds: Sequence[int], size: int) -> Stills:
         """Pictures ``float32 [B, 3, H, W]`` in [0, 1], masks ``bool [B, H, W]``; picture i depends on seed i only."""

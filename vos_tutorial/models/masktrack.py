@@ -236,7 +236,7 @@ class MaskTrackTask:
         rest = [p for n, p in network.named_parameters() if "branches" not in n]
         groups: list[dict[str, Any]] = [{"params": rest}]
         if head:
-            groups.append({"params": head, "lr": stage.lr * stage.options.get("head_lr", 1.0)})
+            groups.append({"params": head, "lr_scale": stage.options.get("head_lr", 1.0)})
         return groups
 
 
