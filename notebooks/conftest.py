@@ -38,8 +38,9 @@ def _counts(notebook: nbformat.NotebookNode) -> list[int | None]:
     return [cell.execution_count for cell in cells if "nbval-skip" not in cell.metadata.get("tags", [])]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse the notebook, or skip what comes after its first failure."""
+    """Refuse the notebook (before a kernel starts), or skip what comes after its first failure."""
     notebook: Any = item.parent
     if not hasattr(notebook, "nb"):
         return

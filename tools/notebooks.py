@@ -470,6 +470,8 @@ def build_and_execute(
         BuildError: as :func:`compose` and :func:`execute`.
     """
     built = compose(name, folders, unmeasured=measure)
+    for path in built:
+        path.parent.mkdir(parents=True, exist_ok=True)
     costs = {path: execute(nb, path.parent, profile, timeout, path.name) for path, nb in built.items()}
     if measure:
         cost = costs[folders.notebooks / f"{name}.ipynb"]

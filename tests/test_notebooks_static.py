@@ -1,0 +1,168 @@
+"""Every notebook obeys every rule of ``tools/notebook_lint.py``, and every rule can find what it looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from tools import notebook_lint as lint
+from tools import notebooks
+
+NOTEBOOKS = sorted([*notebooks.HERE.notebooks.glob("*.ipynb"), *notebooks.HERE.solutions.glob("*.ipynb")])
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(notebooks.HERE.notebooks).as_posix()
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS, "no notebook is built; run: python tools/notebooks.py build --execute"
+    assert notebooks.HERE.names()
+
+
+@pytest.mark.parametrize("rule", lint.RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=shown)
+def test_notebook(path: Path, rule: Callable[[str, NotebookNode], list[str]]) -> None:
+    problems = rule(shown(path), notebooks.read_notebook(path))
+    assert not problems, "\n".join([shown(path), *problems])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=shown)
+def test_links_lead_somewhere(path: Path) -> None:
+    assert not lint.broken_links(path, notebooks.read_notebook(path))
+
+
+@pytest.mark.parametrize("name", notebooks.HERE.names())
+def test_in_step_with_its_source(name: str) -> None:
+    assert not notebooks.out_of_step(name)
+
+
+def test_every_notebook_has_a_source() -> None:
+    assert not notebooks.without_source()
+
+
+@pytest.mark.parametrize("name", notebooks.HERE.names())
+def test_numbers_in_the_prose_are_tied_to_outputs(name: str) -> None:
+    source = notebooks.read_source(notebooks.HERE.sources / f"{name}.py")
+    problems = lint.loose_numbers(source, notebooks.read_notebook(notebooks.HERE.notebooks / f"{name}.ipynb"))
+    assert not problems, "\n".join([f"src/{name}.py", *problems])
+
+
+# --- each rule finds its fault -----------------------------------------------------------------------------------
+
+
+def code(source: str, *outputs: dict[str, object], tags: tuple[str, ...] = (), count: int | None = 1) -> NotebookNode:
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)}, execution_count=count)
+    cell.outputs = [nbformat.from_dict(output) for output in outputs]
+    return cell
+
+
+def text(source: str, *tags: str) -> NotebookNode:
+    return nbformat.v4.new_markdown_cell(source, metadata={"tags": list(tags)})
+
+
+def notebook(*cells: NotebookNode) -> NotebookNode:
+    return nbformat.v4.new_notebook(cells=list(cells))
+
+
+def stream(line: str, name: str = "stdout") -> dict[str, object]:
+    return {"output_type": "stream", "name": name, "text": line}
+
+
+def picture(plain: str, **metadata: object) -> dict[str, object]:
+    data = {"image/png": "x", "text/plain": plain}
+    return {"output_type": "display_data", "data": data, "metadata": metadata}
+
+
+WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": []}
+METHOD = [text("# T"), *(text(f"## The {word}") for word in lint.SECTIONS)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "bad", "says"),
+    [
+        (lint.executed, notebook(code("1", count=None)), "execution count None, not 1"),
+        (lint.executed, notebook(code("1", count=2)), "execution count 2, not 1"),
+        (lint.executed, notebook(text("# T")), "no code cell"),
+        (lint.no_errors, notebook(code("1", ERROR)), "stores the error ValueError"),
+        (lint.exercises_answered, notebook(code("1", stream("no"), tags=("exercise-check",))), "not written yet"),
+        (lint.small, notebook(text("x" * lint.MAX_BYTES)), "bytes, more than"),
+        (lint.no_widget_state, notebook(code("1", {"output_type": "display_data", "data": WIDGET, "metadata": {}})),
+         "stores a widget view"),
+        (lint.known_tags, notebook(code("1", tags=("builds:os.path",))), "unknown tag 'builds:os.path'"),
+        (lint.known_tags, notebook(code("1", tags=("nbval-ignore-output",))), "go together"),
+        (lint.known_tags, notebook(code("1", tags=("nbval-skip",))), "without a reason"),
+        (lint.private_matters, notebook(code("open('/home/me/x')")), "absolute path"),
+        (lint.private_matters, notebook(code("1", stream("/tmp/x"), tags=("run",))), "absolute path"),
+        (lint.private_matters, notebook(code("1", stream("careful", "stderr"))), "stderr"),
+        (lint.private_matters, notebook(code("1", stream("<A at 0x7f12ab34cd56>"))), "memory address"),
+        (lint.plain_python, notebook(code("%pip install x")), "installs packages"),
+        (lint.plain_python, notebook(code("!ls")), "write Python"),
+        (lint.plain_python, notebook(code("f(1);")), "hides nothing"),
+        (lint.short_cells, notebook(code("x\n" * 26)), "more than 25"),
+        (lint.short_cells, notebook(code("x\n" * 9)), "in the median"),
+        (lint.alt_texts, notebook(code("1", picture("<Figure size 640x480>"))), "without alt text"),
+        (lint.alt_texts, notebook(text("<img src='a.png'>")), "<img> without alt"),
+        (lint.alt_texts, notebook(text("![](a.png)")), "picture without alt"),
+        (lint.sections, notebook(text("no title")), "begin with a title"),
+        (lint.sections, notebook(*METHOD[:5], *METHOD[6:]), "'reference run' is missing (no heading"),
+        (lint.sections, notebook(METHOD[0], *reversed(METHOD[1:])), "the order of the headings"),
+        (lint.quizzes, notebook(text("Why?", "quiz")), "quiz without <details>"),
+    ],
+)  # fmt: skip
+def test_a_rule_finds_its_fault(rule: Callable[[str, NotebookNode], list[str]], bad: NotebookNode, says: str) -> None:
+    assert any(says in problem for problem in rule("05_x.ipynb", bad)), rule("05_x.ipynb", bad)
+
+
+def test_unique_ids() -> None:
+    twice = notebook(text("a"), text("b"))
+    twice.cells[0].id = twice.cells[1].id = "same"
+    assert lint.unique_ids("x", twice) == ["the cell id 'same' occurs 2 times"]
+
+
+@pytest.mark.parametrize("rule", lint.RULES, ids=lambda rule: rule.__name__)
+def test_a_rule_accepts_a_good_notebook(rule: Callable[[str, NotebookNode], list[str]]) -> None:
+    good = notebook(
+        *METHOD,
+        text('See [the site](https://example.org/home/x) and <img src="a" alt="a dog">'),
+        code("x = 1  # 3/4", stream("3/4 of 1e-06\n")),
+        code("train()", picture("Figure: a curve"), stream("10%|", "stderr"), tags=("run", lint.ADDED_TAG), count=2),
+        code("player", picture("MaskPlayer(T=2)", **{"image/png": {"alt": "a dog"}}), count=3),
+        code("raise", ERROR, tags=("raises-exception",), count=4),
+    )
+    assert rule("05_x.ipynb", good) == []
+
+
+@pytest.mark.parametrize(
+    ("prose", "loose"),
+    [
+        ("J rises to 83.4.", True),
+        ("It keeps 12 % of it.", True),
+        ("It keeps 12.5% of it.", True),
+        ("| J | F |\n|---|---|\n| 79.7 | 75.4 |", True),
+        ("J rises to {{results/a.json:j|.1f}}.", False),
+        ("The cell printed 55.5 above.", False),
+        ("The paper reports 79.7 (Perazzi et al., 2017).", False),
+        ("From the [MaskTrack paper](https://arxiv.org/abs/1612.02646):\n\n| J |\n|---|\n| 79.7 |", False),
+        ("We drop 10 % of the frames. <!-- given -->", False),
+        ("Frames have 96 pixels, J lies in 0.5 to 1.0, `83.4` is code, and $83.4$ is mathematics.", False),
+        ("J can be 100 % or 0 %.", False),
+        ("Python 3.10.12 or 12.34.5", False),
+    ],
+)
+def test_loose_numbers(prose: str, loose: bool) -> None:
+    cells = [code("print(x)", stream("55.5\n")), text(prose)]
+    assert bool(lint.loose_numbers(notebook(*cells), notebook(*cells))) is loose
+
+
+def test_broken_links(tmp_path: Path) -> None:
+    (tmp_path / "there.ipynb").touch()
+    links = "[a](there.ipynb#x) [b](https://example.org) [c](#here) [d](gone.ipynb)"
+    assert lint.broken_links(tmp_path / "x.ipynb", notebook(text(links))) == [
+        "cell 0 links to gone.ipynb, which does not exist"
+    ]
