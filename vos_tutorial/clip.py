@@ -7,7 +7,9 @@ This module holds both forms, the way from one to the other, and the palette tha
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from .atomic import write_atomically
 from .errors import TutorialError
 
 VOID = 255
@@ -90,11 +93,21 @@ class Clip:
         return f"Clip({self.name!r}, T={len(self)}, {h}x{w}, objects={self.objects}{tags})"
 
 
+def _require_ids(objects: Sequence[int]) -> None:
+    wrong = [i for i in objects if not 1 <= i < VOID]
+    if wrong:
+        raise TutorialError(f"an object has the id {wrong[0]}, but ids go from 1 to 254; number the objects anew.")
+
+
 def ids_to_onehot(ids: Tensor, objects: Sequence[int]) -> Tensor:
     """One channel per object: ``uint8 [..., H, W]`` ids -> ``bool [..., O, H, W]``.
 
     Void and ids that are not in ``objects`` belong to no channel.
+
+    Raises:
+        TutorialError: if an object's id is outside 1..254.
     """
+    _require_ids(objects)
     wanted = torch.tensor(list(objects), dtype=ids.dtype, device=ids.device).reshape(-1, 1, 1)
     return ids.unsqueeze(-3) == wanted
 
@@ -103,7 +116,13 @@ def onehot_to_ids(onehot: Tensor, objects: Sequence[int]) -> Tensor:
     """Back from one channel per object: ``[..., O, H, W]`` (bool or 0/1) -> ``uint8 [..., H, W]`` ids.
 
     Channels must not overlap; where they do, the object that comes last in ``objects`` is on top.
+
+    Raises:
+        TutorialError: if an object's id is outside 1..254, or there is not one channel per object.
     """
+    _require_ids(objects)
+    if onehot.shape[-3] != len(objects):
+        raise TutorialError(f"there are {onehot.shape[-3]} channels for {len(objects)} objects; give one for each.")
     ids = torch.zeros(*onehot.shape[:-3], *onehot.shape[-2:], dtype=torch.uint8, device=onehot.device)
     for channel, object_id in enumerate(objects):
         ids[onehot[..., channel, :, :].bool()] = object_id
@@ -130,10 +149,15 @@ def _open_image(path: Path, what: str) -> Image.Image:
     if not path.exists():
         raise TutorialError(f"{what} {path} does not exist; check the folder or download the data set again.")
     try:
-        image = Image.open(path)
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise TutorialError(f"{what} {path} cannot be read ({error}); it is truncated or no image.") from None
+        with Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        raise TutorialError(f"{what} {path} cannot be read: it is no image, or truncated; copy it again.") from None
+    # Pillow's PNG reader lets SyntaxError, ValueError and struct.error out where a file is damaged.
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise TutorialError(
+            f"{what} {path} cannot be read ({error}): it is truncated or damaged; copy it again."
+        ) from None
     return image
 
 
@@ -152,7 +176,8 @@ def read_mask(path: str | os.PathLike[str], binary: bool = False) -> Tensor:
 
     Args:
         path: the file.
-        binary: read as DAVIS-2016 does, where every non-zero value (usually 255) is *the* object, id 1.
+        binary: read as DAVIS-2016 does, where every non-zero value (usually 255) is *the* object, id 1. A grey
+            picture saved in colour is taken too: DAVIS-2016 holds one such mask (``bear/00077.png``, RGBA).
 
     Raises:
         TutorialError: if the file is missing, truncated, or an RGB picture (whose colours are not ids).
@@ -160,6 +185,9 @@ def read_mask(path: str | os.PathLike[str], binary: bool = False) -> Tensor:
     image = _open_image(Path(path), "mask")
     if image.mode == "1":
         image = image.convert("L")
+    elif binary and image.mode in ("LA", "RGB", "RGBA"):
+        red, *others = image.convert("RGB").split()
+        image = red if all(channel.tobytes() == red.tobytes() for channel in others) else image
     if image.mode not in ("P", "L"):
         raise TutorialError(
             f"mask {path} is a {image.mode} picture, but a mask holds one id per pixel; "
@@ -173,21 +201,18 @@ def write_mask(path: str | os.PathLike[str], ids: Tensor) -> None:
     """Write ids as a palette PNG with DAVIS's colours; the file appears whole or not at all.
 
     Args:
-        path: ends in ``.png``; its folder must exist.
+        path: ends in ``.png``; its folder is made if missing.
         ids: ``uint8 [H, W]``.
 
     Raises:
-        TutorialError: if the file cannot be written (no such folder, full disk).
+        TutorialError: if ``ids`` is of another kind, or the file cannot be written (full disk, no permission).
     """
-    path = Path(path)
+    if ids.dtype != torch.uint8 or ids.ndim != 2:
+        raise TutorialError(
+            f"mask {path} was not written: it is {ids.dtype} {list(ids.shape)}, and must be uint8 ids [H, W]."
+        )
     image = Image.fromarray(ids.cpu().numpy())
     image.putpalette(davis_palette().tobytes())
-    part = path.with_suffix(".png.tmp")
-    try:
-        image.save(part, format="PNG")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise TutorialError(
-            f"mask {path} could not be written ({error}); free some space or choose another folder."
-        ) from None
+    png = io.BytesIO()
+    image.save(png, format="PNG")
+    write_atomically(Path(path), png.getvalue())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 
@@ -45,4 +45,4 @@ def current() -> Profile:
         raise TutorialError(f"{VARIABLE} is {name!r}; set it to one of {', '.join(PROFILES)}, or unset it.")
     if name == "gpu" and not torch.cuda.is_available():
         raise TutorialError(f"{VARIABLE} is 'gpu', but torch sees no CUDA device; set it to cpu, or unset it.")
-    return Profile(cast(ProfileName, name), torch.device("cuda" if name == "gpu" else "cpu"))
+    return Profile(name, torch.device("cuda" if name == "gpu" else "cpu"))

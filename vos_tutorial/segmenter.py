@@ -49,8 +49,12 @@ class Segmenter(Protocol):
         ...
 
 
-def as_float(frames: Tensor) -> Tensor:
+def as_float(frames: Tensor, name: str = "the frames") -> Tensor:
     """Frames as ``float32`` in [0, 1]; uint8 is divided by 255, floats must be in range already.
+
+    Args:
+        frames: any shape.
+        name: what errors call them.
 
     Raises:
         TutorialError: if a value is NaN, infinite or outside [0, 1].
@@ -59,11 +63,11 @@ def as_float(frames: Tensor) -> Tensor:
         return frames.float() / 255
     frames = frames.float()
     if not torch.isfinite(frames).all():
-        raise TutorialError("the frames hold NaN or infinite values; look at how they were read or augmented.")
+        raise TutorialError(f"{name}: some values are NaN or infinite; look at how they were read or augmented.")
     low, high = float(frames.min()), float(frames.max())
     if low < 0 or high > 1:
         raise TutorialError(
-            f"float frames must lie in [0, 1], these span [{low:.3g}, {high:.3g}]; divide by 255, or pass uint8."
+            f"{name}: floats must lie in [0, 1], these span [{low:.3g}, {high:.3g}]; divide by 255, or pass uint8."
         )
     return frames
 
@@ -79,8 +83,10 @@ def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
         eps: how far from 0 and 1 the odds are kept.
 
     Returns:
-        ``float [O+1, H, W]`` (or with ``B`` in front), background first, summing to one.
+        ``float [O+1, H, W]`` (or with ``B`` in front), background first, summing to one; half precision becomes
+        float32, in which odds next to 0 and 1 can be told apart.
     """
+    probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
     background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
     p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
     odds = p / (1 - p)
@@ -131,11 +137,24 @@ class Resized:
 
     @staticmethod
     def _keep_small(mask: Tensor, height: int, width: int) -> Tensor:
-        """Like :func:`resize_mask`, but no object disappears: one that falls between the samples keeps one pixel."""
-        small = resize_mask(mask, height, width)
-        for object_id in set(object_ids(mask)) - set(object_ids(small)):
-            y, x = (mask == object_id).nonzero()[0]
-            small[int(y) * height // mask.shape[0], int(x) * width // mask.shape[1]] = object_id
+        """Like :func:`resize_mask`, but no object disappears: one that falls between the samples keeps one pixel.
+
+        It takes the nearest pixel that is not another object's last.
+        """
+        small, objects = resize_mask(mask, height, width), object_ids(mask)
+        for object_id in sorted(set(objects) - set(object_ids(small))):
+            y, x = (mask == object_id).nonzero()[0].tolist()
+            taken = torch.zeros_like(small, dtype=torch.bool)
+            for other in object_ids(small):
+                taken |= (small == other) & ((small == other).sum() == 1)
+            free = (~taken).nonzero()  # [N, 2], in reading order
+            if len(free) == 0:
+                raise TutorialError(
+                    f"{len(objects)} objects do not fit into {height}x{width} pixels; use a larger short side."
+                )
+            away = (free[:, 0] - y * height // mask.shape[0]) ** 2 + (free[:, 1] - x * width // mask.shape[1]) ** 2
+            row, column = free[int(away.argmin())].tolist()
+            small[row, column] = object_id
         return small
 
 
@@ -173,9 +192,11 @@ def propagate(
         ids ``uint8 [T, H, W]``, or ``float32 [T, K+1, H, W]`` over all K objects, those that appear later last.
 
     Raises:
-        TutorialError: if the sizes or dtypes do not fit, the frames hold NaN, or no object is given at all.
+        TutorialError: if the sizes or dtypes do not fit, a frame holds NaN, no object is given at all, or the
+            segmenter's answer has another shape than the contract says.
     """
     _check(frames, mask)
+    mask = mask.to(frames.device)
     later = dict(later or {})
     objects = object_ids(mask)
     newcomers = {}
@@ -201,13 +222,18 @@ def propagate(
         probs[0, 0] = (first == 0).float()
     started = bool(objects)
     if started:
-        segmenter.begin(as_float(frames[0]), first)
+        segmenter.begin(as_float(frames[0], "frame 0"), first)
 
     for t in range(1, len(frames)):
-        frame = as_float(frames[t])
+        frame = as_float(frames[t], f"frame {t}")
         p = torch.ones(1, *mask.shape, device=device)  # nothing to follow yet: all background
         if started:
             p = segmenter.step(frame)
+            if p.shape != (len(objects) + 1, *mask.shape):
+                raise TutorialError(
+                    f"step() of {type(segmenter).__name__} returned {list(p.shape)} at frame {t}, but "
+                    f"{len(objects)} objects ask for {[len(objects) + 1, *mask.shape]}, background first."
+                )
         lookup = torch.tensor([0, *objects], dtype=torch.uint8, device=device)
         ids[t] = lookup[p.argmax(0)]
         if newcomers.get(t):
@@ -232,7 +258,8 @@ def propagate_nearest(segmenter: Segmenter, frames: Tensor, annotations: Mapping
     Args:
         segmenter: any method; it is begun anew for each annotation and direction.
         frames: as for :func:`propagate`.
-        annotations: ``{t: ids uint8 [H, W]}``, at least one; objects keep their id from one to the next.
+        annotations: ``{t: ids uint8 [H, W]}``, at least one; objects keep their id from one to the next. One without
+            objects says that none is to be seen, there and around it.
 
     Returns:
         ids ``uint8 [T, H, W]``; halfway between two annotations the earlier one answers
@@ -247,8 +274,11 @@ def propagate_nearest(segmenter: Segmenter, frames: Tensor, annotations: Mapping
     nearest = [min(times, key=lambda a: (abs(a - t), a)) for t in range(len(frames))]
     ids = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8, device=frames.device)
     for a in times:
+        _check(frames, annotations[a])
+        if not object_ids(annotations[a]) and any(object_ids(mask) for mask in annotations.values()):
+            continue
         mine = [t for t in range(len(frames)) if nearest[t] == a]
-        after = propagate(segmenter, frames[a : mine[-1] + 1], annotations[a])
-        before = propagate(segmenter, frames[mine[0] : a + 1].flip(0), annotations[a]).flip(0)
-        ids[mine[0] : a + 1], ids[a : mine[-1] + 1] = before, after
+        ids[a : mine[-1] + 1] = propagate(segmenter, frames[a : mine[-1] + 1], annotations[a])
+        if mine[0] < a:  # no second begin, which may train, where nothing lies before
+            ids[mine[0] : a + 1] = propagate(segmenter, frames[mine[0] : a + 1].flip(0), annotations[a]).flip(0)
     return ids
