@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -167,15 +167,17 @@ class MaskTrack(nn.Module):
         if not isinstance(self.body, DeepLabVGG16):
             raise TutorialError("only the paper-size MaskTrack has a VGG-16 inside; build it with size='paper'.")
         theirs = [v for k, v in vgg16_state.items() if k.startswith("features.")]
-        ours = [p for m in self.body.features if isinstance(m, nn.Conv2d) for p in (m.weight, m.bias)]
-        if len(theirs) != len(ours):
+        ours = list(self.body.features.parameters())
+        if theirs and theirs[0].ndim == 4:
+            theirs[0] = inflate(theirs[0])
+        if [t.shape for t in theirs] != [p.shape for p in ours]:
             raise TutorialError(
-                f"these are not VGG-16's weights: {len(theirs)} tensors under 'features.', expected {len(ours)}."
+                f"these are not VGG-16's weights: the {len(theirs)} tensors under 'features.' do not fit the "
+                f"{len(ours)} expected; pass torchvision.models.vgg16(weights='DEFAULT').state_dict()."
             )
         with torch.no_grad():
-            for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-                assert mine is not None
-                mine.copy_(inflate(other) if i == 0 else other)
+            for mine, other in zip(ours, theirs, strict=True):
+                mine.copy_(other)
 
 
 def build(size: Literal["small", "paper"] = "small", **options: Any) -> MaskTrack:
@@ -197,7 +199,13 @@ Guide = Literal["mask", "box", "none"]
 
 
 def make_guide(mask: Tensor, kind: Guide) -> Tensor:
-    """What the network is shown of a mask ``bool [B, H, W]``: itself, its filled box, or nothing (table 1)."""
+    """What the network is shown of a mask ``bool [B, H, W]``: itself, its filled box, or nothing (table 1).
+
+    Raises:
+        TutorialError: on an unknown kind.
+    """
+    if kind not in get_args(Guide):
+        raise TutorialError(f"there is no guide {kind!r}; choose from {', '.join(get_args(Guide))}.")
     if kind == "box":
         return fill_boxes(mask)
     return torch.zeros_like(mask) if kind == "none" else mask
@@ -217,11 +225,27 @@ class MaskTrackTask:
         self.source = source if source is not None else SyntheticStills()
 
     def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
-        """``image [B, 3, H, W]``, ``guide`` and ``target`` ``bool [B, H, W]``; sample i depends on seed i only."""
+        """``image [B, 3, H, W]``, ``guide`` and ``target`` ``bool [B, H, W]``; sample i depends on seed i only.
+
+        Raises:
+            TutorialError: if the stage has an option that no one reads.
+        """
+        how = self._spoiling(stage)
         images, masks = self.source.batch(seeds, stage.size)
-        how = Spoiling(**stage.options.get("spoiling", {}))
         guide = make_guide(spoil(masks, [Dice(s, 4) for s in seeds], how), stage.options.get("guide", "mask"))
         return {"image": images.to(device), "guide": guide.to(device), "target": masks.to(device)}
+
+    @staticmethod
+    def _spoiling(stage: Any) -> Spoiling:
+        amounts = stage.options.get("spoiling", {})
+        for given, known in ((stage.options, ("guide", "spoiling", "head_lr")), (amounts, vars(Spoiling()))):
+            unknown = [key for key in given if key not in known]
+            if unknown:
+                raise TutorialError(
+                    f"stage {stage.name!r}: masktrack does not know the option {unknown[0]!r}; "
+                    f"choose from {', '.join(known)}."
+                )
+        return Spoiling(**amounts)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Two-class cross-entropy at full resolution, and the IoU of the answers."""
@@ -275,19 +299,22 @@ class MaskTrackSegmenter:
         self.network, self.guide, self.dilation = network.eval(), guide, dilation
         self.box_network, self.online, self.flow = box_network, online, flow
         self.previous = torch.zeros(0, 1, 1, dtype=torch.bool)  # [O, H, W]
+        self.objects: list[int] = []  # ids, in the order of the channels
         self.networks: list[MaskTrack] = []  # one per object; all the same without online training
         self.last_frame = torch.zeros(3, 1, 1)
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
         """See :class:`~vos_tutorial.segmenter.Segmenter`."""
         self.previous = torch.zeros(0, *mask.shape, dtype=torch.bool, device=mask.device)
-        self.networks = []
+        self.objects, self.networks = [], []
         self.introduce(frame, mask)
         self.last_frame = frame
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
         """See :class:`~vos_tutorial.segmenter.Segmenter`."""
-        given = ids_to_onehot(mask, object_ids(mask))  # [O, H, W]
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        self.objects += new
+        given = ids_to_onehot(mask, new)  # [O, H, W]
         if self.box_network is not None:
             pictures = frame.expand(len(given), -1, -1, -1)
             given = self.box_network.eval()(pictures, fill_boxes(given)).argmax(1).bool()
