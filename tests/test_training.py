@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -206,6 +207,11 @@ def test_progress_goes_to_stderr_except_in_smoke(profile: str, shown: bool, caps
     captured = capsys.readouterr()
     assert captured.out == ""
     assert ("train toy" in captured.err) == shown
+
+
+def test_paper_scale_says_what_it_will_take(capsys: pytest.CaptureFixture) -> None:
+    train(toy_net(), ToyTask(), dataclasses.replace(RECIPE, profile="gpu"), device="cpu")
+    assert re.search(r"[\d.]+ steps/s, about 0 minutes to go", capsys.readouterr().err)
 
 
 # -------------------------------------------------------------------------------------------------------- resuming

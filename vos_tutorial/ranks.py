@@ -7,6 +7,7 @@ takes the same optimiser step. With one process everything here is a no-op.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Ranks:
         """The module with its gradients averaged over the processes, starting from the weights of rank 0."""
         if self.world == 1:
             return module
+        # 1x1 convolutions have one memory order under two names; torch warns, and nothing is lost.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         ids = [self.device.index] if self.device.type == "cuda" else None
         # Not every stage of a recipe uses every parameter, hence find_unused_parameters.
         return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)

@@ -219,7 +219,7 @@ def train(
     out: str | Path | None = None,
     device: torch.device | str | None = None,
     progress: bool = True,
-    checkpoint_every: int = 250,
+    checkpoint_every: int = 100,
     log_every: int = 10,
 ) -> TrainingRun:
     """Train ``network`` in place by ``recipe``; resumes if ``out`` holds an unfinished run of the same recipe.
@@ -274,6 +274,7 @@ class _Loop:
         self.history: list[Record] = []
         self.pending: list[tuple[Record, dict[str, Tensor]]] = []  # steps whose numbers are still on the device
         self.stage, self.step, self.seconds, self.new_steps = 0, 0, 0.0, 0
+        self.mark = 0.0  # when the speed was first measured
         self.optimizer_state: dict[str, Any] | None = None  # of the checkpoint's stage
         self.saved: str | None = None  # the last good checkpoint, in words
         if out is not None:
@@ -318,8 +319,7 @@ class _Loop:
                     self._save(optimizer)
                 if stopping:
                     raise KeyboardInterrupt
-                if self.new_steps == 20:
-                    self._say_cost()
+                self._say_cost()
 
     def _one_step(self, stage: Stage, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         seeds = self.ranks.share(sample_seeds(self.seed, self.stage, self.step, stage.batch))
@@ -391,12 +391,18 @@ class _Loop:
             self.history = cut_log(out / "log.jsonl", self.recipe, self.stage, self.step)
 
     def _say_cost(self) -> None:
-        """After the first steps on a GPU: what the rest will take."""
-        if self.ranks.device.type != "cuda" or self.bar.disable:
+        """At paper scale: after the first steps, what the rest will take."""
+        if self.new_steps == 5:  # the first steps also load kernels
+            self.mark = time.perf_counter()
+        if self.new_steps != 20 or self.recipe.profile != "gpu" or self.bar.disable:
             return
-        torch.cuda.synchronize(self.ranks.device)
-        peak = torch.cuda.max_memory_allocated(self.ranks.device) / 2**30
-        self.bar.write(f"{self.ranks.device}: peak memory {peak:.1f} GiB in the first 20 steps", file=sys.stderr)
+        memory = ""
+        if self.ranks.device.type == "cuda":
+            torch.cuda.synchronize(self.ranks.device)
+            memory = f"peak memory {torch.cuda.max_memory_allocated(self.ranks.device) / 2**30:.1f} GiB, "
+        rate = 15 / (time.perf_counter() - self.mark)
+        minutes = (self.recipe.steps - self.steps_done) / rate / 60
+        self.bar.write(f"{memory}{rate:.2f} steps/s, about {minutes:.0f} minutes to go", file=sys.stderr)
 
 
 def _device(recipe: Recipe, device: torch.device | str | None) -> torch.device:
@@ -444,6 +450,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/METHOD-PROFILE-SEED)")
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
+    parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
     parser.add_argument(
         "--set",
@@ -455,6 +462,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.seed < 0:
         parser.error(f"--seed is {arguments.seed}; use 0 or more")
+    if arguments.checkpoint_every < 1:
+        parser.error(f"--checkpoint-every is {arguments.checkpoint_every}; use 1 or more")
     return arguments
 
 
@@ -470,7 +479,15 @@ def main(argv: Sequence[str]) -> int:
     torch.manual_seed(arguments.seed)
     network = models.build(recipe.method, size=recipe.network)
     task = models.task(recipe.method)
-    run = train(network, task, recipe, seed=arguments.seed, out=out, device=arguments.device)
+    run = train(
+        network,
+        task,
+        recipe,
+        seed=arguments.seed,
+        out=out,
+        device=arguments.device,
+        checkpoint_every=arguments.checkpoint_every,
+    )
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process reports
         return 0
 
@@ -500,5 +517,6 @@ def main(argv: Sequence[str]) -> int:
         f"loss {loss:.4g} (mean of the last 5 %)"
     )
     print(f"weights: {weights}")
-    print(f"next:    python -m vos_tutorial evaluate {recipe.method} --weights {weights} --data DIR --out DIR")
+    size = "" if recipe.network == "small" else f" --size {recipe.network}"
+    print(f"next:    python -m vos_tutorial evaluate {recipe.method} --weights {weights}{size} --data DIR --out DIR")
     return 0
