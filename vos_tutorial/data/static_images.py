@@ -89,7 +89,7 @@ class PhotoStills(ABC):
             if SMALLEST <= float(mask.float().mean()) <= LARGEST:
                 return (image.flip(-1), mask.flip(-1)) if rng.random() < 0.5 else (image, mask)
         raise TutorialError(
-            f"{self.name}: in {DRAWS} draws no crop held an object that covers {SMALLEST:.0%} to {LARGEST:.0%} of it; "
+            f"{self.name}: in {DRAWS} draws no crop held an object of {SMALLEST:.0%} to {LARGEST:.0%} of it; "
             "its objects are too small or fill the picture, so take another set."
         )
 
@@ -269,7 +269,7 @@ def _open(dataset: Any, root: str | os.PathLike[str], **options: Any) -> Any:
         ) from None
     except (RuntimeError, OSError, ValueError) as error:
         raise TutorialError(
-            f"{dataset.__name__} cannot be opened in {root} ({str(error).splitlines()[0]}); "
+            f"{dataset.__name__} cannot be opened in {root} ({error}); "
             "give download=True, or the folder in which it was unpacked."
         ) from None
     if len(opened) == 0:

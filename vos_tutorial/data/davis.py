@@ -1,0 +1,397 @@
+"""Real video with masks: folders in the layout of DAVIS-2016, DAVIS-2017 and YouTube-VOS, read lazily.
+
+A folder is a sequence of clips. Opening one reads the list of names and nothing else; ``folder["dog"]`` (or
+``folder[3]``) reads one clip; ``folder.frames("dog")`` reads it frame by frame, for videos too long to hold.
+
+DAVIS (Perazzi et al., CVPR 2016; Pont-Tuset et al., 2017)::
+
+    JPEGImages/480p/<name>/00000.jpg      Annotations/480p/<name>/00000.png
+    ImageSets/2017/val.txt                one name a line
+    ImageSets/480p/val.txt                2016: "/JPEGImages/480p/<name>/00000.jpg /Annotations/..." for each frame
+
+YouTube-VOS (Xu et al., ECCV 2018)::
+
+    <split>/JPEGImages/<name>/00000.jpg   <split>/Annotations/<name>/00005.png   <split>/meta.json
+
+DAVIS's own list of what makes each sequence hard is not part of these folders, so the clips' ``attributes`` are ().
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..clip import Clip, object_ids, read_frame, read_mask
+from ..errors import TutorialError
+from . import CHECKOUT
+
+VARIABLE = "VOS_TUTORIAL_DAVIS"
+YEARS = (2016, 2017)
+Folder = TypeVar("Folder", bound="VideoFolder")
+
+
+class Files(NamedTuple):
+    """The files of one video, in the order of time; ``masks[t]`` is None where frame ``t`` has no annotation."""
+
+    frames: list[Path]
+    masks: list[Path | None]
+
+
+class VideoFolder(Sequence[Clip]):
+    """A lazy sequence of clips; what the layouts have in common.
+
+    Attributes:
+        root: the folder.
+        names: the clips' names, in the order of the list.
+    """
+
+    root: Path
+    names: list[str]
+
+    def files(self, name: str) -> Files:
+        """The files of one video; looks at names only, opens no picture."""
+        raise NotImplementedError
+
+    def read_mask(self, path: Path) -> Tensor:
+        """One mask as the layout means it: ``uint8 [H, W]`` ids."""
+        return read_mask(path)
+
+    def frames(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Read a video frame by frame; memory does not grow with its length.
+
+        A mask that is one pixel larger or smaller than its frame is brought to the frame's size by nearest
+        neighbour: public copies of DAVIS hold a few (an 853-pixel mask on an 854-pixel frame).
+
+        Yields:
+            The frame ``uint8 [3, H, W]`` and its mask ``uint8 [H, W]``, or None if it is not annotated.
+
+        Raises:
+            TutorialError: if a file is missing or broken, or the sizes do not fit.
+        """
+        first = None
+        for frame_path, mask_path in zip(*self.files(name), strict=True):
+            frame = read_frame(frame_path)
+            first = frame.shape if first is None else first
+            if frame.shape != first:
+                raise TutorialError(
+                    f"frame {frame_path} is {_size(frame)} but the clip's first is {first[1]}x{first[2]}; "
+                    "all frames of a clip must have one size, so resize or replace it."
+                )
+            yield frame, None if mask_path is None else _fit(self.read_mask(mask_path), frame, mask_path)
+
+    def index_of(self, name: str) -> int:
+        """Where a clip is in the list.
+
+        Raises:
+            TutorialError: if there is no such clip.
+        """
+        if name not in self.names:
+            some = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
+            raise TutorialError(f"{self.root} has no clip {name!r} in this list; it has {some}.")
+        return self.names.index(name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    @overload
+    def __getitem__(self, key: int | str) -> Clip: ...
+    @overload
+    def __getitem__(self: Folder, key: slice) -> Folder: ...
+    def __getitem__(self: Folder, key: int | str | slice) -> Clip | Folder:
+        """Read a clip by its place or name; a slice is a folder of fewer names, still unread.
+
+        Raises:
+            TutorialError: if there is no such name, or as in :meth:`frames`.
+            IndexError: if there is no such place.
+        """
+        if isinstance(key, slice):
+            fewer = copy.copy(self)
+            fewer.names = self.names[key]
+            return fewer
+        return self._read(self.names[self.index_of(key) if isinstance(key, str) else key])
+
+    def _read(self, name: str) -> Clip:
+        files = self.files(name)
+        frames = masks = None
+        for t, (frame, mask) in enumerate(self.frames(name)):
+            if frames is None or masks is None:  # filled in place: a 300-frame video fits once, not twice
+                frames = torch.empty(len(files.frames), *frame.shape, dtype=torch.uint8)
+                masks = torch.zeros(len(files.frames), *frame.shape[1:], dtype=torch.uint8)
+            frames[t] = frame
+            if mask is not None:
+                masks[t] = mask
+        assert frames is not None  # files() never returns an empty list
+        assert masks is not None
+        return Clip(frames, masks, name, annotated=tuple(t for t, m in enumerate(files.masks) if m is not None))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r}, {len(self)} clips)"
+
+
+class DavisFolder(VideoFolder):
+    """A folder in DAVIS layout.
+
+    ``year=2016`` reads the foreground as one object: every non-zero pixel is id 1. This holds for DAVIS-2016's own
+    0/255 masks and, by merging the objects, for the palette masks of 2017 (whose merged masks equal those of 2016).
+    ``year=2017`` reads ids: 1..254 are objects, gaps allowed, 255 is void.
+
+    Args:
+        root: the folder that holds JPEGImages, Annotations and ImageSets.
+        year: 2016 or 2017.
+        split: a list in ImageSets: train, val, ... In lists that start with "test" only the first frame has a mask.
+        resolution: the folder under JPEGImages: "480p", "1080p" (2016) or "Full-Resolution" (2017).
+        annotations: where the masks are; "Annotations_unsupervised" for that task of DAVIS-2017.
+
+    Raises:
+        TutorialError: if the folder, the list or the resolution is not there, or the year is another.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        year: int = 2016,
+        split: str = "val",
+        resolution: str = "480p",
+        annotations: str = "Annotations",
+    ) -> None:
+        if year not in YEARS:
+            raise TutorialError(f"there is no DAVIS-{year}; year is 2016 (one object) or 2017 (several).")
+        self.root = Path(root)
+        self.year = year
+        self.split = split
+        if not self.root.is_dir():
+            raise TutorialError(
+                f"there is no DAVIS folder {self.root}; run 'python -m vos_tutorial download davis{year}', "
+                "or see data/README.md to fetch it by hand."
+            )
+        self._images = _existing(self.root / "JPEGImages" / resolution)
+        self._masks = _existing(self.root / annotations / resolution)
+        self.names = _split_names(self.root, year, split)
+
+    def files(self, name: str) -> Files:
+        """The files of one sequence, complete: numbered without gaps, one mask for each frame.
+
+        Raises:
+            TutorialError: naming the first frame or mask that is missing.
+        """
+        frames = _stems(self._images / name, ".jpg")
+        masks = _stems(self._masks / name, ".png")
+        _no_gap(frames)
+        for stem in masks.keys() - frames.keys():
+            raise TutorialError(
+                f"{name}: mask {masks[stem]} has no frame ({len(frames)} frames, {len(masks)} masks); "
+                "unpack the data set again."
+            )
+        given = dict(list(frames.items())[:1]) if self.split.startswith("test") else frames
+        for stem in given:
+            if stem not in masks:
+                raise TutorialError(
+                    f"{name}: frame {frames[stem]} has no mask {self._masks / name / stem}.png "
+                    f"({len(frames)} frames, {len(masks)} masks); unpack the data set again."
+                )
+        return Files(list(frames.values()), [masks.get(stem) for stem in frames])
+
+    def read_mask(self, path: Path) -> Tensor:
+        """One mask as the year means it: ``uint8 [H, W]``."""
+        return read_mask(path, binary=self.year == 2016)
+
+    def frames(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """As :meth:`VideoFolder.frames`.
+
+        Raises:
+            TutorialError: also if 2017 is asked of masks in the style of 2016. Their objects are 255, which means
+                void to 2017, and the clip would silently have no object.
+        """
+        known = self.year == 2016
+        for frame, mask in super().frames(name):
+            if not known and mask is not None and bool(mask.any()):
+                if not object_ids(mask):
+                    raise TutorialError(
+                        f"{name}: the masks in {self._masks} hold only 0 and 255, the style of DAVIS-2016, and 255 "
+                        "means void to DAVIS-2017; open the folder with year=2016, or get the masks of 2017."
+                    )
+                known = True
+            yield frame, mask
+
+
+class YouTubeVosFolder(VideoFolder):
+    """A folder in YouTube-VOS layout.
+
+    Every fifth frame or fewer has a mask; ``clip.annotated`` says which, the other masks are zero. Objects may
+    appear late and ids have gaps: see :func:`appearances`. ``meta.json``, where present, gives the list of videos.
+
+    Args:
+        root: the folder that holds ``train/``, ``valid/``, ...
+        split: the name of the folder inside.
+
+    Raises:
+        TutorialError: if a folder is missing, or ``meta.json`` cannot be read.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], split: str = "train") -> None:
+        self.root = Path(root)
+        self.split = split
+        self._images = _existing(self.root / split / "JPEGImages")
+        self._masks = _existing(self.root / split / "Annotations")
+        meta = self.root / split / "meta.json"
+        self.names = _meta_names(meta) if meta.exists() else [p.name for p in _visible(self._images) if p.is_dir()]
+
+    def files(self, name: str) -> Files:
+        """The files of one video.
+
+        Raises:
+            TutorialError: if a mask has no frame, or there is no mask at all.
+        """
+        frames = _stems(self._images / name, ".jpg")
+        masks = _stems(self._masks / name, ".png")
+        for stem in masks.keys() - frames.keys():
+            raise TutorialError(f"{name}: mask {masks[stem]} has no frame; unpack the data set again.")
+        return Files(list(frames.values()), [masks.get(stem) for stem in frames])
+
+
+def appearances(clip: Clip) -> dict[int, Tensor]:
+    """The objects that are first annotated after frame 0, in the form that ``propagate(later=...)`` takes.
+
+    Returns:
+        ``{t: uint8 [H, W]}`` with ``t >= 1``: a mask of only those objects that are new at ``t``.
+    """
+    seen = set(object_ids(clip.masks[0]))
+    later = {}
+    for t in clip.annotated:
+        new = [i for i in object_ids(clip.masks[t]) if i not in seen]
+        if new:
+            mask = clip.masks[t]
+            later[t] = torch.where(torch.isin(mask, torch.tensor(new, dtype=torch.uint8)), mask, 0)
+            seen.update(new)
+    return later
+
+
+def find_davis(year: int = 2016) -> Path | None:
+    """A DAVIS folder on this machine that has a ``val`` list for ``year``, or None.
+
+    Looks at the environment variable ``VOS_TUTORIAL_DAVIS``, then at ``data/`` (where the download command puts
+    it), then for a DAVIS folder beside the checkout.
+
+    Raises:
+        TutorialError: if the variable is set but names no such folder.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        if not _has_val(Path(chosen), year):
+            raise TutorialError(
+                f"{VARIABLE} is {chosen!r}, which is no DAVIS folder with a val list for {year}; "
+                "correct it, or unset it."
+            )
+        return Path(chosen)
+    places = ("data/DAVIS", "data/DAVIS-2016", "data/DAVIS-2017", "../DAVIS", "../shared/davis_sample")
+    return next((p.resolve() for p in (CHECKOUT / place for place in places) if _has_val(p, year)), None)
+
+
+def _has_val(root: Path, year: int) -> bool:
+    pictures = all((root / part / "480p").is_dir() for part in ("JPEGImages", "Annotations"))
+    return pictures and any(p.exists() for p in _lists(root, year, "val"))
+
+
+def _lists(root: Path, year: int, split: str) -> list[Path]:
+    """Where a split's list may be, best first; only 2016 ever used the lists of path pairs."""
+    sets = root / "ImageSets"
+    return [sets / str(year) / f"{split}.txt", *([sets / "480p" / f"{split}.txt"] if year == 2016 else [])]
+
+
+def _split_names(root: Path, year: int, split: str) -> list[str]:
+    path = next((p for p in _lists(root, year, split) if p.is_file()), None)
+    if path is None:
+        found = sorted(str(p.relative_to(root / "ImageSets")) for p in (root / "ImageSets").glob("*/*.txt"))
+        raise TutorialError(
+            f"{root} has no list for year {year}, split {split!r}; under ImageSets it has "
+            f"{', '.join(found) or 'nothing'}."
+        )
+    try:
+        lines = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TutorialError(f"the list {path} cannot be read ({error}); unpack the data set again.") from None
+    # a line is "<name>" or "/JPEGImages/480p/<name>/00000.jpg /Annotations/..."
+    names = list(dict.fromkeys(line.split("/")[-2] if "/" in line else line for line in lines))
+    if not names:
+        raise TutorialError(f"the list {path} is empty; choose another split than {split!r}.")
+    return _plain(names, path)
+
+
+def _meta_names(path: Path) -> list[str]:
+    try:
+        names = sorted(json.loads(path.read_text("utf-8"))["videos"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TutorialError(
+            f"{path} cannot be read as a list of videos ({type(error).__name__}: {error}); "
+            "unpack it again, or delete it to use the folders' names."
+        ) from None
+    return _plain(names, path)
+
+
+def _plain(names: list[str], source: Path) -> list[str]:
+    """Names become folders, here and where results are written, so none may lead elsewhere."""
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise TutorialError(
+                f"{source} holds {name!r}, which is no plain folder name; correct or remove that line."
+            )
+    return names
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        beside = sorted(p.name for p in folder.parent.glob("*") if p.is_dir())
+        raise TutorialError(
+            f"there is no folder {folder}; {folder.parent} has {', '.join(beside) or 'no folders'}, "
+            "so check the root, the split and the resolution."
+        )
+    return folder
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if not p.name.startswith("."))  # macOS leaves ._00000.jpg behind
+
+
+def _stems(folder: Path, suffix: str) -> dict[str, Path]:
+    """``{"00000": folder/00000.jpg, ...}`` in order."""
+    found = {p.stem: p for p in _visible(_existing(folder)) if p.suffix == suffix}
+    if not found:
+        raise TutorialError(f"{folder} holds no {suffix} file; unpack the data set again.")
+    return found
+
+
+def _no_gap(frames: dict[str, Path]) -> None:
+    numbers = [int(stem) for stem in frames if stem.isdecimal()]
+    if len(numbers) != len(frames):
+        odd = next(path for stem, path in frames.items() if not stem.isdecimal())
+        raise TutorialError(f"frame {odd} has no number for a name; DAVIS names frames 00000.jpg, 00001.jpg, ...")
+    for t, number in enumerate(numbers):
+        if number != t:
+            folder = next(iter(frames.values())).parent
+            raise TutorialError(f"frame {folder / f'{t:05d}.jpg'} is missing; unpack the data set again.")
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-2]}x{picture.shape[-1]}"
+
+
+def _fit(mask: Tensor, frame: Tensor, path: Path) -> Tensor:
+    if mask.shape == frame.shape[1:]:
+        return mask
+    if max(abs(m - f) for m, f in zip(mask.shape, frame.shape[1:], strict=True)) > 1:
+        raise TutorialError(
+            f"mask {path} is {_size(mask)} but its frame is {_size(frame)} (height x width); resize the mask with "
+            "nearest neighbour, or take frames and masks of one resolution."
+        )
+    return F.interpolate(mask[None, None], size=frame.shape[1:], mode="nearest-exact")[0, 0]
