@@ -255,6 +255,41 @@ def test_without_venv_module_it_says_what_to_install(tmp_path: Path, monkeypatch
     assert not (tmp_path / "venv").exists()
 
 
+# --- chromium -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("debian", "found", "tried"),
+    [
+        (True, [True], []),
+        (True, [False, True, True], ["apt"]),
+        (True, [False, False, True], ["apt", "playwright"]),
+        (False, [False, False, False], ["playwright"]),
+    ],
+)
+def test_chromium_is_installed_only_where_there_is_none_and_never_fails_the_run(
+    debian: bool, found: list[bool], tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chromium = load_tool("chromium", monkeypatch)
+    answers, calls = iter(found), []
+    monkeypatch.setattr(chromium, "find_chromium", lambda: Path("chromium") if next(answers) else None)
+    monkeypatch.setattr(chromium, "is_debian", lambda: debian)
+    monkeypatch.setattr(chromium, "apt_install", lambda *packages: calls.append("apt"))
+    monkeypatch.setattr(chromium, "playwright_install", lambda: calls.append("playwright"))
+    assert chromium.main() == 0
+    assert calls == tried
+
+
+def test_ubuntu_is_not_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chromium = load_tool("chromium", monkeypatch)
+    release = tmp_path / "os-release"
+    assert not chromium.is_debian(release)
+    release.write_text("ID=ubuntu\nID_LIKE=debian\n")
+    assert not chromium.is_debian(release)
+    release.write_text("NAME=Debian\nID=debian\n")
+    assert chromium.is_debian(release)
+
+
 # --- lab ----------------------------------------------------------------------------------------------------------
 
 

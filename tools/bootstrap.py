@@ -64,8 +64,11 @@ def as_root() -> "list[str] | None":
     """The words that run a command as root without a password; None where that cannot be."""
     if os.geteuid() == 0:
         return []
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if shutil.which("sudo") and subprocess.call(["sudo", "-n", "true"], **quiet) == 0:
+    if (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        == 0
+    ):
         return ["sudo", "-n"]
     return None
 
@@ -112,7 +115,7 @@ def main() -> None:
     print(
         f"Setting up .venv with Python {version}; PyTorch is large, so the first time takes some minutes.", flush=True
     )
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
     if not sys.stdout.isatty():
         pip.append("-q")
     if subprocess.call([*pip, "-c", "constraints.txt", "-e", ".[dev]"], cwd=ROOT, stdin=subprocess.DEVNULL) != 0:

@@ -52,7 +52,7 @@ def main(extra: list[str]) -> int:
     if not (ROOT / START).is_file():
         print(f"error: {START} is missing; restore it with: git checkout -- notebooks", file=sys.stderr)
         return 1
-    from jupyterlab.labapp import LabApp
+    from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
     token = secrets.token_urlsafe(24)
     server = LabApp.initialize_server(arguments(token, extra))
