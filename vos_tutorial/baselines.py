@@ -1,7 +1,7 @@
 """Two yardsticks that learn nothing: what is given for free, and what knowing the last frame would give.
 
-A method that does not beat :class:`CopyFirst` has not learned to follow anything. :func:`copy_previous_truth` looks at
-the truth of every frame, so it is an oracle and no method; it says how much of the problem is motion.
+A method that does not beat :class:`CopyFirst` has not learned to follow anything. :func:`copy_previous_truth` looks
+at the truth of every frame, so it is an oracle and no method; it says how much of the problem is motion.
 """
 
 from __future__ import annotations

@@ -1,0 +1,446 @@
+"""Run a method over a data set: scores, tables, and masks on disk as the official toolkit wants them.
+
+Clips stream through: one is read, followed and scored before the next is read, so a data set need not fit in memory.
+
+    report = evaluate(segmenter, clips, "davis2017")
+    print(report.table())
+
+    python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .atomic import write_atomically
+from .baselines import CopyFirst
+from .clip import Clip, object_ids, write_mask
+from .data.davis import DavisFolder, appearances
+from .errors import TutorialError
+from .metrics import (
+    ObjectScore,
+    ProtocolName,
+    Statistics,
+    Summary,
+    average,
+    merge_objects,
+    region_similarity,
+    score_objects,
+    scored_frames,
+)
+from .segmenter import Segmenter, propagate
+
+BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst}
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+class Prediction(NamedTuple):
+    """What a method made of a clip."""
+
+    ids: Tensor
+    """``uint8 [T, H, W]`` on the CPU; frame 0 is the given mask."""
+    seconds_per_frame: float
+    """Wall time of :func:`propagate` over T, so with whatever the method does in ``begin``."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object of one clip in a report."""
+
+    sequence: str
+    attributes: tuple[str, ...]
+    score: ObjectScore
+    seconds_per_frame: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of one method on a set of clips.
+
+    Attributes:
+        method: what tables call it.
+        protocol: see :func:`vos_tutorial.metrics.score_objects`.
+        rows: one per object, in the order of the clips.
+    """
+
+    method: str
+    protocol: ProtocolName
+    rows: tuple[Row, ...]
+
+    def average(self) -> Summary:
+        """Over all objects of all clips, as the official toolkit averages.
+
+        Raises:
+            TutorialError: if no object was scored.
+        """
+        return average([row.score.summary for row in self.rows])
+
+    def by_attribute(self) -> dict[str, Summary]:
+        """The average over the objects of the clips that have the attribute, attributes sorted."""
+        names = sorted({name for row in self.rows for name in row.attributes})
+        return {name: average([r.score.summary for r in self._with(name)]) for name in names}
+
+    def _with(self, attribute: str) -> list[Row]:
+        return [row for row in self.rows if attribute in row.attributes]
+
+    def table(self, timing: bool = False) -> str:
+        """The rows, the average, and the averages by attribute as aligned text; scores in percent.
+
+        Args:
+            timing: add milliseconds per frame. Without it, the same scores give the same text on every machine.
+        """
+        head = ["sequence", "object", "J mean", "recall", "decay", "F mean", "recall", "decay", "J&F"]
+        objects = [[r.sequence, str(r.score.object), *_percent(r.score.summary)] for r in self.rows]
+        everything = [["average", "", *_percent(self.average())]]
+        if timing:
+            times = [1000 * row.seconds_per_frame for row in self.rows]
+            head.append("ms/frame")
+            for line, time_ in zip([*objects, *everything], [*times, float(np.mean(times))], strict=True):
+                line.append(f"{time_:.1f}")
+        blocks = [[head], objects, everything]
+        if attributes := self.by_attribute():
+            blocks.append(
+                [["attribute", "objects"]]
+                + [[name, str(len(self._with(name))), *_percent(summary)] for name, summary in attributes.items()]
+            )
+        clips = len({row.sequence for row in self.rows})
+        title = f"{self.method}, {self.protocol}: {len(self.rows)} object(s) in {clips} clip(s), percent"
+        return "\n".join([title, *_aligned(blocks)])
+
+    def to_json(self) -> str:
+        """Everything, as JSON: averages, statistics, and J and F of every frame (null where there is no truth)."""
+        content = {
+            "method": self.method,
+            "protocol": self.protocol,
+            "average": _summary(self.average()),
+            "by_attribute": {name: _summary(summary) for name, summary in self.by_attribute().items()},
+            "objects": [
+                {
+                    "sequence": row.sequence,
+                    "object": row.score.object,
+                    "attributes": list(row.attributes),
+                    "seconds_per_frame": round(row.seconds_per_frame, 6),
+                    "scored_frames": row.score.frames.tolist(),
+                    **_summary(row.score.summary),
+                    "J_per_frame": [_number(v) for v in row.score.J],
+                    "F_per_frame": [_number(v) for v in row.score.F],
+                }
+                for row in self.rows
+            ],
+        }
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_json` to a file, whole or not at all.
+
+        Raises:
+            TutorialError: if it cannot be written.
+        """
+        write_atomically(Path(path), self.to_json().encode())
+
+
+def _aligned(blocks: list[list[list[str]]]) -> list[str]:
+    """Blocks of lines of cells -> lines of text, columns aligned over all blocks, a rule between blocks."""
+    columns = zip_longest(*(line for block in blocks for line in block), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    text = []
+    for block in blocks:
+        text.append(rule)
+        for first, *rest in block:
+            cells = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=False))]
+            text.append("  ".join(cells).rstrip())
+    return text[1:]
+
+
+def _percent(summary: Summary) -> list[str]:
+    return [f"{100 * v:.1f}" for v in (*summary.J, *summary.F, summary.J_and_F)]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    def named(statistics: Statistics) -> dict[str, float | None]:
+        return {key: _number(value) for key, value in statistics._asdict().items()}
+
+    return {"J&F": _number(summary.J_and_F), "J": named(summary.J), "F": named(summary.F)}
+
+
+def segment(
+    segmenter: Segmenter, clip: Clip, protocol: ProtocolName = "davis2017", device: torch.device | str = "cpu"
+) -> Prediction:
+    """Give a method what the protocol allows, and let it follow the objects through the clip.
+
+    ``"davis2016"``: the mask of frame 0, all objects merged to one. ``"davis2017"``: the mask of frame 0.
+    ``"youtube-vos"``: that, and each later object's mask in the frame that first shows it.
+
+    Args:
+        segmenter: any method; it forgets the clip before.
+        clip: with the truth, of which the method sees no more than said above.
+        protocol: one of :data:`vos_tutorial.metrics.PROTOCOLS`.
+        device: where the frames are put, and so where the method works.
+
+    Raises:
+        TutorialError: naming the clip, if no object is given.
+    """
+    mask = clip.first_mask
+    if protocol == "davis2016":
+        mask = torch.from_numpy(merge_objects(mask.numpy()))
+    later = appearances(clip) if protocol == "youtube-vos" else {}
+    frames, mask = clip.frames.to(device), mask.to(device)
+    start = time.perf_counter()
+    try:
+        ids = propagate(segmenter, frames, mask, later={t: m.to(device) for t, m in later.items()}).cpu()
+    except TutorialError as error:
+        raise TutorialError(f"clip {clip.name!r}: {error}") from None
+    return Prediction(ids, (time.perf_counter() - start) / len(clip))
+
+
+def score(clip: Clip, prediction: Prediction, protocol: ProtocolName = "davis2017") -> list[Row]:
+    """The rows of one clip.
+
+    Raises:
+        TutorialError: naming the clip, if it cannot be scored by this protocol.
+    """
+    check_scorable(clip, protocol)
+    try:
+        scores = score_objects(clip.masks, prediction.ids, protocol, clip.annotated)
+    except TutorialError as error:
+        raise TutorialError(f"clip {clip.name!r}: {error}") from None
+    return [Row(clip.name, clip.attributes, one, prediction.seconds_per_frame) for one in scores]
+
+
+def check_scorable(clip: Clip, protocol: ProtocolName) -> None:
+    """See that the clip has truth for the frames that the protocol counts; cheap, so done before the method runs.
+
+    Raises:
+        TutorialError: naming the clip, if it is too short or not annotated where it should be.
+    """
+    frames = scored_frames(len(clip), protocol, clip.annotated)
+    missing = sorted(set(frames.tolist()) - set(clip.annotated))
+    if not len(frames):
+        raise TutorialError(
+            f"clip {clip.name!r} has {len(clip)} frames, {len(clip.annotated)} of them annotated, and {protocol} "
+            "counts none of these; score clips of at least three frames."
+        )
+    if missing:
+        raise TutorialError(
+            f"clip {clip.name!r} has no mask for frame {missing[0]} ({len(missing)} missing); {protocol} needs "
+            "all; use the protocol youtube-vos, or export the masks and have them scored by the data set's server."
+        )
+
+
+def evaluate(
+    segmenter: Segmenter,
+    clips: Iterable[Clip],
+    protocol: ProtocolName = "davis2017",
+    method: str = "",
+    device: torch.device | str = "cpu",
+) -> Report:
+    """Run a method over clips and score it.
+
+    Args:
+        segmenter: any method.
+        clips: read one at a time.
+        protocol: ``"davis2016"``, ``"davis2017"`` or ``"youtube-vos"`` (not official), see
+            :func:`vos_tutorial.metrics.score_objects`.
+        method: its name in tables; the class's name when empty.
+        device: where the method works; its network must be there.
+
+    Raises:
+        TutorialError: naming the clip that cannot be followed or scored, or if there is no clip.
+    """
+    rows: list[Row] = []
+    for clip in clips:
+        check_scorable(clip, protocol)
+        rows += score(clip, segment(segmenter, clip, protocol, device), protocol)
+    if not rows:
+        raise TutorialError("there is no clip to evaluate; check the list of names.")
+    return Report(method or type(segmenter).__name__, protocol, tuple(rows))
+
+
+def mask_swap_iou(make_segmenter: Callable[[], Segmenter], clip: Clip) -> float:
+    """Does the method listen to the mask it is given? Ask for one object, then for another, and compare.
+
+    A network can learn to ignore the given mask and segment whatever is salient; on clips with one moving object
+    that even scores well. Two objects in one clip unmask it: the answers should then be different objects. About 0
+    is right (distinct objects hardly overlap), about 1 means that the mask was not read.
+
+    Args:
+        make_segmenter: called twice, so that nothing is carried over.
+        clip: its first mask holds at least two objects; the first two are used.
+
+    Returns:
+        The mean IoU of the two answers over frames 1..T-1; frames where both are empty say nothing and are left
+        out, NaN if all are.
+
+    Raises:
+        TutorialError: if there are fewer than two objects, or only one frame.
+    """
+    objects = object_ids(clip.first_mask)[:2]
+    if len(objects) < 2 or len(clip) < 2:
+        raise TutorialError(
+            f"clip {clip.name!r} has {len(clip)} frames and objects {objects} in the first; swapping masks takes two "
+            "frames and two objects."
+        )
+    a, b = (
+        propagate(make_segmenter(), clip.frames, torch.where(clip.first_mask == i, clip.first_mask, 0))[1:] != 0
+        for i in objects
+    )
+    telling = (a | b).flatten(1).any(dim=1)
+    return float(region_similarity(a[telling], b[telling]).mean()) if telling.any() else math.nan
+
+
+# ------------------------------------------------------------------------------------------- masks on disk
+
+
+def export(ids: Tensor, folder: str | os.PathLike[str], names: Sequence[str] | None = None) -> None:
+    """Write the masks of one clip the way DAVIS's toolkits read results: ``folder/00000.png``, ...
+
+    Palette PNGs with ids 0, 1, 2, ...; one object is id 1, for DAVIS-2016 too: its toolkit counts every pixel that
+    is not black, while 255 would be an error to that of 2017. The clip's folder appears whole: the masks are written
+    beside it and moved when all are there. The masks of an earlier run in it are replaced.
+
+    Args:
+        ids: ``uint8 [T, H, W]``.
+        folder: ``RESULTS/<sequence>``.
+        names: of the frames, without ending; ``00000``, ``00001``, ... by default.
+
+    Raises:
+        TutorialError: if the folder holds anything but masks, a name is missing, or the disk is full.
+    """
+    folder = Path(folder)
+    names = [f"{t:05d}" for t in range(len(ids))] if names is None else names
+    if len(names) != len(ids):
+        raise TutorialError(f"there are {len(ids)} masks but {len(names)} names for {folder}; give one for each.")
+    if folder.exists():
+        others = [p.name for p in folder.iterdir() if p.suffix != ".png"] if folder.is_dir() else [folder.name]
+        if others:
+            raise TutorialError(
+                f"{folder} holds {others[0]}, which is no mask; choose another folder for the results."
+            )
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # what a killed run left
+        part.mkdir(parents=True)
+        for name, mask in zip(names, ids, strict=True):
+            write_mask(part / f"{name}.png", mask)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    except OSError as error:
+        raise TutorialError(
+            f"cannot write the masks {folder} ({error.strerror or error}); free some space or choose another folder."
+        ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------- command line
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``python -m vos_tutorial evaluate METHOD --data DIR --out DIR``; returns the exit status.
+
+    Raises:
+        TutorialError: on an unknown method, year, folder or sequence, and as in :func:`evaluate`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m vos_tutorial evaluate",
+        description="Run a method over DAVIS, write its masks and report.json to --out, print the table.",
+    )
+    parser.add_argument("method", help=f"masktrack, ..., or a baseline: {', '.join(BASELINES)}")
+    parser.add_argument("--data", required=True, help="a DAVIS folder: JPEGImages, Annotations, ImageSets")
+    parser.add_argument("--year", type=int, default=2016, help="2016: one object; 2017: several (default: 2016)")
+    parser.add_argument("--split", default="val", help="a list in ImageSets (default: val)")
+    parser.add_argument("--out", required=True, help="gets <sequence>/00000.png, ... and report.json")
+    parser.add_argument("--sequences", help="only these, with commas between")
+    parser.add_argument("--weights", default="shipped", help="a file of trained weights (default: those that ship)")
+    parser.add_argument("--size", default="small", help="small or paper: the network that the weights belong to")
+    parser.add_argument("--short-side", type=int, help="work at this many pixels; scored at full size all the same")
+    parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
+    options = parser.parse_args(argv)
+
+    folder = DavisFolder(options.data, year=options.year, split=options.split)
+    names = options.sequences.split(",") if options.sequences else list(folder.names)
+    for name in names:
+        folder.index_of(name)  # a misspelt name is told now, not after an hour
+    out = _results_folder(options.out, Path(options.data))
+    device = _device(options.device)
+    segmenter = _segmenter(options, device)
+    protocol: ProtocolName = "davis2016" if options.year == 2016 else "davis2017"
+
+    rows: list[Row] = []
+    for name in names:
+        clip = folder[name]
+        scorable = len(clip.annotated) > 1  # the test lists give the first mask only
+        if scorable:
+            check_scorable(clip, protocol)
+        prediction = segment(segmenter, clip, protocol, device)
+        export(prediction.ids, out / name, [path.stem for path in folder.files(name).frames])
+        new = score(clip, prediction, protocol) if scorable else []
+        rows += new
+        said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
+        print(f"{name}  {said or 'no truth to score'}  ({prediction.seconds_per_frame:.3f} s a frame)", flush=True)
+    print()
+    if rows:
+        report = Report(options.method, protocol, tuple(rows))
+        report.save(out / "report.json")
+        print(report.table(timing=True))
+    print(f"masks: {out}")
+    return 0
+
+
+def _device(name: str | None) -> torch.device:
+    from .profile import current
+
+    if name is None:
+        return current().device
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise TutorialError(f"this machine has no device {name!r}; use --device cpu.") from None
+
+
+def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
+    if options.method in BASELINES:
+        return BASELINES[options.method]()
+    from . import models
+    from .models.weights import load_weights
+
+    if options.method not in models.METHODS:
+        known = ", ".join([*models.METHODS, *BASELINES])
+        raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
+    network = models.build(options.method, options.size)
+    shipped = options.weights == "shipped"
+    load_weights(models.shipped_weights(options.method) if shipped else Path(options.weights), network)
+    return models.segmenter(options.method, network=network.to(device), short_side=options.short_side)
+
+
+def _results_folder(out: str, data: Path) -> Path:
+    """``out`` as a path, unless results there would replace what was read."""
+    path = Path(out)
+    for part in ("Annotations", "JPEGImages", "ImageSets"):
+        if (data / part).resolve() in (path.resolve(), *path.resolve().parents):
+            raise TutorialError(f"--out {out} lies in the data set's {part}; choose a folder of its own.")
+    if path.exists() and not path.is_dir():
+        raise TutorialError(f"--out {out} is a file; choose a folder.")
+    return path
