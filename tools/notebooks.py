@@ -25,6 +25,7 @@ A header ``# jupyter: / vos_tutorial: / smoke_seconds: 60`` in the source change
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -39,6 +40,7 @@ from typing import Any
 
 import jupytext
 import nbformat
+import psutil
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -350,19 +352,27 @@ def _refuse_private_paths(notebook: NotebookNode, where: str) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run cost: wall-clock seconds, and the kernel's peak memory in MiB (0 where it cannot be read)."""
+    """What a run cost: wall-clock seconds, the kernel's CPU seconds and its peak memory in MiB.
+
+    On a busy machine the wall clock says little; CPU seconds stay about the same. The peak is that of the kernel's
+    memory as seen at the beginning and end of each cell, or the true one where the system tells it (Linux).
+    """
 
     seconds: float
+    cpu_seconds: float
     peak_mib: int
 
 
-def _peak_mib(pid: int) -> int:
+def _cost(pid: int) -> tuple[float, int]:
+    """CPU seconds and peak memory in MiB of a kernel so far."""
+    kernel = psutil.Process(pid)
+    times = kernel.cpu_times()
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
-        return 0
-    match = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(match[1]) // 1024 if match else 0
+        peak = None
+    used = int(peak[1]) * 1024 if peak else kernel.memory_info().rss
+    return times.user + times.system + times.children_user + times.children_system, used // 2**20
 
 
 def execute(notebook: NotebookNode, folder: Path, profile: str, timeout: int, where: str) -> Measured:
@@ -379,13 +389,14 @@ def execute(notebook: NotebookNode, folder: Path, profile: str, timeout: int, wh
         BuildError: with the cell's source and message, if a cell fails, takes too long or kills the kernel.
     """
     current: list[NotebookNode] = []
-    peak = 0
+    cpu_seconds, peak = 0.0, 0
 
     def note(cell: NotebookNode, **_: Any) -> None:
-        nonlocal peak
+        nonlocal cpu_seconds, peak
         current[:] = [cell]
-        provisioner = getattr(client.km, "provisioner", None)
-        peak = max(peak, _peak_mib(getattr(provisioner, "pid", 0)))
+        with contextlib.suppress(psutil.Error):  # the kernel died: nbclient is about to say so
+            cpu_seconds, now = _cost(client.km.provisioner.pid)  # type: ignore[union-attr]
+            peak = max(peak, now)
 
     client = NotebookClient(
         notebook,
@@ -411,7 +422,7 @@ def execute(notebook: NotebookNode, folder: Path, profile: str, timeout: int, wh
             lines = [out for out in current[0].outputs if out.output_type == "error"]
             reason = "\n".join(lines[0].traceback) if lines else f"{error.ename}: {error.evalue}"
         raise BuildError(f"{where}: this cell failed\n\n{source}\n\n{reason}") from None
-    measured = Measured(time.perf_counter() - began, peak)
+    measured = Measured(time.perf_counter() - began, cpu_seconds, peak)
     _tidy(notebook)
     _refuse_private_paths(notebook, where)
     notebook.metadata.vos_tutorial.update(profile=profile, code_sha256=code_hash(notebook))
@@ -479,6 +490,7 @@ def build_and_execute(
         known = json.loads(cards.read_text(encoding="utf-8")) if cards.exists() else {}
         known.setdefault(name, {})[profile] = {
             "seconds": round(cost.seconds, 1),
+            "cpu_seconds": round(cost.cpu_seconds, 1),
             "peak_mib": cost.peak_mib,
             "cores": os.cpu_count(),
         }
@@ -574,7 +586,10 @@ def _run(options: argparse.Namespace) -> int:
             costs = build_and_execute(name, HERE, options.profile, options.timeout, options.measure)
             for path, cost in costs.items():
                 shown = path.relative_to(ROOT)
-                print(f"{shown}  {cost.seconds:.1f} s, peak {cost.peak_mib} MiB, {options.profile}", flush=True)
+                print(
+                    f"{shown}  {cost.seconds:.1f} s, {cost.cpu_seconds:.1f} CPU-s, peak {cost.peak_mib} MiB, {options.profile}",
+                    flush=True,
+                )
         else:
             for path in build(name):
                 print(path.relative_to(ROOT), flush=True)
