@@ -12,7 +12,8 @@ class Dice:
     """Uniform numbers from a seed; only ``random()`` is used, whose stream NumPy keeps between versions.
 
     Args:
-        seed: one or more integers >= 0; another tuple is another stream.
+        seed: one or more integers >= 0. Other integers are another stream, zeros at the end apart, which NumPy's
+            seeding does not see: ``Dice(5, 0)`` is ``Dice(5)``.
     """
 
     def __init__(self, *seed: int) -> None:
