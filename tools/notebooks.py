@@ -40,7 +40,7 @@ from typing import Any
 
 import jupytext
 import nbformat
-import psutil
+import psutil  # type: ignore[import-untyped]
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -130,7 +130,7 @@ def substitute(text: str, folders: Folders, where: str, unmeasured: bool = False
                 return "?"
             raise BuildError(
                 f"{where}: {match[0]} has no value ({type(error).__name__}: {error}); "
-                f"write {path.name} first or correct the path."
+                f"correct the path or write {path.name} first (run_cards.json: build with --execute --measure)."
             ) from None
         if match["format"] is None and not isinstance(value, (str, int)):
             raise BuildError(f"{where}: {match[0]} is {value!r}; add a format, such as |.1f.")
@@ -586,10 +586,8 @@ def _run(options: argparse.Namespace) -> int:
             costs = build_and_execute(name, HERE, options.profile, options.timeout, options.measure)
             for path, cost in costs.items():
                 shown = path.relative_to(ROOT)
-                print(
-                    f"{shown}  {cost.seconds:.1f} s, {cost.cpu_seconds:.1f} CPU-s, peak {cost.peak_mib} MiB, {options.profile}",
-                    flush=True,
-                )
+                spent = f"{cost.seconds:.1f} s, {cost.cpu_seconds:.1f} CPU-s, peak {cost.peak_mib} MiB"
+                print(f"{shown}  {spent}, {options.profile}", flush=True)
         else:
             for path in build(name):
                 print(path.relative_to(ROOT), flush=True)

@@ -17,13 +17,16 @@ class Lesson:
 COURSE: tuple[Lesson, ...] = (
     Lesson("00_start_here", "Your machine works, and you know what a run card, a check and a widget are."),
     Lesson("01_task_and_metrics", "You write J and F by hand and measure the two simplest methods."),
-    Lesson("02_masktrack_refinement", "A mask refiner trained on still images follows an object, and drifts."),
+    Lesson(
+        "02_masktrack_refinement",
+        "You train a mask refiner on still images, follow objects with it, see it drift.",
+    ),
     Lesson("03_rgmp_reference_guidance", "You look at frame 0 as well, and train through your own mistakes."),
     Lesson("04_rvos_recurrence", "You follow many objects at once, with memory over objects and over time."),
     Lesson("05_stm_key_value_memory", "You keep every frame in a memory and click on its attention."),
     Lesson("06_stcnn_adversarial_training", "You learn motion from video without labels, then segment with it."),
     Lesson("07_align_your_flow", "You generate images in one to four steps, and train on them."),
-    Lesson("08_comparison", "All methods meet on one benchmark, with their cost and their failures."),
+    Lesson("08_comparison", "You compare all methods on one benchmark, with their cost and their failures."),
     Lesson("09_your_own_video", "You paint a mask on your own clip, propagate it and export the result."),
 )
 

@@ -10,7 +10,7 @@
 # %% [markdown]
 # ## Run card
 #
-# Every notebook opens with a card like this one. Times and memory were measured, on the machine the card names.
+# Every notebook opens with a card like this one. Times and memory were measured.
 #
 # | | |
 # |---|---|
@@ -81,7 +81,7 @@ print(here.name, "on", here.device)
 #   are of this kind: your machine is not ours. They carry the tag `run`; JupyterLab shows the
 #   tags of a cell in the property inspector (the gears at the top right).
 # * **Reference** cells print the results of a long run whose numbers are stored with the course. You compare your run
-#   with them. You meet the first ones when you train a network, in notebook 02.
+#   with them. You meet the first ones in the next notebooks.
 #
 # A checked cell: here is a mask, the way DAVIS, the most used benchmark, stores it. There is one number, the *id*,
 # for each pixel. 0 is background, 1 to 254 are objects, and 255 is *void*: the annotator could not say.
@@ -132,7 +132,7 @@ clip = make_clip(3, length=24, attributes=("multiple_objects", "occlusion"))
 _ = check.shapes(frames=(clip.frames, "T 3 H W"), masks=(clip.masks, "T H W"))
 
 # %% [markdown]
-# The same seed gives the same clip, bit by bit, on every machine: results can be repeated.
+# The same seed gives the same clip, bit by bit, so results can be repeated.
 
 # %%
 again = make_clip(3, length=24, attributes=("multiple_objects", "occlusion"))
