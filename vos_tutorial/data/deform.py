@@ -154,7 +154,7 @@ def ring(mask: Tensor) -> Tensor:
 
 
 def contour_points(mask: Tensor, dice: Sequence[Dice], points: int) -> tuple[Tensor, Tensor]:
-    """Draw ``points`` pixels of each mask's ring: ``float32 [B, N, 2]`` as (x, y); and ``bool [B]``: were there so many."""
+    """Draw ``points`` pixels of each mask's ring: ``[B, N, 2]``; and ``bool [B]``: were there so many."""
     b, height, width = mask.shape
     chosen, enough = torch.zeros(b, points, 2), torch.zeros(b, dtype=torch.bool)
     for i, edge in enumerate(ring(mask).cpu()):

@@ -193,7 +193,15 @@ def bank(split: Split = "train", side: int = SPRITE, device: str = "cpu") -> Ban
 @functools.lru_cache(maxsize=2)
 def _full_bank(split: Split) -> Bank:
     """The bank at its full resolution, on the CPU."""
-    side = SPRITE
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # F.interpolate rounds differently when it is split over threads
+    try:
+        return _make_bank(split, SPRITE)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _make_bank(split: Split, side: int) -> Bank:
     dice = Dice(20261123, ("train", "test").index(split))
     count = 96 if split == "train" else 48
     noise = _fractal_noise(dice, count // 2, side, (2, 5, 11, 23, 47))
@@ -253,8 +261,14 @@ class Scene:
     slope: Array  # [T], brightness gradient from left to right
 
     def at(self, times: Sequence[int]) -> Scene:
-        """The same scene at some of its frames."""
+        """The same scene at some of its frames.
+
+        Raises:
+            TutorialError: if there are none, or one lies outside the clip.
+        """
         rows = np.asarray(times, dtype=np.int64)
+        if not len(rows) or rows.min() < 0 or rows.max() >= len(self.gain):
+            raise TutorialError(f"frames {list(times)} were asked for; give at least one of 0..{len(self.gain) - 1}.")
         sprites = [replace(s, **{k: getattr(s, k)[rows] for k in Sprite.MOVING}) for s in self.sprites]
         mine = {k: getattr(self, k)[rows] for k in ("view_x", "view_y", "gain", "slope")}
         return replace(self, sprites=sprites, **mine)
@@ -632,9 +646,8 @@ STILL_DIALS = {
     "distractors": 0.35,
     "deformation": 0.5,
     "illumination": 0.3,
-    "occlusion": 0.1,
+    "occlusion": 0.08,
     "scale_change": 0.3,
-    "out_of_view": 0.1,
 }
 
 
