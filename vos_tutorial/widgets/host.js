@@ -20,6 +20,7 @@ const model = {
     model.changed = {};
   },
   on: (event, listener) => listeners.set(event, [...(listeners.get(event) ?? []), listener]),
+  listening: () => [...listeners.values()].flat().length,
   off: (event, listener) => listeners.set(event, (listeners.get(event) ?? []).filter((l) => l !== listener)),
 };
 

@@ -23,7 +23,7 @@ class Painter {
   constructor(height, width, pageWidth) {
     this.H = height;
     this.W = width;
-    this.scale = Math.max(1, Math.min(8, Math.round(720 / Math.max(height, width))));
+    this.scale = Math.max(1, Math.min(12, Math.round(720 / Math.max(height, width))));
     this.density = (width * this.scale) / pageWidth;
     this.line = Math.min(this.scale, Math.max(1, Math.round(1.6 * this.density)));
     this.casing = Math.min(this.scale, Math.max(1, Math.round(this.density)));
@@ -210,6 +210,7 @@ async function render({ model, el }) {
     describe(t, counts);
     root.dataset.frame = t;
     root.dataset.view = currentView().name;
+    root.dataset.hidden = [...hidden].join(" ");
     root.dataset.drawMs = (performance.now() - begun).toFixed(2);
   }
 
