@@ -612,7 +612,8 @@ def _draw_pixels(axes: Axes, values: np.ndarray, mark: np.ndarray | None) -> Non
     axes.set_yticks(np.arange(-0.5, h), minor=True)
     axes.tick_params(which="minor", length=0)
     axes.grid(True, which="minor", color="#bdbdbd", linewidth=0.7)
-    axes.add_patch(Rectangle((-0.5, -0.5), w, h, fill=False, edgecolor="#bdbdbd", linewidth=0.7, clip_on=False))
+    for side in ("right", "bottom"):  # where the last line of the grid falls outside the axes
+        axes.spines[side].set(visible=True, color="#bdbdbd", linewidth=0.7)
     for y, x in np.argwhere(mark) if mark is not None else ():
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=2.2, clip_on=False))
 
