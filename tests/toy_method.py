@@ -46,24 +46,25 @@ class ToyNet(nn.Module):
 
 
 class ToyTask:
-    """Random images; ``before(step)`` is called before each batch, where tests make things go wrong."""
+    """Random images; ``before(step)`` is called in each step, where tests make things go wrong."""
 
     def __init__(self, before: Callable[[int], None] = lambda step: None, poison: int | None = None) -> None:
-        self.before, self.poison, self.step = before, poison, 0
+        self.before, self.poison, self.batches, self.step = before, poison, 0, 0
         self.seen: list[int] = []
         self.dtype: torch.dtype | None = None
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> Mapping[str, Tensor]:
-        self.before(self.step)
-        self.step += 1
+        self.batches += 1  # a thread of the loop's makes batches, one ahead of the steps
         self.seen += seeds
         shape = (3, stage.size, stage.size)
         x = torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        if self.step == self.poison:
+        if self.batches == self.poison:
             x = x * float("nan")
         return {"x": x.to(device), "y": (x.mean(1, keepdim=True) > 0.5).float().to(device)}
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
+        self.before(self.step)
+        self.step += 1
         logits = network(batch["x"])
         self.dtype = logits.dtype
         right = ((logits > 0) == (batch["y"] > 0.5)).float().mean()

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,7 +246,7 @@ def train(
     """
     with join_ranks(_device(recipe, device)) as ranks, _own_random_state(ranks.device), stop_signals() as stop:
         loop = _Loop(network, task, recipe, seed, Path(out) if out is not None else None, ranks, progress)
-        with loop.bar:
+        with loop.bar, loop.workshop:
             loop.run(stop, checkpoint_every, log_every)
     if loop.average is not None:
         network.load_state_dict(loop.average.state)
@@ -277,6 +278,10 @@ class _Loop:
         self.mark = 0.0  # when the speed was first measured
         self.optimizer_state: dict[str, Any] | None = None  # of the checkpoint's stage
         self.saved: str | None = None  # the last good checkpoint, in words
+        # The next batch is made while the network works on this one. One thread, with one core, is enough, and
+        # since a batch is a function of its seeds alone it is the same batch whenever it is made.
+        self.workshop = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        self.next_batch: Future[Mapping[str, Tensor]] | None = None
         if out is not None:
             self._resume(out)
         self.bar = tqdm(
@@ -300,7 +305,7 @@ class _Loop:
         for index in range(self.stage, len(self.recipe.stages)):
             stage = self.recipe.stages[index]
             if index > self.stage:
-                self.stage, self.step, self.optimizer_state = index, 0, None
+                self.stage, self.step, self.optimizer_state, self.next_batch = index, 0, None, None
             optimizer = make_optimizer(stage, self.task.parameters(self.network, stage))
             if self.optimizer_state is not None:
                 optimizer.load_state_dict(self.optimizer_state)
@@ -322,8 +327,9 @@ class _Loop:
                 self._say_cost()
 
     def _one_step(self, stage: Stage, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        seeds = self.ranks.share(sample_seeds(self.seed, self.stage, self.step, stage.batch))
-        batch = dict(self.task.batch(stage, seeds, self.ranks.device))
+        batch = dict((self.next_batch or self._make_batch(stage, self.step)).result())
+        if self.step + 1 < stage.steps:
+            self.next_batch = self._make_batch(stage, self.step + 1)
         if self.recipe.channels_last:
             batch = {name: _in_channels_last(value) for name, value in batch.items()}
         # Dropout and the like; the fifth part keeps it apart from the samples' seeds.
@@ -336,6 +342,10 @@ class _Loop:
         self.new_steps += 1
         self.pending.append(({"stage": stage.name, "step": self.step, "lr": lr}, scalars))
         self.bar.update()
+
+    def _make_batch(self, stage: Stage, step: int) -> Future[Mapping[str, Tensor]]:
+        seeds = self.ranks.share(sample_seeds(self.seed, self.stage, step, stage.batch))
+        return self.workshop.submit(self.task.batch, stage, seeds, self.ranks.device)
 
     def _read_losses(self, stage: Stage) -> None:
         """Fetch the scalars of the last steps from the device in one go, check them, and log them."""

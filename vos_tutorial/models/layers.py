@@ -33,3 +33,14 @@ class ResidualBlock(nn.Module):
         """See the class."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice overlap, averaged over the batch: a small object weighs as much as a large one.
+
+    Args:
+        probability: ``float [B, H, W]`` in [0, 1].
+        target: ``bool [B, H, W]``.
+    """
+    p, y = probability.flatten(1), target.flatten(1).to(probability.dtype)
+    return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()

@@ -24,7 +24,7 @@ from ..data.static_images import StillSource
 from ..data.synthetic import SyntheticStills
 from ..errors import TutorialError
 from ..segmenter import resize_frame, soft_aggregate
-from .layers import ResidualBlock, pad_to_multiple
+from .layers import ResidualBlock, dice_loss, pad_to_multiple
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -238,7 +238,7 @@ class MaskTrackTask:
     @staticmethod
     def _spoiling(stage: Any) -> Spoiling:
         amounts = stage.options.get("spoiling", {})
-        for given, known in ((stage.options, ("guide", "spoiling", "head_lr")), (amounts, vars(Spoiling()))):
+        for given, known in ((stage.options, ("guide", "spoiling", "head_lr", "dice")), (amounts, vars(Spoiling()))):
             unknown = [key for key in given if key not in known]
             if unknown:
                 raise TutorialError(
@@ -248,11 +248,14 @@ class MaskTrackTask:
         return Spoiling(**amounts)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Two-class cross-entropy at full resolution, and the IoU of the answers."""
+        """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""
         logits = network(batch["image"], batch["guide"])
         answer = logits.detach().argmax(1).bool()
         hit = (answer & batch["target"]).flatten(1).sum(1) / (answer | batch["target"]).flatten(1).sum(1).clamp_min(1)
-        return F.cross_entropy(logits, batch["target"].long()), {"iou": hit.mean()}
+        loss = F.cross_entropy(logits, batch["target"].long())
+        if weight := stage.options.get("dice", 0.0):
+            loss = loss + weight * dice_loss(logits.softmax(1)[:, 1], batch["target"])
+        return loss, {"iou": hit.mean()}
 
     def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
         """All of them; a stage's option ``head_lr`` multiplies the rate of DeepLabv2's new layers."""
