@@ -15,7 +15,46 @@ from ``seed``, calls both and asserts that they agree::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {}
+import numpy as np
+from numpy.typing import NDArray
+
+# --- notebook 01: one frame at a time, numpy ----------------------------------------------------------------------
+
+
+def _pairs(seed: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Two masks ``bool [H, W]`` of random size and density, empty and full ones, a pair with a tolerance of 2."""
+    dice = np.random.default_rng(seed)
+    yield dice.random((90, 90)) > 0.99, dice.random((90, 90)) > 0.99
+    for low, high in ((0.0, 0.2), (0.3, 0.7), (0.8, 1.0), (0.0, 1.0)):
+        shape = tuple(dice.integers(1, 12, size=2))
+        first, second = (dice.random(shape) < dice.uniform(low, high) for _ in range(2))
+        yield first, second
+    empty, full = np.zeros((5, 5), dtype=bool), np.ones((5, 5), dtype=bool)
+    yield empty, empty
+    yield empty, full
+
+
+def same_grade(variant: Any, library: Any, seed: int) -> None:
+    for truth, prediction in _pairs(seed):
+        np.testing.assert_allclose(variant(truth, prediction), library(truth, prediction), rtol=0, atol=1e-12)
+
+
+def same_boundary(variant: Any, library: Any, seed: int) -> None:
+    for mask, _ in _pairs(seed):
+        np.testing.assert_array_equal(variant(mask), library(mask))
+
+
+def same_tolerance(variant: Any, library: Any, seed: int) -> None:
+    for height, width in np.random.default_rng(seed).integers(1, 3000, size=(50, 2)):
+        assert variant(int(height), int(width)) == library(int(height), int(width))
+
+
+VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
+    "vos_tutorial.metrics.region_similarity": same_grade,
+    "vos_tutorial.metrics.boundary_map": same_boundary,
+    "vos_tutorial.metrics.boundary_tolerance": same_tolerance,
+    "vos_tutorial.metrics.boundary_accuracy": same_grade,
+}
