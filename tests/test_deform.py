@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
 from vos_tutorial.data import deform
@@ -200,12 +201,12 @@ def test_an_affine_map_is_recovered_everywhere(stiffness: float) -> None:
     torch.testing.assert_close(found, elsewhere @ matrix.T + offset, atol=2e-4, rtol=0)
 
 
-def test_a_bent_map_is_the_thin_plate_spline_of_scipy() -> None:
-    interpolate = pytest.importorskip("scipy.interpolate")
+@pytest.mark.parametrize("stiffness", [0.0, 0.1])
+def test_a_bent_map_is_the_thin_plate_spline_of_scipy(stiffness: float) -> None:
     source, elsewhere = points(1, 8), points(1, 50, seed=2)
     target = source + 0.3 * points(1, 8, seed=1)
-    reference = interpolate.RBFInterpolator(source[0].numpy(), target[0].numpy(), kernel="thin_plate_spline")
-    found = evaluate(elsewhere, source, target, 0.0)[0]
+    reference = RBFInterpolator(source[0].numpy(), target[0].numpy(), kernel="thin_plate_spline", smoothing=stiffness)
+    found = evaluate(elsewhere, source, target, stiffness)[0]
     np.testing.assert_allclose(found.numpy(), reference(elsewhere[0].numpy()), atol=2e-4)
 
 
@@ -269,8 +270,10 @@ def fields(b: int = 40) -> Tensor:
     )
 
 
-def test_a_guide_depends_on_its_own_mask_and_dice_only() -> None:
-    masks, how = torch.cat([some_masks().flip(0), some_masks()]), Spoiling(dilation=1)
+@pytest.mark.parametrize("how", [Spoiling(dilation=1), Spoiling(jitter=0.25, shift=0.2, stiffness=0.0)])
+def test_a_guide_depends_on_its_own_mask_and_dice_only(how: Spoiling) -> None:
+    """However the batch is split, and although wild guides are drawn again and tame ones are not."""
+    masks = torch.cat([some_masks().flip(0), some_masks()])
     together = spoil(masks, dice(16), how)
     apart = torch.cat([spoil(masks[i : i + 1], [Dice(0, i)], how) for i in range(16)])
     assert torch.equal(together, apart)

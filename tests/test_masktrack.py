@@ -501,6 +501,22 @@ def test_fine_tuning_changes_a_copy_and_learns_frame_0() -> None:
     assert not torch.equal(again.body.logits.weight, other.body.logits.weight)
 
 
+def test_fine_tuning_never_sees_the_same_view_twice() -> None:
+    seen: list[Tensor] = []
+
+    class Watched(MaskTrack):
+        def forward(self, image: Tensor, guide: Tensor) -> Tensor:
+            seen.extend(image)
+            return super().forward(image, guide)
+
+    network = Watched(small().body)
+    frame, mask = a_frame()
+    fine_tune(network, frame, mask, steps=3, batch=4)
+    views = torch.stack([frame, *seen]).flatten(1)
+    assert len(views) == 13
+    assert float((torch.cdist(views, views, p=1) + 1e6 * torch.eye(13)).min()) > 10
+
+
 def test_no_steps_are_no_change() -> None:
     network = small()
     tuned = fine_tune(network, *a_frame(), steps=0)

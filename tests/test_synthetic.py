@@ -394,6 +394,23 @@ def test_benchmark_clips_show_every_object_first() -> None:
     assert covered == set(ATTRIBUTES)
 
 
+def test_benchmark_clips_whose_object_starts_hidden_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def some_hidden(seed: int, **options: Any) -> Clip:
+        seeds.append(seed)
+        masks = torch.zeros(2, 96, 96, dtype=torch.uint8)
+        masks[1], masks[0, :2] = 1, 1  # 2 rows of 96 are 2.08 %
+        masks[0] *= len(seeds) > 2
+        masks[0, 0] *= len(seeds) != 3
+        masks[0, 50:] = 2  # the other object is always there
+        return Clip(torch.zeros(2, 3, 96, 96, dtype=torch.uint8), masks)
+
+    monkeypatch.setattr(synthetic, "make_clip", some_hidden)
+    assert [clip.name for clip in benchmark(2, ["clean"])] == ["clean-0", "clean-1"]
+    assert len(seeds) == 5  # two hidden, one too small
+
+
 def test_a_part_of_the_benchmark_is_a_part_of_the_benchmark() -> None:
     some = list(benchmark(2, ["occlusion", "clean"]))
     assert [clip.name for clip in some] == ["occlusion-0", "occlusion-1", "clean-0", "clean-1"]
