@@ -19,7 +19,7 @@ from vos_tutorial.data.deform import boxes, dilate, fill_boxes, iou
 from vos_tutorial.data.static_images import Stills
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import build, masktrack, segmenter
-from vos_tutorial.models.layers import pad_to_multiple
+from vos_tutorial.models.layers import dice_loss, pad_to_multiple
 from vos_tutorial.models.masktrack import (
     IMAGENET_MEAN,
     DeepLabVGG16,
@@ -228,8 +228,8 @@ def test_ablations_are_what_they_are_called() -> None:
     assert not found["no guide"]["guide"].any()
     assert torch.equal(dilate(found["no dilation"]["guide"], 1), found["full"]["guide"])
     assert torch.equal(fill_boxes(found["full"]["guide"]), found["boxes"]["guide"])
-    rigid = iou(found["no non-rigid"]["guide"], target).mean()
-    assert float(iou(found["full"]["guide"], target).mean()) < float(rigid) < 1
+    rigid = MaskTrackTask().batch(stage(spoiling={"points": 0, "dilation": 1}), range(6), CPU)["guide"]
+    assert float(iou(found["full"]["guide"], target).mean()) < float(iou(rigid, target).mean()) < 1
 
 
 def test_other_sources_of_stills() -> None:
@@ -259,6 +259,25 @@ def test_loss_and_iou_of_known_answers() -> None:
     loss, logged = MaskTrackTask().loss(Fixed(), batch, stage())
     assert float(logged["iou"]) == pytest.approx((1 + 1 / 3) / 2)
     assert float(loss) == pytest.approx(20 * 32 / 128, rel=1e-4)
+
+
+def test_dice_loss_by_hand() -> None:
+    """Probabilities 1, 1/2 and 0 on two target pixels and one other: 1 - (2 * 1.5 + 1) / (1.5 + 2 + 1)."""
+    p, target = torch.tensor([[[1.0, 0.5, 0.0]]]), torch.tensor([[[True, True, False]]])
+    assert float(dice_loss(p, target)) == pytest.approx(1 - 4 / 4.5)
+    assert float(dice_loss(target.float(), target)) == pytest.approx(0, abs=1e-6)
+    both = dice_loss(torch.cat([p, target.float()]), torch.cat([target, target]))
+    assert float(both) == pytest.approx((1 - 4 / 4.5) / 2)  # per picture, so that a small object counts as much
+
+
+def test_a_stage_adds_its_share_of_dice() -> None:
+    network, task = small(), MaskTrackTask()
+    batch = task.batch(stage(), [0, 1], CPU)
+    with torch.no_grad():
+        plain, half, whole = (float(task.loss(network, batch, stage(dice=w))[0]) for w in (0.0, 0.5, 1.0))
+        assert float(task.loss(network, batch, stage())[0]) == plain
+    assert half - plain == pytest.approx((whole - plain) / 2, rel=1e-3)
+    assert 0.2 < whole - plain < 1
 
 
 def test_the_head_learns_faster_where_the_recipe_says_so() -> None:
@@ -671,3 +690,19 @@ def test_short_side_wraps_it() -> None:
     assert network.shown[0][0].shape == (2, 3, 40, 40)
     assert ids.shape == (2, 80, 80)
     assert object_ids(ids[1]) == [3, 9]
+
+
+def test_without_a_network_the_paper_size_starts_from_random_weights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torchvision.models import VGG16_Weights
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(type(VGG16_Weights.DEFAULT), "get_state_dict", refused)
+    network = masktrack.build("paper", head="largefov")
+    before = network.body.features[0].weight.clone()
+    assert masktrack.start_from_imagenet(network) is False
+    assert "no route to host" in capsys.readouterr().out
+    assert torch.equal(network.body.features[0].weight, before)
