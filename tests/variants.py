@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 # --- notebook 01: one frame at a time, numpy ----------------------------------------------------------------------
@@ -52,9 +53,34 @@ def same_tolerance(variant: Any, library: Any, seed: int) -> None:
         assert variant(int(height), int(width)) == library(int(height), int(width))
 
 
+# --- notebook 02: one mask, one spline ----------------------------------------------------------------------------
+
+
+def same_dilation(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    for radius in (0, 1, 2, 3):
+        for density in (0.0, 0.03, 0.3, 1.0):
+            mask = torch.rand(9, 12, generator=dice) < density
+            assert torch.equal(variant(mask, radius), library(mask, radius))
+
+
+def same_spline(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.1, 0.2]])
+    for stiffness in (0.0, 0.1, 1.0):
+        source = corners + 0.2 * torch.rand(5, 2, generator=dice)
+        target = source + 0.3 * torch.rand(5, 2, generator=dice)
+        weights, affine = library(source[None], target[None], stiffness)
+        mine = variant(source, target, stiffness)
+        torch.testing.assert_close(mine[0], weights[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(mine[1], affine[0], rtol=1e-3, atol=1e-3)
+
+
 VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.region_similarity": same_grade,
     "vos_tutorial.metrics.boundary_map": same_boundary,
     "vos_tutorial.metrics.boundary_tolerance": same_tolerance,
     "vos_tutorial.metrics.boundary_accuracy": same_grade,
+    "vos_tutorial.data.deform.dilate": same_dilation,
+    "vos_tutorial.data.deform.thin_plate_spline": same_spline,
 }

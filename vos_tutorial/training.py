@@ -488,6 +488,8 @@ def main(argv: Sequence[str]) -> int:
 
     torch.manual_seed(arguments.seed)
     network = models.build(recipe.method, size=recipe.network)
+    if recipe.network == "paper" and not (out / "checkpoint.pt").exists():
+        models.start_from_imagenet(recipe.method, network)
     task = models.task(recipe.method)
     run = train(
         network,

@@ -43,6 +43,11 @@ def task(name: str, **options: Any) -> Any:
     return _module(name).task(**options)
 
 
+def start_from_imagenet(name: str, network: nn.Module) -> bool:
+    """Give a paper-size network torchvision's ImageNet weights; False, and a sentence, if they cannot be fetched."""
+    return bool(_module(name).start_from_imagenet(network))
+
+
 def shipped_weights(name: str, variant: str = "") -> Path:
     """Where the trained small weights of a method lie; ``variant`` names an ablation."""
     return SHIPPED / f"{name}{'-' + variant if variant else ''}.safetensors"

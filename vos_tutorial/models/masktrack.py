@@ -180,6 +180,23 @@ class MaskTrack(nn.Module):
                 mine.copy_(other)
 
 
+def start_from_imagenet(network: MaskTrack) -> bool:
+    """Load torchvision's ImageNet weights into a paper-size network; says so and returns False if none can be had.
+
+    Raises:
+        TutorialError: if the network is not of paper size.
+    """
+    from torchvision.models import VGG16_Weights
+
+    try:
+        state = VGG16_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, or a cut download
+        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
+        return False
+    network.load_imagenet(state)
+    return True
+
+
 def build(size: Literal["small", "paper"] = "small", **options: Any) -> MaskTrack:
     """A MaskTrack with random weights; ``width`` goes to the small body, ``head`` to the paper's.
 
