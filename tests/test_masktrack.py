@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from vos_tutorial import models, recipes
+from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import object_ids
 from vos_tutorial.data import synthetic
 from vos_tutorial.data.deform import boxes, dilate, fill_boxes, iou
@@ -706,3 +709,17 @@ def test_without_a_network_the_paper_size_starts_from_random_weights(
     assert masktrack.start_from_imagenet(network) is False
     assert "no route to host" in capsys.readouterr().out
     assert torch.equal(network.body.features[0].weight, before)
+
+
+def test_the_train_command_learns_from_a_folder_of_stills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+    picture = np.zeros((90, 120, 3), dtype=np.uint8)
+    picture[20:70, 30:90] = 200
+    Image.fromarray(picture).save(tmp_path / "mine" / "images" / "a.png")
+    Image.fromarray(picture[..., 0] // 200 * 255).save(tmp_path / "mine" / "masks" / "a.png")
+    command = ["train", "masktrack", "--profile", "smoke", "--out", str(tmp_path / "run"), "--set", "stills.steps=3"]
+    assert command_line([*command, "--stills", str(tmp_path / "mine")]) == 0
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert command_line([*command, "--stills", str(tmp_path / "nowhere")]) == 2
+    assert "there is no folder" in capsys.readouterr().err

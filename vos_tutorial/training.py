@@ -40,6 +40,7 @@ from .checkpoints import (
     require_same_plan,
     save_checkpoint,
 )
+from .data.static_images import FolderStills
 from .errors import TutorialError
 from .interrupts import stop_signals
 from .models.weights import require_fit, save_weights
@@ -246,7 +247,7 @@ def train(
     """
     with join_ranks(_device(recipe, device)) as ranks, _own_random_state(ranks.device), stop_signals() as stop:
         loop = _Loop(network, task, recipe, seed, Path(out) if out is not None else None, ranks, progress)
-        with loop.bar, loop.workshop:
+        with loop.bar, loop.workshop, _a_core_for_the_data(ranks.device):
             loop.run(stop, checkpoint_every, log_every)
     if loop.average is not None:
         network.load_state_dict(loop.average.state)
@@ -415,6 +416,18 @@ class _Loop:
         self.bar.write(f"{memory}{rate:.2f} steps/s, about {minutes:.0f} minutes to go", file=sys.stderr)
 
 
+@contextmanager
+def _a_core_for_the_data(device: torch.device) -> Iterator[None]:
+    """On a CPU, leave one core to the thread that makes the next batch: threads that wait for a core spin."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _device(recipe: Recipe, device: torch.device | str | None) -> torch.device:
     """The device asked for, or the recipe's: cuda for size gpu, else cpu, so that numbers repeat."""
     chosen = torch.device(device if device is not None else "cuda" if recipe.profile == "gpu" else "cpu")
@@ -460,6 +473,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/METHOD-PROFILE-SEED)")
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
+    parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks of yours instead")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
     parser.add_argument(
@@ -490,7 +504,7 @@ def main(argv: Sequence[str]) -> int:
     network = models.build(recipe.method, size=recipe.network)
     if recipe.network == "paper" and not (out / "checkpoint.pt").exists():
         models.start_from_imagenet(recipe.method, network)
-    task = models.task(recipe.method)
+    task = models.task(recipe.method, **({"source": FolderStills(arguments.stills)} if arguments.stills else {}))
     run = train(
         network,
         task,
