@@ -18,6 +18,7 @@ from vos_tutorial.segmenter import (
     propagate_nearest,
     resize_mask,
     soft_aggregate,
+    winners,
 )
 
 
@@ -368,3 +369,10 @@ def test_an_annotation_without_objects_answers_background() -> None:
 def test_annotations_must_be_in_the_clip(times: tuple[int, ...]) -> None:
     with pytest.raises(TutorialError, match=r"annotated frames are \[.*\], the clip has frames 0\.\.3"):
         propagate_nearest(Drift(), video(4), {t: row([1] * 6) for t in times})
+
+
+def test_winners_are_those_of_argmax_and_the_first_on_ties() -> None:
+    p = torch.randint(0, 4, (5, 9, 11), generator=torch.Generator().manual_seed(0)).float()
+    # The earliest of the largest, written out, since argmax promises nothing about ties.
+    expected = ((p == p.amax(0)) * torch.arange(5, 0, -1).reshape(5, 1, 1)).argmax(0)
+    assert torch.equal(winners(p).long(), expected)

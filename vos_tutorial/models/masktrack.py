@@ -23,7 +23,7 @@ from ..data.dice import Dice
 from ..data.static_images import StillSource
 from ..data.synthetic import SyntheticStills
 from ..errors import TutorialError
-from ..segmenter import resize_frame, soft_aggregate
+from ..segmenter import resize_frame, soft_aggregate, winners
 from .layers import ResidualBlock, dice_loss, pad_to_multiple
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -351,7 +351,7 @@ class MaskTrackSegmenter:
             magnitude = flow_picture(self.flow(self.last_frame, frame))
             alone = (alone + self._object_probability(magnitude, guide)) / 2
         probabilities = soft_aggregate(alone)  # [O+1, H, W]
-        winner = probabilities.argmax(0)
+        winner = winners(probabilities)
         # The guide is binary because the guides of training were: what is fed back is the decision, not the doubt.
         self.previous = winner[None] == torch.arange(1, len(guide) + 1, device=frame.device)[:, None, None]
         self.last_frame = frame
