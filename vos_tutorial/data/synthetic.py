@@ -61,9 +61,10 @@ def _fractal_noise(dice: Dice, n: int, side: int, octaves: Sequence[int]) -> Ten
 
 def _wave(x: Tensor) -> Tensor:
     """A sine drawn with parabolas, period 1, range [-1, 1]: the same bits on any number of threads."""
-    p = x - torch.floor(x)
-    q = 2 * p - torch.floor(2 * p)
-    return 4 * q * (1 - q) * (1 - 2 * torch.floor(2 * p))
+    p = 2 * (x - torch.floor(x))
+    half = torch.floor(p)  # 0 in the first half of the period, 1 in the second
+    q = p - half
+    return 4 * q * (1 - q) * (1 - 2 * half)
 
 
 def _patterns(dice: Dice, n: int, side: int) -> Tensor:
@@ -446,6 +447,13 @@ def _stack(values: Sequence[Array], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(values)).float().to(device)[..., None, None]
 
 
+def _grid(x: Tensor, y: Tensor) -> Tensor:
+    """``[..., 2]`` for ``grid_sample``; two copies take a fifth of the time of ``torch.stack`` on the last axis."""
+    grid = torch.empty(*x.shape, 2, device=x.device)
+    grid[..., 0], grid[..., 1] = x, y
+    return grid
+
+
 def _recolour(textures: Tensor, mixes: Sequence[Array]) -> Tensor:
     """Apply each sprite's colour mix to its texture ``[N, 3, S, S]``, written out so that the bits never vary."""
     m = torch.from_numpy(np.stack(mixes)).float().to(textures.device)[..., None, None]  # [N, 3, 4, 1, 1]
@@ -461,7 +469,7 @@ def _cloth(stock: Bank, rows: Sequence[int], sprites: Sequence[Sprite]) -> Tenso
     axis = (torch.arange(side, device=device, dtype=torch.float32) * 2 + 1) / side - 1
     across, down = axis.reshape(1, 1, -1), axis.reshape(1, -1, 1)
     a, b, c, d = (torch.from_numpy(k).float().to(device)[:, None, None] for k in (cos, sin, x, y))
-    grid = torch.stack([a * across + b * down + c, a * down - b * across + d], dim=-1)
+    grid = _grid(a * across + b * down + c, a * down - b * across + d)
     whole = stock.textures[torch.tensor(rows, device=device)]
     piece = F.grid_sample(whole, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return _recolour(piece, [s.mix for s in sprites])
@@ -493,7 +501,7 @@ def _draw(stock: Bank, sprites: Sequence[Sprite], x: Tensor, y: Tensor) -> tuple
     u, v = u + bend * _wave(pitch * v + phase), v + bend * _wave(pitch * u + phase + 0.3)
 
     n, t, h, w = u.shape
-    grid = torch.stack([u, v], dim=-1).reshape(n, t * h, w, 2)
+    grid = _grid(u, v).reshape(n, t * h, w, 2)
     shape = torch.tensor([max(s.shape, 0) for s in sprites], device=device)
     atlas = torch.cat([_cloth(stock, [s.texture for s in sprites], sprites), stock.shapes[shape]], dim=1)
     drawn = F.grid_sample(atlas, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -508,10 +516,8 @@ def _draw(stock: Bank, sprites: Sequence[Sprite], x: Tensor, y: Tensor) -> tuple
         if sprite.shape < 0:  # a wall: as high as the frame, two half-extents wide
             height[i] = 1 - u[i].abs()
     # Outside its square a sprite is not there, whatever the border texel says.
-    outside = torch.maximum(u.abs(), v.abs()) >= 1 if any(s.shape >= 0 for s in sprites) else None
-    if outside is not None:
-        walls = torch.tensor([s.shape < 0 for s in sprites], device=device).reshape(-1, 1, 1, 1)
-        height = torch.where(outside & ~walls, torch.full_like(height, -1.0), height)
+    has_square = torch.tensor([s.shape >= 0 for s in sprites], device=device).reshape(-1, 1, 1, 1)
+    height.masked_fill_((torch.maximum(u.abs(), v.abs()) >= 1) & has_square, -1.0)
     pixels = _stack([s.size for s in sprites], device) * (w / 2)
     return colour, height * pixels
 
@@ -539,7 +545,7 @@ def render(
     u = x * zoom + _stack([s.view_x for s in scenes], device)
     v = y * zoom + _stack([s.view_y for s in scenes], device)
     b, t = u.shape[:2]
-    grid = torch.stack(torch.broadcast_tensors(u, v), dim=-1).reshape(b, t * size, size, 2)
+    grid = _grid(*torch.broadcast_tensors(u, v)).reshape(b, t * size, size, 2)
     floor = stock.textures[torch.tensor([s.background for s in scenes], device=device)]
     floor = _recolour(floor, [s.mix for s in scenes])
     frames = F.grid_sample(floor, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -551,10 +557,10 @@ def render(
         sprites = [scenes[i].sprites[depth] for i in rows]
         colour, height = _draw(stock, sprites, x, y)
         alpha = (height * 0.7 + 0.5).clamp(0, 1)[:, :, None]  # an edge about a pixel and a half wide
-        label = torch.tensor([s.object_id for s in sprites], dtype=torch.uint8, device=device).reshape(-1, 1, 1, 1)
-        index = torch.tensor(rows, device=device)
-        frames[index] = torch.lerp(frames[index], colour, alpha)
-        ids[index] = torch.where(height > 0, label, ids[index])
+        inside = height > 0
+        for k, row in enumerate(rows):  # in place: indexing with a list would copy all frames twice
+            frames[row].lerp_(colour[k], alpha[k])
+            ids[row].masked_fill_(inside[k], sprites[k].object_id)
 
     light = _stack([s.gain for s in scenes], device) + _stack([s.slope for s in scenes], device) * x
     frames = (frames * light[:, :, None]).clamp(0, 1)
