@@ -75,8 +75,8 @@ def main() -> None:
     rows: dict[str, tuple[int, Callable[[int], Callable[[int], object]]]] = {}
     for batch, length in ((8, 4), (16, 3)):
         for name, dials in (("plain", plain), ("one dial each", one_each), ("half of all dials", half_of_them)):
-            maker = functools.partial(clips, batch, length, dials)
-            rows[f"clips {batch:2} x {length}, {name}"] = (batch * length, maker)
+            draw = functools.partial(clips, batch, length, dials)
+            rows[f"clips {batch:2} x {length}, {name}"] = (batch * length, draw)
     rows["stills 16, as MaskTrack trains"] = (
         16,
         lambda size: lambda k: stills.batch(range(16 * k, 16 * k + 16), size),
