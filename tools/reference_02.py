@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos_tutorial import evaluation, metrics, models, recipes
+from vos_tutorial import evaluation, figures, metrics, models, recipes
 from vos_tutorial.atomic import write_atomically
 from vos_tutorial.baselines import CopyFirst, copy_previous_truth
 from vos_tutorial.clip import Clip
@@ -260,8 +260,9 @@ def generated() -> dict[str, Any]:
         "seconds": [seconds_of(seed) for seed in SEEDS],
         "loss": [smooth(run_folder("recipe", seed) / "log.jsonl", "loss") for seed in SEEDS],
         "iou": [smooth(run_folder("recipe", seed) / "log.jsonl", "iou") for seed in SEEDS],
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread for the network and one for the data",
+        "machine": f"{os.cpu_count()} busy cores ({platform.machine()}), two trainings at a time",
     }
+    picture(full[0])
     print("benchmark", flush=True)
     scores = [by_condition(masktrack.MaskTrackSegmenter(n), clips) for n in full]
     copied = by_condition(CopyFirst(), clips)
@@ -307,6 +308,14 @@ def generated() -> dict[str, Any]:
     result["annotations"] = [several_annotations(n, plain[::2]) for n in full]
     result["online"] = online(full, {c: of[c][:4] for c in ("clean", "distractors", "appearance_change")})
     return result
+
+
+def picture(network: masktrack.MaskTrack) -> None:
+    """The README's picture: a clip of the benchmark and what the shipped network makes of it."""
+    clip = list(benchmark(5, ["deformation+scale"]))[4]
+    ids = propagate(masktrack.MaskTrackSegmenter(network), clip.frames, clip.first_mask)
+    sheet = figures.contact_sheet(clip, prediction={"MaskTrack": ids}, columns=5)
+    write_atomically(OUT.with_suffix(".png"), figures.to_png(sheet))
 
 
 def swap(network: masktrack.MaskTrack, clip: Clip) -> float:

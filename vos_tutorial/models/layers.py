@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
-    """Pad ``[B, C, H, W]`` with zeros right and below until H and W are multiples; returns the old (H, W) too."""
+def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
+    """Pad ``[B, C, H, W]`` with ``value`` right and below until H and W are multiples; returns the old (H, W) too."""
     height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple)), (height, width)
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), value=value), (height, width)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

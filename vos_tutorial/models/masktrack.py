@@ -152,8 +152,9 @@ class MaskTrack(nn.Module):
         assert isinstance(self.mean, Tensor)
         assert isinstance(self.std, Tensor)
         colours = (image - self.mean) / self.std
-        x = torch.cat([colours, guide[:, None].to(image.dtype) * 2 - 1], dim=1)  # [B, 4, H, W]
-        x, (height, width) = pad_to_multiple(x, self.body.stride)
+        colours, (height, width) = pad_to_multiple(colours, self.body.stride)
+        channel, _ = pad_to_multiple(guide[:, None].to(image.dtype) * 2 - 1, self.body.stride, value=-1.0)
+        x = torch.cat([colours, channel], dim=1)  # [B, 4, H', W']
         logits = self.body(x)
         logits = F.interpolate(logits, x.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
