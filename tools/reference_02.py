@@ -62,7 +62,8 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
             command += ["--seed", str(seed), "--out", str(out)]
             if variant != "recipe":
                 settings = {"steps": ABLATION_STEPS} | {f"options.{k}": v for k, v in ABLATIONS[variant].items()}
-                command += ["--set", *(f"stills.{key}={json.dumps(value)}" for key, value in settings.items())]
+                for key, value in settings.items():
+                    command += ["--set", f"stills.{key}={json.dumps(value)}"]
             yield out, command
 
 
