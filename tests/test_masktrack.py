@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ from vos_tutorial.profile import PROFILES
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.masktrack import ABLATIONS
 from vos_tutorial.segmenter import Segmenter, propagate, propagate_nearest
-from vos_tutorial.training import make_optimizer
+from vos_tutorial.training import _arguments, make_optimizer
 
 
 def parameters(network: nn.Module) -> int:
@@ -723,3 +724,20 @@ def test_the_train_command_learns_from_a_folder_of_stills(tmp_path: Path, capsys
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert command_line([*command, "--stills", str(tmp_path / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_the_ablation_commands_train_what_the_table_says() -> None:
+    spec = importlib.util.spec_from_file_location("reference_02", Path(__file__).parents[1] / "tools/reference_02.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    found = {}
+    for out, command in tool.commands():
+        options = _arguments(command[command.index("train") + 1 :])
+        (stage,) = recipes.override(recipes.load("masktrack", options.profile), options.set).stages
+        found[out.name] = (options.seed, stage.steps, stage.options)
+    assert len(found) == 3 * (1 + len(ABLATIONS))
+    assert found["recipe-1"] == (1, recipes.load("masktrack", "cpu").steps, {**found["full-1"][2]})
+    assert found["boxes-2"][2]["guide"] == "box"
+    assert found["no-deformation-0"][2]["spoiling"] == ABLATIONS["no deformation"]["spoiling"]
