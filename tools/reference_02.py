@@ -305,10 +305,15 @@ def generated() -> dict[str, Any]:
         "box given": [j_of(BoxFirst(n, b), plain) for n, b in zip(full, boxes, strict=True)],
         "box in every frame": [j_of(masktrack.MaskTrackSegmenter(b, guide="box"), plain) for b in boxes],
     }
-    print("annotations and online tuning", flush=True)
     result["annotations"] = [several_annotations(n, plain[::2]) for n in full]
-    result["online"] = online(full, {c: of[c][:4] for c in ("clean", "distractors", "appearance_change")})
     return result
+
+
+def tuned() -> dict[str, Any]:
+    """Online fine-tuning on generated clips; slow, so on a part of the benchmark."""
+    shown = ("clean", "distractors", "appearance_change")
+    clips = {c: list(benchmark(4, [c])) for c in shown}
+    return {"online": online([network_of("recipe", seed) for seed in SEEDS], clips) | {"clips": 4}}
 
 
 def picture(network: masktrack.MaskTrack) -> None:
@@ -382,25 +387,32 @@ def real(folder: Path) -> dict[str, Any]:
     return result
 
 
+def keep(found: dict[str, Any]) -> None:
+    """Put what was found beside what is stored already."""
+    stored = json.loads(OUT.read_text()) if OUT.exists() else {}
+    stored |= found
+    stored["command"] = "python tools/reference_02.py train; python tools/reference_02.py measure --davis DIR"
+    write_atomically(OUT, (json.dumps(stored, indent=1) + "\n").encode())
+    print("wrote", ", ".join(found), "to", OUT.relative_to(ROOT), flush=True)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "measure"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
-    parser.add_argument("--only-real", action="store_true", help="leave the generated part as it is")
+    parser.add_argument("--only", choices=("generated", "tuned", "real"), help="measure this part alone")
     options = parser.parse_args()
     if options.what == "train":
         train(options.jobs)
         return
-    result = json.loads(OUT.read_text()) if OUT.exists() else {}
-    if not options.only_real:
-        result = generated() | ({"real": result["real"]} if "real" in result else {})
-    if options.davis:
-        result["real"] = real(options.davis)
-    result["command"] = "python tools/reference_02.py train; python tools/reference_02.py measure --davis DIR"
-    write_atomically(OUT, (json.dumps(result, indent=1) + "\n").encode())
-    print("wrote", OUT.relative_to(ROOT))
+    if options.only in (None, "generated"):
+        keep(generated())
+    if options.only in (None, "tuned"):
+        keep(tuned())
+    if options.davis and options.only in (None, "real"):
+        keep({"real": real(options.davis)})
 
 
 if __name__ == "__main__":

@@ -379,7 +379,7 @@ def fine_tune(
     mask: Tensor,
     *,
     steps: int = 200,
-    batch: int = 8,
+    batch: int = 4,
     lr: float = 1e-4,
     spoiling: Spoiling | None = None,
     seed: int = 0,
