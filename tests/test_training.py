@@ -241,11 +241,20 @@ def test_kill_9_at_a_random_step_and_resume_gives_the_same_weights(tmp_path: Pat
     assert not list(out.glob("*.tmp")), where
 
 
+def interrupt(kind: signal.Signals) -> None:
+    """Send a signal to this process and wait until it is handled: another thread may be the one to receive it."""
+    handler = signal.getsignal(kind)
+    os.kill(os.getpid(), kind)
+    deadline = time.monotonic() + 30
+    while signal.getsignal(kind) is handler and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [2, 23, 30])  # within a stage, in its last step, in the second stage
 def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path: Path, kind: signal.Signals, at: int) -> None:
     handler = signal.getsignal(kind)
-    task = ToyTask(before=lambda step: os.kill(os.getpid(), kind) if step == at else None)
+    task = ToyTask(before=lambda step: interrupt(kind) if step == at else None)
     with pytest.raises(KeyboardInterrupt):
         run_toy(tmp_path, task=task)
     assert signal.getsignal(kind) is handler
@@ -259,8 +268,9 @@ def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path: Path, ki
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     def twice(step: int) -> None:
         if step == 2:
+            interrupt(signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)  # cut short by the second signal, in the middle of the step
 
     with pytest.raises(KeyboardInterrupt):
         run_toy(tmp_path, task=ToyTask(before=twice))
@@ -472,7 +482,7 @@ def test_train_command_writes_weights_and_says_when_it_is_finished(
 def test_train_command_stops_on_ctrl_c_and_goes_on(
     toy_on_the_command_line: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    stopping = ToyTask(before=lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 7 else None)
+    stopping = ToyTask(before=lambda step: interrupt(signal.SIGINT) if step == 7 else None)
     with monkeypatch.context() as patch:
         patch.setattr(models, "task", lambda name: stopping, raising=False)
         assert command_line(["train", "toy", "--profile", "cpu", "--out", "here"]) == 130

@@ -9,6 +9,7 @@ Runs live under ``runs/`` and resume where they stopped, so that ``train`` can b
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ from vos_tutorial import evaluation, figures, metrics, models, recipes
 from vos_tutorial.atomic import write_atomically
 from vos_tutorial.baselines import CopyFirst, copy_previous_truth
 from vos_tutorial.clip import Clip
+from vos_tutorial.data import synthetic
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.deform import Spoiling, dilate, fill_boxes, iou, spoil
 from vos_tutorial.data.dice import Dice
@@ -305,8 +307,29 @@ def generated() -> dict[str, Any]:
         "box given": [j_of(BoxFirst(n, b), plain) for n, b in zip(full, boxes, strict=True)],
         "box in every frame": [j_of(masktrack.MaskTrackSegmenter(b, guide="box"), plain) for b in boxes],
     }
+    result["look_alikes"] = look_alikes(full)
     result["annotations"] = [several_annotations(n, plain[::2]) for n in full]
     return result
+
+
+def look_alikes(networks: list[masktrack.MaskTrack], count: int = 24) -> dict[str, Any]:
+    """J on the same scenes with their look-alike and without it; and the scene where it costs the first seed most."""
+    scores: dict[str, list[list[float]]] = {"with": [], "without": []}
+    for network in networks:
+        for name in scores:
+            scores[name].append([])
+        for seed in range(count):
+            scene = synthetic.describe(seed, attributes=["distractors"], split="test")
+            plain = dataclasses.replace(scene, sprites=[s for s in scene.sprites if s.object_id])
+            frames, ids = synthetic.render([scene, plain], 96, split="test")
+            for name, f, m in zip(scores, frames, ids, strict=True):
+                clip = Clip(f, m)
+                answer = propagate(masktrack.MaskTrackSegmenter(network), clip.frames, clip.first_mask)
+                scores[name][-1].append(percent(per_frame(answer, clip)[1:-1].mean()))
+    cost = np.array(scores["without"][0]) - np.array(scores["with"][0])
+    means = {name: [round(float(np.mean(run)), 2) for run in runs] for name, runs in scores.items()}
+    everything = {f"{name}_mean": round(float(np.mean(runs)), 2) for name, runs in means.items()}
+    return {"scenes": count, "worst": int(cost.argmax()), **means, **everything}
 
 
 def tuned() -> dict[str, Any]:
