@@ -197,10 +197,6 @@ class Notebook:
         self.page.evaluate(f"(code) => {{ {_KERNEL}.requestExecute({{ code, store_history: false }}); }}", code)
         self.page.wait_for_function(f"{_KERNEL}.status === 'busy'")
 
-    def is_busy(self) -> bool:
-        """Whether the kernel is running something."""
-        return self.page.evaluate(f"{_KERNEL}.status === 'busy'")
-
     def wait_idle(self, timeout: float = 60) -> None:
         """Wait until the kernel has nothing to do."""
         self.page.wait_for_function(f"{_KERNEL}.status === 'idle'", timeout=timeout * 1000)
