@@ -24,7 +24,7 @@
 # | you need | notebook 01; convolutions; the gradient of a loss |
 # | afterwards you can | 1. make training pairs for video out of single pictures, 2. train and run a mask refiner, 3. read a cobweb plot, 4. say which failures are the method's own |
 #
-# Nothing is downloaded. If a DAVIS folder is present, section 12 uses it.
+# Nothing is downloaded. If a DAVIS folder is present, section 13 uses it.
 
 # %% [markdown]
 # ## Set-up
@@ -635,7 +635,7 @@ for condition, runs in reference["recovery"].items():
     print(f"{condition:<14}{mean['before']:>9.1f}{mean['after']:>9.1f}{mean['false_alarms']:>27.1f}")
 
 # %% [markdown]
-# Two surprises. First, the network hardly ever answers with an empty mask: it clings to whatever is under its guide, here the wall. In training
+# (The frames *before* include those in which the wall already hides a part of the object.) Two surprises. First, the network hardly ever answers with an empty mask: it clings to whatever is under its guide, here the wall. In training
 # there was always an object under the guide, so *nothing here* is an answer it never had to give. Second, J after the return is low but not
 # zero: where the object comes back right under the clinging mask, part of it is caught again. That is luck, and differs from seed to seed.
 #
@@ -659,8 +659,9 @@ figures.show(
 )
 
 # %% [markdown]
-# As far as training has shown displacements, the answer stays level; from about twice as far on it falls. Why not train with larger shifts, then? Because a guide that may be far off says less
-# about which object is meant: try it with a look-alike beside the object.
+# As far as training has shown displacements, the answer stays level; from about twice as far on it falls. This settles the first
+# prediction: the guides of training should be wrong in the way, and by the amount, that the guides of the video will be. Why not train
+# with larger shifts, to be safe? Because a guide that may be far off says less about which object is meant.
 #
 # ### Grow more, or not at all
 #
