@@ -265,6 +265,15 @@ def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path: Path, ki
     assert steps_logged(tmp_path) == ALL_STEPS
 
 
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also for tests in the background, where it is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     def twice(step: int) -> None:
         if step == 2:

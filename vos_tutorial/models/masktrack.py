@@ -232,8 +232,9 @@ def make_guide(mask: Tensor, kind: Guide) -> Tensor:
 class MaskTrackTask:
     """Section 4 as a task of the training loop: stills in, spoiled guides made, cross-entropy out.
 
-    A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``) and ``spoiling`` (a dictionary of
-    :class:`~vos_tutorial.data.deform.Spoiling`'s fields).
+    A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``), ``spoiling`` (a dictionary of
+    :class:`~vos_tutorial.data.deform.Spoiling`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
+    cross-entropy; 0 by default) and ``head_lr`` (see :meth:`parameters`).
 
     Args:
         source: where the stills come from; generated ones by default.
