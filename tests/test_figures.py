@@ -306,3 +306,10 @@ def test_key_frames() -> None:
     assert figures.key_frames(1, 6) == [0]
     assert figures.key_frames(4, 6) == [0, 1, 2, 3]
     assert figures.key_frames(40, 3) == [0, 20, 39]
+
+
+@pytest.mark.parametrize(("x", "whole"), [([1.0, 2, 3, 5], True), ([0.0, 0.5, 1], False)])
+def test_whole_positions_get_whole_ticks(x: list[float], whole: bool) -> None:
+    figure = figures.curves({"a": x}, "annotated frames", "J", x=x)
+    ticks = figure.axes[0].xaxis.get_majorticklocs()
+    assert all(tick == round(tick) for tick in ticks) is whole

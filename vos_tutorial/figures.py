@@ -679,6 +679,8 @@ def curves(
     plot.set_xlabel(xlabel)
     plot.set_ylabel(ylabel)
     plot.margins(x=0.015)
+    if x is None or np.all(_array(x) == np.round(_array(x))):
+        plot.xaxis.get_major_locator().set_params(integer=True)  # there is no frame 1.5
     if ylim is not None:
         plot.set_ylim(*ylim)
     for name, (start, end) in (spans or {}).items():
