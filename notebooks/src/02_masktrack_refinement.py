@@ -820,10 +820,14 @@ videos = DavisFolder(root) if root else None
 print(f"found {len(videos)} sequences" if videos else "No DAVIS here; see the reference run below.")
 
 # %% tags=["run"]
+methods = {"copy first": CopyFirst(), "MaskTrack": models.segmenter("masktrack", short_side=128)}
 for name in (videos.names if videos else [])[: 1 if here.is_smoke else 3]:
     video = videos[name]
-    ids = propagate(models.segmenter("masktrack", short_side=128), video.frames, video.first_mask)
-    print(f"{name:<18} J {100 * metrics.region_similarity(video.masks > 0, ids > 0)[1:-1].mean():5.1f}")
+    for method, follower in methods.items():
+        ids = propagate(follower, video.frames, video.first_mask)
+        print(
+            f"{name:<18}{method:<12}J {100 * metrics.region_similarity(video.masks > 0, ids > 0)[1:-1].mean():5.1f}"
+        )
 
 # %% tags=["reference"]
 real = reference["real"]
