@@ -65,8 +65,8 @@ figures.show(
 
 # %% [markdown]
 # Two other ways out come to mind. Why not train a network to find the object in each frame on its own? It would have to
-# know *which* object is meant. And why not train on video? In 2017 DAVIS had 50 clips with masks, and drawing the masks
-# of one clip takes hours. Pictures with one mask each were there by the ten thousand.
+# know *which* object is meant. And why not train on video? In 2017 DAVIS had 50 clips with masks, and drawing a mask in every
+# frame is slow work. Pictures with one mask each were there by the ten thousand.
 #
 # So the question is: **can a network learn to follow objects without ever seeing a video?**
 
@@ -302,8 +302,8 @@ figures.show(
 # Note the order of arguments: the spline was fitted from the *moved* pins back to the old ones, because a grid says where
 # to look. The authors' script moves pixels forward instead and closes the holes by dilation.
 #
-# Five random points of a contour may almost lie on a line, and then the plate folds over. Like a later version of the
-# authors' script we draw again when the result has an IoU below 0.4 with the truth. <!-- given -->
+# Five random points of a contour may almost lie on a line, and then the plate folds over. Like another group's version
+# of that script we draw again when the result has an IoU below 0.4 with the truth. <!-- given -->
 
 # %% [markdown]
 # ### All three
@@ -363,8 +363,8 @@ _ = check.close("cross-entropy", -p.log().mean(), F.cross_entropy(scores, right)
 # %% [markdown]
 # There is no time in it: each sample is one picture. Nothing is sent back through the frames, as later methods do.
 #
-# The small recipe adds a *Dice* loss, one minus a soft overlap, under which a small object weighs as much as a large one. In a
-# few minutes of training that helps; the paper needs no such help, with 20,000 steps.
+# The small recipe adds a *Dice* loss, one minus a soft overlap, under which a small object weighs as much as a large one. We added
+# it for training as short as ours and did not measure its effect over several seeds. The paper does without.
 
 # %% [markdown]
 # ## 6. Two sizes of the network
@@ -635,8 +635,8 @@ for condition, runs in reference["recovery"].items():
     print(f"{condition:<14}{mean['before']:>9.1f}{mean['after']:>9.1f}{mean['false_alarms']:>27.1f}")
 
 # %% [markdown]
-# (The frames *before* include those in which the wall already hides a part of the object.) Two surprises. First, the network hardly ever answers with an empty mask: it clings to whatever is under its guide, here the wall. In training
-# there was always an object under the guide, so *nothing here* is an answer it never had to give. Second, J after the return is low but not
+# (The frames *before* include those in which the wall already hides a part of the object.) Two surprises. First, the network hardly ever answers with an empty mask: it clings to whatever is under its guide, here the wall. A likely
+# reason: in training there was always an object under the guide, so *nothing here* is an answer it never had to give. Second, J after the return is low but not
 # zero: where the object comes back right under the clinging mask, part of it is caught again. That is luck, and differs from seed to seed.
 #
 # ### Move too fast
@@ -701,7 +701,7 @@ for name in ("without", "with"):
     print(f"{name:<8}{pairs[name + '_mean']:6.1f}   ({', '.join(f'{j:.1f}' for j in pairs[name])})")
 
 # %% [markdown]
-# Every network loses some points. Here is the scene that suffers most with the first of them. The guide is one pixel thicker than the mask, and
+# Every network loses some points. Here is the scene that suffers most with the first of them. A likely cause: the guide is one pixel thicker than the mask, and
 # where two objects of the same texture touch, that pixel belongs to the other one; nothing in the colours says so.
 
 # %%
@@ -745,7 +745,7 @@ print(f"{'seconds a clip':<20}" + "".join(f"{s:8.1f}" for s in tuning["seconds"]
 #
 # ### A box will do: MaskTrack_Box
 #
-# Drawing an exact mask takes a minute, a box two seconds. A second network, trained with boxes as guides, turns the box into a mask
+# Drawing an exact mask takes patience, a box takes two clicks. A second network, trained with boxes as guides, turns the box into a mask
 # on frame 0; from frame 1 on the usual network goes on.
 
 # %% tags=["setup"]
