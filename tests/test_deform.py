@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vos_tutorial.data import deform
 from vos_tutorial.data.deform import (
-    NO_DEFORMATION,
     Spoiling,
     affine_grid,
     bending_grid,
@@ -284,8 +283,9 @@ def test_a_guide_depends_on_its_own_mask_and_dice_only(how: Spoiling) -> None:
 
 def test_no_deformation_is_the_mask_itself() -> None:
     masks = some_masks()
-    assert torch.equal(spoil(masks, dice(8), NO_DEFORMATION), masks)
-    assert spoil(masks, dice(8), NO_DEFORMATION) is not masks
+    nothing = Spoiling(scale=0, shift=0, points=0, dilation=0)
+    assert torch.equal(spoil(masks, dice(8), nothing), masks)
+    assert spoil(masks, dice(8), nothing) is not masks
 
 
 def test_only_the_dilation_is_left_when_the_rest_is_off() -> None:

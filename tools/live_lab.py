@@ -197,10 +197,6 @@ class Notebook:
         self.page.evaluate(f"(code) => {{ {_KERNEL}.requestExecute({{ code, store_history: false }}); }}", code)
         self.page.wait_for_function(f"{_KERNEL}.status === 'busy'")
 
-    def wait_idle(self, timeout: float = 60) -> None:
-        """Wait until the kernel has nothing to do."""
-        self.page.wait_for_function(f"{_KERNEL}.status === 'idle'", timeout=timeout * 1000)
-
     def eventually(self, expression: str, value: Any, timeout: float = 20) -> None:
         """Wait until a Python expression has a value; raises AssertionError after ``timeout`` seconds."""
         end = time.monotonic() + timeout

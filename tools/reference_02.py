@@ -289,7 +289,7 @@ def generated() -> dict[str, Any]:
         str(r): [j_of(masktrack.MaskTrackSegmenter(n, dilation=r), plain) for n in full] for r in (0, 1, 2, 4)
     }
     print("ablations", flush=True)
-    result["ablation"] = {"steps": ABLATION_STEPS, "J": {}}
+    result["ablation"] = {"steps": ABLATION_STEPS, "J": {}, "loss": {v: last_losses(v) for v in ABLATIONS}}
     shown = {**{c: of[c] for c in ("clean", "deformation+scale", "multiple_objects")}}
     for variant, options in ABLATIONS.items():
         guide = options.get("guide", "mask")
@@ -356,6 +356,12 @@ def smooth(log: Path, name: str, points: int = 50) -> list[float]:
     """A logged quantity, averaged over equal stretches of the training."""
     values = [json.loads(line)[name] for line in log.read_text().splitlines()]
     return [round(float(part.mean()), 4) for part in np.array_split(np.array(values), points)]
+
+
+def last_losses(variant: str, steps: int = 40) -> list[float]:
+    """The training loss of each seed, averaged over the last steps."""
+    logs = [(run_folder(variant, seed) / "log.jsonl").read_text().splitlines()[-steps:] for seed in SEEDS]
+    return [round(float(np.mean([json.loads(line)["loss"] for line in log])), 4) for log in logs]
 
 
 def online(networks: list[masktrack.MaskTrack], clips: dict[str, list[Clip]]) -> dict[str, Any]:

@@ -227,7 +227,6 @@ class Spoiling:
     floor: float = 0.4
 
 
-NO_DEFORMATION = Spoiling(scale=0, shift=0, points=0, dilation=0)
 REDRAWS = 10  # then the last draw stands: an object of three pixels cannot keep its IoU
 
 

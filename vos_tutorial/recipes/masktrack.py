@@ -9,6 +9,7 @@ from . import Recipe, Stage
 
 # At 96 pixels the paper's dilation of 5 pixels would swallow small objects; 1 is its share of the frame.
 SMALL = {"dilation": 1}
+OPTIONS = {"guide": "mask", "spoiling": SMALL, "dice": 1.0}
 
 RECIPES: dict[ProfileName, Recipe] = {
     "smoke": Recipe(
@@ -23,7 +24,7 @@ RECIPES: dict[ProfileName, Recipe] = {
                 size=64,
                 lr=2e-3,
                 warmup=2,
-                options={"guide": "mask", "spoiling": SMALL, "dice": 1.0},
+                options=OPTIONS,
             ),
         ),
         ema=0.99,
@@ -43,7 +44,7 @@ RECIPES: dict[ProfileName, Recipe] = {
                 weight_decay=1e-4,
                 warmup=60,
                 clip_norm=1.0,
-                options={"guide": "mask", "spoiling": SMALL, "dice": 1.0},
+                options=OPTIONS,
             ),
         ),
         ema=0.99,
