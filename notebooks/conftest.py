@@ -10,6 +10,9 @@
 
 The sums are made from the test reports, which pytest-xdist hands to the controlling process, so ``-n 2
 --dist loadfile`` works too.
+
+Kernels start one at a time. A kernel's ports are picked first and opened later, so two workers that start kernels
+together may pick the same one, and one of the kernels dies.
 """
 
 from __future__ import annotations
@@ -20,11 +23,24 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import nbval.kernel
 import psutil
 import pytest
+from filelock import FileLock
 
 BUDGET_SECONDS = 45.0
 TOLERANCE = 2.0
+
+_LOCK = Path(__file__).parent / ".kernel-start.lock"
+_start_new_kernel = nbval.kernel.start_new_kernel
+
+
+def _start_alone(*args: Any, **kwargs: Any) -> Any:
+    with FileLock(_LOCK):
+        return _start_new_kernel(*args, **kwargs)
+
+
+nbval.kernel.start_new_kernel = _start_alone
 
 _seconds: dict[Path, float] = defaultdict(float)
 
