@@ -1,0 +1,163 @@
+"""Encoders that more than one paper uses: ResNets for the paper's sizes, and a small one that trains on a laptop.
+
+Both kinds answer in the same way: a list of feature maps, finest first, and say in ``channels`` and ``strides`` what
+they are. Masks enter as extra input channels beside the colours.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights, ResNet101_Weights, resnet50, resnet101
+
+from .layers import ResidualBlock
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Encoder(Protocol):
+    """Picture and masks in, feature maps out."""
+
+    channels: list[int]
+    strides: list[int]
+
+    def __call__(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """``image [B, 3, H, W]`` in [0, 1] and ``extra [B, E, H, W]`` -> maps ``[B, C, H/stride, W/stride]``."""
+        ...
+
+
+class Normalised(nn.Module):
+    """Subtracts the mean colour of ImageNet and divides by its deviation: ``[B, 3, H, W]`` in [0, 1] -> the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        assert isinstance(self.mean, Tensor)
+        assert isinstance(self.std, Tensor)
+        return (image - self.mean) / self.std
+
+
+class SmallEncoder(nn.Module):
+    """A few residual blocks with group normalisation; maps at 1/2, 1/4, 1/8 (and 1/16) of the resolution.
+
+    Args:
+        extra: mask channels beside the three colours.
+        width: channels at 1/2; the scales below have 2, 4 and 6 times as many.
+        depth: number of maps, 3 or 4.
+    """
+
+    def __init__(self, extra: int = 0, width: int = 16, depth: Literal[3, 4] = 3) -> None:
+        super().__init__()
+        self.channels = [width, 2 * width, 4 * width, 6 * width][:depth]
+        self.strides = [2, 4, 8, 16][:depth]
+        self.normalise = Normalised()
+        self.stem = nn.Conv2d(3 + extra, width, 5, 2, 2)
+        self.first = ResidualBlock(width, width)
+        self.down = nn.ModuleList(
+            ResidualBlock(a, b, stride=2) for a, b in zip(self.channels[:-1], self.channels[1:], strict=True)
+        )
+        self.last = ResidualBlock(self.channels[-1], self.channels[-1])
+
+    def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """See :class:`Encoder`; H and W must be multiples of the last stride."""
+        x = self.normalise(image)
+        if extra is not None:
+            x = torch.cat([x, extra], dim=1)
+        maps = [self.first(F.relu(self.stem(x)))]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        maps[-1] = self.last(maps[-1])
+        return maps
+
+
+class ResNetEncoder(nn.Module):
+    """A torchvision ResNet, cut after its third or fourth stage: maps at 1/4, 1/8, 1/16 (and 1/32).
+
+    Batch norm is live until :meth:`freeze_norm` is called: the papers freeze it because their batches are tiny, which
+    only makes sense with statistics that were learned before.
+
+    Args:
+        extra: mask channels beside the three colours; they widen the first convolution.
+        depth: 50 or 101 layers.
+        stages: 3 (``layer1`` to ``layer3``) or 4.
+        bias: give the first convolution a bias (RGMP's has one, through its mask convolution).
+    """
+
+    def __init__(
+        self, extra: int = 0, depth: Literal[50, 101] = 50, stages: Literal[3, 4] = 3, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.channels = [256, 512, 1024, 2048][:stages]
+        self.strides = [4, 8, 16, 32][:stages]
+        self.depth = depth
+        whole = (resnet50 if depth == 50 else resnet101)(weights=None)
+        self.normalise = Normalised()
+        self.conv1 = nn.Conv2d(3 + extra, 64, 7, 2, 3, bias=bias)
+        self.bn1 = whole.bn1
+        self.layers = nn.ModuleList([whole.layer1, whole.layer2, whole.layer3, whole.layer4][:stages])
+        self._frozen = False
+
+    def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """See :class:`Encoder`; H and W must be multiples of the last stride."""
+        x = self.normalise(image)
+        if extra is not None:
+            x = torch.cat([x, extra], dim=1)
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        maps = []
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def freeze_norm(self) -> None:
+        """From now on batch norm uses its stored statistics, in training too, and its scale and shift stay."""
+        self._frozen = True
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ResNetEncoder:
+        """As always, but frozen batch norm stays frozen: ``train()`` after a validation would wake it up."""
+        super().train(mode)
+        if self._frozen:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def load_imagenet(self) -> None:
+        """Fetch torchvision's weights (about 100 MB, once); the mask channels keep their random filters.
+
+        Raises:
+            OSError, RuntimeError: if the weights are neither cached nor to be had.
+        """
+        weights = ResNet50_Weights.DEFAULT if self.depth == 50 else ResNet101_Weights.DEFAULT
+        state = weights.get_state_dict(progress=False, check_hash=True)
+        with torch.no_grad():
+            self.conv1.weight[:, :3] = state["conv1.weight"]
+        self.bn1.load_state_dict({k.removeprefix("bn1."): v for k, v in state.items() if k.startswith("bn1.")})
+        for i, layer in enumerate(self.layers, start=1):
+            prefix = f"layer{i}."
+            layer.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+def start_encoders(encoders: list[ResNetEncoder]) -> bool:
+    """ImageNet weights for all, and frozen batch norm; says so and returns False if they cannot be fetched."""
+    try:
+        for encoder in encoders:
+            encoder.load_imagenet()
+    except (OSError, RuntimeError) as error:  # no network, or a cut download
+        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
+        return False
+    for encoder in encoders:
+        encoder.freeze_norm()
+    return True
