@@ -1,0 +1,414 @@
+"""Short training clips with masks: from still pictures, from the sprite world, from real video.
+
+RGMP (Oh et al., CVPR 2018, section 3.2) and STM (Oh et al., ICCV 2019, section 3.4) learn in two stages. First from
+stills: a picture and its mask are warped several times, and the results pass for the frames of a video. Then from
+video, with frames left out, so that the changes between the frames are large. The three sources below make both
+kinds, in one form, so that a training does not see where its clips come from. Sample ``i`` of a batch depends on
+``seeds[i]`` alone.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..clip import VOID
+from ..errors import TutorialError
+from .deform import boxes
+from .dice import Array, Dice
+from .static_images import Stills, StillSource
+from .synthetic import ATTRIBUTES, LENGTH, Split, SyntheticStills, Textures, describe, render
+
+SMALLEST = 0.02  # share of frame 0 that every annotated object shows at the least
+DRAWS = 50  # samples drawn for one seed until frame 0 shows an object
+SIMULATED, GENERATED, VIDEO = 11, 12, 13  # streams of dice, so that the sources share no random numbers
+
+
+class Clips(NamedTuple):
+    """A batch of short clips; every object shows at least :data:`SMALLEST` of frame 0."""
+
+    frames: Tensor
+    """``float32 [B, T, 3, H, W]`` in [0, 1]."""
+    masks: Tensor
+    """``uint8 [B, T, H, W]``: 0 background, 1..K objects without gaps (K >= 1 differs by sample), 255 void."""
+
+
+class ClipSource(Protocol):
+    """Anything that gives clips for seeds."""
+
+    def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
+        """Square clips; sample ``i`` depends on ``seeds[i]`` only.
+
+        Args:
+            seeds: B integers >= 0.
+            size: H = W in pixels.
+            length: T, frames a clip.
+            max_skip: up to so many frames are left out between two that are given.
+        """
+        ...
+
+
+# ------------------------------------------------------------------------------------------ what all sources do
+
+
+def number_objects(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the objects that frame 0 shows 1, 2, ... in the order of their ids; the others become background.
+
+    Args:
+        ids: ``uint8 [B, T, H, W]``; 0 background, 1..254 objects, 255 void.
+
+    Returns:
+        masks of the same shape and dtype, and ``bool [B]``: does frame 0 show an object (:data:`SMALLEST`)?
+    """
+    first = ids[:, 0].flatten(1).long()
+    areas = torch.zeros(len(ids), 256, device=ids.device).scatter_add_(1, first, torch.ones_like(first).float())
+    large = areas >= SMALLEST * first.shape[1]
+    large[:, 0] = large[:, VOID] = False
+    table = torch.where(large, large.cumsum(1), 0).to(torch.uint8)  # from old ids to new
+    table[:, VOID] = VOID
+    return table.gather(1, ids.flatten(1).long()).reshape(ids.shape), large.any(1)
+
+
+def _draw_until_shown(
+    seeds: Sequence[int], stream: int, draw: Callable[[list[Dice]], tuple[Tensor, Tensor]]
+) -> Clips:
+    """Call ``draw`` for all seeds, then again for those whose frame 0 shows no object, with the next dice.
+
+    Raises:
+        TutorialError: if a seed gives none in :data:`DRAWS` draws.
+    """
+    frames, ids = draw([Dice(seed, stream) for seed in seeds])
+    masks, shown = number_objects(ids)
+    for attempt in range(1, DRAWS):
+        missing = (~shown).nonzero().flatten()
+        if not len(missing):
+            break
+        frames[missing], ids = draw([Dice(seeds[i], stream, attempt) for i in missing.tolist()])
+        masks[missing], shown[missing] = number_objects(ids)
+    if not shown.all():
+        raise TutorialError(
+            f"in {DRAWS} draws no clip showed an object on {SMALLEST:.0%} of its first frame; "
+            "take a source with larger objects."
+        )
+    return Clips(frames, masks)
+
+
+def _check(seeds: Sequence[int], size: int, length: int, max_skip: int) -> None:
+    if not len(seeds):
+        raise TutorialError("a batch without seeds was asked for; give at least one.")
+    if min(seeds) < 0:
+        raise TutorialError(f"the seed is {min(seeds)}; it must be 0 or larger.")
+    if size < 1 or length < 1:
+        raise TutorialError(f"clips of size {size} and length {length} cannot be made; both must be at least 1.")
+    if max_skip < 0:
+        raise TutorialError(f"max_skip is {max_skip}; it must be 0 or larger.")
+
+
+def draw_times(dice: Dice, available: int, length: int, max_skip: int) -> list[int]:
+    """Moments of a video: steps of 1 to ``max_skip + 1`` frames, from a random start.
+
+    Where the video is too short for such steps, the longest allowed step is shortened until all fit.
+
+    Args:
+        dice: where chance comes from.
+        available: frames of the video, at least ``length``.
+        length: moments wanted.
+        max_skip: the most frames to leave out between two moments.
+
+    Returns:
+        ``length`` increasing numbers in 0..available-1.
+    """
+    longest = min(max_skip + 1, (available - 1) // max(length - 1, 1))
+    steps = [1 + dice.pick(longest) for _ in range(length - 1)]
+    start = dice.pick(available - sum(steps))
+    return [start, *(start + np.cumsum(steps, dtype=int)).tolist()]
+
+
+# --------------------------------------------------------------------------------------------- the sprite world
+
+CLIP_DIALS: Mapping[str, float] = types.MappingProxyType(
+    {
+        "deformation": 0.5,
+        "scale_change": 0.4,
+        "fast_motion": 0.25,
+        "occlusion": 0.3,
+        "distractors": 0.35,
+        "appearance_change": 0.3,
+        "illumination": 0.3,
+        "out_of_view": 0.1,
+        "camera_shake": 0.2,
+        "multiple_objects": 0.45,
+    }
+)
+
+
+class GeneratedClips:
+    """Endless video from the sprite world: each clip draws its own difficulties.
+
+    Args:
+        textures: ``"procedural"``, ``"photos"`` or ``"mixed"``.
+        split: which half of textures and shapes; train and test share none.
+        dials: how probable each of :data:`~vos_tutorial.data.synthetic.ATTRIBUTES` is; one left out does not occur.
+        device: where the clips are drawn and stay.
+
+    Raises:
+        TutorialError: on an unknown attribute or a probability outside 0..1.
+    """
+
+    def __init__(
+        self,
+        textures: Textures = "mixed",
+        split: Split = "train",
+        dials: Mapping[str, float] = CLIP_DIALS,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for name, probability in dials.items():
+            if name not in ATTRIBUTES:
+                raise TutorialError(f"there is no attribute {name!r}; choose from {', '.join(ATTRIBUTES)}.")
+            _probability(name, probability)
+        self.textures, self.split, self.device = textures, split, device
+        # in one order, so that the order of a dictionary changes nothing
+        self.dials = {name: dials[name] for name in ATTRIBUTES if name in dials}
+
+    def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
+        """As :meth:`ClipSource.batch`: moments of scenes of :data:`LENGTH` frames, or of ``length`` if that is more.
+
+        Raises:
+            TutorialError: if an argument is out of range.
+        """
+        _check(seeds, size, length, max_skip)
+
+        def draw(dice: list[Dice]) -> tuple[Tensor, Tensor]:
+            scenes = []
+            for d in dice:
+                dials = [name for name, probability in self.dials.items() if d.chance(probability)]
+                scene = describe(d.pick(2**50), max(LENGTH, length), dials, self.textures, self.split)
+                scenes.append(scene.at(draw_times(d, max(LENGTH, length), length, max_skip)))
+            frames, ids = render(scenes, size, self.split, self.device)
+            return frames.float() / 255, ids
+
+        return _draw_until_shown(seeds, GENERATED, draw)
+
+
+def _probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise TutorialError(f"the probability of {name!r} is {value}; it must lie in 0..1.")
+
+
+# ------------------------------------------------------------------------------------------ video out of stills
+
+ANGLE, SHEAR, ZOOM, SHIFT = 30.0, 0.2, 0.25, 0.15  # degrees; tangent; relative; share of the frame: all +-
+BEND = 0.2  # control points move by up to this, in frame half-extents
+LIGHT = 0.15  # change of gain and of offset, +-
+LATTICE = 4  # control points a side
+
+
+@dataclass
+class _Motion:
+    """How one picture is laid into T frames: a point of it, where that goes, and how it is turned and bent."""
+
+    anchor: Array  # [2] (x, y) in the picture
+    place: Array  # [T, 2] (x, y) in the frame
+    zoom: Array  # [T]
+    angle: Array  # [T] radians
+    shear: Array  # [T]
+    bend: Array  # [T, 4, 4, 2]
+
+
+@dataclass
+class _Layer:
+    """One picture of one sample; the first layer of a sample is at the back and covers everything."""
+
+    sample: int
+    still: int
+    object_id: int  # 0: not annotated
+    back: bool
+    motion: _Motion
+
+
+def _bernstein(size: int) -> Tensor:
+    """The four cubic Bernstein polynomials at ``size`` pixel centres: ``float32 [4, size]``."""
+    u = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    v = 1 - u
+    return torch.stack([v**3, 3 * u * v**2, 3 * u**2 * v, u**3]).float()
+
+
+def _control_points(motion: _Motion) -> Array:
+    """Where the lattice of each frame looks in the picture: ``[T, 4, 4, 2]``."""
+    axis = np.linspace(-1, 1, LATTICE)
+    lattice = np.stack(np.meshgrid(axis, axis, indexing="xy"), axis=-1)
+    offset = lattice - motion.place[:, None, None]
+    cos, sin = (f(motion.angle)[:, None, None] for f in (np.cos, np.sin))
+    x, y = offset[..., 0] + motion.shear[:, None, None] * offset[..., 1], offset[..., 1]
+    turned = np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1) / motion.zoom[:, None, None, None]
+    return turned + motion.bend + motion.anchor
+
+
+def free_form_grid(points: Tensor, size: int) -> Tensor:
+    """A smooth warp from a lattice of control points (Sederberg and Parry, 1986, in two dimensions).
+
+    The polynomials reproduce straight lines: a lattice that was moved by an affine map gives exactly that map.
+
+    Args:
+        points: ``float32 [N, 4, 4, 2]``: for each control point (row, column) the place (x, y) where to look.
+        size: H = W in pixels.
+
+    Returns:
+        a sampling grid ``float32 [N, H, W, 2]``.
+    """
+    b = _bernstein(size).to(points.device)
+    # sums written out: unlike a matrix product, their bits do not depend on how many samples a batch has
+    rows = sum(points[:, :, j, None] * b[j][:, None] for j in range(LATTICE))  # [N, 4, W, 2]
+    assert isinstance(rows, Tensor)
+    grid = rows[:, 0, None] * b[0][:, None, None]
+    for i in range(1, LATTICE):
+        grid.addcmul_(rows[:, i, None], b[i][:, None, None])
+    return grid
+
+
+def _boxes(masks: Tensor) -> tuple[Array, Array]:
+    """Centres ``[N, 2]`` (x, y) of masks ``bool [N, S, S]`` and half of their longer sides ``[N]``, in [-1, 1]."""
+    box = boxes(masks).cpu().numpy()
+    low, high = box[:, [1, 0]], box[:, [3, 2]] + 1
+    size = masks.shape[-1]
+    return (low + high) / size - 1, (high - low).max(1) / size
+
+
+class SimulatedClips:
+    """Clips out of stills, by the two strategies of RGMP (section 3.2); STM's first stage does the same.
+
+    One image: T random views of a picture (turned, sheared, zoomed, shifted, bent, in other light). Composition:
+    objects cut out of some pictures on the background of another, where objects and background move on their own,
+    sometimes with a cut-out in front that is not annotated. There is no time in these clips, so ``max_skip`` is
+    accepted and has no effect. What comes from outside a picture is its mirror image.
+
+    Args:
+        source: the stills; the sprite world's by default.
+        paste: how probable composition is; else one image.
+        objects: a composition has 1 to so many.
+        occluder: how probable a cut-out in front is, in a composition.
+
+    Raises:
+        TutorialError: if a probability lies outside 0..1, or ``objects`` outside 1..254.
+    """
+
+    def __init__(
+        self, source: StillSource | None = None, paste: float = 0.5, objects: int = 2, occluder: float = 0.3
+    ) -> None:
+        _probability("paste", paste)
+        _probability("occluder", occluder)
+        if not 1 <= objects < VOID:
+            raise TutorialError(f"a composition of {objects} objects cannot be made; ask for 1 to {VOID - 1}.")
+        self.source: StillSource = SyntheticStills() if source is None else source
+        self.paste, self.objects, self.occluder = paste, objects, occluder
+
+    def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
+        """As :meth:`ClipSource.batch`.
+
+        Raises:
+            TutorialError: if an argument is out of range, or the stills show no object large enough.
+        """
+        _check(seeds, size, length, max_skip)
+        return _draw_until_shown(seeds, SIMULATED, lambda dice: self._draw(dice, size, length))
+
+    def _draw(self, dice: list[Dice], size: int, length: int) -> tuple[Tensor, Tensor]:
+        casts = [self._cast(d) for d in dice]
+        stills = self.source.batch([d.pick(2**50) for d, cast in zip(dice, casts, strict=True) for _ in cast], size)
+        centres, extents = _boxes(stills.masks)
+        layers: list[_Layer] = []
+        still = 0
+        for sample, (d, cast) in enumerate(zip(dice, casts, strict=True)):
+            mine = slice(still, still + len(cast))
+            motions = _motions(d, cast, centres[mine], extents[mine], length)
+            for k, (role, motion) in enumerate(zip(cast, motions, strict=True)):
+                layers.append(_Layer(sample, still + k, role, k == 0, motion))
+            still += len(cast)
+        frames, ids = _compose(stills, layers, len(dice), length)
+        light = np.stack([d.array(length, 2) for d in dice]) * 2 - 1
+        gain, offset = torch.from_numpy(light * LIGHT).float().to(frames.device)[..., None, None, None].unbind(2)
+        return (frames * (1 + gain) + offset).clamp_(0, 1), ids
+
+    def _cast(self, dice: Dice) -> list[int]:
+        """Draw what a sample is made of: for each layer, from back to front, the id of its object."""
+        if not dice.chance(self.paste):
+            return [1]
+        return [0, *range(1, 2 + dice.pick(self.objects)), *([0] if dice.chance(self.occluder) else [])]
+
+
+def _motions(dice: Dice, cast: Sequence[int], centres: Array, extents: Array, length: int) -> list[_Motion]:
+    """Draw how each layer of a sample moves; an occluder stays away in frame 0 and goes for an object later."""
+    motions: list[_Motion] = []
+    for k, object_id in enumerate(cast):
+        draw = dice.array(length, 5) * 2 - 1
+        motion = _Motion(
+            anchor=centres[k],
+            place=centres[k] + 2 * SHIFT * draw[:, :2],
+            zoom=1 + ZOOM * draw[:, 2],
+            angle=np.deg2rad(ANGLE) * draw[:, 3],
+            shear=SHEAR * draw[:, 4],
+            bend=BEND * (dice.array(length, LATTICE, LATTICE, 2) * 2 - 1),
+        )
+        if len(cast) > 1 and k > 0:  # a cut-out: brought to a fair size, at a place of its own
+            half = dice.uniform(0.3, 0.6)
+            base = half / extents[k]
+            motion.zoom = motion.zoom * base
+            motion.bend = motion.bend / base
+            home = dice.array(2) * 1.3 - 0.65
+            motion.place = home + 2 * SHIFT * draw[:, :2]
+            if object_id == 0:
+                _go_for(dice, motion, motions[1:], half)
+        motions.append(motion)
+    return motions
+
+
+def _go_for(dice: Dice, occluder: _Motion, objects: Sequence[_Motion], half: float) -> None:
+    """Move an occluder: in frame 0 to the emptiest of a few places, later half of the time onto an object."""
+    length = len(occluder.place)
+    places = dice.array(length, 6, 2) * 1.8 - 0.9
+    for t in range(length):
+        taken = np.stack([o.place[t] for o in objects])
+        if t > 0 and dice.chance(0.5):
+            occluder.place[t] = taken[dice.pick(len(objects))] + 0.1 * places[t, 0]
+            occluder.zoom[t] *= dice.uniform(1.2, 2.0) * 0.5 / half
+        else:
+            gaps = np.linalg.norm(places[t, :, None] - taken, axis=-1).min(1)
+            occluder.place[t] = places[t, gaps.argmax() if t == 0 else 0]
+
+
+def _compose(stills: Stills, layers: Sequence[_Layer], samples: int, length: int) -> tuple[Tensor, Tensor]:
+    """Warp all layers in one look-up and lay them over each other.
+
+    Returns:
+        frames ``float32 [B, T, 3, S, S]`` and ids ``uint8 [B, T, S, S]``.
+    """
+    device, size = stills.images.device, stills.images.shape[-1]
+    points = torch.from_numpy(np.stack([_control_points(layer.motion) for layer in layers])).float().to(device)
+    grid = free_form_grid(points.flatten(0, 1), size)
+    pictures = torch.cat([stills.images, stills.masks[:, None].float()], dim=1)[[layer.still for layer in layers]]
+    drawn = F.grid_sample(
+        pictures,
+        grid.reshape(len(layers), length * size, size, 2),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
+    colour, alpha = drawn.reshape(-1, 4, length, size, size).transpose(1, 2).split([3, 1], dim=2)
+    outside = (grid.abs().amax(-1) > 1).reshape(len(layers), length, 1, size, size)  # cut-outs have no mirror image
+    frames = torch.empty(samples, length, 3, size, size, device=device)
+    ids = torch.zeros(samples, length, size, size, dtype=torch.uint8, device=device)
+    for k, layer in enumerate(layers):
+        if layer.back:
+            frames[layer.sample] = colour[k]
+            solid = alpha[k]
+        else:
+            solid = alpha[k].masked_fill(outside[k], 0)
+            frames[layer.sample].lerp_(colour[k], solid)
+        ids[layer.sample].masked_fill_(solid[:, 0] > 0.5, layer.object_id)
+    return frames, ids
