@@ -1,8 +1,6 @@
 // MaskPlayer: every frame and mask is on the page; Jupyter only hears where the reader stopped.
 
 const INK = word(34, 34, 34);
-const CASING = word(34, 34, 34, 190);
-const VOID = 255;
 // Kinds of error: colour, and the pixels of the drawing that carry ink, so that colour is never alone.
 const ERRORS = [
   null,
@@ -17,54 +15,8 @@ function errorKind(truth, prediction) {
   return prediction === 0 ? 1 : truth === 0 ? 2 : 3;
 }
 
-/** Draws masks of H x W cells, each cell `scale` pixels wide, into image data.
- *  `density` is how many of these pixels lie in one pixel of the page: lines and hatches are as wide everywhere. */
-class Painter {
-  constructor(height, width, pageWidth) {
-    this.H = height;
-    this.W = width;
-    this.scale = Math.max(1, Math.min(12, Math.round(720 / Math.max(height, width))));
-    this.density = (width * this.scale) / pageWidth;
-    this.line = Math.min(this.scale, Math.max(1, Math.round(1.6 * this.density)));
-    this.casing = Math.min(this.scale, Math.max(1, Math.round(this.density)));
-    this.image = new ImageData(width * this.scale, height * this.scale);
-    this.out = new Uint32Array(this.image.data.buffer);
-  }
-
-  clear() {
-    this.out.fill(0);
-  }
-
-  /** Fill a rectangle of pixels inside cell (y, x): from (top, left), h high and w wide. */
-  fill(y, x, top, left, h, w, colour) {
-    const stride = this.W * this.scale;
-    let start = (y * this.scale + top) * stride + x * this.scale + left;
-    for (let row = 0; row < h; row++, start += stride) this.out.fill(colour, start, start + w);
-  }
-
-  /** Tint every cell by its id, with a line of full colour inside each edge and a dark one outside. */
-  objects(ids, tint, solid) {
-    const { H, W, scale, line, casing } = this;
-    for (let y = 0, i = 0; y < H; y++) {
-      for (let x = 0; x < W; x++, i++) {
-        const id = ids[i];
-        const up = y > 0 ? ids[i - W] : id;
-        const down = y < H - 1 ? ids[i + W] : id;
-        const left = x > 0 ? ids[i - 1] : id;
-        const right = x < W - 1 ? ids[i + 1] : id;
-        if (id !== 0 && !(id === VOID && (x + y) % 2 === 0)) this.fill(y, x, 0, 0, scale, scale, tint[id]);
-        if (id === VOID || (id === up && id === down && id === left && id === right)) continue;
-        const colour = id === 0 ? CASING : solid[id];
-        const thick = id === 0 ? casing : line;
-        const drawn = (other) => other !== id && (id !== 0 || other !== VOID);
-        if (drawn(up)) this.fill(y, x, 0, 0, thick, scale, colour);
-        if (drawn(down)) this.fill(y, x, scale - thick, 0, thick, scale, colour);
-        if (drawn(left)) this.fill(y, x, 0, 0, scale, thick, colour);
-        if (drawn(right)) this.fill(y, x, 0, scale - thick, scale, thick, colour);
-      }
-    }
-  }
-
+/** Draws masks and, in place of them, what is wrong with them. */
+class ErrorPainter extends Painter {
   /** Colour every cell by its kind of error, hatched; returns how many cells there are of each kind. */
   errors(truth, prediction, hidden) {
     const { H, W, scale, density } = this;
@@ -100,37 +52,12 @@ function swatch(kind) {
   return canvas;
 }
 
-/** J of every frame as a line, 0 to 100 percent, over `length` frames; gaps where there is no truth. */
-function strip(scores, length) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 1000 100");
-  svg.setAttribute("preserveAspectRatio", "none");
-  let path = "";
-  let area = "";
-  const at = (t) => (length > 1 ? (t / (length - 1)) * 1000 : 500);
-  scores.forEach((score, t) => {
-    if (score === null) return;
-    const joined = t > 0 && scores[t - 1] !== null;
-    const point = `${at(t).toFixed(1)} ${(100 - score).toFixed(1)}`;
-    path += joined ? `L${point}` : `M${point}h0.1`;
-    area += joined ? `L${point}` : `M${at(t).toFixed(1)} 100L${point}`;
-    if (t === length - 1 || scores[t + 1] === null) area += `L${at(t).toFixed(1)} 100Z`;
-  });
-  for (const [name, d] of [["area", area], ["line", path]]) {
-    const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    shape.setAttribute("class", name);
-    shape.setAttribute("d", d);
-    svg.append(shape);
-  }
-  return svg;
-}
-
 async function render({ model, el }) {
   const [T, H, W] = model.get("_shape");
   const frames = new Frames(bytesOf(model.get("_frames")), model.get("_offsets"));
   const colours = bytesOf(model.get("_colours"));
   const pageWidth = Math.round(Math.min(600, (420 * W) / H)); // pixels of the page: wide enough to see, low enough to fit
-  const painter = new Painter(H, W, pageWidth);
+  const painter = new ErrorPainter(H, W, pageWidth);
   const masks = make("canvas", { width: painter.image.width, height: painter.image.height });
   const masksContext = masks.getContext("2d");
   const solid = colourWords(colours, 255);
