@@ -72,6 +72,24 @@ def as_float(frames: Tensor, name: str = "the frames") -> Tensor:
     return frames
 
 
+def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
+    """The log-odds of each object, and of the background, whose probability is that no object is there.
+
+    Their softmax over the channels is :func:`soft_aggregate`; a loss is better computed from these.
+
+    Args:
+        probabilities: ``float [..., O, H, W]`` in [0, 1], each object judged as if it were alone.
+        eps: how far from 0 and 1 the odds are kept.
+
+    Returns:
+        ``float [..., O+1, H, W]``, background first; half precision becomes float32.
+    """
+    probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+    background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
+    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
+    return torch.log(p / (1 - p))
+
+
 def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
     """Merge one independent probability per object into one distribution over objects and background.
 

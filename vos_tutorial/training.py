@@ -58,7 +58,8 @@ class Task(Protocol):
         """``len(seeds)`` samples on ``device``; sample ``i`` depends on ``stage`` and ``seeds[i]`` only.
 
         Args:
-            stage: its ``size`` and ``options`` say what the samples look like.
+            stage: its ``size`` and ``options`` say what the samples look like; options that grow have the value
+                of this step (``Stage.at``), here and in ``loss``.
             seeds: integers in ``[0, 2**63)``, one per sample, never the same twice in a run.
             device: where the tensors must be.
         """
@@ -179,11 +180,11 @@ class Objective(nn.Module):
     def __init__(self, network: nn.Module, task: Task, stage: Stage) -> None:
         super().__init__()
         self.network = network
-        self._task, self._stage = task, stage
+        self._task, self.stage = task, stage
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The batch's scalar loss, and the scalars to log."""
-        return self._task.loss(self.network, batch, self._stage)
+        return self._task.loss(self.network, batch, self.stage)
 
 
 def optimise(
@@ -310,9 +311,11 @@ class _Loop:
             optimizer = make_optimizer(stage, self.task.parameters(self.network, stage))
             if self.optimizer_state is not None:
                 optimizer.load_state_dict(self.optimizer_state)
-            objective = self.ranks.together(Objective(self.network, self.task, stage))
+            aim = Objective(self.network, self.task, stage)
+            objective = self.ranks.together(aim)
             objective.train()
             while self.step < stage.steps:
+                aim.stage = stage.at(self.step)
                 self._one_step(stage, objective, optimizer)
                 self.seconds = before + time.perf_counter() - began
                 due = self.steps_done % log_every == 0
@@ -346,7 +349,7 @@ class _Loop:
 
     def _make_batch(self, stage: Stage, step: int) -> Future[Mapping[str, Tensor]]:
         seeds = self.ranks.share(sample_seeds(self.seed, self.stage, step, stage.batch))
-        return self.workshop.submit(self.task.batch, stage, seeds, self.ranks.device)
+        return self.workshop.submit(self.task.batch, stage.at(step), seeds, self.ranks.device)
 
     def _read_losses(self, stage: Stage) -> None:
         """Fetch the scalars of the last steps from the device in one go, check them, and log them."""

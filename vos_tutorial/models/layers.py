@@ -12,6 +12,22 @@ def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.0) -> tuple[Tenso
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), value=value), (height, width)
 
 
+def pad_centred(x: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int, int, int]]:
+    """Zeros around ``[B, C, H, W]`` until H and W are multiples, an odd one right or below (as STM's authors do).
+
+    Returns the padded tensor, and (left, right, top, bottom) for :func:`crop_padding`.
+    """
+    height, width = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    padding = (width // 2, width - width // 2, height // 2, height - height // 2)
+    return (F.pad(x, padding) if any(padding) else x), padding
+
+
+def crop_padding(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """Undo :func:`pad_centred`."""
+    left, right, top, bottom = padding
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
 def group_norm(channels: int) -> nn.GroupNorm:
     """Group normalisation with 8 channels a group: unlike batch norm it is the same in training and at test time."""
     return nn.GroupNorm(max(1, channels // 8), channels)

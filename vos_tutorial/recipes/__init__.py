@@ -34,7 +34,8 @@ class Stage:
             ``lr * (1 - t / T) ** poly_power`` (DeepLab v2, section 4.1).
         warmup: steps of linear warm-up.
         clip_norm: gradients are scaled down to this L2 norm over all parameters; None leaves them.
-        options: what only the method's task reads (mask strategies, frame skips); plain JSON values.
+        options: what only the method's task reads (mask strategies, frame skips); plain JSON values. A value
+            ``{"from": a, "to": b}`` grows (or shrinks) over the stage, see :meth:`at`.
     """
 
     name: str
@@ -66,6 +67,25 @@ class Stage:
             raise TutorialError(
                 f"stage {self.name!r} has schedule = {self.schedule!r}; use constant, cosine or poly."
             )
+
+    def at(self, step: int) -> Stage:
+        """The stage as a step sees it (0 = first): options that grow have the value of that step.
+
+        Whole numbers take every value from the first to the last for the same number of steps; others grow evenly,
+        and reach the last value in the last step.
+        """
+        moving = {k: v for k, v in self.options.items() if isinstance(v, Mapping) and v.keys() == {"from", "to"}}
+        if not moving:
+            return self
+        now: dict[str, Any] = {}
+        for key, ends in moving.items():
+            first, last = ends["from"], ends["to"]
+            if isinstance(first, int) and isinstance(last, int):
+                values = abs(last - first) + 1
+                now[key] = first + (1 if last >= first else -1) * (step * values // self.steps)
+            else:
+                now[key] = first + (last - first) * step / max(1, self.steps - 1)
+        return dataclasses.replace(self, options={**self.options, **now})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,704 @@
+"""STM: every past frame is kept as keys and values, and the current frame asks them where the object is.
+
+Oh, Lee, Xu, Kim: "Video Object Segmentation using Space-Time Memory Networks", ICCV 2019. A memory encoder turns a
+frame and an object's mask into a map of *keys* (what does this place look like?) and *values* (is it the object?). A
+query encoder does the same for the current frame, without a mask. Each place of the query compares its key with all
+keys of all stored frames, and takes the weighted mean of their values; a decoder draws the mask from what was read.
+In the order of the paper: key and value embedding (section 3.1), space-time memory read (3.2), decoder (3.3),
+several objects (3.4), training (3.5), inference (3.6).
+
+``affinity="l2", shared_keys=True`` is a later cure for a trap of the paper's form, which from random weights and in
+short training learns to ignore the memory: one encoder makes the keys of both sides, from the colours alone, and they
+are compared by distance (STCN: Cheng, Tai, Tang, NeurIPS 2021, sections 3.2 and 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..clip import ids_to_onehot, object_ids
+from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
+from ..errors import TutorialError
+from ..segmenter import soft_aggregate, soft_aggregate_logits
+from .backbones import ResNetEncoder, SmallEncoder, start_encoders
+from .layers import crop_padding, dice_loss, pad_centred
+
+Affinity = Literal["dot", "l2"]
+
+# ------------------------------------------------------------------------------- keys and values (section 3.1)
+
+
+class KeyValue(nn.Module):
+    """Two parallel 3x3 convolutions: ``[B, C, h, w] -> key [B, Ck, h, w], value [B, Cv, h, w]``."""
+
+    def __init__(self, channels: int, key: int, value: int) -> None:
+        super().__init__()
+        self.key = nn.Conv2d(channels, key, 3, padding=1)
+        self.value = nn.Conv2d(channels, value, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """No normalisation and no non-linearity: a dot product must be able to take any value."""
+        return self.key(x), self.value(x)
+
+
+# --------------------------------------------------------------------------- space-time memory read (section 3.2)
+
+
+def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tensor:
+    """How well each place of the query fits each place of the memory, before the softmax.
+
+    Args:
+        query_key: ``float [N, Ck, h, w]``.
+        memory_key: ``float [N, Ck, T, h, w]``.
+        penalty: 0 is the dot product (equation 2); 1 is the negative squared distance, up to a term that is the same
+            for all places of the memory and falls out of the softmax. Between them lies a mixture.
+
+    Returns:
+        ``float [N, T*h*w, h*w]``, divided by the root of Ck. (The paper does not divide; the authors' code does.)
+    """
+    q, k = query_key.flatten(2), memory_key.flatten(2)  # [N, Ck, h*w], [N, Ck, T*h*w]
+    similar = torch.einsum("nck,ncq->nkq", k, q)
+    if penalty:  # -|q - k|^2 = 2 q.k - |k|^2 - |q|^2
+        similar = (1 + penalty) * similar - penalty * k.pow(2).sum(1)[:, :, None]
+    return similar / math.sqrt(q.shape[1])
+
+
+def attention(
+    query_key: Tensor, memory_key: Tensor, penalty: float = 0.0, temperature: float = 1.0, top_k: int | None = None
+) -> Tensor:
+    """Where each place of the query looks: weights that sum to one over the *memory*, ``float [N, T*h*w, h*w]``.
+
+    Args:
+        query_key: see :func:`scores`, as the next two.
+        memory_key: see there.
+        penalty: see there.
+        temperature: scores are divided by it; below 1 the look becomes sharper.
+        top_k: only so many places of the memory count, for each place of the query.
+    """
+    s = scores(query_key, memory_key, penalty) / temperature
+    if top_k is not None and top_k < s.shape[1]:
+        s = s.masked_fill(s < s.topk(top_k, dim=1).values[:, -1:], -math.inf)
+    return s.softmax(dim=1)
+
+
+def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
+    """Equation 1 in one fused call: ``softmax(scores)`` times the values, without ever storing the attention.
+
+    The distance needs no other kernel than the dot product: with ``[q, 1]`` and ``[2k, -|k|^2]`` it *is* one.
+
+    Args:
+        query_key: ``float [N, Ck, h, w]``.
+        memory_key: ``float [N, Ck, T, h, w]``.
+        memory_value: ``float [N, Cv, T, h, w]``.
+        penalty: see :func:`scores`.
+
+    Returns:
+        ``float [N, Cv, h, w]``.
+    """
+    n, channels, h, w = query_key.shape
+    q, k, v = (x.flatten(2).transpose(1, 2) for x in (query_key, memory_key, memory_value))  # [N, places, C]
+    if penalty:
+        k = torch.cat([(1 + penalty) * k, -penalty * k.pow(2).sum(-1, keepdim=True)], dim=-1)
+        q = torch.cat([q, torch.ones_like(q[..., :1])], dim=-1)
+    out = F.scaled_dot_product_attention(q, k, v, scale=1 / math.sqrt(channels))
+    return out.transpose(1, 2).reshape(n, -1, h, w)
+
+
+# -------------------------------------------------------------------------------------------- decoder (section 3.3)
+
+
+class PreActivation(nn.Module):
+    """``x + conv(relu(conv(relu(x))))``, 3x3, with bias and without batch norm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class Refine(nn.Module):
+    """Doubles the resolution: the coarse answer, enlarged, and a finer map of the query frame."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.skip = PreActivation(width)
+        self.merge = PreActivation(width)
+
+    def prepare(self, fine: Tensor) -> Tensor:
+        """The path of the finer map ``[B, C, H, W] -> [B, width, H, W]``: the same for all objects of a frame."""
+        return self.skip(self.enter(fine))
+
+    def forward(self, prepared: Tensor, coarse: Tensor) -> Tensor:
+        """Add the enlarged coarse map ``[N, width, H/2, W/2]`` and mix."""
+        enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.merge(prepared + enlarged)
+
+
+class Decoder(nn.Module):
+    """What was read and the query's own value -> scores at full resolution.
+
+    Args:
+        value: channels of a value; twice as many come in.
+        channels: of the encoder's maps, finest first.
+        strides: of the encoder's maps.
+        width: of everything inside; the paper's is 256.
+    """
+
+    def __init__(self, value: int, channels: Sequence[int], strides: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.stride = strides[0]
+        self.enter = nn.Conv2d(2 * value, width, 3, padding=1)
+        self.first = PreActivation(width)
+        self.refine = nn.ModuleList(Refine(c, width) for c in reversed(channels[:-1]))
+        self.predict = nn.Conv2d(width, 2, 3, padding=1)
+
+    def forward(self, found: Tensor, fine: Sequence[Tensor], owner: Tensor) -> Tensor:
+        """``found [N, 2*value, h, w]``, ``fine`` maps ``[B, C, H, W]`` finest first -> logits ``[N, 2, H, W]``."""
+        x = self.first(self.enter(found))
+        for refine, skip in zip(self.refine, reversed(fine), strict=True):
+            assert isinstance(refine, Refine)
+            prepared = refine.prepare(skip)  # once per frame, however many objects there are
+            x = refine(prepared if len(prepared) == len(x) else prepared[owner], x)
+        logits = self.predict(F.relu(x))
+        return F.interpolate(logits, scale_factor=self.stride, mode="bilinear", align_corners=False)
+
+
+# ------------------------------------------------------------------------------------------------------ network
+
+
+class Query(NamedTuple):
+    """The current frame, encoded once for all objects."""
+
+    key: Tensor
+    """``float [B, Ck, h, w]``."""
+    value: Tensor
+    """``float [B, Cv, h, w]``."""
+    fine: list[Tensor]
+    """The encoder's finer maps, finest first, for the decoder."""
+    padding: tuple[int, int, int, int]
+    """Left, right, top, bottom: what was added to the frame and must be cut off again."""
+
+
+def everyone(n: int, device: torch.device | str = "cpu") -> Tensor:
+    """The owner of each of ``n`` objects when there is one frame: ``long [n]`` of zeros."""
+    return torch.zeros(n, dtype=torch.long, device=device)
+
+
+class STM(nn.Module):
+    """Objects are the batch: ``N`` objects in ``B`` frames, and ``owner [N]`` says whose frame each object is in.
+
+    Args:
+        query_encoder: of frames.
+        memory_encoder: of frames with two more channels, the object's mask and the mask of all others.
+        key: channels of a key; the paper's is 128.
+        value: channels of a value; the paper's is 512.
+        width: of the decoder; the paper's is 256.
+        affinity: ``"dot"``, the paper's, or ``"l2"``.
+        shared_keys: take the keys of the memory from the query encoder, too; not the paper's.
+
+    Raises:
+        TutorialError: on an unknown affinity.
+    """
+
+    def __init__(
+        self,
+        query_encoder: ResNetEncoder | SmallEncoder,
+        memory_encoder: ResNetEncoder | SmallEncoder,
+        key: int,
+        value: int,
+        width: int,
+        affinity: Affinity = "dot",
+        shared_keys: bool = False,
+    ) -> None:
+        super().__init__()
+        if affinity not in get_args(Affinity):
+            raise TutorialError(f"there is no affinity {affinity!r}; choose dot or l2.")
+        self.query_encoder, self.memory_encoder = query_encoder, memory_encoder
+        channels, strides = query_encoder.channels, query_encoder.strides
+        self.stride = strides[-1]
+        self.query_head = KeyValue(channels[-1], key, value)
+        self.memory_head = KeyValue(channels[-1], key, value)
+        if shared_keys:
+            del self.memory_head.key
+        self.decoder = Decoder(value, channels, strides, width)
+        self.affinity, self.shared_keys = affinity, shared_keys
+        self.penalty = 1.0 if affinity == "l2" else 0.0  # see `scores`; a recipe may move it during training
+
+    def encode(self, frame: Tensor) -> Query:
+        """Encode frames ``float [B, 3, H, W]`` in [0, 1] as queries."""
+        x, padding = pad_centred(frame, self.stride)
+        *fine, coarse = self.query_encoder(x)
+        key, value = self.query_head(coarse)
+        return Query(key, value, fine, padding)
+
+    def memorize(
+        self, frame: Tensor, masks: Tensor, others: Tensor, owner: Tensor, seen: Query | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values of frames whose masks are known.
+
+        Args:
+            frame: ``float [B, 3, H, W]`` in [0, 1].
+            masks: ``float [N, H, W]``, each object's probability; given masks are 0 and 1.
+            others: ``float [N, H, W]``, the sum of all other objects' (:func:`other_masks`).
+            owner: ``long [N]``.
+            seen: the same frames as queries, if they were encoded already; only shared keys make use of it.
+
+        Returns:
+            key ``float [N, Ck, h, w]`` and value ``float [N, Cv, h, w]``.
+        """
+        x, _ = pad_centred(frame, self.stride)
+        extra, _ = pad_centred(torch.stack([masks, others], dim=1).to(frame.dtype), self.stride)
+        coarse = self.memory_encoder(x[owner], extra)[-1]
+        if not self.shared_keys:
+            return self.memory_head(coarse)
+        query = seen if seen is not None else self.encode(frame)
+        return query.key[owner], self.memory_head.value(coarse)
+
+    def segment(self, query: Query, memory_key: Tensor, memory_value: Tensor, owner: Tensor) -> Tensor:
+        """Read and decode.
+
+        Args:
+            query: B frames.
+            memory_key: ``float [N, Ck, T, h, w]``.
+            memory_value: ``float [N, Cv, T, h, w]``.
+            owner: ``long [N]``.
+
+        Returns:
+            Logits ``float [N, 2, H, W]``: background and object, each object judged as if it were alone.
+        """
+        found = read(query.key[owner], memory_key, memory_value, self.penalty)
+        return self.decode(found, query, owner)
+
+    def decode(self, found: Tensor, query: Query, owner: Tensor) -> Tensor:
+        """The mask of what was read, ``[N, Cv, h, w]``; see :meth:`segment`."""
+        logits = self.decoder(torch.cat([found, query.value[owner]], dim=1), query.fine, owner)
+        return crop_padding(logits, query.padding)
+
+
+def other_masks(masks: Tensor, owner: Tensor) -> Tensor:
+    """For each object the sum of the *other* objects' masks in its frame, at most 1: ``[N, H, W] -> [N, H, W]``."""
+    frames = int(owner.max()) + 1 if len(owner) else 0
+    total = torch.zeros(frames, *masks.shape[1:], dtype=masks.dtype, device=masks.device).index_add(0, owner, masks)
+    return (total[owner] - masks).clamp(0, 1)
+
+
+def build(
+    size: Literal["small", "paper"] = "small",
+    affinity: Affinity | None = None,
+    shared_keys: bool | None = None,
+    width: int = 16,
+) -> STM:
+    """An STM with random weights.
+
+    Args:
+        size: ``"paper"`` has two ResNet-50 and 38,925,570 parameters in the paper's form.
+        affinity: by default the paper's ``"dot"`` at paper size and ``"l2"`` when small.
+        shared_keys: by default False at paper size and True when small.
+        width: of the small encoders' finest map.
+
+    Raises:
+        TutorialError: on an unknown size or affinity.
+    """
+    if size not in ("small", "paper"):
+        raise TutorialError(f"there is no size {size!r} of stm; choose small or paper.")
+    small = size == "small"
+    affinity = affinity if affinity is not None else "l2" if small else "dot"
+    shared = shared_keys if shared_keys is not None else small
+    if small:
+        return STM(
+            SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, 3 * width // 2, affinity, shared
+        )
+    return STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
+
+
+def start_from_imagenet(network: STM) -> bool:
+    """ImageNet weights for both encoders of a paper-size network; says so and returns False if none can be had.
+
+    Raises:
+        TutorialError: if the network is not of paper size.
+    """
+    encoders = [e for e in (network.query_encoder, network.memory_encoder) if isinstance(e, ResNetEncoder)]
+    if len(encoders) < 2:
+        raise TutorialError("only the paper-size STM has ResNets inside; build it with size='paper'.")
+    return start_encoders(encoders)
+
+
+# --------------------------------------------------------------------------------------- training (section 3.5)
+
+OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty")
+
+
+class STMTask:
+    """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given.
+
+    A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, or ``"video"``), ``max_skip`` (frames
+    left out between two frames, at the most), ``frames`` of a clip (3 in the paper), ``detach`` (no gradient through
+    memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy) and ``penalty`` (see
+    :func:`scores`).
+
+    Args:
+        simulated: clips made of stills; of generated ones by default.
+        video: clips with real time; generated ones by default.
+    """
+
+    def __init__(self, simulated: ClipSource | None = None, video: ClipSource | None = None) -> None:
+        self.sources = {
+            "simulated": simulated if simulated is not None else SimulatedClips(),
+            "video": video if video is not None else GeneratedClips(),
+        }
+
+    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
+
+        Raises:
+            TutorialError: if the stage has an option that no one reads, or names an unknown source.
+        """
+        unknown = [key for key in stage.options if key not in OPTIONS]
+        if unknown:
+            raise TutorialError(
+                f"stage {stage.name!r}: stm does not know the option {unknown[0]!r}; "
+                f"choose from {', '.join(OPTIONS)}."
+            )
+        name = stage.options.get("source", "video")
+        if name not in self.sources:
+            raise TutorialError(f"stage {stage.name!r}: there is no source {name!r}; choose simulated or video.")
+        length, skip = stage.options.get("frames", 3), stage.options.get("max_skip", 0)
+        frames, masks = self.sources[name].batch(seeds, stage.size, length, skip)
+        return {"frames": frames.to(device), "masks": masks.to(device)}
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy over background and all objects, averaged over the frames 1.., and the IoU of the answers.
+
+        Pixels of id 255 (void) do not count.
+        """
+        assert isinstance(network, STM)
+        network.penalty = stage.options.get("penalty", network.penalty)
+        frames, ids = batch["frames"], batch["masks"]
+        known, owner, which = one_mask_each(ids[:, 0])
+        keys, values, losses, ious = [], [], [], []
+        seen: Query | None = None
+        for t in range(1, frames.shape[1]):
+            key, value = network.memorize(frames[:, t - 1], known, other_masks(known, owner), owner, seen)
+            keys.append(key)
+            values.append(value)
+            seen = network.encode(frames[:, t])
+            logits = network.segment(seen, torch.stack(keys, 2), torch.stack(values, 2), owner)
+            alone = logits.float().softmax(1)[:, 1]  # [N, H, W]
+            table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)
+            together = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
+            truth = ids[:, t].long()
+            losses.append(F.cross_entropy(together, truth, ignore_index=255))
+            known = together.softmax(1)[owner, which]  # soft: a decision would cut the gradient, and hide the doubt
+            answer, target = together.argmax(1)[owner] == which[:, None, None], truth[owner] == which[:, None, None]
+            if weight := stage.options.get("dice", 0.0):
+                losses[-1] = losses[-1] + weight * dice_loss(known, target)
+            if stage.options.get("detach", False):
+                known = known.detach()
+            hit = (answer & target).flatten(1).sum(1) / (answer | target).flatten(1).sum(1).clamp_min(1)
+            ious.append(hit.mean())
+        return torch.stack(losses).mean(), {"iou": torch.stack(ious).mean()}
+
+    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
+        """All that can learn, in one group; frozen batch norm stays out."""
+        return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+
+
+def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames ``uint8 [B, H, W]`` of 1..K objects -> masks ``float [N, H, W]``, owners and ids ``long [N]``."""
+    pairs = [(b, i) for b, frame in enumerate(ids) for i in object_ids(frame)]
+    owner, which = (torch.tensor(column, device=ids.device) for column in zip(*pairs, strict=True))
+    return (ids[owner] == which[:, None, None]).float(), owner, which
+
+
+def task(**sources: ClipSource) -> STMTask:
+    """The training task; see :class:`STMTask`."""
+    return STMTask(**sources)
+
+
+# -------------------------------------------------------------------------------------- inference (section 3.6)
+
+Keep = Literal["first", "previous", "both", "every"]
+Policy = Literal["oldest", "least used"]
+
+
+@dataclass(eq=False)
+class Moment:
+    """One stored frame: keys and values of the ``n`` objects that were known then."""
+
+    time: int
+    key: Tensor
+    """``float [n, Ck, h, w]``."""
+    value: Tensor
+    """``float [n, Cv, h, w]``."""
+    given: bool
+    """Whether its mask was given; such frames are never dropped."""
+    used: float = 0.0
+    """Attention that it got, summed over objects and places of the query."""
+    asked: int = 0
+    """By how many frames."""
+
+
+class Memory:
+    """The stored frames, oldest first, with a bound on how many there may be.
+
+    Args:
+        limit: largest number of stored frames that were not given, or None.
+        policy: which of those leaves when there are too many: the oldest, or the one that got the least attention for
+            each frame that asked it.
+    """
+
+    def __init__(self, limit: int | None = None, policy: Policy = "oldest") -> None:
+        if limit is not None and limit < 0:
+            raise TutorialError(f"the memory's limit is {limit} frames; use 0 or more, or None.")
+        if policy not in get_args(Policy):
+            raise TutorialError(f"there is no policy {policy!r}; choose from {', '.join(get_args(Policy))}.")
+        self.limit, self.policy = limit, policy
+        self.moments: list[Moment] = []
+
+    def add(self, moment: Moment) -> None:
+        """Store a frame, and drop another one if that is one too many."""
+        self.moments.append(moment)
+        free = [m for m in self.moments if not m.given]
+        if self.limit is not None and len(free) > self.limit:
+            old = free[:-1] or free  # the newest one was not asked yet
+            leaves = old[0] if self.policy == "oldest" else min(old, key=lambda m: m.used / max(1, m.asked))
+            self.moments = [m for m in self.moments if m is not leaves]
+
+    @property
+    def bytes(self) -> int:
+        """What the stored keys and values take."""
+        return sum(t.numel() * t.element_size() for m in self.moments for t in (m.key, m.value))
+
+
+class STMSegmenter:
+    """Memorise, read, decode, go on.
+
+    Args:
+        network: a trained :class:`STM`.
+        memory: which frames the memory holds: the ``"first"`` (the given one), the ``"previous"`` one, ``"both"``, or
+            ``"every"``: both, and each ``every``-th (the paper's choice, with 5).
+        every: see there.
+        limit: bound on the frames of ``"every"``; see :class:`Memory`.
+        policy: see :class:`Memory`.
+        certain: do not keep a frame for good if the mean probability inside one of its predicted masks is lower, or a
+            mask is empty: a wrong mask in the memory would be believed for ever. 0 keeps all (as the paper does).
+    """
+
+    def __init__(
+        self,
+        network: STM,
+        memory: Keep = "every",
+        every: int = 5,
+        limit: int | None = None,
+        policy: Policy = "oldest",
+        certain: float = 0.0,
+    ) -> None:
+        if memory not in get_args(Keep):
+            raise TutorialError(f"there is no memory {memory!r}; choose from {', '.join(get_args(Keep))}.")
+        if every < 1:
+            raise TutorialError(f"the memory takes every {every}th frame; use 1 or more.")
+        self.network, self.keep, self.every, self.certain = network.eval(), memory, every, certain
+        self.limit, self.policy = limit, policy
+        self._clear()
+
+    def _clear(self) -> None:
+        self.memory = Memory(self.limit, self.policy)
+        self.objects: list[int] = []
+        self.time = 0
+        self.frame = torch.zeros(3, 1, 1)  # of the last step, and what was seen in it
+        self.masks = torch.zeros(0, 1, 1)  # float [O, H, W]
+        self.given = False  # whether the last frame's masks were given
+        self.query: Query | None = None
+        self.last: Moment | None = None
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._clear()
+        self.masks = torch.zeros(0, *mask.shape, device=frame.device)
+        self.introduce(frame, mask)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`. New objects take their pixels from the old ones."""
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        if not new:
+            return
+        masks = ids_to_onehot(mask, new).to(frame.dtype)
+        self.objects += new
+        self.masks = torch.cat([self.masks * ~masks.any(0), masks])
+        self.frame, self.given = frame, True
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._memorize_last()
+        self.time += 1
+        self.query = self.network.encode(frame[None])
+        owner = everyone(len(self.objects), frame.device)
+        logits = self.network.decode(self._read(self.query), self.query, owner)
+        probabilities = soft_aggregate(logits.float().softmax(1)[:, 1])
+        self.frame, self.masks, self.given = frame, probabilities[1:], False
+        return probabilities
+
+    def _memorize_last(self) -> None:
+        """Put the last frame, with the masks it got, where the memory's rule wants it."""
+        owner = everyone(len(self.masks), self.frame.device)
+        others = other_masks(self.masks, owner)
+        key, value = self.network.memorize(self.frame[None], self.masks, others, owner, self.query)
+        self.last = Moment(self.time, key, value, self.given)
+        regular = self.keep == "every" and self.time % self.every == 0 and self._certain()
+        if (self.given and self.keep != "previous") or regular:
+            self.memory.add(self.last)
+
+    def _certain(self) -> bool:
+        """Whether each object was found in the last frame, and with confidence."""
+        if self.given or not self.certain:
+            return True
+        inside = self.masks > 0.5
+        mean = (self.masks * inside).flatten(1).sum(1) / inside.flatten(1).sum(1).clamp_min(1)
+        return bool((mean >= self.certain).all())
+
+    def moments(self) -> list[Moment]:
+        """What the next read sees, oldest first: the stored frames, and the last one unless only the first counts."""
+        stored = self.memory.moments
+        if self.last is None or self.last in stored or (self.keep == "first" and not self.last.given):
+            return list(stored)
+        return [*stored, self.last]
+
+    def _read(self, query: Query) -> Tensor:
+        """``float [O, Cv, h, w]``. Objects that came later have fewer frames to look at, so they are read apart."""
+        moments, parts, begin = self.moments(), [], 0
+        while begin < len(self.objects):
+            mine = [m for m in moments if len(m.key) > begin]
+            end = min(len(m.key) for m in mine)  # objects begin..end-1 are in all of `mine`
+            keys = torch.stack([m.key[begin:end] for m in mine], 2)
+            values = torch.stack([m.value[begin:end] for m in mine], 2)
+            q = query.key.expand(end - begin, -1, -1, -1)
+            if self.policy == "least used" and self.limit is not None:
+                self._count(attention(q, keys, self.network.penalty), mine)
+            parts.append(read(q, keys, values, self.network.penalty))
+            begin = end
+        return torch.cat(parts)
+
+    @staticmethod
+    def _count(weights: Tensor, moments: list[Moment]) -> None:
+        """Write down how much of the attention ``[n, T*h*w, h*w]`` each frame got."""
+        mass = weights.unflatten(1, (len(moments), -1)).sum((0, 2, 3))
+        for moment, share in zip(moments, mass.tolist(), strict=True):
+            moment.used += share
+            moment.asked += 1
+
+    # ------------------------------------------------------------------------------------------ looking inside
+
+    def inspect(self) -> dict[str, Any]:
+        """What the last step compared: for a widget, or for :func:`attention`.
+
+        ``times`` (frame numbers in memory), ``query_key [Ck, h, w]``, ``memory_key [O, Ck, T, h, w]`` and
+        ``penalty``; only frames in which all objects were known.
+
+        Raises:
+            TutorialError: before the first step.
+        """
+        query, moments = self._asked()
+        keys = torch.stack([m.key for m in moments], 2)
+        return {
+            "times": [m.time for m in moments],
+            "query_key": query.key[0],
+            "memory_key": keys,
+            "penalty": self.network.penalty,
+        }
+
+    @torch.no_grad()
+    def again(self, keep: Sequence[int] | None = None, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
+        """Decode the last frame once more, from a part of the memory: probabilities ``float [O+1, H, W]``.
+
+        Args:
+            keep: which of ``inspect()["times"]``'s entries to read, by position; all by default.
+            temperature: see :func:`attention`.
+            top_k: see :func:`attention`.
+
+        Raises:
+            TutorialError: before the first step, or if nothing is kept.
+        """
+        query, moments = self._asked()
+        chosen = [moments[i] for i in keep] if keep is not None else moments
+        if not chosen:
+            raise TutorialError("nothing is left in the memory; keep at least one frame.")
+        keys, values = (torch.stack([getattr(m, kind) for m in chosen], 2) for kind in ("key", "value"))
+        n = len(self.objects)
+        weights = attention(query.key.expand(n, -1, -1, -1), keys, self.network.penalty, temperature, top_k)
+        found = (values.flatten(2) @ weights).unflatten(2, query.key.shape[-2:])
+        logits = self.network.decode(found, query, everyone(n, found.device))
+        return soft_aggregate(logits.float().softmax(1)[:, 1])
+
+    def _asked(self) -> tuple[Query, list[Moment]]:
+        if self.query is None:
+            raise TutorialError("nothing was read yet; call step() first.")
+        return self.query, [m for m in self.moments() if len(m.key) == len(self.objects)]
+
+
+def segmenter(network: STM, **options: Any) -> STMSegmenter:
+    """A segmenter; the options are :class:`STMSegmenter`'s."""
+    return STMSegmenter(network, **options)
+
+
+# ------------------------------------------------------------------------------------------ the authors' weights
+
+STAGES = {"res2": "0", "res3": "1", "res4": "2"}
+
+
+def from_official(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' state dict (seoungwugoh/STM) under our names.
+
+    Their two mask convolutions become the fourth and fifth input channel of the first one. Their buffers ``mean`` and
+    ``std`` and the shortcuts that no block uses are left out.
+
+    Raises:
+        KeyError: if a name is unknown.
+    """
+    parts = {
+        "Encoder_M.": "memory_encoder.",
+        "Encoder_Q.": "query_encoder.",
+        "KV_M_r4.": "memory_head.",
+        "KV_Q_r4.": "query_head.",
+        "Decoder.": "decoder.",
+    }
+    decoder = {
+        "convFM": "enter",
+        "ResMM": "first",
+        "RF3": "refine.0",
+        "RF2": "refine.1",
+        "pred2": "predict",
+    }
+    refine = {"convFS": "enter", "ResFS": "skip", "ResMM": "merge"}
+    ours: dict[str, Tensor] = {}
+    for name, value in theirs.items():
+        prefix = name.split(".")[0] + "."
+        words = name.removeprefix(prefix).split(".")
+        if words[0] in ("mean", "std", "conv1_m", "conv1_o"):
+            continue
+        if prefix.startswith("Encoder"):
+            if words[0] in STAGES:
+                words = ["layers", STAGES[words[0]], *words[1:]]
+            elif words[0] not in ("conv1", "bn1"):
+                raise KeyError(name)
+        elif prefix.startswith("KV"):
+            words[0] = {"Key": "key", "Value": "value"}[words[0]]
+        else:
+            if words[0].startswith("RF"):
+                words[1] = refine[words[1]]
+            words[0] = decoder[words[0]]
+        ours[parts[prefix] + ".".join(words)] = value
+    stem = [theirs[f"Encoder_M.{conv}.weight"] for conv in ("conv1", "conv1_m", "conv1_o")]
+    ours["memory_encoder.conv1.weight"] = torch.cat(stem, dim=1)
+    return ours
