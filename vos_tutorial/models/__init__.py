@@ -13,7 +13,7 @@ from ..errors import TutorialError
 from ..segmenter import Resized, Segmenter
 from .weights import load_weights
 
-METHODS = ("masktrack", "stm")
+METHODS = ("masktrack", "rgmp", "stm")
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "weights"
 
 

@@ -51,6 +51,19 @@ class ResidualBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
+class PreActivation(nn.Module):
+    """``x + conv(relu(conv(relu(x))))``, 3x3, with bias and without norm: ``[B, width, H, W] -> the same``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
 def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
     """One minus the soft Dice overlap, averaged over the batch: a small object weighs as much as a large one.
 

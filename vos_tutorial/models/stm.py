@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from ..clip import ids_to_onehot, object_ids
 from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
 from ..errors import TutorialError
-from ..segmenter import soft_aggregate, soft_aggregate_logits
+from ..segmenter import soft_aggregate, soft_aggregate_logits, winners
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
-from .layers import crop_padding, dice_loss, pad_centred
+from .layers import PreActivation, crop_padding, dice_loss, pad_centred
 
 Affinity = Literal["dot", "l2"]
 
@@ -112,19 +112,6 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
 
 
 # -------------------------------------------------------------------------------------------- decoder (section 3.3)
-
-
-class PreActivation(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``, 3x3, with bias and without batch norm."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
 class Refine(nn.Module):
@@ -317,9 +304,7 @@ def build(
     affinity = affinity if affinity is not None else "l2" if small else "dot"
     shared = shared_keys if shared_keys is not None else small
     if small:
-        return STM(
-            SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, 3 * width // 2, affinity, shared
-        )
+        return STM(SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, width, affinity, shared)
     return STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
 
 
@@ -401,7 +386,8 @@ class STMTask:
             truth = ids[:, t].long()
             losses.append(F.cross_entropy(together, truth, ignore_index=255))
             known = together.softmax(1)[owner, which]  # soft: a decision would cut the gradient, and hide the doubt
-            answer, target = together.argmax(1)[owner] == which[:, None, None], truth[owner] == which[:, None, None]
+            answer = winners(together.detach().transpose(0, 1))[owner] == which[:, None, None]
+            target = truth[owner] == which[:, None, None]
             if weight := stage.options.get("dice", 0.0):
                 losses[-1] = losses[-1] + weight * dice_loss(known, target)
             if stage.options.get("detach", False):

@@ -1,0 +1,393 @@
+"""RGMP: look at the last mask and at the first frame, and learn to live with one's own errors.
+
+Oh, Lee, Sunkavalli, Kim: "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018. One
+encoder sees two pictures with their masks: the *reference* (frame 0 and its true mask) and the *target* (the current
+frame and the last frame's mask, still soft). A block of long convolutions compares the two maps over a large window,
+and a decoder draws the mask, with the target's finer maps at hand. In the order of the paper: encoder, global
+convolution and decoder; training in two stages, on pairs made of stills and on video, where the gradient goes back
+through time; inference, with several scales and several objects.
+
+The architecture and the inference are those of the authors' code. They never released the training, so that
+what is known of it comes from their later papers and answers; what could not be verified is marked so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..clip import VOID, object_ids
+from ..data.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips
+from ..data.deform import Spoiling, iou, spoil
+from ..data.dice import Dice
+from ..data.static_images import StillSource
+from ..errors import TutorialError
+from .backbones import ResNetEncoder, SmallEncoder, start_encoders
+from .layers import PreActivation, dice_loss
+
+# ---------------------------------------------------------------------------------------------------- network
+
+
+class Guidance(NamedTuple):
+    """What the comparison needs of the reference: it stays the same for all frames of a clip."""
+
+    left: Tensor
+    """``float [B, width, h, w]``."""
+    right: Tensor
+    """``float [B, width, h, w]``."""
+
+
+class GlobalConvolution(nn.Module):
+    """Compares target and reference over a window of ``k x k`` cells, at the price of ``k x 1`` and ``1 x k`` ones.
+
+    The paper's block convolves the concatenation of both maps. A convolution of a concatenation is the sum of two
+    convolutions, and here they are two layers, so that the reference's half is computed once per clip. There is no
+    non-linearity inside.
+
+    Args:
+        channels: of each of the two maps.
+        width: channels that come out.
+        k: side of the window; the paper's is 7.
+    """
+
+    def __init__(self, channels: int, width: int, k: int = 7) -> None:
+        super().__init__()
+        tall: dict[str, Any] = {"kernel_size": (k, 1), "padding": (k // 2, 0)}
+        long: dict[str, Any] = {"kernel_size": (1, k), "padding": (0, k // 2)}
+        self.left_target = nn.Conv2d(channels, width, **tall)
+        self.left_reference = nn.Conv2d(channels, width, bias=False, **tall)
+        self.left = nn.Conv2d(width, width, **long)
+        self.right_target = nn.Conv2d(channels, width, **long)
+        self.right_reference = nn.Conv2d(channels, width, bias=False, **long)
+        self.right = nn.Conv2d(width, width, **tall)
+
+    def prepare(self, reference: Tensor) -> Guidance:
+        """The reference's half: ``[B, C, h, w]`` -> twice ``[B, width, h, w]``."""
+        return Guidance(self.left_reference(reference), self.right_reference(reference))
+
+    def forward(self, target: Tensor, guidance: Guidance) -> Tensor:
+        """``target [B, C, h, w] -> [B, width, h, w]``."""
+        left = self.left(self.left_target(target) + guidance.left)
+        return left + self.right(self.right_target(target) + guidance.right)
+
+
+class Refine(nn.Module):
+    """Doubles the resolution: the coarse answer, enlarged, and a finer map of the target."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.skip = PreActivation(width)
+        self.merge = PreActivation(width)
+
+    def forward(self, fine: Tensor, coarse: Tensor, align_corners: bool) -> Tensor:
+        """``fine [B, C, H, W]``, ``coarse [B, width, H/2, W/2] -> [B, width, H, W]``."""
+        return self.merge(self.skip(self.enter(fine)) + enlarge(coarse, 2, align_corners))
+
+
+def enlarge(x: Tensor, factor: int, align_corners: bool) -> Tensor:
+    """Bilinear upsampling of ``[B, C, H, W]``."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=align_corners)
+
+
+class Scores(NamedTuple):
+    """Background and object, before the softmax."""
+
+    logits: Tensor
+    """``float [B, 2, H, W]``."""
+    levels: list[Tensor]
+    """The same at the resolution of each of the encoder's maps, finest first: ``float [B, 2, H/s, W/s]``."""
+
+
+class Decoder(nn.Module):
+    """Target maps and guidance -> scores at each level, and at full resolution.
+
+    Args:
+        channels: of the encoder's maps, finest first.
+        stride: of the finest map.
+        width: of everything inside; the paper's is 256.
+    """
+
+    def __init__(self, channels: Sequence[int], stride: int, width: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.compare = GlobalConvolution(channels[-1], width)
+        self.residual = PreActivation(width)
+        self.refine = nn.ModuleList(Refine(c, width) for c in reversed(channels[:-1]))  # in the order of work
+        self.heads = nn.ModuleList(nn.Conv2d(width, 2, 3, padding=1) for _ in channels)  # finest first, as the maps
+
+    def forward(self, maps: Sequence[Tensor], guidance: Guidance, align_corners: bool) -> Scores:
+        """See :meth:`RGMP.decode`."""
+        m = self.residual(self.compare(maps[-1], guidance))
+        coarse_first = [m]
+        for refine, fine in zip(self.refine, reversed(maps[:-1]), strict=True):
+            m = refine(fine, m, align_corners)
+            coarse_first.append(m)
+        levels = [head(F.relu(m)) for head, m in zip(self.heads, reversed(coarse_first), strict=True)]
+        return Scores(enlarge(levels[0], self.stride, align_corners), levels)
+
+
+class RGMP(nn.Module):
+    """The Siamese encoder and the decoder; small and paper size differ in the encoder and in numbers only.
+
+    The mask enters together with the colours. The target's maps therefore belong to one object, and to one last
+    mask: they cannot be shared between objects (which STM will mend by encoding the query without a mask).
+
+    Args:
+        encoder: with one mask channel.
+        width: channels of the decoder.
+        align_corners: of all upsamplings in the decoder. The released weights were trained with True (it was all that
+            PyTorch 0.3.1 had).
+    """
+
+    def __init__(self, encoder: ResNetEncoder | SmallEncoder, width: int, align_corners: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = Decoder(encoder.channels, encoder.strides[0], width)
+        self.align_corners = align_corners
+
+    @property
+    def stride(self) -> int:
+        """H and W of what is encoded must be multiples of this."""
+        return self.encoder.strides[-1]
+
+    def encode(self, frame: Tensor, mask: Tensor) -> list[Tensor]:
+        """A frame and a mask, of the reference or of the target alike.
+
+        Args:
+            frame: ``float [B, 3, H, W]`` in [0, 1]; the network normalises it.
+            mask: ``float [B, H, W]`` in [0, 1], as it is; zeros everywhere say nothing.
+
+        Returns:
+            Maps ``[B, channels, H/stride, W/stride]``, finest first.
+
+        Raises:
+            TutorialError: if H or W is no multiple of the stride.
+        """
+        if frame.shape[-2] % self.stride or frame.shape[-1] % self.stride:
+            raise TutorialError(
+                f"a frame of {frame.shape[-2]}x{frame.shape[-1]} pixels cannot be encoded: both sides must be "
+                f"multiples of {self.stride}; pad or resize it."
+            )
+        return self.encoder(frame, mask[:, None].to(frame.dtype))
+
+    def prepare(self, reference: Tensor) -> Guidance:
+        """The coarsest map of the reference, ready for :meth:`decode`; it serves for the whole clip."""
+        return self.decoder.compare.prepare(reference)
+
+    def decode(self, maps: Sequence[Tensor], guidance: Guidance) -> Scores:
+        """Compare the target's coarsest map with the reference, and draw the mask."""
+        return self.decoder(maps, guidance, self.align_corners)
+
+    def forward(self, frame: Tensor, previous: Tensor, guidance: Guidance) -> Scores:
+        """One step in time; see :meth:`encode` and :meth:`decode`."""
+        return self.decode(self.encode(frame, previous), guidance)
+
+
+def build(size: Literal["small", "paper"] = "small", **options: Any) -> RGMP:
+    """An RGMP with random weights.
+
+    Args:
+        size: ``"paper"`` has a ResNet-50 with four stages and 51,518,920 parameters.
+        options: ``align_corners`` (False when small, True at paper size); ``width`` of the small encoder's finest
+            map, 16 by default (the decoder is twice as wide).
+
+    Raises:
+        TutorialError: on an unknown size.
+    """
+    if size == "small":
+        width = options.pop("width", 16)
+        return RGMP(SmallEncoder(1, width, depth=4), 2 * width, **options)
+    if size == "paper":
+        return RGMP(ResNetEncoder(1, stages=4, bias=True), 256, **{"align_corners": True, **options})
+    raise TutorialError(f"there is no size {size!r} of rgmp; choose small or paper.")
+
+
+def start_from_imagenet(network: RGMP) -> bool:
+    """ImageNet weights for a paper-size network's encoder; says so and returns False if none can be had.
+
+    Raises:
+        TutorialError: if the network is not of paper size.
+    """
+    if not isinstance(network.encoder, ResNetEncoder):
+        raise TutorialError("only the paper-size RGMP has a ResNet inside; build it with size='paper'.")
+    return start_encoders([network.encoder])
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+Feedback = Literal["soft", "hard"]
+
+DEFAULTS: dict[str, Any] = {
+    "source": "video",
+    "recurrence": 1,
+    "max_skip": 0,
+    "feedback": "soft",
+    "detach": False,
+    "teacher_forcing": False,
+    "reference": True,
+    "previous": True,
+    "drop_previous": 0.0,
+    "spoiling": {},
+    "dice": 0.0,
+    "aux": 0.0,
+}
+
+
+class RGMPTask:
+    """Two kinds of stages: pairs made of stills (one step long), and video, in which errors are fed back.
+
+    A roll-out starts from a last mask and takes ``recurrence`` steps; each step's answer is the next one's last mask.
+    The reference is any other frame of the clip in which the object shows. One object per sample is followed.
+
+    A stage's ``options``:
+
+    * ``source``: ``"video"``, where the first last mask is the true one of the frame before; or ``"simulated"``,
+      where there is no frame before and the true mask of the target itself is spoiled (``spoiling``: fields of
+      :class:`~vos_tutorial.data.deform.Spoiling`).
+    * ``recurrence``: number of steps N; the paper's grows from 1 to 5 (unverified).
+    * ``max_skip``: frames left out between two frames of a video, at the most.
+    * ``feedback``: ``"soft"``, the probability, or ``"hard"``, the decision, which stops the gradient as well.
+    * ``detach``: no gradient through what is fed back. By default it goes through the whole roll-out.
+    * ``teacher_forcing``: true masks are fed back instead.
+    * ``reference``: False blanks the reference's picture and mask.
+    * ``previous``: False blanks every last mask.
+    * ``drop_previous``: for this share of the samples the *first* last mask is blank: the object must be found by the
+      reference alone, as after an occlusion, and is then followed.
+    * ``dice``: weight of a Dice loss beside the cross-entropy (which the authors' later papers use).
+    * ``aux``: weight of the cross-entropy of each coarser head. The heads are in the released weights; that they
+      were trained like this is not verified.
+
+    Args:
+        simulated: clips made of stills; of generated ones by default.
+        video: clips with real time; generated ones by default.
+    """
+
+    def __init__(self, simulated: ClipSource | None = None, video: ClipSource | None = None) -> None:
+        self.sources: dict[str, ClipSource] = {
+            "simulated": simulated if simulated is not None else SimulatedClips(),
+            "video": video if video is not None else GeneratedClips(),
+        }
+
+    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        """Roll-outs of N steps; sample i depends on seed i only.
+
+        Returns:
+            ``frames float [B, N, 3, H, W]``, ``targets uint8 [B, N, H, W]`` (1 the object, 255 void), ``previous
+            float [B, H, W]``, ``reference_frame float [B, 3, H, W]`` and ``reference_mask float [B, H, W]``.
+
+        Raises:
+            TutorialError: if the stage has an option that no one reads, or an unknown source or feedback.
+        """
+        how = settings(stage)
+        before = how["source"] == "video"  # whether there is a frame before the first target
+        length = 1 + before + how["recurrence"]
+        frames, ids = self.sources[how["source"]].batch(seeds, stage.size, length, how["max_skip"])
+        dice = [Dice(s, 5) for s in seeds]
+        masks = torch.stack([one_object(i, d) for i, d in zip(ids, dice, strict=True)])  # [B, T, H, W]
+        order = torch.tensor([reference_first(m == 1, d) for m, d in zip(masks, dice, strict=True)])  # [B, T]
+        dropped = torch.tensor([d.chance(how["drop_previous"]) for d in dice], device=frames.device)
+        rows = torch.arange(len(seeds))[:, None]
+        frames, masks = frames[rows, order], masks[rows, order]
+        previous = masks[:, 1] == 1
+        if not before:
+            previous = spoil(previous, dice, Spoiling(**how["spoiling"]))
+        batch = {
+            "frames": frames[:, 1 + before :],
+            "targets": masks[:, 1 + before :],
+            "previous": (previous & ~dropped[:, None, None]).float(),
+            "reference_frame": frames[:, 0] * how["reference"],
+            "reference_mask": (masks[:, 0] == 1).float() * how["reference"],
+        }
+        return {name: value.to(device) for name, value in batch.items()}
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the steps of a roll-out, and the mean IoU of its answers; void pixels do not count."""
+        assert isinstance(network, RGMP)
+        how = settings(stage)
+        guidance = network.prepare(network.encode(batch["reference_frame"], batch["reference_mask"])[-1])
+        previous, losses, overlaps = batch["previous"], [], []
+        for frame, target in zip(batch["frames"].unbind(1), batch["targets"].unbind(1), strict=True):
+            scores = network(frame, previous if how["previous"] else torch.zeros_like(previous), guidance)
+            losses.append(step_loss(scores, target, how["dice"], how["aux"]))
+            probability = scores.logits.float().softmax(1)[:, 1]
+            answer = probability.detach() > 0.5
+            overlaps.append(iou(answer & (target != VOID), target == 1).mean())
+            if how["teacher_forcing"]:
+                previous = (target == 1).float()
+            elif how["feedback"] == "hard":
+                previous = answer.float()
+            else:
+                previous = probability.detach() if how["detach"] else probability
+        return torch.stack(losses).mean(), {"iou": torch.stack(overlaps).mean()}
+
+    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
+        """All that can learn, in one group; frozen batch norm stays out."""
+        return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+
+
+def settings(stage: Any) -> dict[str, Any]:
+    """A stage's options, with the defaults for those it does not name.
+
+    Raises:
+        TutorialError: on an unknown option, or a value that an option does not have.
+    """
+    known_spoiling = vars(Spoiling())
+    for given, known in ((stage.options, DEFAULTS), (stage.options.get("spoiling", {}), known_spoiling)):
+        unknown = [key for key in given if key not in known]
+        if unknown:
+            raise TutorialError(
+                f"stage {stage.name!r}: rgmp does not know the option {unknown[0]!r}; choose from {', '.join(known)}."
+            )
+    how = {**DEFAULTS, **stage.options}
+    for key, known_values in (("source", ("simulated", "video")), ("feedback", get_args(Feedback))):
+        if how[key] not in known_values:
+            raise TutorialError(
+                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose {' or '.join(known_values)}."
+            )
+    if how["recurrence"] < 1:
+        raise TutorialError(f"stage {stage.name!r} has a recurrence of {how['recurrence']} steps; use 1 or more.")
+    return how
+
+
+def one_object(ids: Tensor, dice: Dice) -> Tensor:
+    """A random object of frame 0 alone: ids ``uint8 [T, H, W]`` -> 1 where it is, 255 where void, else 0."""
+    objects = object_ids(ids[0])
+    chosen = objects[dice.pick(len(objects))]
+    return torch.where(ids == VOID, ids, (ids == chosen).to(torch.uint8))
+
+
+def reference_first(masks: Tensor, dice: Dice) -> list[int]:
+    """The frames of a clip with a random one moved to the front, in which the object covers 2 % at least.
+
+    Args:
+        masks: ``bool [T, H, W]``; if the object is smaller everywhere, the frame that shows most of it is taken.
+        dice: where chance comes from.
+    """
+    share = masks.float().mean((1, 2))
+    good = [t for t, s in enumerate(share.tolist()) if s >= SMALLEST] or [int(share.argmax())]
+    chosen = good[dice.pick(len(good))]
+    return [chosen, *(t for t in range(len(masks)) if t != chosen)]
+
+
+def step_loss(scores: Scores, target: Tensor, dice: float = 0.0, aux: float = 0.0) -> Tensor:
+    """Cross-entropy of one step, with the shares of Dice and of the coarser heads; ``target uint8 [B, H, W]``."""
+    truth = target.long()
+    loss = F.cross_entropy(scores.logits.float(), truth, ignore_index=VOID)
+    if dice:
+        counts = target != VOID
+        loss = loss + dice * dice_loss(scores.logits.float().softmax(1)[:, 1] * counts, target == 1)
+    if aux:
+        for level in scores.levels[1:]:
+            coarse = F.interpolate(level.float(), target.shape[-2:], mode="bilinear", align_corners=False)
+            loss = loss + aux * F.cross_entropy(coarse, truth, ignore_index=VOID)
+    return loss
+
+
+def task(source: StillSource | None = None, video: ClipSource | None = None) -> RGMPTask:
+    """The training task: pairs are made of the stills of ``source``; see :class:`RGMPTask`."""
+    return RGMPTask(SimulatedClips(source), video)
