@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..clip import VOID
+from ..clip import VOID, Clip, object_ids
 from ..errors import TutorialError
+from .davis import VideoFolder
 from .deform import boxes
 from .dice import Array, Dice
 from .static_images import Stills, StillSource
@@ -77,7 +78,7 @@ def number_objects(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _draw_until_shown(
-    seeds: Sequence[int], stream: int, draw: Callable[[list[Dice]], tuple[Tensor, Tensor]]
+    source: str, seeds: Sequence[int], stream: int, draw: Callable[[list[Dice]], tuple[Tensor, Tensor]]
 ) -> Clips:
     """Call ``draw`` for all seeds, then again for those whose frame 0 shows no object, with the next dice.
 
@@ -94,8 +95,8 @@ def _draw_until_shown(
         masks[missing], shown[missing] = number_objects(ids)
     if not shown.all():
         raise TutorialError(
-            f"in {DRAWS} draws no clip showed an object on {SMALLEST:.0%} of its first frame; "
-            "take a source with larger objects."
+            f"{source}: in {DRAWS} draws no clip showed an object on {SMALLEST:.0%} or more of its first frame; "
+            "take a source with larger objects, or other options."
         )
     return Clips(frames, masks)
 
@@ -194,7 +195,7 @@ class GeneratedClips:
             frames, ids = render(scenes, size, self.split, self.device)
             return frames.float() / 255, ids
 
-        return _draw_until_shown(seeds, GENERATED, draw)
+        return _draw_until_shown("GeneratedClips", seeds, GENERATED, draw)
 
 
 def _probability(name: str, value: float) -> None:
@@ -229,8 +230,8 @@ class _Layer:
     sample: int
     still: int
     object_id: int  # 0: not annotated
-    back: bool
-    motion: _Motion
+    back: bool = False
+    motion: _Motion = field(init=False)
 
 
 def _bernstein(size: int) -> Tensor:
@@ -316,56 +317,66 @@ class SimulatedClips:
             TutorialError: if an argument is out of range, or the stills show no object large enough.
         """
         _check(seeds, size, length, max_skip)
-        return _draw_until_shown(seeds, SIMULATED, lambda dice: self._draw(dice, size, length))
+        return _draw_until_shown("SimulatedClips", seeds, SIMULATED, lambda dice: self._draw(dice, size, length))
 
     def _draw(self, dice: list[Dice], size: int, length: int) -> tuple[Tensor, Tensor]:
-        casts = [self._cast(d) for d in dice]
-        stills = self.source.batch([d.pick(2**50) for d, cast in zip(dice, casts, strict=True) for _ in cast], size)
-        centres, extents = _boxes(stills.masks)
         layers: list[_Layer] = []
-        still = 0
-        for sample, (d, cast) in enumerate(zip(dice, casts, strict=True)):
-            mine = slice(still, still + len(cast))
-            motions = _motions(d, cast, centres[mine], extents[mine], length)
-            for k, (role, motion) in enumerate(zip(cast, motions, strict=True)):
-                layers.append(_Layer(sample, still + k, role, k == 0, motion))
-            still += len(cast)
+        seeds: list[int] = []  # of the stills
+        for sample, d in enumerate(dice):
+            cast = self._cast(d)
+            layers += [_Layer(sample, len(seeds) + still, object_id) for object_id, still in cast]
+            seeds += [d.pick(2**50) for _ in range(1 + max(still for _, still in cast))]
+        stills = self.source.batch(seeds, size)
+        centres, extents = _boxes(stills.masks)
+        for sample, d in enumerate(dice):
+            mine = [layer for layer in layers if layer.sample == sample]
+            _move(d, mine, centres, extents, length)
         frames, ids = _compose(stills, layers, len(dice), length)
         light = np.stack([d.array(length, 2) for d in dice]) * 2 - 1
         gain, offset = torch.from_numpy(light * LIGHT).float().to(frames.device)[..., None, None, None].unbind(2)
         return (frames * (1 + gain) + offset).clamp_(0, 1), ids
 
-    def _cast(self, dice: Dice) -> list[int]:
-        """Draw what a sample is made of: for each layer, from back to front, the id of its object."""
+    def _cast(self, dice: Dice) -> list[tuple[int, int]]:
+        """Draw what a sample is made of, from back to front: the id of each layer's object, and which still it is."""
         if not dice.chance(self.paste):
-            return [1]
-        return [0, *range(1, 2 + dice.pick(self.objects)), *([0] if dice.chance(self.occluder) else [])]
+            return [(1, 0)]
+        objects = 1 + dice.pick(self.objects)
+        cast = [(0, 0), *((k, k) for k in range(1, objects + 1))]
+        if dice.chance(self.occluder):  # cut out of the background's still, as in the paper, or out of another
+            cast.append((0, 0 if dice.chance(0.5) else objects + 1))
+        return cast
 
 
-def _motions(dice: Dice, cast: Sequence[int], centres: Array, extents: Array, length: int) -> list[_Motion]:
-    """Draw how each layer of a sample moves; an occluder stays away in frame 0 and goes for an object later."""
-    motions: list[_Motion] = []
-    for k, object_id in enumerate(cast):
+def _move(dice: Dice, layers: Sequence[_Layer], centres: Array, extents: Array, length: int) -> None:
+    """Draw how the layers of one sample move.
+
+    Args:
+        dice: where chance comes from.
+        layers: from back to front; the first one covers everything, an occluder comes last.
+        centres: ``[N, 2]``, of the objects of all stills.
+        extents: ``[N]``, half of their longer sides.
+        length: frames.
+    """
+    for k, layer in enumerate(layers):
         draw = dice.array(length, 5) * 2 - 1
-        motion = _Motion(
-            anchor=centres[k],
-            place=centres[k] + 2 * SHIFT * draw[:, :2],
+        centre = centres[layer.still]
+        layer.back = k == 0
+        layer.motion = motion = _Motion(
+            anchor=centre,
+            place=centre + 2 * SHIFT * draw[:, :2],
             zoom=1 + ZOOM * draw[:, 2],
             angle=np.deg2rad(ANGLE) * draw[:, 3],
             shear=SHEAR * draw[:, 4],
             bend=BEND * (dice.array(length, LATTICE, LATTICE, 2) * 2 - 1),
         )
-        if len(cast) > 1 and k > 0:  # a cut-out: brought to a fair size, at a place of its own
+        if k > 0:  # a cut-out: brought to a fair size, at a place of its own
             half = dice.uniform(0.3, 0.6)
-            base = half / extents[k]
-            motion.zoom = motion.zoom * base
-            motion.bend = motion.bend / base
-            home = dice.array(2) * 1.3 - 0.65
-            motion.place = home + 2 * SHIFT * draw[:, :2]
-            if object_id == 0:
-                _go_for(dice, motion, motions[1:], half)
-        motions.append(motion)
-    return motions
+            enlarged = half / extents[layer.still]
+            motion.zoom *= enlarged
+            motion.bend /= enlarged
+            motion.place += dice.array(2) * 1.3 - 0.65 - centre
+            if layer.object_id == 0:
+                _go_for(dice, motion, [other.motion for other in layers[1:k]], half)
 
 
 def _go_for(dice: Dice, occluder: _Motion, objects: Sequence[_Motion], half: float) -> None:
@@ -412,3 +423,123 @@ def _compose(stills: Stills, layers: Sequence[_Layer], samples: int, length: int
             frames[layer.sample].lerp_(colour[k], solid)
         ids[layer.sample].masked_fill_(solid[:, 0] > 0.5, layer.object_id)
     return frames, ids
+
+
+# ---------------------------------------------------------------------------------------------------- real video
+
+CAMERA = (10.0, 0.05, 0.03)  # degrees, relative zoom, shift as a share of the frame: all +-, drawn for each frame
+
+
+class VideoClips:
+    """Short clips out of real video; a :class:`~vos_tutorial.data.davis.DavisFolder` opens only the files it needs.
+
+    A clip shows a random square of the video, between ``size`` pixels and the shorter side wide, that holds a random
+    pixel of a random object of the first frame. Each frame is turned, zoomed and shifted a little on its own, half
+    of the clips are mirrored. Frames without annotation are passed over: a step of YouTube-VOS is five frames.
+
+    Args:
+        clips: the videos.
+        objects: at most so many objects stay, drawn at random; the others are background.
+
+    Raises:
+        TutorialError: if there is no video, one is broken, or ``objects`` is below 1.
+    """
+
+    def __init__(self, clips: Sequence[Clip], objects: int = 3) -> None:
+        if not len(clips):
+            raise TutorialError(f"there is no video in {clips!r}; give at least one.")
+        if objects < 1:
+            raise TutorialError(f"objects is {objects}; a clip needs at least 1.")
+        self.clips, self.objects = clips, objects
+        self.annotated = [_annotated(clips, i) for i in range(len(clips))]
+
+    def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
+        """As :meth:`ClipSource.batch`; what comes from outside the square is its mirror image.
+
+        Raises:
+            TutorialError: if an argument is out of range, a file is broken, no video has ``length`` annotated frames,
+                or no object large enough is found.
+        """
+        _check(seeds, size, length, max_skip)
+        long_enough = [i for i, times in enumerate(self.annotated) if len(times) >= length]
+        if not long_enough:
+            raise TutorialError(
+                f"clips of {length} frames were asked for, but the longest video has "
+                f"{max(map(len, self.annotated))} annotated frames; ask for fewer."
+            )
+
+        def draw(dice: list[Dice]) -> tuple[Tensor, Tensor]:
+            samples = []
+            for d in dice:
+                chosen = long_enough[d.pick(len(long_enough))]
+                known = self.annotated[chosen]
+                times = [known[t] for t in draw_times(d, len(known), length, max_skip)]
+                samples.append(_view(d, *_read(self.clips, chosen, times), size, self.objects))
+            return torch.stack([frames for frames, _ in samples]), torch.stack([ids for _, ids in samples])
+
+        return _draw_until_shown("VideoClips", seeds, VIDEO, draw)
+
+
+def _annotated(clips: Sequence[Clip], index: int) -> tuple[int, ...]:
+    """The frames of a video that have a mask; of a folder without opening a picture."""
+    if isinstance(clips, VideoFolder):
+        return tuple(t for t, mask in enumerate(clips.files(clips.names[index]).masks) if mask is not None)
+    return clips[index].annotated
+
+
+def _read(clips: Sequence[Clip], index: int, times: list[int]) -> tuple[Tensor, Tensor]:
+    """Some frames of a video, ``uint8 [T, 3, H, W]``, and their masks ``uint8 [T, H, W]``."""
+    if isinstance(clips, VideoFolder):
+        part = clips.part(index, times)
+        return part.frames, part.masks
+    return clips[index].frames[times], clips[index].masks[times]
+
+
+def _view(dice: Dice, frames: Tensor, masks: Tensor, size: int, objects: int) -> tuple[Tensor, Tensor]:
+    """A square of a video at ``size`` pixels, with at most ``objects`` of its objects.
+
+    Pictures and masks go through the same filters, one channel for each object, so that outlines stay together.
+
+    Returns:
+        ``float32 [T, 3, size, size]`` in [0, 1] and ``uint8 [T, size, size]``: all zero if frame 0 has no
+        object.
+    """
+    ids = object_ids(masks[0])
+    if not ids:
+        return torch.zeros(len(frames), 3, size, size), torch.zeros(len(frames), size, size, dtype=torch.uint8)
+    order = [ids[i] for i in np.argsort(dice.array(len(ids)))]
+    top, left, side = _square(dice, masks[0] == order[0], size)
+    frames, masks = (x[..., top : top + side, left : left + side] for x in (frames, masks))
+    seen = object_ids(masks[0])
+    chosen = [i for i in order if i in seen][:objects]
+    channels = [frames.float() / 255, *((masks == i)[:, None].float() for i in [*chosen, VOID])]
+    both = F.interpolate(torch.cat(channels, 1), (size, size), mode="bilinear", antialias=True, align_corners=False)
+    grid = _shaky_grid(dice, len(frames), size)
+    both = F.grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    pictures, shares = both.split([3, len(chosen) + 1], dim=1)
+    background = 1 - shares.sum(1, keepdim=True)
+    winner = torch.cat([background, shares], dim=1).argmax(1)
+    return pictures.clamp(0, 1), torch.tensor([0, *chosen, VOID], dtype=torch.uint8)[winner]
+
+
+def _square(dice: Dice, mask: Tensor, size: int) -> tuple[int, int, int]:
+    """Top, left and side of a random square in ``mask [H, W]`` that holds a random true pixel."""
+    shorter = min(mask.shape)
+    side = round(dice.uniform(min(size, shorter), shorter))
+    pixels = mask.nonzero()
+    corner = []
+    for at, full in zip(pixels[dice.pick(len(pixels))].tolist(), mask.shape, strict=True):
+        low, high = max(0, at - side + 1), min(at, full - side)
+        corner.append(low + dice.pick(high - low + 1))
+    return corner[0], corner[1], side
+
+
+def _shaky_grid(dice: Dice, length: int, size: int) -> Tensor:
+    """A hand-held camera: ``float32 [T, size, size, 2]``; one mirror for all frames, the rest drawn for each."""
+    angle, zoom, shift = CAMERA
+    draw = dice.array(length, 4) * 2 - 1
+    flip, scale = dice.sign(), 1 + zoom * draw[:, 1]
+    cos, sin = np.cos(np.deg2rad(angle) * draw[:, 0]) / scale, np.sin(np.deg2rad(angle) * draw[:, 0]) / scale
+    x, y = 2 * shift * draw[:, 2], 2 * shift * draw[:, 3]
+    theta = np.stack([np.stack([flip * cos, -flip * sin, x], 1), np.stack([sin, cos, y], 1)], 1)
+    return F.affine_grid(torch.from_numpy(theta).float(), [length, 1, size, size], align_corners=False)

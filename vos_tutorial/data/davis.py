@@ -64,8 +64,8 @@ class VideoFolder(Sequence[Clip]):
         """One mask as the layout means it: ``uint8 [H, W]`` ids."""
         return read_mask(path)
 
-    def frames(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Read a video frame by frame; memory does not grow with its length.
+    def frames(self, name: str, times: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Read a video frame by frame, all of it or the frames at ``times``; memory does not grow with its length.
 
         A mask that is one pixel larger or smaller than its frame is brought to the frame's size by nearest
         neighbour: public copies of DAVIS hold a few (an 853-pixel mask on an 854-pixel frame).
@@ -77,7 +77,8 @@ class VideoFolder(Sequence[Clip]):
             TutorialError: if a file is missing or broken, or the sizes do not fit.
         """
         first = None
-        for frame_path, mask_path in zip(*self.files(name), strict=True):
+        files = list(zip(*self.files(name), strict=True))
+        for frame_path, mask_path in files if times is None else [files[t] for t in times]:
             frame = read_frame(frame_path)
             first = frame.shape if first is None else first
             if frame.shape != first:
@@ -121,19 +122,33 @@ class VideoFolder(Sequence[Clip]):
             return fewer
         return self._read(self.names[self.index_of(key) if isinstance(key, str) else key])
 
-    def _read(self, name: str) -> Clip:
-        files = self.files(name)
+    def part(self, key: int | str, times: Sequence[int]) -> Clip:
+        """Some frames of a clip as a clip of its own; the files of the others are not opened.
+
+        Args:
+            key: the clip's place or name.
+            times: numbers of frames, at least one, in the order wanted.
+
+        Raises:
+            TutorialError: if there is no such name, or as in :meth:`frames`.
+            IndexError: if there is no such place or frame.
+        """
+        return self._read(self.names[self.index_of(key) if isinstance(key, str) else key], times)
+
+    def _read(self, name: str, times: Sequence[int] | None = None) -> Clip:
+        given = self.files(name).masks
+        given = given if times is None else [given[t] for t in times]
         frames = masks = None
-        for t, (frame, mask) in enumerate(self.frames(name)):
+        for t, (frame, mask) in enumerate(self.frames(name, times)):
             if frames is None or masks is None:  # filled in place: a 300-frame video fits once, not twice
-                frames = torch.empty(len(files.frames), *frame.shape, dtype=torch.uint8)
-                masks = torch.zeros(len(files.frames), *frame.shape[1:], dtype=torch.uint8)
+                frames = torch.empty(len(given), *frame.shape, dtype=torch.uint8)
+                masks = torch.zeros(len(given), *frame.shape[1:], dtype=torch.uint8)
             frames[t] = frame
             if mask is not None:
                 masks[t] = mask
         assert frames is not None  # files() never returns an empty list
         assert masks is not None
-        return Clip(frames, masks, name, annotated=tuple(t for t, m in enumerate(files.masks) if m is not None))
+        return Clip(frames, masks, name, annotated=tuple(t for t, m in enumerate(given) if m is not None))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r}, {len(self)} clips)"
@@ -206,7 +221,7 @@ class DavisFolder(VideoFolder):
         """One mask as the year means it: ``uint8 [H, W]``."""
         return read_mask(path, binary=self.year == 2016)
 
-    def frames(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def frames(self, name: str, times: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """As :meth:`VideoFolder.frames`.
 
         Raises:
@@ -214,7 +229,7 @@ class DavisFolder(VideoFolder):
                 void to 2017, and the clip would silently have no object.
         """
         known = self.year == 2016
-        for frame, mask in super().frames(name):
+        for frame, mask in super().frames(name, times):
             if not known and mask is not None and bool(mask.any()):
                 if not object_ids(mask):
                     raise TutorialError(
