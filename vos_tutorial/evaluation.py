@@ -424,14 +424,11 @@ def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
     if options.method in BASELINES:
         return BASELINES[options.method]()
     from . import models
-    from .models.weights import load_weights
 
     if options.method not in models.METHODS:
         known = ", ".join([*models.METHODS, *BASELINES])
         raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
-    network = models.build(options.method, options.size)
-    shipped = options.weights == "shipped"
-    load_weights(models.shipped_weights(options.method) if shipped else Path(options.weights), network)
+    network = models.trained(options.method, options.weights, options.size)
     return models.segmenter(options.method, network=network.to(device), short_side=options.short_side)
 
 

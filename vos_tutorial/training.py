@@ -12,6 +12,7 @@ therefore ends with the same weights, bit for bit on a CPU, as one that was not.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -504,7 +505,7 @@ def main(argv: Sequence[str]) -> int:
     weights = arguments.weights_out or out / "weights.safetensors"
 
     torch.manual_seed(arguments.seed)
-    network = models.build(recipe.method, size=recipe.network)
+    network = models.build(recipe.method, size=recipe.network, **recipe.options)
     if recipe.network == "paper" and not (out / "checkpoint.pt").exists():
         models.start_from_imagenet(recipe.method, network)
     task = models.task(recipe.method, **({"source": FolderStills(arguments.stills)} if arguments.stills else {}))
@@ -529,6 +530,7 @@ def main(argv: Sequence[str]) -> int:
         "method": recipe.method,
         "size": recipe.network,
         "profile": recipe.profile,
+        "options": json.dumps(dict(recipe.options)),
         "recipe": plan(recipe, arguments.seed),
         "source": recipe.source,
         "seed": arguments.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from torch import nn
 
 from ..errors import TutorialError
 from ..segmenter import Resized, Segmenter
-from .weights import load_weights
+from .weights import load_weights, read_weights
 
 METHODS = ("masktrack", "rgmp", "stm")
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "weights"
@@ -53,6 +54,26 @@ def shipped_weights(name: str, variant: str = "") -> Path:
     return SHIPPED / f"{name}{'-' + variant if variant else ''}.safetensors"
 
 
+def trained(name: str, weights: str | Path = "shipped", size: Literal["small", "paper"] = "small") -> nn.Module:
+    """A network with trained weights, in eval mode, built with the options that the file says it was trained with.
+
+    Args:
+        name: from :data:`METHODS`.
+        weights: ``"shipped"`` for the trained small network, or a file of ours.
+        size: of the network.
+
+    Raises:
+        TutorialError: on an unknown method, and if the file is missing, truncated or of another network.
+    """
+    _module(name)
+    path = shipped_weights(name) if weights == "shipped" else Path(weights)
+    _, about = read_weights(path)
+    options = json.loads(about.get("options", "{}")) if about.get("method") == name else {}
+    network = build(name, size, **options)
+    load_weights(path, network)
+    return network.eval()
+
+
 def segmenter(
     name: str,
     weights: str | Path | None = "shipped",
@@ -73,8 +94,6 @@ def segmenter(
         TutorialError: on an unknown method, and if the weights are missing, truncated or of another network.
     """
     if network is None:
-        network = build(name)
-        if weights is not None:
-            load_weights(shipped_weights(name) if weights == "shipped" else Path(weights), network)
+        network = trained(name, weights) if weights is not None else build(name)
     made: Segmenter = _module(name).segmenter(network, **options)
     return made if short_side is None else Resized(made, short_side)

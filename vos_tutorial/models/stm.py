@@ -322,7 +322,7 @@ def start_from_imagenet(network: STM) -> bool:
 
 # --------------------------------------------------------------------------------------- training (section 3.5)
 
-OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty")
+OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read")
 
 
 class STMTask:
@@ -330,8 +330,9 @@ class STMTask:
 
     A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, or ``"video"``), ``max_skip`` (frames
     left out between two frames, at the most), ``frames`` of a clip (3 in the paper), ``detach`` (no gradient through
-    memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy) and ``penalty`` (see
-    :func:`scores`).
+    memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy), ``penalty`` (see
+    :func:`scores`) and ``read``: ``"memory"``, or ``"place"`` for a warm-up on the task of MaskTrack, in which the
+    memory encoder sees the current frame with the last true mask, and each place reads the value at its own place.
 
     Args:
         simulated: clips made of stills; of generated ones by default.
@@ -374,12 +375,19 @@ class STMTask:
         known, owner, which = one_mask_each(ids[:, 0])
         keys, values, losses, ious = [], [], [], []
         seen: Query | None = None
+        in_place = stage.options.get("read", "memory") == "place"
         for t in range(1, frames.shape[1]):
-            key, value = network.memorize(frames[:, t - 1], known, other_masks(known, owner), owner, seen)
-            keys.append(key)
-            values.append(value)
-            seen = network.encode(frames[:, t])
-            logits = network.segment(seen, torch.stack(keys, 2), torch.stack(values, 2), owner)
+            others = other_masks(known, owner)
+            if in_place:
+                seen = network.encode(frames[:, t])
+                _, value = network.memorize(frames[:, t], known, others, owner, seen)
+                logits = network.decode(value, seen, owner)
+            else:
+                key, value = network.memorize(frames[:, t - 1], known, others, owner, seen)
+                keys.append(key)
+                values.append(value)
+                seen = network.encode(frames[:, t])
+                logits = network.segment(seen, torch.stack(keys, 2), torch.stack(values, 2), owner)
             alone = logits.float().softmax(1)[:, 1]  # [N, H, W]
             table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)
             together = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
@@ -390,7 +398,9 @@ class STMTask:
             target = truth[owner] == which[:, None, None]
             if weight := stage.options.get("dice", 0.0):
                 losses[-1] = losses[-1] + weight * dice_loss(known, target)
-            if stage.options.get("detach", False):
+            if in_place:
+                known = target.float()
+            elif stage.options.get("detach", False):
                 known = known.detach()
             hit = (answer & target).flatten(1).sum(1) / (answer | target).flatten(1).sum(1).clamp_min(1)
             ious.append(hit.mean())

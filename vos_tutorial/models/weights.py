@@ -46,6 +46,27 @@ def save_weights(
     write_atomically(path, save(tensors, metadata={key: str(value) for key, value in metadata.items()}))
 
 
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file written by :func:`save_weights`, and its metadata.
+
+    Raises:
+        TutorialError: if the file is missing, truncated or not safetensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TutorialError(
+            f"there is no weights file {path}; train it (python -m vos_tutorial train), or check the path."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
+        what = "is cut short" if _begins_like_safetensors(path) else "is not a safetensors file"
+        raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
+
+
 def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
     """Fill a network with weights written by :func:`save_weights`; every tensor must be there and fit.
 
@@ -61,19 +82,7 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
     Raises:
         TutorialError: if the file is missing, truncated, not safetensors, or of another method or size.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise TutorialError(
-            f"there is no weights file {path}; train it (python -m vos_tutorial train), or check the path."
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
-        what = "is cut short" if _begins_like_safetensors(path) else "is not a safetensors file"
-        raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
+    tensors, metadata = read_weights(path)
     named = f"{path} ({metadata.get('method', 'unknown method')}, {metadata.get('size', 'unknown size')})"
     require_fit(tensors, network, named)
     network.load_state_dict(tensors)

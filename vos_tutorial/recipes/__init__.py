@@ -101,6 +101,7 @@ class Recipe:
         amp: forward pass under bfloat16 autocast; weights and optimiser stay float32.
         channels_last: keep convolution weights and 4-d inputs in channels-last memory order: faster; the numbers
             differ by rounding, and by where dropout falls.
+        options: of the network, ``models.build(method, size=network, **options)``; plain JSON values.
         source: where the numbers come from: a paper's section, or "ours".
     """
 
@@ -112,6 +113,7 @@ class Recipe:
     ema: float | None = None
     amp: bool = False
     channels_last: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises TutorialError without stages, with two stages of one name, or with a decay outside (0, 1)."""
@@ -152,7 +154,10 @@ def load(method: str, profile: ProfileName) -> Recipe:
 
 
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """A recipe with some numbers changed: ``"offline.steps=50"``, ``"offline.options.KEY=VALUE"``, ``"amp=true"``.
+    """A recipe with some numbers changed.
+
+    ``"offline.steps=50"`` and ``"offline.options.KEY=VALUE"`` change a stage, ``"amp=true"`` the recipe,
+    and ``"network.KEY=VALUE"`` an option of the network.
 
     Args:
         recipe: the recipe to change.
@@ -170,14 +175,15 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
                 f"--set {assignment} has no value; write --set STAGE.KEY=VALUE, e.g. offline.steps=50."
             )
         name, dot, key = target.partition(".") if "." in target else ("", "", target)
+        if name == "network" and dot:
+            options = changes[""].setdefault("options", dict(recipe.options))
+            options[key] = _value(text)
+            continue
         if name not in changes:
             raise TutorialError(
                 f"--set {assignment}: there is no stage {name!r}; the stages are {', '.join(stages)}."
             )
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
+        value = _value(text)
         if key.startswith("options."):
             option = key.removeprefix("options.")
             options = changes[name].setdefault("options", dict(stages[name].options) if dot else {})
@@ -191,6 +197,14 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     # All at once: a stage with half of its changes may be impossible (fewer steps than warm-up).
     changed = tuple(dataclasses.replace(stage, **changes[name]) for name, stage in stages.items())
     return dataclasses.replace(recipe, stages=changed, **changes[""])
+
+
+def _value(text: str) -> Any:
+    """JSON if it is, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _require_kind(thing: Stage | Recipe, key: str, value: Any, assignment: str) -> None:
