@@ -13,21 +13,22 @@ what is known of it comes from their later papers and answers; what could not be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip import VOID, object_ids
+from ..clip import VOID, ids_to_onehot, object_ids
 from ..data.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips
 from ..data.deform import Spoiling, iou, spoil
 from ..data.dice import Dice
 from ..data.static_images import StillSource
 from ..errors import TutorialError
+from ..segmenter import winners
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
-from .layers import PreActivation, dice_loss
+from .layers import PreActivation, crop_padding, dice_loss
 
 # ---------------------------------------------------------------------------------------------------- network
 
@@ -391,3 +392,224 @@ def step_loss(scores: Scores, target: Tensor, dice: float = 0.0, aux: float = 0.
 def task(source: StillSource | None = None, video: ClipSource | None = None) -> RGMPTask:
     """The training task: pairs are made of the stills of ``source``; see :class:`RGMPTask`."""
     return RGMPTask(SimulatedClips(source), video)
+
+
+# -------------------------------------------------------------------------------------------------- inference
+
+Padding = Literal["least", "authors"]
+
+
+def least(length: int, multiple: int) -> int:
+    """The next multiple of ``multiple``, or ``length`` itself if it is one."""
+    return -(-length // multiple) * multiple
+
+
+def roomy(length: int, multiple: int) -> int:
+    """The next *larger* multiple: the authors' code adds a whole ``multiple`` to a length that is one already."""
+    return length + multiple - length % multiple
+
+
+ROUNDING: dict[str, Callable[[int, int], int]] = {"least": least, "authors": roomy}
+
+
+def merge(alone: Tensor, background: Tensor, eps: float = 1e-7) -> Tensor:
+    """Soft aggregation with a background of its own: each pixel's odds over the sum of all odds.
+
+    Args:
+        alone: ``float [O, H, W]``, the probability of each object, judged as if it were the only one.
+        background: ``float [H, W]``, the probability that there is none of them.
+        eps: how far from 0 and 1 the odds are kept.
+
+    Returns:
+        ``float [O+1, H, W]``, background first, summing to one.
+    """
+    q = torch.cat([background[None], alone]).clamp(eps, 1 - eps)
+    odds = q / (1 - q)
+    return odds / odds.sum(0)
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[P, C, H, W]`` at another size, bilinear and without smoothing, as OpenCV does it for the authors."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+class RGMPSegmenter:
+    """The reference is encoded once, for each object and scale; the last soft masks are all that is carried along.
+
+    With several objects each frame takes one pass for each of them and one for their *union*, which says where the
+    background is; all passes go through the network as one batch. One object alone is not aggregated.
+
+    Frames are padded with black on all sides, and the masks that are carried along keep the padding (the authors'
+    code does so, too).
+
+    Args:
+        network: a trained :class:`RGMP`.
+        scales: of the frame; the probabilities of all are averaged. By default 1 for small networks, and the
+            authors' 0.5, 0.75 and 1 at paper size.
+        feedback: carry along ``"soft"`` masks, the paper's, or ``"hard"`` decisions.
+        padding: how frames, and frames at other scales, come to multiples of the stride: ``"least"`` adds what is
+            missing, ``"authors"`` adds up to one stride more (480x854 becomes 512x864). By default ``"least"``
+            for small networks, ``"authors"`` at paper size.
+        use_reference: False blanks the reference, as a network trained without it expects.
+        use_previous: False blanks the last masks, as a network trained without them expects.
+
+    Raises:
+        TutorialError: if there is no such feedback or padding, or a scale is not above 0.
+    """
+
+    def __init__(
+        self,
+        network: RGMP,
+        scales: Sequence[float] | None = None,
+        feedback: Feedback = "soft",
+        padding: Padding | None = None,
+        use_reference: bool = True,
+        use_previous: bool = True,
+    ) -> None:
+        paper = isinstance(network.encoder, ResNetEncoder)
+        self.scales = tuple(scales) if scales is not None else (0.5, 0.75, 1.0) if paper else (1.0,)
+        self.padding = padding if padding is not None else "authors" if paper else "least"
+        for what, value, known in (("feedback", feedback, Feedback), ("padding", self.padding, Padding)):
+            if value not in get_args(known):
+                raise TutorialError(f"there is no {what} {value!r}; choose {' or '.join(get_args(known))}.")
+        if not self.scales or min(self.scales) <= 0:
+            raise TutorialError(f"the scales are {list(self.scales)}; give at least one, all of them above 0.")
+        self.network, self.feedback = network.eval(), feedback
+        self.use_reference, self.use_previous = use_reference, use_previous
+        self._clear(torch.zeros(1, 1))
+
+    def _clear(self, mask: Tensor) -> None:
+        height, width = mask.shape
+        to_height, to_width = self._rounded(height), self._rounded(width)
+        left, top = (to_width - width) // 2, (to_height - height) // 2
+        self.margins = (left, to_width - width - left, top, to_height - height - top)
+        self.objects: list[int] = []  # ids, in the order of the channels
+        # Everything below is padded. P passes: one for each object and, if there are several, one for the union.
+        self.previous = torch.zeros(0, to_height, to_width, device=mask.device)  # [O, H', W']
+        self.reference_frames = torch.zeros(0, 3, to_height, to_width, device=mask.device)  # [P, 3, H', W']
+        self.reference_masks = torch.zeros(0, to_height, to_width, device=mask.device)  # [P, H', W']
+        self.guidance: list[Guidance] = []  # one for each scale, P passes as a batch
+        self.alone = self.previous  # [P, H', W'], the answers of the last step, before they were merged
+
+    def _rounded(self, length: float) -> int:
+        return ROUNDING[self.padding](round(length), self.network.stride)
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._clear(mask)
+        self.introduce(frame, mask)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`.
+
+        A new object's reference is this frame. So is the union's from now on, with the old objects as they were
+        last predicted, because frame 0 does not show the new one. (The authors' code knows frame 0 only.)
+        """
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        if not new:
+            return
+        given = F.pad(ids_to_onehot(mask, new).to(frame.dtype), self.margins)  # [n, H', W']
+        padded = F.pad(frame, self.margins)[None]
+        old = len(self.objects)
+        self.objects += new
+        self.previous = torch.cat([self.previous * (given.sum(0) == 0), given])
+        frames = [self.reference_frames[:old], padded.expand(len(new), -1, -1, -1)]
+        masks = [self.reference_masks[:old], given]
+        if len(self.objects) > 1:
+            frames.append(padded)
+            masks.append(self.previous.sum(0, keepdim=True).clamp(max=1))
+        self.alone = self.previous
+        self._refer(torch.cat(frames), torch.cat(masks))
+
+    def _refer(self, frames: Tensor, masks: Tensor) -> None:
+        """Take these as the references of all passes: ``[P, 3, H', W']`` and ``[P, H', W']``, once per scale."""
+        self.reference_frames, self.reference_masks = frames, masks
+        if not self.use_reference:
+            frames, masks = torch.zeros_like(frames), torch.zeros_like(masks)
+        self.guidance = [
+            self.network.prepare(self._encode(frames, masks, self._size(scale, frames))[-1]) for scale in self.scales
+        ]
+
+    def _size(self, scale: float, padded: Tensor) -> tuple[int, int]:
+        """Pixels of a padded frame at a scale; scale 1 leaves it as it is."""
+        height, width = padded.shape[-2:]
+        return (height, width) if scale == 1 else (self._rounded(height * scale), self._rounded(width * scale))
+
+    def _encode(self, frames: Tensor, masks: Tensor, size: tuple[int, int]) -> list[Tensor]:
+        if frames.shape[-2:] == size:
+            return self.network.encode(frames, masks)
+        return self.network.encode(resize(frames, size), resize(masks[:, None], size)[:, 0])
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        previous = self.previous if self.use_previous else torch.zeros_like(self.previous)
+        several = len(self.objects) > 1
+        if several:
+            previous = torch.cat([previous, previous.sum(0, keepdim=True)])
+        self.alone = self._probability(F.pad(frame, self.margins), previous)
+        p = self.alone
+        merged = merge(p[:-1], 1 - p[-1]) if several else torch.cat([1 - p, p])
+        self.previous = merged[1:]
+        if self.feedback == "hard":
+            numbers = torch.arange(1, len(merged), device=frame.device)[:, None, None]
+            self.previous = (winners(merged)[None] == numbers).to(frame.dtype)
+        return crop_padding(merged, self.margins)
+
+    def _probability(self, frame: Tensor, previous: Tensor) -> Tensor:
+        """Each pass by itself, averaged over the scales: ``[3, H', W']``, ``[P, H', W'] -> float [P, H', W']``."""
+        frames = frame.expand(len(previous), -1, -1, -1)
+        answers = []
+        for scale, guidance in zip(self.scales, self.guidance, strict=True):
+            maps = self._encode(frames, previous, self._size(scale, frame))
+            probability = self.network.decode(maps, guidance).logits.float().softmax(1)[:, 1:]
+            answers.append(resize(probability, (frame.shape[-2], frame.shape[-1]))[:, 0])
+        return torch.stack(answers).mean(0)
+
+    # -------------------------------------------------------------------------------------------- looking inside
+
+    @torch.no_grad()
+    def guide(self, frame: Tensor | None = None, masks: Tensor | None = None, previous: Tensor | None = None) -> None:
+        """Change what the next steps are guided by; call it between ``begin`` and ``step``. What is left out stays.
+
+        Args:
+            frame: another reference frame for all objects, ``float [3, H, W]``; zeros blank it.
+            masks: other reference masks, ``float [O, H, W]``; zeros blank them.
+            previous: other last masks, ``float [O, H, W]``, for the next step alone.
+
+        Raises:
+            TutorialError: if there are not as many masks as objects.
+        """
+        for what, given in (("masks", masks), ("previous", previous)):
+            if given is not None and len(given) != len(self.objects):
+                raise TutorialError(f"{what} holds {len(given)} masks, but there are {len(self.objects)} objects.")
+        if previous is not None:
+            self.previous = F.pad(previous.to(self.previous), self.margins)
+        if frame is not None or masks is not None:
+            frames, all_masks = self.reference_frames, self.reference_masks
+            if frame is not None:
+                frames = F.pad(frame, self.margins).expand_as(frames)
+            if masks is not None:
+                all_masks = F.pad(masks.to(all_masks), self.margins)
+                if len(masks) > 1:
+                    all_masks = torch.cat([all_masks, all_masks.amax(0, keepdim=True)])
+            self._refer(frames, all_masks)
+
+    def inspect(self) -> dict[str, Tensor]:
+        """What guides the next step, and what the last one said.
+
+        ``previous``, ``reference_mask`` and ``alone`` (each object's probability before the merging; as given
+        before the first step) are ``float [O, H, W]``, ``reference_frame`` is ``float [O, 3, H, W]``.
+        """
+        count = len(self.objects)
+        inside = {
+            "previous": self.previous,
+            "reference_frame": self.reference_frames[:count],
+            "reference_mask": self.reference_masks[:count],
+            "alone": self.alone[:count],
+        }
+        return {name: crop_padding(value, self.margins) for name, value in inside.items()}
+
+
+def segmenter(network: RGMP, **options: Any) -> RGMPSegmenter:
+    """A segmenter; the options are :class:`RGMPSegmenter`'s."""
+    return RGMPSegmenter(network, **options)
