@@ -6,6 +6,8 @@ the page once, as binary; from then on the page draws alone.
 
 from __future__ import annotations
 
+from .attention_inspector import AttentionInspector
+from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
 
-__all__ = ["MaskPlayer"]
+__all__ = ["AttentionInspector", "GuidanceSwitch", "MaskPlayer"]

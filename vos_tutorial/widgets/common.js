@@ -174,3 +174,17 @@ function strip(scores, length) {
   }
   return svg;
 }
+
+/** Heat 0..255 as 32-bit words: stronger is brighter and less transparent, so that it reads without colour too.
+ *  heat_over in widget.py draws the same. */
+const HEAT = Uint32Array.from({ length: 256 }, (_, v) => word(240 + (15 * v) / 255, 110 + (135 * v) / 255, (190 * v) / 255, v));
+
+/** Take colour and light out of what is drawn, as a ground for heat. */
+function darken(context, { width, height }) {
+  context.globalCompositeOperation = "saturation";
+  context.fillStyle = "#808080";
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "source-over";
+  context.fillStyle = "rgb(0 0 0 / 65%)";
+  context.fillRect(0, 0, width, height);
+}

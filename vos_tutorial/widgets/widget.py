@@ -146,3 +146,19 @@ def pack_ids(layers: Sequence[np.ndarray], size: tuple[int, int]) -> bytes:
     rows = ((np.arange(size[0]) + 0.5) * h / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * w / size[1]).astype(int)
     return zlib.compress(b"".join(ids[:, rows[:, None], columns].tobytes() for ids in layers), 1)
+
+
+# --- For posters -----------------------------------------------------------------------------------------
+
+
+def heat_over(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Heat ``[h, w]`` in 0..1 in square cells over a picture ``uint8 [H, W, 3]`` that has lost colour and light.
+
+    Stronger is brighter, so that it reads without colour too; ``HEAT`` in common.js is the same scale.
+    """
+    h, w = picture.shape[:2]
+    cells = Image.fromarray((255 * heat).round().clip(0, 255).astype(np.uint8))
+    v = np.asarray(cells.resize((w, h), Image.Resampling.NEAREST))[..., None] / 255.0
+    ground = 0.35 * picture.mean(axis=2, keepdims=True)
+    colour = np.array([240, 110, 0]) + v * np.array([15, 135, 190])
+    return (ground + v * (colour - ground)).round().astype(np.uint8)
