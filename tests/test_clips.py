@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vos_tutorial.clip import Clip, write_mask
+from vos_tutorial.data import clips as clips_module
 from vos_tutorial.data import davis
 from vos_tutorial.data.clips import (
     SMALLEST,
@@ -130,12 +132,12 @@ def test_small_objects_become_background_and_the_others_close_the_gaps() -> None
     ids[0, 0, 2] = 200
     ids[0, 0, 3] = 255
     ids[0, 1, 4], ids[0, 1, 5], ids[0, 1, 6], ids[0, 1, 7] = 9, 4, 200, 5  # 5 is not in frame 0
-    ids[1, 1] = 1
+    ids[1, 0, :5], ids[1, 1] = 255, 1  # void is no object
     masks, shown = number_objects(ids)
     assert shown.tolist() == [True, False]
     assert [int(masks[0, 0, row, 0]) for row in range(4)] == [1, 0, 2, 255]
     assert masks[0, 1, 4:8, 0].tolist() == [1, 0, 2, 0]
-    assert not masks[1].any()
+    assert masks[1].unique().tolist() == [0, 255]
 
 
 @pytest.mark.parametrize(("available", "length", "skip"), [(16, 3, 0), (16, 3, 4), (16, 3, 25), (5, 5, 9), (7, 1, 3)])
@@ -201,6 +203,18 @@ def test_an_occluder_hides_objects_later_and_leaves_frame_0_alone() -> None:
         hidden[chance] = int((area(masks)[:, 1:] == 0).sum())
     assert hidden[0] <= 2  # only by leaving the frame
     assert hidden[1] >= 15
+
+
+def test_an_occluder_starts_far_away_and_comes_close_in_half_of_the_frames() -> None:
+    still = clips_module._Motion(*(np.zeros(s) for s in ((2,), (3, 2), (3,), (3,), (3,), (3, 4, 4, 2))))
+    gaps = []
+    for seed in range(200):
+        occluder = copy.deepcopy(still)
+        clips_module._go_for(Dice(seed), occluder, [still], 0.5)
+        gaps.append(np.linalg.norm(occluder.place, axis=1))
+    start, *later = np.stack(gaps, axis=1)
+    assert np.median(start) > 0.9
+    assert 0.4 < np.mean(np.stack(later) < 0.15) < 0.7
 
 
 def test_light_varies_from_frame_to_frame() -> None:

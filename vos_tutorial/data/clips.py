@@ -1,6 +1,6 @@
 """Short training clips with masks: from still pictures, from the sprite world, from real video.
 
-RGMP (Oh et al., CVPR 2018, section 3.2) and STM (Oh et al., ICCV 2019, section 3.4) learn in two stages. First from
+RGMP (Oh et al., CVPR 2018, section 3.2) and STM (Oh et al., ICCV 2019, section 3.5) learn in two stages. First from
 stills: a picture and its mask are warped several times, and the results pass for the frames of a video. Then from
 video, with frames left out, so that the changes between the frames are large. The three sources below make both
 kinds, in one form, so that a training does not see where its clips come from. Sample ``i`` of a batch depends on
@@ -205,6 +205,7 @@ def _probability(name: str, value: float) -> None:
 
 # ------------------------------------------------------------------------------------------ video out of stills
 
+# The amounts are ours.
 ANGLE, SHEAR, ZOOM, SHIFT = 30.0, 0.2, 0.25, 0.15  # degrees; tangent; relative; share of the frame: all +-
 BEND = 0.2  # control points move by up to this, in frame half-extents
 LIGHT = 0.15  # change of gain and of offset, +-
