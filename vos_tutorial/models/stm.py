@@ -23,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip import ids_to_onehot, object_ids
+from ..clip import VOID, ids_to_onehot, object_ids
 from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
+from ..data.deform import iou
 from ..errors import TutorialError
 from ..segmenter import soft_aggregate, soft_aggregate_logits, winners
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
@@ -81,11 +82,19 @@ def attention(
         penalty: see there.
         temperature: scores are divided by it; below 1 the look becomes sharper.
         top_k: only so many places of the memory count, for each place of the query.
+
+    Raises:
+        TutorialError: if the temperature is not above 0, or ``top_k`` is below 1.
     """
+    if not temperature > 0:
+        raise TutorialError(f"the temperature is {temperature}; it must be above 0.")
+    if top_k is not None and top_k < 1:
+        raise TutorialError(f"top_k is {top_k}; keep at least 1 place.")
     s = scores(query_key, memory_key, penalty) / temperature
-    if top_k is not None and top_k < s.shape[1]:
-        s = s.masked_fill(s < s.topk(top_k, dim=1).values[:, -1:], -math.inf)
-    return s.softmax(dim=1)
+    if top_k is None or top_k >= s.shape[1]:
+        return s.softmax(dim=1)
+    best, places = s.topk(top_k, dim=1)  # not by a threshold: frames that are stored twice tie
+    return torch.zeros_like(s).scatter(1, places, best.softmax(dim=1))
 
 
 def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
@@ -157,7 +166,7 @@ class Decoder(nn.Module):
         for refine, skip in zip(self.refine, reversed(fine), strict=True):
             assert isinstance(refine, Refine)
             prepared = refine.prepare(skip)  # once per frame, however many objects there are
-            x = refine(prepared if len(prepared) == len(x) else prepared[owner], x)
+            x = refine(prepared if len(prepared) == 1 else prepared[owner], x)
         logits = self.predict(F.relu(x))
         return F.interpolate(logits, scale_factor=self.stride, mode="bilinear", align_corners=False)
 
@@ -349,7 +358,8 @@ class STMTask:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
 
         Raises:
-            TutorialError: if the stage has an option that no one reads, or names an unknown source.
+            TutorialError: if the stage has an option that no one reads, names an unknown source or read, or has
+                clips of one frame.
         """
         unknown = [key for key in stage.options if key not in OPTIONS]
         if unknown:
@@ -360,7 +370,11 @@ class STMTask:
         name = stage.options.get("source", "video")
         if name not in self.sources:
             raise TutorialError(f"stage {stage.name!r}: there is no source {name!r}; choose simulated or video.")
+        if (reads := stage.options.get("read", "memory")) not in ("memory", "place"):
+            raise TutorialError(f"stage {stage.name!r}: there is no read {reads!r}; choose memory or place.")
         length, skip = stage.options.get("frames", 3), stage.options.get("max_skip", 0)
+        if length < 2:
+            raise TutorialError(f"stage {stage.name!r}: a clip of {length} frames asks nothing; use 2 or more.")
         frames, masks = self.sources[name].batch(seeds, stage.size, length, skip)
         return {"frames": frames.to(device), "masks": masks.to(device)}
 
@@ -392,18 +406,18 @@ class STMTask:
             table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)
             together = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
             truth = ids[:, t].long()
-            losses.append(F.cross_entropy(together, truth, ignore_index=255))
+            losses.append(F.cross_entropy(together, truth, ignore_index=VOID))
             known = together.softmax(1)[owner, which]  # soft: a decision would cut the gradient, and hide the doubt
             answer = winners(together.detach().transpose(0, 1))[owner] == which[:, None, None]
             target = truth[owner] == which[:, None, None]
+            counts = truth[owner] != VOID
             if weight := stage.options.get("dice", 0.0):
-                losses[-1] = losses[-1] + weight * dice_loss(known, target)
+                losses[-1] = losses[-1] + weight * dice_loss(known * counts, target)
             if in_place:
                 known = target.float()
             elif stage.options.get("detach", False):
                 known = known.detach()
-            hit = (answer & target).flatten(1).sum(1) / (answer | target).flatten(1).sum(1).clamp_min(1)
-            ious.append(hit.mean())
+            ious.append(iou(answer & counts, target).mean())
         return torch.stack(losses).mean(), {"iou": torch.stack(ious).mean()}
 
     def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
@@ -441,9 +455,9 @@ class Moment:
     given: bool
     """Whether its mask was given; such frames are never dropped."""
     used: float = 0.0
-    """Attention that it got, summed over objects and places of the query."""
+    """Attention that it got, summed over frames, objects and places of the query."""
     asked: int = 0
-    """By how many frames."""
+    """How often: each object of a frame asks once."""
 
 
 class Memory:
@@ -452,7 +466,7 @@ class Memory:
     Args:
         limit: largest number of stored frames that were not given, or None.
         policy: which of those leaves when there are too many: the oldest, or the one that got the least attention for
-            each frame that asked it.
+            each time it was asked.
     """
 
     def __init__(self, limit: int | None = None, policy: Policy = "oldest") -> None:
@@ -548,6 +562,9 @@ class STMSegmenter:
 
     def _memorize_last(self) -> None:
         """Put the last frame, with the masks it got, where the memory's rule wants it."""
+        if self.keep == "first" and not self.given:
+            self.last = None
+            return
         owner = everyone(len(self.masks), self.frame.device)
         others = other_masks(self.masks, owner)
         key, value = self.network.memorize(self.frame[None], self.masks, others, owner, self.query)
@@ -567,7 +584,7 @@ class STMSegmenter:
     def moments(self) -> list[Moment]:
         """What the next read sees, oldest first: the stored frames, and the last one unless only the first counts."""
         stored = self.memory.moments
-        if self.last is None or self.last in stored or (self.keep == "first" and not self.last.given):
+        if self.last is None or self.last in stored:
             return list(stored)
         return [*stored, self.last]
 
@@ -592,7 +609,7 @@ class STMSegmenter:
         mass = weights.unflatten(1, (len(moments), -1)).sum((0, 2, 3))
         for moment, share in zip(moments, mass.tolist(), strict=True):
             moment.used += share
-            moment.asked += 1
+            moment.asked += len(weights)
 
     # ------------------------------------------------------------------------------------------ looking inside
 
@@ -624,14 +641,14 @@ class STMSegmenter:
             top_k: see :func:`attention`.
 
         Raises:
-            TutorialError: before the first step, or if nothing is kept.
+            TutorialError: before the first step, if nothing is kept, or as :func:`attention`.
         """
         query, moments = self._asked()
         chosen = [moments[i] for i in keep] if keep is not None else moments
         if not chosen:
             raise TutorialError("nothing is left in the memory; keep at least one frame.")
         keys, values = (torch.stack([getattr(m, kind) for m in chosen], 2) for kind in ("key", "value"))
-        n = len(self.objects)
+        n = keys.shape[0]
         weights = attention(query.key.expand(n, -1, -1, -1), keys, self.network.penalty, temperature, top_k)
         found = (values.flatten(2) @ weights).unflatten(2, query.key.shape[-2:])
         logits = self.network.decode(found, query, everyone(n, found.device))
@@ -640,7 +657,9 @@ class STMSegmenter:
     def _asked(self) -> tuple[Query, list[Moment]]:
         if self.query is None:
             raise TutorialError("nothing was read yet; call step() first.")
-        return self.query, [m for m in self.moments() if len(m.key) == len(self.objects)]
+        moments = self.moments()
+        known = max(len(m.key) for m in moments)  # not the objects introduced since
+        return self.query, [m for m in moments if len(m.key) == known]
 
 
 def segmenter(network: STM, **options: Any) -> STMSegmenter:
