@@ -35,15 +35,17 @@ def widget() -> GuidanceSwitch:
 
 def marked(page: Page, which: int) -> np.ndarray:
     """Where a picture is as bright (score map) or as coloured (frame) as the object: ``bool [H, W]``."""
-    data = page.evaluate(
-        """(n) => { const c = document.querySelectorAll(".vos-switch canvas")[n];
-                    const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-                    return [c.height, c.width, Array.from(data)]; }""",
-        which,
+    cells = page.evaluate(
+        """([n, h, w]) => { const c = document.querySelectorAll(".vos-switch canvas")[n];
+             const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+             const [dy, dx] = [c.height / h, c.width / w];
+             return Array.from({ length: h * w * 3 }, (_, i) => { // the middle of every cell
+               const [y, x] = [Math.floor(i / 3 / w), Math.floor(i / 3) % w];
+               const at = Math.floor((y + 0.5) * dy) * c.width + Math.floor((x + 0.5) * dx);
+               return data[4 * at + (i % 3)]; }); }""",
+        [which, H, W],
     )
-    rgb = np.array(data[2]).reshape(data[0], data[1], 4)[..., :3]
-    scale = data[0] // H
-    cells = rgb[scale // 2 :: scale, scale // 2 :: scale]
+    cells = np.array(cells).reshape(H, W, 3)
     return cells[..., 0] - cells[..., 2] > 40
 
 
