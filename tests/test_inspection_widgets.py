@@ -14,6 +14,7 @@ from PIL import Image
 
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.metrics import region_similarity
+from vos_tutorial.models import stm
 from vos_tutorial.widgets import AttentionInspector, GuidanceSwitch
 from vos_tutorial.widgets.widget import POSTER_BYTES
 
@@ -55,6 +56,18 @@ def test_attention_is_the_softmax_of_the_paper(affinity: str, temperature: float
     expected = by_hand(2 * GW + 5, affinity, temperature)
     assert widget.attention().dtype == np.float32
     np.testing.assert_allclose(widget.attention().ravel(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("affinity", ["dot", "l2"])
+def test_attention_is_that_of_the_library(affinity: str) -> None:
+    q, k = (part.float() for part in keys())
+    kept = k.reshape(1, C, M, GH, GW)[:, :, [0, 2]]
+    expected = stm.attention(q.reshape(1, C, GH, GW), kept, float(affinity == "l2"), temperature=0.7, top_k=9)
+    widget = inspector(affinity=affinity)
+    widget.removed, widget.temperature, widget.topk = [1], 0.7, 9
+    for cell in ((0, 0), (1, 4), (3, 5)):
+        widget.cell = cell
+        np.testing.assert_allclose(widget.attention()[[0, 2]].ravel(), expected[0, :, widget.query_index], atol=1e-5)
 
 
 def test_removed_frames_get_nothing_and_the_rest_is_a_softmax_of_its_own() -> None:
