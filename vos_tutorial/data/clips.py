@@ -150,6 +150,9 @@ CLIP_DIALS: Mapping[str, float] = types.MappingProxyType(
 )
 
 
+CLOSEST = 2.5  # longest lens of a close-up
+
+
 class GeneratedClips:
     """Endless video from the sprite world: each clip draws its own difficulties.
 
@@ -158,6 +161,8 @@ class GeneratedClips:
         split: which half of textures and shapes; train and test share none.
         dials: how probable each of :data:`~vos_tutorial.data.synthetic.ATTRIBUTES` is; one left out does not occur.
         device: where the clips are drawn and stay.
+        close_up: share of clips seen through a longer lens, up to :data:`CLOSEST` times, so that objects become as
+            large as those of real video often are.
 
     Raises:
         TutorialError: on an unknown attribute or a probability outside 0..1.
@@ -169,12 +174,14 @@ class GeneratedClips:
         split: Split = "train",
         dials: Mapping[str, float] = CLIP_DIALS,
         device: torch.device | str = "cpu",
+        close_up: float = 0.5,
     ) -> None:
+        _probability("close_up", close_up)
         for name, probability in dials.items():
             if name not in ATTRIBUTES:
                 raise TutorialError(f"there is no attribute {name!r}; choose from {', '.join(ATTRIBUTES)}.")
             _probability(name, probability)
-        self.textures, self.split, self.device = textures, split, device
+        self.textures, self.split, self.device, self.close_up = textures, split, device, close_up
         # in one order, so that the order of a dictionary changes nothing
         self.dials = {name: dials[name] for name in ATTRIBUTES if name in dials}
 
@@ -191,7 +198,11 @@ class GeneratedClips:
             for d in dice:
                 dials = [name for name, probability in self.dials.items() if d.chance(probability)]
                 scene = describe(d.pick(2**50), max(LENGTH, length), dials, self.textures, self.split)
-                scenes.append(scene.at(draw_times(d, max(LENGTH, length), length, max_skip)))
+                scene = scene.at(draw_times(d, max(LENGTH, length), length, max_skip))
+                if d.chance(self.close_up):
+                    star = next(s for s in scene.sprites if s.object_id)
+                    scene = scene.closer(d.uniform(1, CLOSEST), float(star.x[0]) / 2, float(star.y[0]) / 2)
+                scenes.append(scene)
             frames, ids = render(scenes, size, self.split, self.device)
             return frames.float() / 255, ids
 

@@ -274,6 +274,23 @@ class Scene:
         mine = {k: getattr(self, k)[rows] for k in ("view_x", "view_y", "gain", "slope")}
         return replace(self, sprites=sprites, **mine)
 
+    def closer(self, zoom: float, x: float, y: float) -> Scene:
+        """The same scene through a longer lens: the point (x, y) moves to the middle, all else away from it.
+
+        Args:
+            zoom: factor by which everything grows; below 1 it shrinks.
+            x: in frame half-extents, as the next.
+            y: see there.
+        """
+        sprites = [replace(s, x=(s.x - x) * zoom, y=(s.y - y) * zoom, size=s.size * zoom) for s in self.sprites]
+        return replace(
+            self,
+            sprites=sprites,
+            view_x=self.view_x + x * self.view_zoom,
+            view_y=self.view_y + y * self.view_zoom,
+            view_zoom=self.view_zoom / zoom,
+        )
+
 
 def _cut(dice: Dice) -> Array:
     """A random piece of a texture: any turn, between half and all of it."""

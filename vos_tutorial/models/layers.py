@@ -52,25 +52,16 @@ class ResidualBlock(nn.Module):
 
 
 class PreActivation(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``, 3x3, with bias: ``[B, width, H, W] -> the same``.
+    """``x + conv2(relu(conv1(relu(x))))``, 3x3, with bias and without norm: ``[B, width, H, W] -> the same``."""
 
-    Args:
-        width: channels.
-        norm: group normalisation before each ReLU. The papers have none and start from ImageNet; from random weights
-            it learns faster.
-    """
-
-    def __init__(self, width: int, norm: bool = False) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(width) if norm else nn.Identity()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.norm2 = group_norm(width) if norm else nn.Identity()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        y = self.conv1(F.relu(self.norm1(x)))
-        return x + self.conv2(F.relu(self.norm2(y)))
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
 def dice_loss(probability: Tensor, target: Tensor) -> Tensor:

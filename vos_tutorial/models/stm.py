@@ -126,11 +126,11 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
 class Refine(nn.Module):
     """Doubles the resolution: the coarse answer, enlarged, and a finer map of the query frame."""
 
-    def __init__(self, channels: int, width: int, norm: bool) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.skip = PreActivation(width, norm)
-        self.merge = PreActivation(width, norm)
+        self.skip = PreActivation(width)
+        self.merge = PreActivation(width)
 
     def prepare(self, fine: Tensor) -> Tensor:
         """The path of the finer map ``[B, C, H, W] -> [B, width, H, W]``: the same for all objects of a frame."""
@@ -150,15 +150,14 @@ class Decoder(nn.Module):
         channels: of the encoder's maps, finest first.
         strides: of the encoder's maps.
         width: of everything inside; the paper's is 256.
-        norm: see :class:`~vos_tutorial.models.layers.PreActivation`; the paper has none.
     """
 
-    def __init__(self, value: int, channels: Sequence[int], strides: Sequence[int], width: int, norm: bool) -> None:
+    def __init__(self, value: int, channels: Sequence[int], strides: Sequence[int], width: int) -> None:
         super().__init__()
         self.stride = strides[0]
         self.enter = nn.Conv2d(2 * value, width, 3, padding=1)
-        self.first = PreActivation(width, norm)
-        self.refine = nn.ModuleList(Refine(c, width, norm) for c in reversed(channels[:-1]))
+        self.first = PreActivation(width)
+        self.refine = nn.ModuleList(Refine(c, width) for c in reversed(channels[:-1]))
         self.predict = nn.Conv2d(width, 2, 3, padding=1)
 
     def forward(self, found: Tensor, fine: Sequence[Tensor], owner: Tensor) -> Tensor:
@@ -202,7 +201,6 @@ class STM(nn.Module):
         key: channels of a key; the paper's is 128.
         value: channels of a value; the paper's is 512.
         width: of the decoder; the paper's is 256.
-        norm: of the decoder, see :class:`Decoder`.
         affinity: ``"dot"``, the paper's, or ``"l2"``.
         shared_keys: take the keys of the memory from the query encoder, too; not the paper's.
 
@@ -217,7 +215,6 @@ class STM(nn.Module):
         key: int,
         value: int,
         width: int,
-        norm: bool = False,
         affinity: Affinity = "dot",
         shared_keys: bool = False,
     ) -> None:
@@ -231,7 +228,7 @@ class STM(nn.Module):
         self.memory_head = KeyValue(channels[-1], key, value)
         if shared_keys:
             del self.memory_head.key
-        self.decoder = Decoder(value, channels, strides, width, norm)
+        self.decoder = Decoder(value, channels, strides, width)
         self.affinity, self.shared_keys = affinity, shared_keys
         self.penalty = 1.0 if affinity == "l2" else 0.0  # see `scores`; a recipe may move it during training
 
@@ -298,7 +295,6 @@ def build(
     affinity: Affinity | None = None,
     shared_keys: bool | None = None,
     width: int = 16,
-    norm: bool | None = None,
 ) -> STM:
     """An STM with random weights.
 
@@ -307,7 +303,6 @@ def build(
         affinity: by default the paper's ``"dot"`` at paper size and ``"l2"`` when small.
         shared_keys: by default False at paper size and True when small.
         width: of the small encoders' finest map, and of the small decoder.
-        norm: of the decoder; by default False at paper size and True when small.
 
     Raises:
         TutorialError: on an unknown size or affinity.
@@ -317,12 +312,9 @@ def build(
     small = size == "small"
     affinity = affinity if affinity is not None else "l2" if small else "dot"
     shared = shared_keys if shared_keys is not None else small
-    norm = norm if norm is not None else small
     if small:
-        return STM(
-            SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, width, norm, affinity, shared
-        )
-    return STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, norm, affinity, shared)
+        return STM(SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, width, affinity, shared)
+    return STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
 
 
 def start_from_imagenet(network: STM) -> bool:
