@@ -473,6 +473,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("method", help=", ".join(recipes.methods()))
     parser.add_argument("--profile", choices=PROFILES, help="size of the run (default: what fits this machine)")
+    parser.add_argument("--variant", help="an experiment's recipe instead of the method's own (recipes/METHOD.py)")
     parser.add_argument("--seed", type=int, default=0, help="decides initial weights, samples and dropout")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/METHOD-PROFILE-SEED)")
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
@@ -500,7 +501,11 @@ def main(argv: Sequence[str]) -> int:
     from . import models  # here, so that the loop itself can be used without any of our models
 
     arguments = _arguments(argv)
-    recipe = recipes.override(recipes.load(arguments.method, arguments.profile or current().name), arguments.set)
+    if arguments.variant is not None:
+        recipe = recipes.variant(arguments.method, arguments.variant)
+    else:
+        recipe = recipes.load(arguments.method, arguments.profile or current().name)
+    recipe = recipes.override(recipe, arguments.set)
     out = arguments.out or Path("runs") / f"{recipe.method}-{recipe.profile}-{arguments.seed}"
     weights = arguments.weights_out or out / "weights.safetensors"
 

@@ -153,6 +153,20 @@ def load(method: str, profile: ProfileName) -> Recipe:
     return recipes[profile]
 
 
+def variant(method: str, name: str) -> Recipe:
+    """A recipe of an experiment: ``vos_tutorial.recipes.<method>.VARIANTS[name]``.
+
+    Raises:
+        TutorialError: if there is no such method, or the method has no variant of that name.
+    """
+    if method not in methods():
+        raise TutorialError(f"there is no recipe for {method!r}; the methods are {', '.join(methods())}.")
+    variants: Mapping[str, Recipe] = getattr(importlib.import_module(f"{__name__}.{method}"), "VARIANTS", {})
+    if name not in variants:
+        raise TutorialError(f"{method!r} has no variant {name!r}; it has {', '.join(variants) or 'none'}.")
+    return variants[name]
+
+
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """A recipe with some numbers changed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
@@ -29,7 +30,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         stages=(
             Stage(
                 "stills",
-                steps=500,
+                steps=300,
                 batch=8,
                 size=96,
                 lr=2e-3,
@@ -83,5 +84,47 @@ RECIPES: dict[ProfileName, Recipe] = {
             "Oh et al., ICCV 2019, section 3.5; iterations by the first author's correction; that the rate falls in "
             "the second stage is theirs too, its form (poly) is not"
         ),
+    ),
+}
+
+# ------------------------------------------------------------------------------------------------- experiments
+
+#: Steps of the short runs below, in all stages together.
+SHORT = 400
+PAPER_FORM = {"affinity": "dot", "shared_keys": False}
+
+
+def _short(**stages: dict[str, Any]) -> Recipe:
+    """The cpu recipe with other stages: their steps, and options that differ, by the name of the stage."""
+    cpu = RECIPES["cpu"]
+    usual = {stage.name: stage for stage in cpu.stages}
+    usual["place"] = replace(usual["video"], options={**VIDEO, "max_skip": 0, "read": "place"})
+    made = []
+    for name, changes in stages.items():
+        steps, options = changes["steps"], {k: v for k, v in changes.items() if k != "steps"}
+        made.append(replace(usual[name], steps=steps, options={**usual[name].options, **options}))
+    return replace(cpu, stages=tuple(made))
+
+
+def _form(recipe: Recipe, **network: Any) -> Recipe:
+    return replace(recipe, options=network)
+
+
+BOTH = _short(stills={"steps": 150}, video={"steps": 250})
+
+#: What notebook 05 compares; ``python -m vos_tutorial train stm --variant NAME``.
+VARIANTS: dict[str, Recipe] = {
+    "both": BOTH,
+    "stills only": _short(stills={"steps": SHORT}),
+    "video only": _short(video={"steps": SHORT}),
+    "paper form": _form(BOTH, **PAPER_FORM),
+    "distance only": _form(BOTH, affinity="l2", shared_keys=False),
+    "shared keys only": _form(BOTH, affinity="dot", shared_keys=True),
+    "paper form, warmed up": _form(
+        _short(place={"steps": 100}, stills={"steps": 100}, video={"steps": 200}), **PAPER_FORM
+    ),
+    "paper form, from distance": _form(
+        _short(stills={"steps": 150, "penalty": 1.0}, video={"steps": 250, "penalty": {"from": 1.0, "to": 0.0}}),
+        **PAPER_FORM,
     ),
 }
