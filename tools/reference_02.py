@@ -13,7 +13,6 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,12 +23,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos_tutorial import evaluation, figures, metrics, models, recipes
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools import reference
+from tools.reference import (
+    ROOT,
+    SEEDS,
+    SHORT_SIDE,
+    by_condition,
+    j_of,
+    keep,
+    per_frame,
+    percent,
+    recovery,
+    run_all,
+    seconds_of,
+    smooth,
+    swap,
+)
+from vos_tutorial import figures, models, recipes
 from vos_tutorial.atomic import write_atomically
 from vos_tutorial.baselines import CopyFirst, copy_previous_truth
 from vos_tutorial.clip import Clip
 from vos_tutorial.data import synthetic
-from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.deform import Spoiling, dilate, fill_boxes, iou, spoil
 from vos_tutorial.data.dice import Dice
 from vos_tutorial.data.synthetic import CONDITIONS, SyntheticStills, benchmark
@@ -38,13 +54,10 @@ from vos_tutorial.models.weights import load_weights, save_weights
 from vos_tutorial.recipes.masktrack import ABLATION_STEPS, ABLATIONS
 from vos_tutorial.segmenter import Segmenter, propagate, propagate_nearest
 
-ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "masktrack"
-OUT = ROOT / "data" / "results" / "02_masktrack.json"
-SEEDS = (0, 1, 2)
+OUT = reference.RESULTS / "02_masktrack.json"
+COMMAND = "python tools/reference_02.py train; python tools/reference_02.py measure --davis DIR"
 SHIPPED = {"": ("recipe", 0), "no-deformation": ("no deformation", 0), "boxes": ("boxes", 0)}
-SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
-SHORT_SIDE = 128  # pixels of real video's shorter side, fixed before any real video was looked at
 
 
 # ---------------------------------------------------------------------------------------------------- train
@@ -70,25 +83,8 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
 
 
 def train(jobs: int) -> None:
-    """Run what is not finished, ``jobs`` at a time, each on one core."""
-    waiting = [(out, command) for out, command in commands() if not (out / "weights.safetensors").exists()]
-    running: list[tuple[Path, subprocess.Popen[bytes]]] = []
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            out, command = waiting.pop(0)
-            out.mkdir(parents=True, exist_ok=True)
-            with open(out / "output.txt", "wb") as output:
-                running.append((out, subprocess.Popen(command, stdout=output, stderr=output, env=environment)))
-        time.sleep(2)
-        for out, process in list(running):
-            if process.poll() is not None:
-                running.remove((out, process))
-                print(
-                    out.name,
-                    "finished" if process.returncode == 0 else f"failed, see {out / 'output.txt'}",
-                    flush=True,
-                )
+    """Run what is not finished, ``jobs`` at a time, and store what ships."""
+    run_all(commands(), jobs)
     for variant, (run, seed) in SHIPPED.items():
         network = network_of(run, seed)
         steps = recipes.load("masktrack", "cpu").steps if run == "recipe" else ABLATION_STEPS
@@ -105,50 +101,6 @@ def network_of(variant: str, seed: int) -> masktrack.MaskTrack:
 
 
 # -------------------------------------------------------------------------------------------------- measure
-
-
-def percent(value: float) -> float:
-    """Rounded to what is worth quoting."""
-    return round(100 * float(value), 2)
-
-
-def by_condition(segmenter: Segmenter, clips: list[Clip]) -> dict[str, dict[str, float]]:
-    """J and F in percent per condition, DAVIS-2017 protocol."""
-    report = evaluation.evaluate(segmenter, clips)
-    return {
-        name: {"J": percent(summary.J.mean), "F": percent(summary.F.mean)}
-        for name, summary in report.by_attribute().items()
-    }
-
-
-def j_of(segmenter: Segmenter, clips: list[Clip]) -> float:
-    """Mean J in percent, DAVIS-2017 protocol."""
-    return percent(evaluation.evaluate(segmenter, clips).average().J.mean)
-
-
-def per_frame(ids: Tensor, clip: Clip) -> np.ndarray:
-    """J of every frame, averaged over the objects: ``float64 [T]``."""
-    return np.mean([metrics.region_similarity(clip.masks == o, ids == o) for o in clip.objects], axis=0)
-
-
-def recovery(network: masktrack.MaskTrack, clips: list[Clip]) -> dict[str, Any]:
-    """J while the object is in view before and after it was hidden completely, and how often it is hallucinated."""
-    before, after, false_alarms = [], [], []
-    curves = []
-    for clip in clips:
-        ids = propagate(masktrack.MaskTrackSegmenter(network), clip.frames, clip.first_mask)
-        j, seen = per_frame(ids, clip), (clip.masks > 0).flatten(1).any(1).numpy()
-        hidden = np.flatnonzero(~seen)
-        before.append(j[1 : hidden[0]].mean())
-        after.append(j[hidden[-1] + 2 :].mean())
-        false_alarms.append((ids[torch.from_numpy(hidden)] > 0).flatten(1).any(1).float().mean().item())
-        curves.append(np.where(seen, j, np.nan))
-    return {
-        "before": percent(np.mean(before)),
-        "after": percent(np.mean(after)),
-        "false_alarms": percent(np.mean(false_alarms)),
-        "curve": [None if np.isnan(v) else percent(v) for v in curves[0]],
-    }
 
 
 @torch.no_grad()
@@ -241,12 +193,6 @@ class BoxFirst:
         self.inner.introduce(frame, mask)
 
 
-def seconds_of(seed: int) -> float:
-    """Training time of one seed of the recipe, as the run itself printed it."""
-    words = (run_folder("recipe", seed) / "output.txt").read_text().split()
-    return float(words[words.index("steps") + 2])
-
-
 def generated() -> dict[str, Any]:
     """Everything that needs no real video."""
     clips = list(benchmark())
@@ -260,9 +206,9 @@ def generated() -> dict[str, Any]:
         "batch": stage.batch,
         "size": stage.size,
         "parameters": sum(p.numel() for p in full[0].parameters()),
-        "seconds": [seconds_of(seed) for seed in SEEDS],
-        "loss": [smooth(run_folder("recipe", seed) / "log.jsonl", "loss") for seed in SEEDS],
-        "iou": [smooth(run_folder("recipe", seed) / "log.jsonl", "iou") for seed in SEEDS],
+        "seconds": [seconds_of(run_folder("recipe", seed)) for seed in SEEDS],
+        "loss": [smooth(run_folder("recipe", seed), "loss") for seed in SEEDS],
+        "iou": [smooth(run_folder("recipe", seed), "iou") for seed in SEEDS],
         "machine": f"{os.cpu_count()} busy cores ({platform.machine()}), two trainings at a time",
     }
     picture(full[0])
@@ -277,9 +223,11 @@ def generated() -> dict[str, Any]:
         result["benchmark"][c]["mean"] = round(float(np.mean(result["benchmark"][c]["MaskTrack"])), 2)
         oracle = [per_frame(copy_previous_truth(clip.masks), clip)[1:-1].mean() for clip in of[c]]
         result["benchmark"][c]["copy previous truth"] = percent(np.mean(oracle))
-    result["mask_swap"] = [round(float(np.mean([swap(n, clip) for clip in of["multiple_objects"]])), 4) for n in full]
+    result["mask_swap"] = [swap(lambda n=n: masktrack.MaskTrackSegmenter(n), of["multiple_objects"]) for n in full]
     print("recovery", flush=True)
-    result["recovery"] = {c: [recovery(n, of[c]) for n in full] for c in ("occlusion", "out_of_view")}
+    result["recovery"] = {
+        c: [recovery(masktrack.MaskTrackSegmenter(n), of[c]) for n in full] for c in ("occlusion", "out_of_view")
+    }
     for runs in result["recovery"].values():
         runs.append({k: round(float(np.mean([r[k] for r in runs])), 2) for k in ("before", "after", "false_alarms")})
     result["response"] = {"full": [response(n, "mask") for n in full]}
@@ -347,17 +295,6 @@ def picture(network: masktrack.MaskTrack) -> None:
     write_atomically(OUT.with_suffix(".png"), figures.to_png(sheet))
 
 
-def swap(network: masktrack.MaskTrack, clip: Clip) -> float:
-    """See :func:`vos_tutorial.evaluation.mask_swap_iou`."""
-    return evaluation.mask_swap_iou(lambda: masktrack.MaskTrackSegmenter(network), clip)
-
-
-def smooth(log: Path, name: str, points: int = 50) -> list[float]:
-    """A logged quantity, averaged over equal stretches of the training."""
-    values = [json.loads(line)[name] for line in log.read_text().splitlines()]
-    return [round(float(part.mean()), 4) for part in np.array_split(np.array(values), points)]
-
-
 def last_losses(variant: str, steps: int = 40) -> list[float]:
     """The training loss of each seed, averaged over the last steps."""
     logs = [(run_folder(variant, seed) / "log.jsonl").read_text().splitlines()[-steps:] for seed in SEEDS]
@@ -387,7 +324,6 @@ def online(networks: list[masktrack.MaskTrack], clips: dict[str, list[Clip]]) ->
 
 def real(folder: Path) -> dict[str, Any]:
     """J and F on three DAVIS-2016 sequences, as the protocol of 2016 has it, at the folder's own size."""
-    clips = [DavisFolder(folder)[name] for name in SEQUENCES]
     networks = [network_of("recipe", seed) for seed in SEEDS]
     methods: dict[str, list[Segmenter]] = {
         "copy first": [CopyFirst()],
@@ -396,33 +332,7 @@ def real(folder: Path) -> dict[str, Any]:
             models.segmenter("masktrack", network=n, short_side=SHORT_SIDE, online_steps=200) for n in networks
         ],
     }
-    result: dict[str, Any] = {"size": list(clips[0].size), "short_side": SHORT_SIDE, "J": {}, "F": {}}
-    for name, runs in methods.items():
-        print("real", name, flush=True)
-        reports = [evaluation.evaluate(run, clips, protocol="davis2016") for run in runs]
-        for measure in "JF":
-            result[measure][name] = {
-                clip.name: [percent(getattr(r.rows[i].score.summary, measure).mean) for r in reports]
-                for i, clip in enumerate(clips)
-            }
-            result[measure][name]["mean"] = [
-                round(float(np.mean([percent(getattr(row.score.summary, measure).mean) for row in r.rows])), 2)
-                for r in reports
-            ]
-        if name == "MaskTrack":
-            result["per_frame"] = {
-                clip.name: [round(float(v), 4) for v in reports[0].rows[i].score.J] for i, clip in enumerate(clips)
-            }
-    return result
-
-
-def keep(found: dict[str, Any]) -> None:
-    """Put what was found beside what is stored already."""
-    stored = json.loads(OUT.read_text()) if OUT.exists() else {}
-    stored |= found
-    stored["command"] = "python tools/reference_02.py train; python tools/reference_02.py measure --davis DIR"
-    write_atomically(OUT, (json.dumps(stored, indent=1) + "\n").encode())
-    print("wrote", ", ".join(found), "to", OUT.relative_to(ROOT), flush=True)
+    return reference.real(methods, folder) | {"short_side": SHORT_SIDE}
 
 
 def main() -> None:
@@ -437,11 +347,11 @@ def main() -> None:
         train(options.jobs)
         return
     if options.only in (None, "generated"):
-        keep(generated())
+        keep(OUT, generated(), COMMAND)
     if options.only in (None, "tuned"):
-        keep(tuned())
+        keep(OUT, tuned(), COMMAND)
     if options.davis and options.only in (None, "real"):
-        keep({"real": real(options.davis)})
+        keep(OUT, {"real": real(options.davis)}, COMMAND)
 
 
 if __name__ == "__main__":
