@@ -98,7 +98,7 @@ def _short(**stages: dict[str, Any]) -> Recipe:
     """The cpu recipe with other stages: their steps, and options that differ, by the name of the stage."""
     cpu = RECIPES["cpu"]
     usual = {stage.name: stage for stage in cpu.stages}
-    usual["place"] = replace(usual["video"], options={**VIDEO, "max_skip": 0, "read": "place"})
+    usual["place"] = replace(usual["video"], name="place", options={**VIDEO, "max_skip": 0, "read": "place"})
     made = []
     for name, changes in stages.items():
         steps, options = changes["steps"], {k: v for k, v in changes.items() if k != "steps"}
