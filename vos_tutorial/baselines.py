@@ -1,15 +1,20 @@
-"""Two yardsticks that learn nothing: what is given for free, and what knowing the last frame would give.
+"""Yardsticks that learn nothing: what is given for free, what knowing the last frame would give, what colour can do.
 
 A method that does not beat :class:`CopyFirst` has not learned to follow anything. :func:`copy_previous_truth` looks
 at the truth of every frame, so it is an oracle and no method; it says how much of the problem is motion.
+:class:`ColourMemory` is STM's memory with keys that nobody trained: where it is enough, colours tell objects apart.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .clip import ids_to_onehot, object_ids
+from .errors import TutorialError
 
 
 class CopyFirst:
@@ -41,3 +46,87 @@ class CopyFirst:
 def copy_previous_truth(masks: Tensor) -> Tensor:
     """The truth of the frame before: ``[T, H, W]`` -> the same, frame 0 unchanged."""
     return torch.cat([masks[:1], masks[:-1]])
+
+
+class ColourMemory:
+    """A key/value memory without learning: a :class:`~vos_tutorial.segmenter.Segmenter`, and notebook 05's beginning.
+
+    A cell's key is its mean colour and its place, its value the share of each object in it. A cell of the current
+    frame takes the mean of all stored values, weighted with the softmax of minus the squared distances of the keys.
+
+    Args:
+        cell: side of a cell in pixels.
+        colour: factor of the colours, which are in [0, 1]: the larger, the sharper.
+        place: factor of the place, whose x and y are in [-1, 1]; 0 looks everywhere.
+        memory: read the ``"first"`` frame (all given masks), the ``"previous"`` one, or ``"both"``.
+
+    Raises:
+        TutorialError: if the memory is another one, or the cell has no pixel.
+    """
+
+    def __init__(
+        self,
+        cell: int = 4,
+        colour: float = 30.0,
+        place: float = 0.0,
+        memory: Literal["first", "previous", "both"] = "first",
+    ) -> None:
+        if memory not in ("first", "previous", "both"):
+            raise TutorialError(f"there is no memory {memory!r}; choose first, previous or both.")
+        if cell < 1:
+            raise TutorialError(f"the cell is {cell} pixels wide; use 1 or more.")
+        self.cell, self.colour, self.place, self.memory = cell, colour, place, memory
+        self.objects: list[int] = []
+        self.given: list[tuple[Tensor, Tensor]] = []  # key [places, 5] and value [places, n] of given frames
+        self.last = torch.zeros(0, 5), torch.zeros(0, 0)  # n objects were known then
+
+    def _cells(self, x: Tensor) -> Tensor:
+        """Means over cells: ``[C, H, W] -> [C, h, w]``; the last row and column may be narrower."""
+        return F.adaptive_avg_pool2d(x, (-(-x.shape[-2] // self.cell), -(-x.shape[-1] // self.cell)))
+
+    def _key(self, frame: Tensor) -> Tensor:
+        """``[3, H, W] -> [places, 5]``."""
+        colours = self._cells(frame)
+        h, w = colours.shape[-2:]
+        y, x = ((torch.arange(n, device=frame.device) + 0.5) / n * 2 - 1 for n in (h, w))
+        places = torch.stack(torch.meshgrid(y, x, indexing="ij"))
+        return torch.cat([self.colour * colours, self.place * places]).flatten(1).T
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self.objects, self.given = [], []
+        key = self._key(frame)
+        self.last = key, torch.zeros(len(key), 0, device=frame.device)
+        self.introduce(frame, mask)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        if not new:
+            return
+        shares = self._cells(ids_to_onehot(mask, new).float()).flatten(1).T  # [places, new]
+        old = self.last[1] * (1 - shares.sum(1, keepdim=True))
+        self.objects += new
+        self.last = self._key(frame), torch.cat([old, shares], dim=1)
+        self.given.append(self.last)
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        stored = [] if self.memory == "previous" else list(self.given)
+        if self.memory != "first" and not any(m is self.last for m in stored):
+            stored.append(self.last)
+        query = self._key(frame)
+        # A frame that came before an object would say that it is nowhere, so each object asks those that knew it.
+        shares = [_read(query, [(k, v[:, o]) for k, v in stored if v.shape[1] > o]) for o in range(len(self.objects))]
+        found = torch.stack(shares, dim=1)
+        found = found / found.sum(1, keepdim=True).clamp_min(1)
+        self.last = query, found
+        maps = torch.cat([1 - found.sum(1, keepdim=True), found], dim=1).T  # [K+1, places]
+        h, w = (-(-size // self.cell) for size in frame.shape[-2:])
+        return F.interpolate(maps.reshape(1, -1, h, w), frame.shape[-2:], mode="bilinear", align_corners=False)[0]
+
+
+def _read(query: Tensor, stored: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """``[places, 5]`` and keys ``[places, 5]`` with values ``[places]`` -> what is found, ``[places]``."""
+    keys, values = (torch.cat(parts) for parts in zip(*stored, strict=True))
+    return (-torch.cdist(query, keys).square()).softmax(dim=1) @ values
