@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from vos_tutorial.models.rgmp import (
 )
 from vos_tutorial.profile import PROFILES
 from vos_tutorial.recipes import Stage
-from vos_tutorial.recipes.rgmp import ABLATIONS
+from vos_tutorial.recipes.rgmp import VARIANTS
 from vos_tutorial.segmenter import Segmenter, propagate
 from vos_tutorial.training import train
 
@@ -388,7 +387,7 @@ def test_options_that_no_one_reads_are_refused() -> None:
             made.batch(stage(**options), [0], CPU)
 
 
-def test_recipes_and_ablations_hold_options_that_are_read() -> None:
+def test_recipes_and_variants_hold_options_that_are_read() -> None:
     for profile in PROFILES:
         recipe = recipes.load("rgmp", profile)
         for made in recipe.stages:
@@ -398,14 +397,15 @@ def test_recipes_and_ablations_hold_options_that_are_read() -> None:
     video = cpu.stages[1]
     assert video.at(0).options["recurrence"] == 1
     assert video.at(video.steps - 1).options["recurrence"] == 4
-    changed = {}
-    for name, changes in ABLATIONS.items():
-        assignments = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-        changed[name] = recipes.override(cpu, assignments)
-        assert (changed[name] == cpu) == (name == "full")
-    assert changed["no pre-training"].stages[0].steps == 1
-    assert [s.options["reference"] for s in changed["no reference"].stages] == [False, False]
-    assert changed["detach"].stages[1].options["detach"] is True
+    assert VARIANTS["full"] == cpu
+    for name, recipe in VARIANTS.items():
+        assert (recipe == cpu) == (name == "full")
+        for made in recipe.stages:
+            rgmp.settings(made.at(0))
+    assert [s.name for s in VARIANTS["no pre-training"].stages] == ["video"]
+    assert [s.options["reference"] for s in VARIANTS["no reference"].stages] == [False, False]
+    assert [s.options["previous"] for s in VARIANTS["no previous"].stages] == [False, False]
+    assert VARIANTS["detach"].stages[1].options == {**video.options, "detach": True}
 
 
 def test_it_learns() -> None:

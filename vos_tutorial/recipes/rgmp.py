@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from ..profile import ProfileName
@@ -133,14 +136,24 @@ RECIPES: dict[ProfileName, Recipe] = {
     ),
 }
 
-#: The experiments, as changes ``STAGE.KEY -> value`` to the cpu recipe. A stage cannot be left out, so that "no
-#: pre-training" takes one step of it.
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "full": {},
-    "detach": {"video.options.detach": True},
-    "teacher forcing": {"video.options.teacher_forcing": True},
-    "hard feedback": {"video.options.feedback": "hard"},
-    "no reference": {"pairs.options.reference": False, "video.options.reference": False},
-    "no previous": {"pairs.options.previous": False, "video.options.previous": False},
-    "no pre-training": {"pairs.steps": 1, "pairs.warmup": 0},
+# ------------------------------------------------------------------------------------------------- experiments
+
+
+def _changed(
+    pairs: Mapping[str, Any] = MappingProxyType({}), video: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
+    """The cpu recipe with other options in its two stages."""
+    cpu, changes = RECIPES["cpu"], {"pairs": pairs, "video": video}
+    return replace(cpu, stages=tuple(replace(s, options={**s.options, **changes[s.name]}) for s in cpu.stages))
+
+
+#: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``.
+VARIANTS: dict[str, Recipe] = {
+    "full": RECIPES["cpu"],
+    "detach": _changed(video={"detach": True}),
+    "teacher forcing": _changed(video={"teacher_forcing": True}),
+    "hard feedback": _changed(video={"feedback": "hard"}),
+    "no reference": _changed({"reference": False}, {"reference": False}),
+    "no previous": _changed({"previous": False}, {"previous": False}),
+    "no pre-training": replace(RECIPES["cpu"], stages=RECIPES["cpu"].stages[1:]),
 }
