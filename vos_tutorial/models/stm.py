@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..clip import VOID, ids_to_onehot, object_ids
 from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
 from ..data.deform import iou
+from ..data.static_images import StillSource
 from ..errors import TutorialError
 from ..segmenter import soft_aggregate, soft_aggregate_logits, winners
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
@@ -295,6 +296,7 @@ def build(
     affinity: Affinity | None = None,
     shared_keys: bool | None = None,
     width: int = 16,
+    twins: bool = False,
 ) -> STM:
     """An STM with random weights.
 
@@ -303,6 +305,8 @@ def build(
         affinity: by default the paper's ``"dot"`` at paper size and ``"l2"`` when small.
         shared_keys: by default False at paper size and True when small.
         width: of the small encoders' finest map, and of the small decoder.
+        twins: both encoders, and both key heads, start from the same random weights, and the filters of the masks from
+            zero, so that a place has the same key on both sides before training begins.
 
     Raises:
         TutorialError: on an unknown size or affinity.
@@ -313,8 +317,25 @@ def build(
     affinity = affinity if affinity is not None else "l2" if small else "dot"
     shared = shared_keys if shared_keys is not None else small
     if small:
-        return STM(SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, width, affinity, shared)
-    return STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
+        network = STM(SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, width, affinity, shared)
+    else:
+        network = STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
+    if twins:
+        _start_as_twins(network)
+    return network
+
+
+@torch.no_grad()
+def _start_as_twins(network: STM) -> None:
+    """Copy the query's side to the memory's, and start the filters of the masks from zero; see :func:`build`."""
+    theirs = dict(network.query_encoder.state_dict())
+    for name, mine in network.memory_encoder.state_dict().items():
+        if mine.shape == theirs[name].shape:
+            mine.copy_(theirs[name])
+        else:  # the first convolution
+            mine.zero_()[:, :3] = theirs[name]
+    if not network.shared_keys:
+        network.memory_head.key.load_state_dict(network.query_head.key.state_dict())
 
 
 def start_from_imagenet(network: STM) -> bool:
@@ -432,9 +453,9 @@ def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (ids[owner] == which[:, None, None]).float(), owner, which
 
 
-def task(**sources: ClipSource) -> STMTask:
-    """The training task; see :class:`STMTask`."""
-    return STMTask(**sources)
+def task(source: StillSource | None = None, video: ClipSource | None = None) -> STMTask:
+    """The training task: simulated clips are made of the stills of ``source``; see :class:`STMTask`."""
+    return STMTask(SimulatedClips(source), video)
 
 
 # -------------------------------------------------------------------------------------- inference (section 3.6)

@@ -42,7 +42,7 @@ RECIPES: dict[ProfileName, Recipe] = {
             ),
             Stage(
                 "video",
-                steps=700,
+                steps=500,
                 batch=8,
                 size=96,
                 lr=2e-3,
@@ -90,7 +90,7 @@ RECIPES: dict[ProfileName, Recipe] = {
 # ------------------------------------------------------------------------------------------------- experiments
 
 #: Steps of the short runs below, in all stages together.
-SHORT = 400
+SHORT = 320
 PAPER_FORM = {"affinity": "dot", "shared_keys": False}
 
 
@@ -110,7 +110,7 @@ def _form(recipe: Recipe, **network: Any) -> Recipe:
     return replace(recipe, options=network)
 
 
-BOTH = _short(stills={"steps": 150}, video={"steps": 250})
+BOTH = _short(stills={"steps": 120}, video={"steps": 200})
 
 #: What notebook 05 compares; ``python -m vos_tutorial train stm --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
@@ -121,10 +121,12 @@ VARIANTS: dict[str, Recipe] = {
     "distance only": _form(BOTH, affinity="l2", shared_keys=False),
     "shared keys only": _form(BOTH, affinity="dot", shared_keys=True),
     "paper form, warmed up": _form(
-        _short(place={"steps": 100}, stills={"steps": 100}, video={"steps": 200}), **PAPER_FORM
+        _short(place={"steps": 80}, stills={"steps": 80}, video={"steps": 160}), **PAPER_FORM
     ),
-    "paper form, from distance": _form(
-        _short(stills={"steps": 150, "penalty": 1.0}, video={"steps": 250, "penalty": {"from": 1.0, "to": 0.0}}),
+    "paper form, twins": _form(BOTH, **PAPER_FORM, twins=True),
+    "paper form, twins, from distance": _form(
+        _short(stills={"steps": 120, "penalty": 1.0}, video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}}),
         **PAPER_FORM,
+        twins=True,
     ),
 }
