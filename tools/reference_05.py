@@ -37,14 +37,14 @@ from tools.reference import (
     swap,
 )
 from vos_tutorial import models, recipes
-from vos_tutorial.baselines import CopyFirst
+from vos_tutorial.baselines import ColourMemory, CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.data import synthetic
 from vos_tutorial.data.synthetic import CONDITIONS, benchmark
 from vos_tutorial.models import stm
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.recipes.stm import SHORT, VARIANTS
-from vos_tutorial.segmenter import Segmenter, propagate, resize_mask
+from vos_tutorial.segmenter import Resized, Segmenter, propagate, resize_mask
 
 RUNS = reference.ROOT / "runs" / "stm"
 OUT = reference.RESULTS / "05_stm.json"
@@ -59,6 +59,12 @@ RULES: dict[str, dict[str, Any]] = {
     "every 5": {"every": 5},
     "every 2": {"every": 2},
     "every 2, if certain": {"every": 2, "certain": 0.9},
+}
+#: The memory with nothing learned, by what its keys are and what it reads.
+BY_HAND: dict[str, dict[str, Any]] = {
+    "colour": {},
+    "colour + place": {"place": 3.0},
+    "colour + place, first + previous": {"place": 3.0, "memory": "both"},
 }
 #: Experiments that are compared with "both", and for how many seeds.
 TRAP = ("paper form", "distance only", "shared keys only", CURED, "paper form, from distance")
@@ -304,13 +310,23 @@ def real(folder: Path) -> dict[str, Any]:
     return {"real": reference.real(methods, folder) | {"short_side": SHORT_SIDE}}
 
 
+def by_hand(clips: list[Clip], folder: Path | None) -> dict[str, Any]:
+    """The memory with nothing learned, on the benchmark and on real video."""
+    rows = {name: by_condition(ColourMemory(**options), clips) for name, options in BY_HAND.items()}
+    result: dict[str, Any] = {"benchmark": {c: {name: row[c]["J"] for name, row in rows.items()} for c in CONDITIONS}}
+    if folder is not None:
+        methods = {name: [Resized(ColourMemory(**options), SHORT_SIDE)] for name, options in BY_HAND.items()}
+        result["real"] = reference.real(methods, folder)["J"]
+    return {"by_hand": result}
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "measure", "ship"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
-    parts = ("main", "trap", "data", "memory", "look", "real")
+    parts = ("hand", "main", "trap", "data", "memory", "look", "real")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
     if options.what == "train":
@@ -320,6 +336,8 @@ def main() -> None:
         ship()
         return
     clips = list(benchmark())
+    if "hand" in options.only:
+        keep(OUT, by_hand(clips, options.davis), COMMAND)
     if "main" in options.only:
         keep(OUT, main_part(clips), COMMAND)
     if "trap" in options.only:
