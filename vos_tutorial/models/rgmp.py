@@ -202,7 +202,7 @@ def build(size: Literal["small", "paper"] = "small", **options: Any) -> RGMP:
     """
     if size == "small":
         width = options.pop("width", 16)
-        return RGMP(SmallEncoder(1, width, depth=4), 2 * width, **options)
+        return RGMP(SmallEncoder(1, width, depth=4), width, **options)
     if size == "paper":
         return RGMP(ResNetEncoder(1, stages=4, bias=True), 256, **{"align_corners": True, **options})
     raise TutorialError(f"there is no size {size!r} of rgmp; choose small or paper.")

@@ -305,8 +305,8 @@ def build(
         affinity: by default the paper's ``"dot"`` at paper size and ``"l2"`` when small.
         shared_keys: by default False at paper size and True when small.
         width: of the small encoders' finest map, and of the small decoder.
-        twins: both encoders, and both key heads, start from the same random weights, and the filters of the masks from
-            zero, so that a place has the same key on both sides before training begins.
+        twins: both encoders, and both key heads, start from the same random weights, and the filters of the masks
+            from zero, so that a place has the same key on both sides before training begins.
 
     Raises:
         TutorialError: on an unknown size or affinity.
@@ -352,7 +352,7 @@ def start_from_imagenet(network: STM) -> bool:
 
 # --------------------------------------------------------------------------------------- training (section 3.5)
 
-OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read")
+OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read", "align")
 
 
 class STMTask:
@@ -411,6 +411,7 @@ class STMTask:
         keys, values, losses, ious = [], [], [], []
         seen: Query | None = None
         in_place = stage.options.get("read", "memory") == "place"
+        align, strangers = stage.options.get("align", 0.0), []
         for t in range(1, frames.shape[1]):
             others = other_masks(known, owner)
             if in_place:
@@ -418,7 +419,11 @@ class STMTask:
                 _, value = network.memorize(frames[:, t], known, others, owner, seen)
                 logits = network.decode(value, seen, owner)
             else:
+                if align and seen is None:
+                    seen = network.encode(frames[:, 0])
                 key, value = network.memorize(frames[:, t - 1], known, others, owner, seen)
+                if align and seen is not None:
+                    strangers.append(misalignment(key, seen.key[owner]))
                 keys.append(key)
                 values.append(value)
                 seen = network.encode(frames[:, t])
@@ -439,11 +444,24 @@ class STMTask:
             elif stage.options.get("detach", False):
                 known = known.detach()
             ious.append(iou(answer & counts, target).mean())
-        return torch.stack(losses).mean(), {"iou": torch.stack(ious).mean()}
+        loss = torch.stack(losses).mean()
+        if strangers:
+            loss = loss + align * torch.stack(strangers).mean()
+        return loss, {"iou": torch.stack(ious).mean()}
 
     def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
         """All that can learn, in one group; frozen batch norm stays out."""
         return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+
+
+def misalignment(memory_key: Tensor, query_key: Tensor) -> Tensor:
+    """How far the two sides' keys of the *same* frames are apart, ``float []``: 0 is equal, about 2 unrelated.
+
+    Squared distance over the spread of the query's keys, which are the model to follow and get no gradient. Not the
+    paper's: it replaces what common ImageNet weights give the paper's two encoders for nothing.
+    """
+    target = query_key.detach().float()
+    return (memory_key.float() - target).pow(2).mean() / target.var(dim=(0, 2, 3)).mean().clamp_min(1e-6)
 
 
 def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -61,7 +61,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         stages=(
             Stage(
                 "pairs",
-                steps=800,
+                steps=300,
                 batch=8,
                 size=96,
                 lr=2e-3,
@@ -73,7 +73,7 @@ RECIPES: dict[ProfileName, Recipe] = {
             ),
             Stage(
                 "video",
-                steps=1200,
+                steps=500,
                 batch=8,
                 size=96,
                 lr=2e-3,

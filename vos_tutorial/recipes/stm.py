@@ -123,7 +123,13 @@ VARIANTS: dict[str, Recipe] = {
     "paper form, warmed up": _form(
         _short(place={"steps": 80}, stills={"steps": 80}, video={"steps": 160}), **PAPER_FORM
     ),
-    "paper form, twins": _form(BOTH, **PAPER_FORM, twins=True),
+    "paper form, aligned": _form(
+        _short(
+            stills={"steps": 120, "penalty": 1.0, "align": 1.0},
+            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "align": {"from": 1.0, "to": 0.0}},
+        ),
+        **PAPER_FORM,
+    ),
     "paper form, twins, from distance": _form(
         _short(stills={"steps": 120, "penalty": 1.0}, video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}}),
         **PAPER_FORM,
