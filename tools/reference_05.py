@@ -49,7 +49,6 @@ from vos_tutorial.segmenter import Resized, Segmenter, propagate, resize_mask
 RUNS = reference.ROOT / "runs" / "stm"
 OUT = reference.RESULTS / "05_stm.json"
 COMMAND = "python tools/reference_05.py train; python tools/reference_05.py measure --davis DIR"
-LONG = {"stills.steps": 600, "video.steps": 2400}  # the run that ships: the recipe, three times as long
 CURED = "paper form, warmed up"
 #: How the memory is filled, by name: options of the segmenter.
 RULES: dict[str, dict[str, Any]] = {
@@ -86,10 +85,7 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
     for name, seed in wanted:
         out = run_folder(name, seed)
         command = [sys.executable, "-m", "vos_tutorial", "train", "stm", "--seed", str(seed), "--out", str(out)]
-        command += ["--profile", "cpu"] if name in ("recipe", "long") else ["--variant", name]
-        if name == "long":
-            for key, value in LONG.items():
-                command += ["--set", f"{key}={value}"]
+        command += ["--profile", "cpu"] if name == "recipe" else ["--variant", name]
         yield out, command
 
 
@@ -105,8 +101,11 @@ def ship() -> None:
         network = network_of(name, seed)
         options = json.dumps({"affinity": network.affinity, "shared_keys": network.shared_keys})
         about = {"method": "stm", "size": "small", "options": options, "recipe": f"cpu, {name}", "seed": str(seed)}
-        steps = sum(LONG.values()) if name == "long" else SHORT
-        about |= {"steps": str(steps), "device": "cpu", "data": "generated stills and clips, split train"}
+        about |= {
+            "steps": str(VARIANTS[name].steps),
+            "device": "cpu",
+            "data": "generated stills and clips, split train",
+        }
         save_weights(models.shipped_weights("stm", variant), network, about, dtype=torch.float16)
 
 
@@ -130,13 +129,6 @@ def maker(network: stm.STM, **options: Any) -> Callable[[], Segmenter]:
     return lambda: stm.segmenter(network, **options)
 
 
-def steps_of(name: str) -> int:
-    """Steps of a training."""
-    if name == "long":
-        return sum(LONG.values())
-    return recipes.load("stm", "cpu").steps if name == "recipe" else VARIANTS[name].steps
-
-
 def main_part(clips: list[Clip]) -> dict[str, Any]:
     """The recipe's seeds and the long run on the whole benchmark."""
     of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in CONDITIONS}
@@ -145,7 +137,7 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
     result: dict[str, Any] = {"seeds": list(SEEDS[: len(nets)]), "clips_per_condition": len(of["clean"])}
     result["training"] = {
         "steps": [stage.steps for stage in stages],
-        "long_steps": list(LONG.values()),
+        "long_steps": [stage.steps for stage in VARIANTS["long"].stages],
         "batch": stages[0].batch,
         "size": stages[0].size,
         "parameters": sum(p.numel() for p in long.parameters()),

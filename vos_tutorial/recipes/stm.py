@@ -110,10 +110,18 @@ def _form(recipe: Recipe, **network: Any) -> Recipe:
     return replace(recipe, options=network)
 
 
+def _long() -> Recipe:
+    """The run whose weights ship: the cpu recipe, six times as long, with a second descent of the learning rate."""
+    stills, video = RECIPES["cpu"].stages
+    again = replace(video, name="video again", steps=2000, lr=1e-3)
+    return replace(RECIPES["cpu"], stages=(replace(stills, steps=600), replace(video, steps=2400), again))
+
+
 BOTH = _short(stills={"steps": 120}, video={"steps": 200})
 
 #: What notebook 05 compares; ``python -m vos_tutorial train stm --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
+    "long": _long(),
     "both": BOTH,
     "stills only": _short(stills={"steps": SHORT}),
     "video only": _short(video={"steps": SHORT}),
@@ -130,8 +138,11 @@ VARIANTS: dict[str, Recipe] = {
         ),
         **PAPER_FORM,
     ),
-    "paper form, twins, from distance": _form(
-        _short(stills={"steps": 120, "penalty": 1.0}, video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}}),
+    "paper form, aligned twins": _form(
+        _short(
+            stills={"steps": 120, "penalty": 1.0, "align": 3.0},
+            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "align": 3.0},
+        ),
         **PAPER_FORM,
         twins=True,
     ),
