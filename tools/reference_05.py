@@ -49,7 +49,6 @@ from vos_tutorial.segmenter import Resized, Segmenter, propagate, resize_mask
 RUNS = reference.ROOT / "runs" / "stm"
 OUT = reference.RESULTS / "05_stm.json"
 COMMAND = "python tools/reference_05.py train; python tools/reference_05.py measure --davis DIR"
-CURED = "paper form, warmed up"
 #: How the memory is filled, by name: options of the segmenter.
 RULES: dict[str, dict[str, Any]] = {
     "first": {"memory": "first"},
@@ -65,8 +64,15 @@ BY_HAND: dict[str, dict[str, Any]] = {
     "colour + place": {"place": 3.0},
     "colour + place, first + previous": {"place": 3.0, "memory": "both"},
 }
-#: Experiments that are compared with "both", and for how many seeds.
-TRAP = ("paper form", "distance only", "shared keys only", CURED, "paper form, from distance")
+#: Short runs that are compared with "both", and how many seeds of each.
+TRAP = {
+    "paper form": 3,
+    "distance only": 1,
+    "shared keys only": 1,
+    "paper form, warmed up": 1,
+    "paper form, twins": 1,
+    "paper form, from matching": 3,
+}
 DATA = ("stills only", "video only")
 
 
@@ -81,11 +87,15 @@ def run_folder(name: str, seed: int) -> Path:
 def commands() -> Iterator[tuple[Path, list[str]]]:
     """All trainings, the most important first."""
     wanted = [("long", 0), *(("recipe", s) for s in SEEDS)]
-    wanted += [(name, s) for name in ("both", *TRAP, *DATA) for s in SEEDS]
+    wanted += [
+        (name, s) for name, seeds in {"both": 3, **TRAP, **dict.fromkeys(DATA, 3)}.items() for s in range(seeds)
+    ]
     for name, seed in wanted:
         out = run_folder(name, seed)
         command = [sys.executable, "-m", "vos_tutorial", "train", "stm", "--seed", str(seed), "--out", str(out)]
         command += ["--profile", "cpu"] if name == "recipe" else ["--variant", name]
+        if name == "paper form, from matching":
+            command += ["--start", str(run_folder("long", 0) / "weights.safetensors")]
         yield out, command
 
 
@@ -97,7 +107,11 @@ def train(jobs: int) -> None:
 
 def ship() -> None:
     """Store the long run, and the paper's form as an example of the trap, as half precision."""
-    for variant, name, seed in (("", "long", 0), ("paper-form", "paper form", 0)):
+    for variant, name, seed in (
+        ("", "long", 0),
+        ("paper-form", "paper form", 0),
+        ("paper-form-cured", "paper form, from matching", 0),
+    ):
         network = network_of(name, seed)
         options = json.dumps({"affinity": network.affinity, "shared_keys": network.shared_keys})
         about = {"method": "stm", "size": "small", "options": options, "recipe": f"cpu, {name}", "seed": str(seed)}

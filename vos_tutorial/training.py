@@ -474,8 +474,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("method", help=", ".join(recipes.methods()))
     parser.add_argument("--profile", choices=PROFILES, help="size of the run (default: what fits this machine)")
     parser.add_argument("--variant", help="an experiment's recipe instead of the method's own (recipes/METHOD.py)")
+    parser.add_argument("--start", metavar="WEIGHTS", help="start from these trained weights (shipped, or a file)")
     parser.add_argument("--seed", type=int, default=0, help="decides initial weights, samples and dropout")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/METHOD-PROFILE-SEED)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the run (default: runs/METHOD-PROFILE-SEED, or with the variant's name)"
+    )
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
     parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks of yours instead")
@@ -506,13 +509,17 @@ def main(argv: Sequence[str]) -> int:
     else:
         recipe = recipes.load(arguments.method, arguments.profile or current().name)
     recipe = recipes.override(recipe, arguments.set)
-    out = arguments.out or Path("runs") / f"{recipe.method}-{recipe.profile}-{arguments.seed}"
+    name = arguments.variant.replace(" ", "-") if arguments.variant else recipe.profile
+    out = arguments.out or Path("runs") / f"{recipe.method}-{name}-{arguments.seed}"
     weights = arguments.weights_out or out / "weights.safetensors"
 
     torch.manual_seed(arguments.seed)
     network = models.build(recipe.method, size=recipe.network, **recipe.options)
-    if recipe.network == "paper" and not (out / "checkpoint.pt").exists():
-        models.start_from_imagenet(recipe.method, network)
+    if not (out / "checkpoint.pt").exists():
+        if arguments.start is not None:
+            models.start_from(recipe.method, network, arguments.start)
+        elif recipe.network == "paper":
+            models.start_from_imagenet(recipe.method, network)
     task = models.task(recipe.method, **({"source": FolderStills(arguments.stills)} if arguments.stills else {}))
     run = train(
         network,
@@ -538,6 +545,7 @@ def main(argv: Sequence[str]) -> int:
         "options": json.dumps(dict(recipe.options)),
         "recipe": plan(recipe, arguments.seed),
         "source": recipe.source,
+        "start": arguments.start or "random",
         "seed": arguments.seed,
         "steps": recipe.steps,
         "device": str(arguments.device or ("cuda" if recipe.profile == "gpu" else "cpu")),

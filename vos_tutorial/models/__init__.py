@@ -44,6 +44,15 @@ def task(name: str, **options: Any) -> Any:
     return _module(name).task(**options)
 
 
+def start_from(name: str, network: nn.Module, weights: str | Path) -> None:
+    """Let a network start from trained weights of the same method: ``"shipped"``, or a file of ours.
+
+    Raises:
+        TutorialError: if the weights do not fit, or are missing or broken.
+    """
+    _module(name).start_from(network, trained(name, weights))
+
+
 def start_from_imagenet(name: str, network: nn.Module) -> bool:
     """Give a paper-size network torchvision's ImageNet weights; False, and a sentence, if they cannot be fetched."""
     return bool(_module(name).start_from_imagenet(network))

@@ -25,6 +25,7 @@ from ..data.synthetic import SyntheticStills
 from ..errors import TutorialError
 from ..segmenter import resize_frame, soft_aggregate, winners
 from .layers import ResidualBlock, dice_loss, pad_to_multiple
+from .weights import require_fit
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -179,6 +180,16 @@ class MaskTrack(nn.Module):
         with torch.no_grad():
             for mine, other in zip(ours, theirs, strict=True):
                 mine.copy_(other)
+
+
+def start_from(network: MaskTrack, trained: MaskTrack) -> None:
+    """Start where another network of the same size stands.
+
+    Raises:
+        TutorialError: if the sizes differ.
+    """
+    require_fit(trained.state_dict(), network, "the network to start from")
+    network.load_state_dict(trained.state_dict())
 
 
 def start_from_imagenet(network: MaskTrack) -> bool:

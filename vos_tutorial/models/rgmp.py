@@ -29,6 +29,7 @@ from ..errors import TutorialError
 from ..segmenter import winners
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, crop_padding, dice_loss
+from .weights import require_fit
 
 # ---------------------------------------------------------------------------------------------------- network
 
@@ -206,6 +207,16 @@ def build(size: Literal["small", "paper"] = "small", **options: Any) -> RGMP:
     if size == "paper":
         return RGMP(ResNetEncoder(1, stages=4, bias=True), 256, **{"align_corners": True, **options})
     raise TutorialError(f"there is no size {size!r} of rgmp; choose small or paper.")
+
+
+def start_from(network: RGMP, trained: RGMP) -> None:
+    """Start where another network of the same size stands.
+
+    Raises:
+        TutorialError: if the sizes differ.
+    """
+    require_fit(trained.state_dict(), network, "the network to start from")
+    network.load_state_dict(trained.state_dict())
 
 
 def start_from_imagenet(network: RGMP) -> bool:

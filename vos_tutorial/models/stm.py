@@ -31,6 +31,7 @@ from ..errors import TutorialError
 from ..segmenter import soft_aggregate, soft_aggregate_logits, winners
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, crop_padding, dice_loss, pad_centred
+from .weights import require_fit
 
 Affinity = Literal["dot", "l2"]
 
@@ -321,21 +322,44 @@ def build(
     else:
         network = STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
     if twins:
-        _start_as_twins(network)
+        _copy_encoder(network)
+        if not shared:
+            network.memory_head.key.load_state_dict(network.query_head.key.state_dict())
     return network
 
 
 @torch.no_grad()
-def _start_as_twins(network: STM) -> None:
-    """Copy the query's side to the memory's, and start the filters of the masks from zero; see :func:`build`."""
+def _copy_encoder(network: STM) -> None:
+    """Make the memory encoder a copy of the query encoder that does not see its masks yet."""
     theirs = dict(network.query_encoder.state_dict())
     for name, mine in network.memory_encoder.state_dict().items():
         if mine.shape == theirs[name].shape:
             mine.copy_(theirs[name])
         else:  # the first convolution
             mine.zero_()[:, :3] = theirs[name]
-    if not network.shared_keys:
-        network.memory_head.key.load_state_dict(network.query_head.key.state_dict())
+
+
+@torch.no_grad()
+def start_from(network: STM, trained: STM) -> None:
+    """Start where another network of the same size stands.
+
+    If that one shares its keys and this one does not, both of this one's encoders become copies of its query encoder,
+    which knows how to match; the filters of the masks start from zero, and the values are learned anew.
+
+    Raises:
+        TutorialError: if the sizes differ.
+    """
+    theirs = trained.state_dict()
+    if trained.shared_keys and not network.shared_keys:
+        theirs = {k: v for k, v in theirs.items() if not k.startswith("memory_encoder.")}
+        theirs |= {f"memory_head.key.{part}": theirs[f"query_head.key.{part}"] for part in ("weight", "bias")}
+        own = {k: v for k, v in network.state_dict().items() if k.startswith("memory_encoder.")}
+        require_fit(theirs | own, network, "the network to start from")
+        network.load_state_dict(theirs, strict=False)
+        _copy_encoder(network)
+    else:
+        require_fit(theirs, network, "the network to start from")
+        network.load_state_dict(theirs)
 
 
 def start_from_imagenet(network: STM) -> bool:
@@ -352,7 +376,7 @@ def start_from_imagenet(network: STM) -> bool:
 
 # --------------------------------------------------------------------------------------- training (section 3.5)
 
-OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read", "align")
+OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read")
 
 
 class STMTask:
@@ -411,7 +435,6 @@ class STMTask:
         keys, values, losses, ious = [], [], [], []
         seen: Query | None = None
         in_place = stage.options.get("read", "memory") == "place"
-        align, strangers = stage.options.get("align", 0.0), []
         for t in range(1, frames.shape[1]):
             others = other_masks(known, owner)
             if in_place:
@@ -419,11 +442,7 @@ class STMTask:
                 _, value = network.memorize(frames[:, t], known, others, owner, seen)
                 logits = network.decode(value, seen, owner)
             else:
-                if align and seen is None:
-                    seen = network.encode(frames[:, 0])
                 key, value = network.memorize(frames[:, t - 1], known, others, owner, seen)
-                if align and seen is not None:
-                    strangers.append(misalignment(key, seen.key[owner]))
                 keys.append(key)
                 values.append(value)
                 seen = network.encode(frames[:, t])
@@ -444,24 +463,11 @@ class STMTask:
             elif stage.options.get("detach", False):
                 known = known.detach()
             ious.append(iou(answer & counts, target).mean())
-        loss = torch.stack(losses).mean()
-        if strangers:
-            loss = loss + align * torch.stack(strangers).mean()
-        return loss, {"iou": torch.stack(ious).mean()}
+        return torch.stack(losses).mean(), {"iou": torch.stack(ious).mean()}
 
     def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
         """All that can learn, in one group; frozen batch norm stays out."""
         return [{"params": [p for p in network.parameters() if p.requires_grad]}]
-
-
-def misalignment(memory_key: Tensor, query_key: Tensor) -> Tensor:
-    """How far the two sides' keys of the *same* frames are apart, ``float []``: 0 is equal, about 2 unrelated.
-
-    Squared distance over the spread of the query's keys, which are the model to follow and get no gradient. Not the
-    paper's: it replaces what common ImageNet weights give the paper's two encoders for nothing.
-    """
-    target = query_key.detach().float()
-    return (memory_key.float() - target).pow(2).mean() / target.var(dim=(0, 2, 3)).mean().clamp_min(1e-6)
 
 
 def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

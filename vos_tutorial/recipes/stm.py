@@ -95,14 +95,15 @@ PAPER_FORM = {"affinity": "dot", "shared_keys": False}
 
 
 def _short(**stages: dict[str, Any]) -> Recipe:
-    """The cpu recipe with other stages: their steps, and options that differ, by the name of the stage."""
+    """The cpu recipe with other stages, by name: their steps, and the rate and options that differ."""
     cpu = RECIPES["cpu"]
     usual = {stage.name: stage for stage in cpu.stages}
     usual["place"] = replace(usual["video"], name="place", options={**VIDEO, "max_skip": 0, "read": "place"})
     made = []
     for name, changes in stages.items():
-        steps, options = changes["steps"], {k: v for k, v in changes.items() if k != "steps"}
-        made.append(replace(usual[name], steps=steps, options={**usual[name].options, **options}))
+        fields = {k: v for k, v in changes.items() if k in ("steps", "lr")}
+        options = {k: v for k, v in changes.items() if k not in fields}
+        made.append(replace(usual[name], **fields, options={**usual[name].options, **options}))
     return replace(cpu, stages=tuple(made))
 
 
@@ -131,19 +132,17 @@ VARIANTS: dict[str, Recipe] = {
     "paper form, warmed up": _form(
         _short(place={"steps": 80}, stills={"steps": 80}, video={"steps": 160}), **PAPER_FORM
     ),
-    "paper form, aligned": _form(
-        _short(
-            stills={"steps": 120, "penalty": 1.0, "align": 1.0},
-            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "align": {"from": 1.0, "to": 0.0}},
-        ),
-        **PAPER_FORM,
-    ),
-    "paper form, aligned twins": _form(
-        _short(
-            stills={"steps": 120, "penalty": 1.0, "align": 3.0},
-            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "align": 3.0},
-        ),
+    "paper form, twins": _form(
+        _short(stills={"steps": 120, "penalty": 1.0}, video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}}),
         **PAPER_FORM,
         twins=True,
+    ),
+    # With --start: from encoders that can match.
+    "paper form, from matching": _form(
+        _short(
+            stills={"steps": 120, "penalty": 1.0, "lr": 1e-3},
+            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "lr": 1e-3},
+        ),
+        **PAPER_FORM,
     ),
 }
