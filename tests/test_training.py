@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -128,6 +128,39 @@ def test_learning_rate_schedules() -> None:
     poly = dataclasses.replace(base, schedule="poly")
     assert learning_rate(poly, 55) == pytest.approx(2 * 0.5**0.9)
     assert learning_rate(dataclasses.replace(base, schedule="constant"), 99) == 2.0
+
+
+def test_options_that_grow_reach_both_ends_and_the_task() -> None:
+    grows = {"skip": {"from": 0, "to": 2}, "back": {"from": 1, "to": 0}, "penalty": {"from": 1.0, "to": 0.0}}
+    stage = Stage("s", steps=6, batch=1, size=8, lr=1.0, options={**grows, "flip": True, "spoiling": {"scale": 1}})
+    seen = [stage.at(step).options for step in range(6)]
+    assert [o["skip"] for o in seen] == [0, 0, 1, 1, 2, 2]
+    assert [o["back"] for o in seen] == [1, 1, 1, 0, 0, 0]
+    assert [o["penalty"] for o in seen] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0])
+    assert all(o["flip"] is True and o["spoiling"] == {"scale": 1} for o in seen)
+    assert dataclasses.replace(stage, steps=1).at(0).options["penalty"] == 1
+    assert Stage("s", steps=6, batch=1, size=8, lr=1.0).at(3).options == {}
+
+    class Watch(ToyTask):
+        def __init__(self) -> None:
+            super().__init__()
+            self.made: list[float] = []
+            self.lost: list[float] = []
+
+        def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> Mapping[str, Tensor]:
+            self.made.append(stage.options["x"])
+            return super().batch(stage, seeds, device)
+
+        def loss(
+            self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            self.lost.append(stage.options["x"])
+            return super().loss(network, batch, stage)
+
+    task, first = Watch(), ONE_STAGE.stages[0]
+    growing = dataclasses.replace(first, steps=5, warmup=0, options={"x": {"from": 0.0, "to": 1.0}})
+    run_toy(recipe=dataclasses.replace(ONE_STAGE, stages=(growing,)), task=task)
+    assert task.made == task.lost == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_groups_scale_the_learning_rate_and_clipping_bounds_the_step() -> None:
