@@ -41,7 +41,7 @@ from vos_tutorial.data import synthetic
 from vos_tutorial.data.synthetic import CONDITIONS, benchmark
 from vos_tutorial.models import masktrack, rgmp
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
+from vos_tutorial.recipes.rgmp import SHORT
 from vos_tutorial.segmenter import Segmenter, propagate
 
 RUNS = reference.ROOT / "runs" / "rgmp"
