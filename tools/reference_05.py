@@ -71,7 +71,7 @@ TRAP = {
     "shared keys only": 1,
     "paper form, warmed up": 1,
     "paper form, twins": 1,
-    "paper form, from matching": 3,
+    "paper form, from shared keys": 3,
 }
 DATA = ("stills only", "video only")
 
@@ -94,7 +94,7 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
         out = run_folder(name, seed)
         command = [sys.executable, "-m", "vos_tutorial", "train", "stm", "--seed", str(seed), "--out", str(out)]
         command += ["--profile", "cpu"] if name == "recipe" else ["--variant", name]
-        if name == "paper form, from matching":
+        if name == "paper form, from shared keys":
             command += ["--start", str(run_folder("long", 0) / "weights.safetensors")]
         yield out, command
 
@@ -110,7 +110,7 @@ def ship() -> None:
     for variant, name, seed in (
         ("", "long", 0),
         ("paper-form", "paper form", 0),
-        ("paper-form-cured", "paper form, from matching", 0),
+        ("paper-form-cured", "paper form, from shared keys", 0),
     ):
         network = network_of(name, seed)
         options = json.dumps({"affinity": network.affinity, "shared_keys": network.shared_keys})

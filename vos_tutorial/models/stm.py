@@ -339,27 +339,20 @@ def _copy_encoder(network: STM) -> None:
             mine.zero_()[:, :3] = theirs[name]
 
 
-@torch.no_grad()
 def start_from(network: STM, trained: STM) -> None:
     """Start where another network of the same size stands.
 
-    If that one shares its keys and this one does not, both of this one's encoders become copies of its query encoder,
-    which knows how to match; the filters of the masks start from zero, and the values are learned anew.
+    If that one shares its keys and this one does not, the head of the memory's keys keeps its random weights: it has
+    no model in the other network, and a stage with the option ``align`` can teach it the query's keys.
 
     Raises:
         TutorialError: if the sizes differ.
     """
-    theirs = trained.state_dict()
+    theirs = dict(trained.state_dict())
     if trained.shared_keys and not network.shared_keys:
-        theirs = {k: v for k, v in theirs.items() if not k.startswith("memory_encoder.")}
-        theirs |= {f"memory_head.key.{part}": theirs[f"query_head.key.{part}"] for part in ("weight", "bias")}
-        own = {k: v for k, v in network.state_dict().items() if k.startswith("memory_encoder.")}
-        require_fit(theirs | own, network, "the network to start from")
-        network.load_state_dict(theirs, strict=False)
-        _copy_encoder(network)
-    else:
-        require_fit(theirs, network, "the network to start from")
-        network.load_state_dict(theirs)
+        theirs |= {k: v for k, v in network.state_dict().items() if k.startswith("memory_head.key.")}
+    require_fit(theirs, network, "the network to start from")
+    network.load_state_dict(theirs)
 
 
 def start_from_imagenet(network: STM) -> bool:
@@ -376,7 +369,7 @@ def start_from_imagenet(network: STM) -> bool:
 
 # --------------------------------------------------------------------------------------- training (section 3.5)
 
-OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read")
+OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read", "align")
 
 
 class STMTask:
@@ -387,6 +380,7 @@ class STMTask:
     memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy), ``penalty`` (see
     :func:`scores`) and ``read``: ``"memory"``, or ``"place"`` for a warm-up on the task of MaskTrack, in which the
     memory encoder sees the current frame with the last true mask, and each place reads the value at its own place.
+    ``align`` is the weight of :func:`misalignment`.
 
     Args:
         simulated: clips made of stills; of generated ones by default.
@@ -435,6 +429,7 @@ class STMTask:
         keys, values, losses, ious = [], [], [], []
         seen: Query | None = None
         in_place = stage.options.get("read", "memory") == "place"
+        align, strangers = stage.options.get("align", 0.0), []
         for t in range(1, frames.shape[1]):
             others = other_masks(known, owner)
             if in_place:
@@ -442,7 +437,11 @@ class STMTask:
                 _, value = network.memorize(frames[:, t], known, others, owner, seen)
                 logits = network.decode(value, seen, owner)
             else:
+                if align and seen is None:
+                    seen = network.encode(frames[:, 0])
                 key, value = network.memorize(frames[:, t - 1], known, others, owner, seen)
+                if align and seen is not None:
+                    strangers.append(misalignment(key, seen.key[owner]))
                 keys.append(key)
                 values.append(value)
                 seen = network.encode(frames[:, t])
@@ -463,11 +462,24 @@ class STMTask:
             elif stage.options.get("detach", False):
                 known = known.detach()
             ious.append(iou(answer & counts, target).mean())
-        return torch.stack(losses).mean(), {"iou": torch.stack(ious).mean()}
+        loss = torch.stack(losses).mean()
+        if strangers:
+            loss = loss + align * torch.stack(strangers).mean()
+        return loss, {"iou": torch.stack(ious).mean()}
 
     def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
         """All that can learn, in one group; frozen batch norm stays out."""
         return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+
+
+def misalignment(memory_key: Tensor, query_key: Tensor) -> Tensor:
+    """How far the two sides' keys of the *same* frames are apart, ``float []``: 0 is equal, about 2 unrelated.
+
+    Squared distance over the spread of the query's keys, which are the model to follow and get no gradient. Not the
+    paper's.
+    """
+    target = query_key.detach().float()
+    return (memory_key.float() - target).pow(2).mean() / target.var(dim=(0, 2, 3)).mean().clamp_min(1e-6)
 
 
 def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

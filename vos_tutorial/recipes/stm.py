@@ -137,11 +137,11 @@ VARIANTS: dict[str, Recipe] = {
         **PAPER_FORM,
         twins=True,
     ),
-    # With --start: from encoders that can match.
-    "paper form, from matching": _form(
+    # With --start: from a network whose keys are shared.
+    "paper form, from shared keys": _form(
         _short(
-            stills={"steps": 120, "penalty": 1.0, "lr": 1e-3},
-            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "lr": 1e-3},
+            stills={"steps": 120, "penalty": 1.0, "align": 1.0, "lr": 1e-3},
+            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "align": {"from": 1.0, "to": 0.0}, "lr": 1e-3},
         ),
         **PAPER_FORM,
     ),
