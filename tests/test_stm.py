@@ -730,6 +730,15 @@ def test_the_loss_by_hand_and_the_roll_out() -> None:
     assert float(logs["iou"]) == pytest.approx(sum(sum(v) / 3 for v in overlap.values()) / 2, abs=1e-3)
 
 
+def test_a_stage_adds_its_share_of_dice() -> None:
+    network, batch, task = small(), squares(2), STMTask(Squares(), Squares())
+    with torch.no_grad():
+        plain, half, whole = (task.loss(network, batch, stage(dice=w))[0].item() for w in (0.0, 0.5, 1.0))
+        assert task.loss(network, batch, stage())[0].item() == plain
+    assert half - plain == pytest.approx((whole - plain) / 2, rel=1e-3)
+    assert 0.1 < whole - plain < 1
+
+
 def test_gradients_go_through_memorised_answers_unless_detached() -> None:
     network = small()
     captured: list[Tensor] = []
