@@ -76,6 +76,18 @@ def same_spline(variant: Any, library: Any, seed: int) -> None:
         torch.testing.assert_close(mine[1], affine[0], rtol=1e-3, atol=1e-3)
 
 
+# --- notebook 05: the read of a memory ----------------------------------------------------------------------------
+
+
+def same_read(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    n, key, value, t, h, w = (int(size) for size in torch.randint(1, 5, (6,), generator=dice))
+    query_key = 2 * torch.randn(n, key, h, w, generator=dice)
+    memory_key, memory_value = (torch.randn(n, c, t, h, w, generator=dice) for c in (key, value))
+    found = library(query_key, memory_key, memory_value)
+    torch.testing.assert_close(variant(query_key, memory_key, memory_value), found, rtol=1e-4, atol=1e-5)
+
+
 VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.region_similarity": same_grade,
     "vos_tutorial.metrics.boundary_map": same_boundary,
@@ -83,4 +95,5 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.boundary_accuracy": same_grade,
     "vos_tutorial.data.deform.dilate": same_dilation,
     "vos_tutorial.data.deform.thin_plate_spline": same_spline,
+    "vos_tutorial.models.stm.read": same_read,
 }
