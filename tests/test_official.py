@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import build, official
-from vos_tutorial.models.official import load_official, rgmp_name
+from vos_tutorial.models.official import RGMP_NAMES, load_official, their_name
 from vos_tutorial.models.rgmp import RGMP, RGMPSegmenter
 from vos_tutorial.segmenter import propagate
 
@@ -63,12 +63,12 @@ def rgmp_shapes() -> dict[str, torch.Size]:
         elif name == "encoder.conv1.bias":
             shapes["Encoder.conv1_p.bias"] = shape
         elif "_reference." in name:
-            assert rgmp_name(name) in shapes
+            assert their_name(name, RGMP_NAMES) in shapes
         elif name.endswith("_target.weight"):
-            shapes[rgmp_name(name)] = torch.Size([shape[0], 2 * shape[1], *shape[2:]])
+            shapes[their_name(name, RGMP_NAMES)] = torch.Size([shape[0], 2 * shape[1], *shape[2:]])
         else:
-            assert rgmp_name(name) not in shapes
-            shapes[rgmp_name(name)] = shape
+            assert their_name(name, RGMP_NAMES) not in shapes
+            shapes[their_name(name, RGMP_NAMES)] = shape
     return shapes
 
 

@@ -49,13 +49,40 @@ RGMP_NAMES: dict[str, str] = {
 }
 
 
-def rgmp_name(ours: str) -> str:
-    """The authors' name of a tensor of our paper-size RGMP, the first convolution's apart.
+#: The same for STM; two encoders, each with three stages of a ResNet.
+STM_NAMES: dict[str, str] = {
+    **{
+        rf"{ours}_encoder\.{part}": f"Encoder_{theirs}.{name}"
+        for ours, theirs in (("query", "Q"), ("memory", "M"))
+        for part, name in (
+            (r"conv1\.", "conv1."),
+            (r"bn1\.", "bn1."),
+            *((rf"layers\.{i}\.", f"res{i + 2}.") for i in range(3)),
+        )
+    },
+    **{
+        rf"{ours}_head\.{part}\.": f"KV_{theirs}_r4.{part.capitalize()}."
+        for ours, theirs in (("query", "Q"), ("memory", "M"))
+        for part in ("key", "value")
+    },
+    r"decoder\.enter\.": "Decoder.convFM.",
+    r"decoder\.first\.": "Decoder.ResMM.",
+    r"decoder\.predict\.": "Decoder.pred2.",
+    **{
+        rf"decoder\.refine\.{i}\.{ours}\.": f"Decoder.RF{3 - i}.{theirs}."
+        for i in range(2)
+        for ours, theirs in (("enter", "convFS"), ("skip", "ResFS"), ("merge", "ResMM"))
+    },
+}
 
-    >>> rgmp_name("decoder.refine.0.skip.conv2.bias")
+
+def their_name(ours: str, names: Mapping[str, str]) -> str:
+    """The authors' name of a tensor of ours, the first convolutions' apart.
+
+    >>> their_name("decoder.refine.0.skip.conv2.bias", RGMP_NAMES)
     'Decoder.RF4.convFS3.bias'
     """
-    for pattern, theirs in RGMP_NAMES.items():
+    for pattern, theirs in names.items():
         if found := re.match(pattern, ours):
             return theirs + ours[found.end() :]
     raise AssertionError(f"{ours} has no name at the authors'")
@@ -81,13 +108,39 @@ def rgmp_state(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name == "encoder.conv1.bias":
             ours[name] = theirs["Encoder.conv1_p.bias"]
         elif name.endswith("_target.weight"):
-            ours[name] = theirs[rgmp_name(name)].chunk(2, dim=1)[0]
+            ours[name] = theirs[their_name(name, RGMP_NAMES)].chunk(2, dim=1)[0]
         elif name.endswith("_reference.weight"):
-            ours[name] = theirs[rgmp_name(name)].chunk(2, dim=1)[1]
+            ours[name] = theirs[their_name(name, RGMP_NAMES)].chunk(2, dim=1)[1]
         elif name.endswith("num_batches_tracked"):
-            ours[name] = theirs.get(rgmp_name(name), torch.tensor(0))
+            ours[name] = theirs.get(their_name(name, RGMP_NAMES), torch.tensor(0))
         else:
-            ours[name] = theirs[rgmp_name(name)]
+            ours[name] = theirs[their_name(name, RGMP_NAMES)]
+    return ours
+
+
+# -------------------------------------------------------------------------------------------------------- STM
+
+
+def stm_state(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of the authors' ``STM_weights.pth`` as one of ours.
+
+    Their masks have two convolutions of their own, whose results are added to that of the colours: together one
+    convolution of five channels. Shortcuts that no block of theirs uses are left out.
+
+    Raises:
+        KeyError: if a tensor is missing; the argument is the authors' name of it.
+    """
+    with torch.device("meta"):
+        names = list(build("stm", "paper").state_dict())
+    ours: dict[str, Tensor] = {}
+    for name in names:
+        if name == "memory_encoder.conv1.weight":
+            parts = ("conv1", "conv1_m", "conv1_o")
+            ours[name] = torch.cat([theirs[f"Encoder_M.{part}.weight"] for part in parts], dim=1)
+        elif name.endswith("num_batches_tracked"):
+            ours[name] = theirs.get(their_name(name, STM_NAMES), torch.tensor(0))
+        else:
+            ours[name] = theirs[their_name(name, STM_NAMES)]
     return ours
 
 
@@ -96,6 +149,7 @@ def rgmp_state(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 #: Method -> options of ``build(method, "paper")`` that the released weights ask for, and theirs -> ours.
 OFFICIAL: dict[str, tuple[dict[str, Any], Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]] = {
     "rgmp": ({"align_corners": True}, rgmp_state),
+    "stm": ({}, stm_state),
 }
 
 
