@@ -99,6 +99,7 @@ def _short(**stages: dict[str, Any]) -> Recipe:
     cpu = RECIPES["cpu"]
     usual = {stage.name: stage for stage in cpu.stages}
     usual["place"] = replace(usual["video"], name="place", options={**VIDEO, "max_skip": 0, "read": "place"})
+    usual["dot"] = replace(usual["video"], name="dot")
     made = []
     for name, changes in stages.items():
         fields = {k: v for k, v in changes.items() if k in ("steps", "lr")}
@@ -137,11 +138,12 @@ VARIANTS: dict[str, Recipe] = {
         **PAPER_FORM,
         twins=True,
     ),
-    # With --start: from a network whose keys are shared.
+    # With --start: from a network whose keys are shared. Longer than the others.
     "paper form, from shared keys": _form(
         _short(
-            stills={"steps": 120, "penalty": 1.0, "align": 1.0, "lr": 1e-3},
-            video={"steps": 200, "penalty": {"from": 1.0, "to": 0.0}, "align": {"from": 1.0, "to": 0.0}, "lr": 1e-3},
+            stills={"steps": 300, "penalty": 1.0, "align": 1.0, "lr": 1e-3},
+            video={"steps": 400, "penalty": {"from": 1.0, "to": 0.0}, "align": {"from": 1.0, "to": 0.0}, "lr": 1e-3},
+            dot={"steps": 300, "penalty": 0.0, "lr": 1e-3},
         ),
         **PAPER_FORM,
     ),
