@@ -13,6 +13,7 @@ import torch
 
 from vos_tutorial import check, exercises
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.exercises import check_03, check_05
 from vos_tutorial.exercises.exercise import Exercise, Mutant
 
 MODULES = [
@@ -77,6 +78,48 @@ def test_a_mutant_fails_with_its_own_hint(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{exercise.name}: wrong on the case ")
     assert lines[1] == f"Hint: {mutant.hint}"
+
+
+def in_log_odds(q: torch.Tensor, q0: torch.Tensor) -> torch.Tensor:
+    return torch.logit(torch.cat([q0[None], q]), eps=1e-7).softmax(0)
+
+
+def by_cdist(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    return -torch.cdist(k.T, q.T).square()
+
+
+def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.scaled_dot_product_attention(q.T[None], k.T[None], v.T[None])[0].T
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        (check_03.aggregate, in_log_odds),
+        (check_05.aggregate, lambda alone: in_log_odds(alone, (1 - alone).prod(0))),
+        (check_05.l2_scores, by_cdist),
+        (check_05.read, fused),
+    ],
+    ids=["odds as logarithms", "and with a product", "distances from the library", "attention from the library"],
+)
+def test_another_right_answer_passes(exercise: Exercise, answer: Callable[..., Any]) -> None:
+    assert exercise(answer)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "printed"),
+    [
+        (check_03.roll_out, lambda *_: [], "you returned a list; torch.stack makes a tensor [T, H, W] of a list"),
+        (check_03.roll_out, lambda *_: None, "you returned None; end the function with a return."),
+        (check_05.l2_scores, lambda *_: 3, "TypeError: you returned int, return a tensor [M, Q]"),
+        (check_05.l2_scores, lambda *_: None, "you returned None; end the function with a return."),
+    ],
+)  # fmt: skip
+def test_no_tensor_is_told_so(
+    exercise: Exercise, answer: Callable[..., Any], printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not exercise(answer)
+    assert capsys.readouterr().out.splitlines()[0].endswith(printed)
 
 
 # --- the framework itself ----------------------------------------------------------------------------------------
