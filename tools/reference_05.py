@@ -112,6 +112,8 @@ def ship() -> None:
         ("paper-form", "paper form", 0),
         ("paper-form-cured", "paper form, from shared keys", 0),
     ):
+        if not (run_folder(name, seed) / "weights.safetensors").exists():
+            continue
         network = network_of(name, seed)
         options = json.dumps({"affinity": network.affinity, "shared_keys": network.shared_keys})
         about = {"method": "stm", "size": "small", "options": options, "recipe": f"cpu, {name}", "seed": str(seed)}
