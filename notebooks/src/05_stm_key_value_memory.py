@@ -848,11 +848,15 @@ _ = check.equal("the loop and the library", followed, library == 1)
 # %%
 figures.show(
     figures.contact_sheet(hidden, prediction={"STM": library}, columns=6),
-    "The six frames of section 1 with STM's mask, and its errors.",
+    "The six frames of section 1 with STM's mask: it fits before the wall, is empty behind it, and fits again as soon as "
+    "the object is back.",
 )
 
 # %% [markdown]
-# <!-- RESULTS: look at the picture with the shipped weights: is the object found again after the wall? Say so in one sentence here and mend the alt text above. Quote recovery.occlusion.long.after and, for MaskTrack, 02_masktrack.json:recovery.occlusion.3.after. -->
+# Behind the wall the answer is empty, because no cell there looks like the object. When the object is back, it is found
+# at once, and whole: frame 0 is still in the memory, with its true mask.
+#
+# <!-- RESULTS: perhaps one sentence with recovery.occlusion.long.after against 02_masktrack.json:recovery.occlusion.3.after -->
 #
 # ### Four rules
 #
@@ -1208,12 +1212,13 @@ for t, heat in zip(times, look, strict=True):
     pictures[name] = heat_over(figures.as_picture(bent.frames[t]), (heat / look.max()).numpy())
 figures.show(
     figures.gallery(pictures, columns=5),
-    "The last frame with one cell of the object in white, and the frames of the memory in grey with the places where "
-    "the cell looks lit up.",
+    "The last frame with one cell on an arm of the object in white, and the four frames of the memory in grey, with the "
+    "places lit up where the cell looks: nearly all in the frame before, on the same arm.",
 )
 
 # %% [markdown]
-# <!-- RESULTS: look at the picture with the shipped weights and say what is seen (same part of the object in each frame? which frame gets most?); mend the alt text. -->
+# It looks at the same arm in the frame before, and hardly anywhere else. The older frames show the figure smaller and
+# in another pose: they have the right to vote, and get next to nothing. Who is nearest decides, as in section 3.
 #
 # ### The inspector
 #
@@ -1254,12 +1259,13 @@ pictures[f"frame {times[-1]} alone"] = method.again(keep=[len(times) - 1])
 pictures["all, 30 times warmer"] = method.again(temperature=30.0)
 figures.show(
     figures.gallery({name: winners(p) for name, p in pictures.items()}, columns=4),
-    "The mask of the last frame, decoded from the whole memory, from its first and its last frame alone, and with a "
-    "blurred attention.",
+    "The mask of the last frame, decoded from the whole memory; from its first frame alone, with missing parts; from its "
+    "last frame alone, almost as from all; and with a blurred attention, a little ragged.",
 )
 
 # %% [markdown]
-# <!-- RESULTS: one sentence on what the four masks show; mend the alt text. -->
+# Frame 0 alone, in which the figure is a third as wide, gives a mask with holes and crumbs. The last frame alone gives
+# almost what the whole memory gives. And the blur does less harm than one would think: the decoder also sees the picture.
 
 # %% [markdown]
 # ## 15. Break it
@@ -1325,12 +1331,14 @@ figures.show(
         "J, percent",
         ylim=(0, 100),
     ),
-    "J over the frames of a clip with a wrong mask memorised after frame five: for a memory that keeps the frame, for "
-    "one that forgets it, and without the lie.",
+    "J over the frames of a clip with a wrong mask memorised after frame five. Both memories fall in frame six. The one "
+    "that forgets the frame is back three frames later; the one that keeps it stays below until the end.",
 )
 
 # %% [markdown]
-# <!-- RESULTS: describe the three curves with the shipped weights; mend the alt text. -->
+# The memory that forgets is misled for a few frames, and recovers from frame 0. The memory that keeps frame 5 recovers, too,
+# since its true frames outvote the false one where they fit better, but not fully: the lie costs it something in every frame
+# until the end.
 #
 # Frames in which the object is hidden, or half out of the picture, are such lies in practice. The segmenter's option
 # `certain` refuses to keep a frame in which the network was unsure of its own mask. Section 13 has measured whether that
