@@ -20,8 +20,19 @@ from vos_tutorial import __main__ as command_line
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst, copy_previous_truth
 from vos_tutorial.clip import Clip, ids_to_onehot, object_ids, write_mask
+from vos_tutorial.data.synthetic import benchmark
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.evaluation import Prediction, Report, evaluate, export, main, mask_swap_iou, score, segment
+from vos_tutorial.evaluation import (
+    Prediction,
+    Report,
+    evaluate,
+    export,
+    main,
+    mask_swap_iou,
+    require_mask_read,
+    score,
+    segment,
+)
 from vos_tutorial.metrics import merge_objects, score_objects, statistics
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.segmenter import Segmenter, propagate
@@ -375,7 +386,11 @@ def test_command_line_runs_a_network_from_a_file(davis: Path, tmp_path: Path) ->
     save_weights(weights, models.build("masktrack"), {"method": "masktrack", "size": "small"})
     out = tmp_path / "results"
     arguments = ["masktrack", "--data", str(davis), "--out", str(out), "--weights", str(weights), "--device", "cpu"]
-    assert main([*arguments, "--sequences", "beta", "--short-side", "16"]) == 0
+    arguments += ["--sequences", "beta", "--short-side", "16"]
+    with pytest.raises(TutorialError, match=r"does not read its mask|empty masks only"):
+        main(arguments)  # random weights
+    assert not out.exists()
+    assert main([*arguments, "--anyway"]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["beta", "report.json"]
     assert Image.open(out / "beta" / "00005.png").size == (W, H), "full size, whatever the method worked at"
 
@@ -395,7 +410,7 @@ def test_command_line_without_truth_only_exports(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"method": "osvos"}, "no method 'osvos'; choose from masktrack"),
+        ({"method": "osvos"}, "no method 'osvos'; choose from masktrack, rgmp, stm"),
         ({"--data": "nowhere"}, "no DAVIS folder nowhere"),
         ({"--year": "2018"}, "no DAVIS-2018"),
         ({"--split": "trian"}, "split 'trian'"),
@@ -434,3 +449,19 @@ def test_segment_sees_no_more_truth_than_the_first_mask() -> None:
     a = segment(CopyFirst(), clip).ids
     b = segment(CopyFirst(), Clip(clip.frames, hidden, "hidden")).ids
     assert (a == b).all()
+
+
+def test_a_score_is_believed_only_if_the_mask_is_read() -> None:
+    clips = list(benchmark(2, ["multiple_objects"]))
+    assert require_mask_read(CopyFirst, clips) == 0
+
+    class Salient(CopyFirst):
+        """Answers with the same square, whatever it is given."""
+
+        def begin(self, frame: Tensor, mask: Tensor) -> None:
+            square = torch.zeros_like(mask)
+            square[20:60, 20:60] = mask.max()
+            super().begin(frame, square)
+
+    with pytest.raises(TutorialError, match=r"IoU 1\.00, allowed 0\.2"):
+        require_mask_read(Salient, clips)

@@ -39,6 +39,7 @@ from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.data import synthetic
 from vos_tutorial.data.synthetic import CONDITIONS, benchmark
+from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.models import masktrack, rgmp
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.recipes.rgmp import SHORT
@@ -136,6 +137,8 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
         "iou": [smooth(run_folder("recipe", s), "iou") for s in result["seeds"]],
     }
     print("benchmark", flush=True)
+    for n in nets:
+        require_mask_read(maker(n))
     scores, copied = [by_condition(rgmp.segmenter(n), clips) for n in nets], by_condition(CopyFirst(), clips)
     earlier = json.loads((reference.RESULTS / "02_masktrack.json").read_text())
     result["benchmark"] = {

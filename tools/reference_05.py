@@ -41,6 +41,7 @@ from vos_tutorial.baselines import ColourMemory, CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.data import synthetic
 from vos_tutorial.data.synthetic import CONDITIONS, benchmark
+from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.models import stm
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.recipes.stm import SHORT, VARIANTS
@@ -162,6 +163,8 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
         "long_iou": smooth(run_folder("long", 0), "iou"),
     }
     print("benchmark", flush=True)
+    for n in nets:
+        require_mask_read(maker(n))
     scores = [by_condition(stm.segmenter(n), clips) for n in nets]
     best, copied = by_condition(stm.segmenter(long), clips), by_condition(CopyFirst(), clips)
     refined = json.loads((reference.RESULTS / "02_masktrack.json").read_text())["benchmark"]

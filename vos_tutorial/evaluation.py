@@ -29,6 +29,7 @@ from torch import Tensor
 from .atomic import write_atomically
 from .baselines import CopyFirst
 from .clip import Clip, object_ids, write_mask
+from .data import synthetic
 from .data.davis import DavisFolder, appearances
 from .errors import TutorialError
 from .metrics import (
@@ -302,11 +303,42 @@ def mask_swap_iou(make_segmenter: Callable[[], Segmenter], clip: Clip) -> float:
             "frames and two objects."
         )
     a, b = (
-        propagate(make_segmenter(), clip.frames, torch.where(clip.first_mask == i, clip.first_mask, 0))[1:] != 0
+        propagate(make_segmenter(), clip.frames, torch.where(clip.first_mask == i, clip.first_mask, 0))[1:].cpu() != 0
         for i in objects
     )
     telling = (a | b).flatten(1).any(dim=1)
     return float(region_similarity(a[telling], b[telling]).mean()) if telling.any() else math.nan
+
+
+MASK_SWAP_LIMIT = 0.2
+
+
+def require_mask_read(make_segmenter: Callable[[], Segmenter], clips: Sequence[Clip] | None = None) -> float:
+    """The test to pass before a score is believed: :func:`mask_swap_iou` below :data:`MASK_SWAP_LIMIT`.
+
+    Args:
+        make_segmenter: as there.
+        clips: with several objects each; by default two generated ones.
+
+    Returns:
+        the mean over the clips.
+
+    Raises:
+        TutorialError: if the method does not read the mask it is given, or answers nothing at all.
+    """
+    tested = clips if clips is not None else list(synthetic.benchmark(2, ["multiple_objects"]))
+    values = [mask_swap_iou(make_segmenter, clip) for clip in tested]
+    telling = [value for value in values if not math.isnan(value)]
+    if not telling:
+        raise TutorialError("the method answers with empty masks only, so a score would say nothing; train it.")
+    value = sum(telling) / len(telling)
+    if value >= MASK_SWAP_LIMIT:
+        raise TutorialError(
+            f"asked for two different objects of a clip, the method answers nearly the same (IoU {value:.2f}, "
+            f"allowed {MASK_SWAP_LIMIT}): it does not read its mask, and a score would mislead; train it longer, "
+            "or otherwise."
+        )
+    return value
 
 
 # ------------------------------------------------------------------------------------------- masks on disk
@@ -377,6 +409,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", default="small", help="small or paper: the network that the weights belong to")
     parser.add_argument("--short-side", type=int, help="work at this many pixels; scored at full size all the same")
     parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
+    parser.add_argument("--anyway", action="store_true", help="score a method that does not read its mask as well")
     options = parser.parse_args(argv)
 
     folder = DavisFolder(options.data, year=options.year, split=options.split)
@@ -386,6 +419,11 @@ def main(argv: list[str] | None = None) -> int:
     out = _results_folder(options.out, Path(options.data))
     device = _device(options.device)
     segmenter = _segmenter(options, device)
+    if options.method not in BASELINES and not options.anyway:
+        clips = synthetic.benchmark(2, ["multiple_objects"])
+        moved = [Clip(c.frames.to(device), c.masks, c.name, c.attributes) for c in clips]
+        swap = require_mask_read(lambda: segmenter, moved)  # begin() forgets the clip before
+        print(f"mask swap: IoU {swap:.3f} of the answers for two different objects, so the mask is read\n")
     protocol: ProtocolName = "davis2016" if options.year == 2016 else "davis2017"
 
     rows: list[Row] = []
