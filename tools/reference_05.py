@@ -199,6 +199,7 @@ def trap(clips: list[Clip]) -> dict[str, Any]:
         print("trap", name, len(nets), flush=True)
         if nets:
             result["runs"][name] = {
+                "steps": VARIANTS[name].steps,
                 "J": {c: [j_of(stm.segmenter(n), some) for n in nets] for c, some in of.items()},
                 "swap": [swap(maker(n), of["multiple_objects"]) for n in nets],
                 "loss": [smooth(run_folder(name, s), "loss", 20) for s in SEEDS[: len(nets)]],

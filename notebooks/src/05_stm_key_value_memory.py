@@ -45,6 +45,7 @@ from vos_tutorial.clip import Clip, ids_to_onehot, object_ids
 from vos_tutorial.data import CHECKOUT, synthetic
 from vos_tutorial.data.clips import GeneratedClips, SimulatedClips
 from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.exercises import check_05
 from vos_tutorial.models import stm
 from vos_tutorial.models.backbones import ResNetEncoder
 from vos_tutorial.models.official import load_official
@@ -1407,7 +1408,160 @@ else:
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# <!-- EXERCISES: from vos_tutorial.exercises import check_05 in the set-up cell, and the cells of the helper who writes check_05. -->
+# Six functions and one question. Replace the line that raises, run the cell, then run its check. The checks know the usual
+# mistakes and say which one you made.
+#
+# **Exercise 5.1** (10 minutes) Close section 4 and write the read from memory, for one object and with places in one row: `read(q, k, v)`. Q places ask, M places
+# are asked, keys have C channels, values D. The scores are dot products over the root of the right number; the weights of each *query* sum
+# to one.
+
+
+# %% tags=["exercise"]
+def read(q, k, v):
+    """Query keys float [C, Q], memory keys float [C, M], memory values float [D, M] -> float [D, Q]."""
+    # solution
+    scores = k.T @ q / math.sqrt(len(q))
+    return v @ scores.softmax(0)
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_05.read(read)
+
+# %% [markdown] tags=["solution-note"]
+# The shapes alone do not save you: with the softmax over axis 1 they are the same. If you are in doubt about an axis, ask what must sum to one, and sum. With a
+# single place in memory the answer must be the value of that place, whoever asks: a good first test of every read.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 5.2** (10 minutes) Write `l2_scores(q, k)`: minus the squared distance of each query to each place in memory. The plain way makes all
+# differences first, C × M × Q numbers, 128 times as many as the scores at paper size. Yours should make nothing larger than the scores themselves
+# (or than q and k). The check looks.
+#
+# Think about it afterwards: which of your terms could you leave out if a softmax over the memory follows, and which not? And if *top-k* follows?
+
+
+# %% tags=["exercise"]
+def l2_scores(q, k):
+    """Query keys float [C, Q], memory keys float [C, M] -> minus the squared distances, float [M, Q]."""
+    # solution
+    return 2 * k.T @ q - k.square().sum(0)[:, None] - q.square().sum(0)
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_05.l2_scores(l2_scores)
+
+# %% [markdown] tags=["solution-note"]
+# |q|² is the same for all places that one query asks, so it adds the same number to a whole column. A softmax over the column does not notice, and neither does
+# top-k, which compares inside the column. Only what compares *inside* a column forgives: as distances, or compared between two queries, the scores
+# without it are wrong. |k|² differs from place to place and may never be left out. It is the fine for long keys.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 5.3** (5 minutes) The memory encoder sees an object's mask and, in a fifth channel, all other objects. Write `others(masks)`: for each object the sum
+# of the other objects' soft masks, at most 1. A lone object has none.
+
+
+# %% tags=["exercise"]
+def others(masks):
+    """Soft masks float [O, H, W] of one frame -> float [O, H, W] in [0, 1]."""
+    # solution
+    return (masks.sum(0) - masks).clamp(0, 1)
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_05.others(others)
+
+# %% [markdown] tags=["solution-note"]
+# One sum for all objects, and each takes itself out again: no double loop. After soft aggregation the masks sum to at most 1, so the clamp only
+# matters for masks that come from elsewhere, and for rounding, which may leave a tiny negative number.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 5.4** (10 minutes) By hand first: two objects have the probabilities 0.9 and 0.8 at a pixel. Derive the three shares after soft
+# aggregation. Then write it as `aggregate(alone)`, this time by *log-odds* z = log(p / (1 - p)) and one softmax. Keep p in [1e-7, 1 - 1e-7].
+
+
+# %% tags=["exercise"]
+def aggregate(alone):
+    """Probabilities float [O, H, W], each object judged alone -> float [O+1, H, W], background first."""
+    # solution
+    background = (1 - alone).prod(0, keepdim=True)
+    p = torch.cat([background, alone]).clamp(1e-7, 1 - 1e-7)
+    z = (p / (1 - p)).log()
+    return z.softmax(0)
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_05.aggregate(aggregate)
+
+# %% [markdown] tags=["solution-note"]
+# The background has 0.1 × 0.2 = 0.02. The odds are 0.9 / 0.1 = 9, 0.8 / 0.2 = 4 and 0.02 / 0.98 = 0.0204, their sum is 13.02, the shares 0.691, 0.307 and 0.0016. Softmax takes
+# exp of what it gets, exp of log-odds is odds, and dividing by the sum is what softmax does anyway. So the two ways are one. Plain
+# division would give 0.523, 0.465 and 0.012.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 5.5** (5 minutes) Write `memory_frames(t, every)`: which frames does the memory hold when frame t is asked, by the authors' rule? Frame 0, every so-many-th
+# frame up to t - 2, and frame t - 1, each once, the oldest first. With `every=5`: `memory_frames(1, 5)` is `[0]`, `memory_frames(7, 5)` is `[0, 5, 6]`.
+
+
+# %% tags=["exercise"]
+def memory_frames(t, every):
+    """Frame number (1 or more), distance of the regular frames -> list of frame numbers, ascending."""
+    # solution
+    return [*range(0, t - 1, every), t - 1]
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_05.memory_frames(memory_frames)
+
+# %% [markdown] tags=["solution-note"]
+# For every t this is (t - 2) // 5 + 2 frames. Mind t = 6: frame 5 is a regular one *and* the last one. Stored twice, it would
+# get twice the weight in each softmax, as if two frames agreed.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 5.6** (10 minutes) Now the bound. Write `evict(times, usage, limit)`: at most `limit` frames may stay, 2 or more, and while there are too many, the least used
+# one leaves. Frame 0 (the first of the list) never leaves, because its mask is true; nor does the newest (the last), because
+# nobody has asked it yet. Of two that are used alike the older one leaves. Return the frame numbers that stay, in their order.
+
+
+# %% tags=["exercise"]
+def evict(times, usage, limit):
+    """Frame numbers (ascending, frame 0 first), attention each one got, bound -> list of the frame numbers that stay."""
+    # solution
+    times, usage = list(times), list(usage)
+    while len(times) > limit:
+        least = min(range(1, len(times) - 1), key=lambda i: usage[i])
+        del times[least], usage[least]
+    return times
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_05.evict(evict)
+
+# %% [markdown] tags=["solution-note"]
+# `min` returns the first of equals, which is the older one. A sum of attention is unfair to young frames, which were asked less often. So the library divides each
+# frame's sum by the number of times it was asked, and its `limit` counts the frames that were not given.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 5.7** (10 minutes, in words) A colleague trains the paper's form of STM from random weights for some minutes. On clips with one object J is good, and the
+# loss falls smoothly. You run the mask-swap test and say: *it never looks at the mask.* Explain to the colleague: (a) how a network that is given a mask can learn to ignore it, (b) why
+# neither the loss nor J on these clips shows it, (c) how the mask-swap test does, and (d) a case in which a *good* network would fail that test.
+#
+# <details><summary>Hint</summary>What does a cell read while its key has nothing to do with the memory's keys? Does it depend on the cell? Where else can the decoder
+# get its answer from?</details>
+#
+# <details><summary>Answer</summary>(a) Two random encoders give one thing two unrelated keys. Whatever cell asks, it reads about the same: at first a
+# mean of the whole memory, later the same few places. That cannot say <em>where</em>. The query's own value lies beside it and knows what stands out
+# in the picture. The decoder learns from that, as it is the only useful input, and a read that nobody uses passes hardly any gradient
+# on to the keys that could change it. (b) If the clip has one object and it stands out, finding what stands out is the right
+# answer. The mask is not needed, and so neither loss nor J can tell the two networks apart. (c) It keeps the frames and changes only the mask: first it asks for one object,
+# then for another. Everything that differs between the two outputs comes from the mask. If the outputs overlap almost fully, the mask had no
+# influence. It needs clips with two objects at least. (d) Where the two objects cannot be told apart, or are given nearly the same mask:
+# two identical twins that change places, or an object and a part of it. Then a large overlap is an honest mistake. So the test is made
+# with objects that differ.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
