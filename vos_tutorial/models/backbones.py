@@ -6,11 +6,14 @@ they are. Masks enter as extra input channels beside the colours.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+import copy
+from itertools import pairwise
+from typing import Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet50_Weights, ResNet101_Weights, resnet50, resnet101
 
 from .layers import ResidualBlock
@@ -161,3 +164,22 @@ def start_encoders(encoders: list[ResNetEncoder]) -> bool:
     for encoder in encoders:
         encoder.freeze_norm()
     return True
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def for_inference(network: Network) -> Network:
+    """A copy that gives the same answers faster, up to rounding: for networks with ResNets inside, and not to train.
+
+    Batch norm with stored statistics only scales and shifts, so that the convolution before it can do that as well.
+    Weights, and with them the maps, are laid out with the channels last, which spares the 1x1 convolutions a
+    reordering of their input.
+    """
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in network.modules():
+        for (first, conv), (second, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(conv, norm))
+                setattr(module, second, nn.Identity())
+    return network.to(memory_format=torch.channels_last)

@@ -1,0 +1,82 @@
+"""The yardsticks of the speed benchmarks, and networks prepared for inference, compute what the library computes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vos_tutorial.models import build
+from vos_tutorial.models.backbones import ResNetEncoder, for_inference
+from vos_tutorial.models.rgmp import RGMP
+from vos_tutorial.models.stm import STM, STMSegmenter
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts can be imported, by their own names, during one test."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for name in ("convolution", "rgmp", "stm"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@torch.inference_mode()
+def test_the_yardstick_of_stm_gives_the_same_answer(benchmarks: None) -> None:
+    import stm
+    from convolution import graded
+
+    torch.manual_seed(0)
+    network = STM(ResNetEncoder(0), ResNetEncoder(2), key=32, value=64, width=32).eval()
+    graded(network)
+    sides = stm.Sides(network, for_inference(network), objects=2, frames=2, size=(37, 53))
+    relative, apart = sides.difference()
+    assert relative < 1e-5
+    assert apart < 1e-5
+    assert sides.our_segment().amax() - sides.our_segment().amin() > 0.05  # not a constant
+    ours = sides.our_segment()
+    sides.moments.pop()  # the yardstick still has two frames in memory
+    assert (sides.plain_segment() - ours).abs().max() < 1e-5 < (sides.our_segment() - ours).abs().max()
+
+
+@torch.inference_mode()
+def test_the_yardstick_of_rgmp_gives_the_same_answer(benchmarks: None) -> None:
+    import rgmp
+    from convolution import graded
+
+    torch.manual_seed(0)
+    network = RGMP(ResNetEncoder(1, stages=4, bias=True), width=32, align_corners=True).eval()
+    graded(network)
+    fast = for_inference(network)
+    assert rgmp.Sides(network, fast, objects=2, scales=(0.5, 1.0), size=(40, 60)).difference() < 1e-5
+    sides = rgmp.Sides(network, fast, objects=1, scales=(1.0,), size=(40, 60))
+    assert sides.difference() < 1e-5
+    sides.plain.references = [[torch.zeros_like(r) for r in mine] for mine in sides.plain.references]
+    assert sides.difference() > 1e-5
+
+
+@torch.inference_mode()
+def test_a_network_prepared_for_inference_is_a_copy_without_batch_norm(benchmarks: None) -> None:
+    from convolution import graded
+
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(1, stages=3, bias=True)
+    graded(encoder)
+    fast = for_inference(encoder.eval())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.modules())
+    assert any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
+    x, mask = torch.rand(1, 3, 64, 96), torch.rand(1, 1, 64, 96)
+    for ours, theirs in zip(fast(x, mask), encoder(x, mask), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frame_of_a_small_network_can_be_timed(benchmarks: None) -> None:
+    from convolution import frame_ms
+
+    network = build("stm", "small")
+    assert isinstance(network, STM)
+    assert frame_ms(STMSegmenter(network), (32, 48), frames=3) > 0
