@@ -76,6 +76,26 @@ def same_spline(variant: Any, library: Any, seed: int) -> None:
         torch.testing.assert_close(mine[1], affine[0], rtol=1e-3, atol=1e-3)
 
 
+# --- notebook 03: the comparison, as the paper has it -------------------------------------------------------------
+
+
+def same_comparison(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    channels, width, h, w = (int(size) for size in torch.randint(1, 9, (4,), generator=dice))
+    k = (3, 5, 7)[seed % 3]
+    ours, paper = library(channels, width, k), variant(channels, width, k)
+    with torch.no_grad():
+        for side in ("left", "right"):
+            first, second = getattr(paper, side)
+            halves = [getattr(ours, f"{side}_{half}").weight for half in ("target", "reference")]
+            first.weight.copy_(torch.cat(halves, dim=1))
+            first.bias.copy_(getattr(ours, f"{side}_target").bias)
+            second.load_state_dict(getattr(ours, side).state_dict())
+        target, reference = (torch.randn(2, channels, h, w, generator=dice) for _ in range(2))
+        found = ours(target, ours.prepare(reference))
+        torch.testing.assert_close(paper(target, reference), found, rtol=1e-4, atol=1e-5)
+
+
 # --- notebook 05: the read of a memory ----------------------------------------------------------------------------
 
 
@@ -95,5 +115,6 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.boundary_accuracy": same_grade,
     "vos_tutorial.data.deform.dilate": same_dilation,
     "vos_tutorial.data.deform.thin_plate_spline": same_spline,
+    "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,
     "vos_tutorial.models.stm.read": same_read,
 }
