@@ -41,6 +41,8 @@ from .checkpoints import (
     require_same_plan,
     save_checkpoint,
 )
+from .data.clips import VideoClips
+from .data.davis import DavisFolder
 from .data.static_images import FolderStills
 from .errors import TutorialError
 from .interrupts import stop_signals
@@ -482,6 +484,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
     parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks of yours instead")
+    parser.add_argument("--video", type=Path, metavar="DIR", help="learn from the train list of a DAVIS-2017 folder")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
     parser.add_argument(
@@ -520,7 +523,14 @@ def main(argv: Sequence[str]) -> int:
             models.start_from(recipe.method, network, arguments.start)
         elif recipe.network == "paper":
             models.start_from_imagenet(recipe.method, network)
-    task = models.task(recipe.method, **({"source": FolderStills(arguments.stills)} if arguments.stills else {}))
+    sources: dict[str, Any] = {"source": FolderStills(arguments.stills)} if arguments.stills else {}
+    if arguments.video:
+        if not any(stage.options.get("source") == "video" for stage in recipe.stages):
+            raise TutorialError(
+                f"{recipe.method!r} does not learn from video, so leave --video {arguments.video} out."
+            )
+        sources["video"] = VideoClips(DavisFolder(arguments.video, year=2017, split="train"))
+    task = models.task(recipe.method, **sources)
     run = train(
         network,
         task,
