@@ -225,6 +225,25 @@ def sizes(count: int = 8) -> dict[str, Any]:
     return {"sizes": result}
 
 
+def repainted(count: int = 16) -> dict[str, Any]:
+    """J after a wall, on the same scenes as they are and with an object that changes its texture over the clip."""
+    methods = {
+        "MaskTrack": [masktrack.segmenter(_masktrack())],
+        "RGMP": [rgmp.segmenter(n) for n in trained("recipe")],
+    }
+    dials = {"as it was": ("occlusion",), "repainted": ("occlusion", "appearance_change")}
+    result: dict[str, Any] = {"J after": {name: {} for name in methods}}
+    for how, attributes in dials.items():
+        clips = [synthetic.make_clip(1_000_003 + s, attributes=attributes, split="test") for s in range(count)]
+        seen = [(c.masks > 0).flatten(1).any(1) for c in clips]
+        # hidden once, and back for long enough to score
+        good = [c for c, s in zip(clips, seen, strict=True) if not s.all() and int((~s).nonzero().max()) < 12]
+        result["scenes"] = len(good)
+        for name, runs in methods.items():
+            result["J after"][name][how] = [recovery(method, good)["after"] for method in runs]
+    return {"repainted": result}
+
+
 def _masktrack() -> masktrack.MaskTrack:
     network = models.trained("masktrack")
     assert isinstance(network, masktrack.MaskTrack)
@@ -247,7 +266,7 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "measure", "ship"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
-    parts = ("main", "experiments", "switches", "sizes", "real")
+    parts = ("main", "experiments", "switches", "sizes", "repainted", "real")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
     if options.what == "train":
@@ -265,6 +284,8 @@ def main() -> None:
         keep(OUT, switches(clips), COMMAND)
     if "sizes" in options.only:
         keep(OUT, sizes(), COMMAND)
+    if "repainted" in options.only:
+        keep(OUT, repainted(), COMMAND)
     if options.davis and "real" in options.only:
         keep(OUT, real(options.davis), COMMAND)
 
