@@ -36,7 +36,8 @@ from tools.reference import (
     smooth,
     swap,
 )
-from vos_tutorial import models, recipes
+from vos_tutorial import figures, models, recipes
+from vos_tutorial.atomic import write_atomically
 from vos_tutorial.baselines import ColourMemory, CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.data import synthetic
@@ -304,6 +305,14 @@ def bounded(network: stm.STM, count: int = 6, length: int = 96) -> dict[str, Any
     return {"bounded": result}
 
 
+def picture(network: stm.STM) -> None:
+    """The README's picture: an object goes behind a wall and is found again."""
+    clip = next(benchmark(1, ["occlusion"]))
+    ids = propagate(stm.segmenter(network), clip.frames, clip.first_mask)
+    sheet = figures.contact_sheet(clip, prediction={"STM": ids}, columns=6)
+    write_atomically(OUT.with_suffix(".png"), figures.to_png(sheet))
+
+
 def real(folder: Path) -> dict[str, Any]:
     """J and F on three DAVIS-2016 sequences."""
 
@@ -318,6 +327,7 @@ def real(folder: Path) -> dict[str, Any]:
         "STM, long run": [at(long)],
         **{f"STM, long run, {rule}": [at(long, **options)] for rule, options in list(RULES.items())[:3]},
         "STM, paper's form": [at(n) for n in trained("paper form")],
+        "STM, paper's form, cured": [at(n) for n in trained("paper form, from shared keys")],
     }
     return {"real": reference.real(methods, folder) | {"short_side": SHORT_SIDE}}
 
@@ -360,6 +370,7 @@ def main() -> None:
         keep(OUT, memory(clips), COMMAND)
     if "look" in options.only:
         long = network_of("long", 0)
+        picture(long)
         keep(OUT, {"look_alikes": attention_split(long)} | bounded(long), COMMAND)
     if options.davis and "real" in options.only:
         keep(OUT, real(options.davis), COMMAND)
