@@ -52,7 +52,7 @@ COMMAND = "python tools/reference_03.py train; python tools/reference_03.py meas
 COMPARED = {
     "full": 3,
     "teacher forcing": 3,
-    "detach": 3,
+    "detach": 1,
     "no reference": 3,
     "no pre-training": 3,
     "hard feedback": 1,
