@@ -1535,7 +1535,7 @@ def aggregate(alone):
 _ = check_05.aggregate(aggregate)
 
 # %% [markdown] tags=["solution-note"]
-# The background has 0.1 × 0.2 = 0.02. The odds are 0.9 / 0.1 = 9, 0.8 / 0.2 = 4 and 0.02 / 0.98 = 0.0204, their sum is 13.02, the shares 0.691, 0.307 and 0.0016. Softmax takes
+# The background has 0.1 × 0.2 = 0.02. The odds are 0.9 / 0.1 = 9, 0.8 / 0.2 = 4 and 0.02 / 0.98 = 0.0204, their sum is 13.02, the shares 0.691, 0.307 and 0.0016. <!-- given --> Softmax takes
 # exp of what it gets, exp of log-odds is odds, and dividing by the sum is what softmax does anyway. So the two ways are one. Plain
 # division would give 0.523, 0.465 and 0.012.
 
