@@ -1179,7 +1179,7 @@ for rule, row in kept.items():
 # * **Change of looks.** With the first frame alone the late frames fall far behind, with the previous one they hold much better, and with both better still in the mean of all frames. Here memory
 #   helps, as in the paper.
 # * **Occlusion.** The previous frame alone is a disaster: behind the wall it holds an empty or a wrong mask, and after that the object is hardly ever found again. With frame 0 in memory it is. But the first frame
-#   *alone* is best after the wall, by three to five points for every seed: what was memorised behind the wall is wrong now and then, and is believed. Memory can hurt.
+#   *alone* is best after the wall, by three to six points for every seed: what was memorised behind the wall is wrong now and then, and is believed. Memory can hurt.
 # * **Clean and bending objects.** The first frame alone wins here, too. Its mask is exact, and predicted masks of a network trained for some minutes are not.
 # * **Every fifth, every second.** Against first + previous they change little: in clips of sixteen frames nothing is forgotten in two or three steps.
 # * **If certain.** To refuse frames of which the network is unsure changes next to nothing, with this threshold. Its wrong masks are confident ones.
