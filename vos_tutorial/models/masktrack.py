@@ -24,11 +24,9 @@ from ..data.static_images import StillSource
 from ..data.synthetic import SyntheticStills
 from ..errors import TutorialError
 from ..segmenter import resize_frame, soft_aggregate, winners
+from .backbones import IMAGENET_MEAN, IMAGENET_STD
 from .layers import ResidualBlock, dice_loss, pad_to_multiple
 from .weights import require_fit
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # ----------------------------------------------------------------------------------------------- network
 
