@@ -1053,7 +1053,9 @@ print(f"{'':<30}{'steps':>5}{'clean':>8}{'look-alikes':>13}{'several':>9}   mask
 print(f"{'copy first':<35}" + "{clean:8.1f}{distractors:13.1f}{multiple_objects:9.1f}".format(**trap["copy first"]))
 for name, row in trap["runs"].items():
     j = {c: np.mean(v) for c, v in row["J"].items()}
-    print(f"{name:<30}{row['steps']:5}{j['clean']:8.1f}{j['distractors']:13.1f}{j['multiple_objects']:9.1f}   {row['swap']}")
+    print(
+        f"{name:<30}{row['steps']:5}{j['clean']:8.1f}{j['distractors']:13.1f}{j['multiple_objects']:9.1f}   {row['swap']}"
+    )
 
 # %% tags=["reference"]
 figures.show(
@@ -1196,10 +1198,10 @@ for rule, row in kept.items():
 fed = reference["data"]
 conditions = list(fed["J"]["both"])
 print(f"{fed['steps']} steps each; J mean of the seeds (lowest to highest)")
-print(f"{'':<14}" + "".join(f"{c:>23}" for c in conditions))
+print(f"{'':<12}" + "".join(f"{c:>18}" for c in conditions))
 for name, row in fed["J"].items():
-    cells_of = [f"{np.mean(row[c]):.1f} ({min(row[c]):.1f} to {max(row[c]):.1f})" for c in conditions]
-    print(f"{name:<14}" + "".join(f"{text:>23}" for text in cells_of))
+    cells_of = [f"{np.mean(row[c]):.1f} ({min(row[c]):.0f} to {max(row[c]):.0f})" for c in conditions]
+    print(f"{name:<12}" + "".join(f"{text:>18}" for text in cells_of))
 
 # %% [markdown]
 # The differences lie within the spread of the seeds, with one exception: under occlusion, video alone is ahead of both others. There are no walls in simulated clips, only a cut-out in front now and then. So the paper's claim, that stills and video together
@@ -1321,7 +1323,8 @@ alike = Clip(frames[0], masks[0], name="look-alike")
 merged = propagate(stm.segmenter(trained), alike.frames, alike.first_mask)
 figures.show(
     figures.contact_sheet(alike, prediction={"STM": merged}, columns=5),
-    "Five frames of the scene in which a look-alike costs STM the most.",
+    "Five frames of the scene in which a look-alike costs STM the most. From frame four on the mask covers the look-alike "
+    "as well.",
 )
 
 # %% [markdown]
