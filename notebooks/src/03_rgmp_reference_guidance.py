@@ -23,7 +23,7 @@
 # | you need | notebooks 01 and 02; convolutions; the gradient of a loss |
 # | afterwards you can | 1. build a Siamese encoder and say what can be computed once, 2. merge several objects by their odds, 3. train through time, and say what `detach` takes away, 4. find out which of two cues a network follows |
 #
-# Nothing is downloaded. If a DAVIS folder is present, section 15 uses it.
+# Nothing is downloaded. If a DAVIS folder is present, section 16 uses it.
 
 # %% [markdown]
 # ## Set-up

@@ -1137,8 +1137,7 @@ _ = check.between("trained, cured: the background does not", found["cured, train
 # * **Both** parts of the cure: all three seeds pass, after two or three minutes on one core. <!-- given -->
 # * **Paper form**: all three seeds fail, and yet reach up to {{results/05_stm.json:trap.runs.paper form.J.clean.1|.0f}} on clean clips, twice the copied mask. With several objects they are *below* the copied mask. Who looks at the first column only, ships it.
 # * **One half of the cure**: distances alone do nothing. Shared keys with a dot product are on the way and do not pass in this time. One seed each.
-# * **Twins**: both encoders start as copies of each other and compare by distance at first, so that the keys agree before training. They part company in training, and it fails. One seed. (In single runs that are not in the table, two more starts failed: encoders warmed up on MaskTrack's task, and
-#   a slow change from distance to dot product alone.)
+# * **Twins**: both encoders start as copies of each other and compare by distance at first, so that the keys agree before training. They part company in training, and it fails. One seed.
 # * **From shared keys**: the paper's form, two encoders and a dot product, started from the shipped network. At first its memory encoder is taught to make the query's keys and compares by distance; both aids fade out, and the last 300 of 1,000 steps are the paper's training and nothing else. <!-- given --> It passes, with
 #   an IoU of 0.0007, and is far better than the others; it also has the longest training behind it. So the paper's form *can* read its memory at this size. What it lacked was a common language of the two encoders to begin with.
 #
