@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -22,8 +23,10 @@ from vos_tutorial.data.clips import (
     GeneratedClips,
     SimulatedClips,
     VideoClips,
+    blurred,
     draw_times,
     free_form_grid,
+    lifelike,
     number_objects,
 )
 from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder
@@ -67,6 +70,7 @@ def sliding_square(ids: Sequence[int] = (7,), length: int = 6, void: bool = Fals
 
 SOURCES: dict[str, ClipSource] = {
     "generated": GeneratedClips(),
+    "lifelike": lifelike(),
     "simulated": SimulatedClips(),
     "compositions": SimulatedClips(paste=1, objects=3, occluder=1),
     "video": VideoClips([sliding_square((7, 3, 9)), make_clip(3, size=64), sliding_square(void=True)]),
@@ -264,6 +268,61 @@ def test_dials_do_what_they_say() -> None:
     assert (area(hidden.masks)[:, 0] >= SMALLEST).all()
 
 
+def plain_and(**options: float) -> tuple[Clips, Clips]:
+    """The same clips without and with an option."""
+    quiet = {"dials": {}, "close_up": 0.0}
+    return (
+        GeneratedClips(**quiet).batch(range(8), SIZE, 3),  # type: ignore[arg-type]
+        GeneratedClips(**quiet, **options).batch(range(8), SIZE, 3),  # type: ignore[arg-type]
+    )
+
+
+def grown(region: Tensor) -> Tensor:
+    """``bool [B, T, H, W]`` and two pixels around it: outlines are blended."""
+    return F.max_pool2d(region.float().flatten(0, 1)[:, None], 5, 1, 2)[:, 0].reshape(region.shape) > 0
+
+
+def test_patches_recolour_objects_and_leave_the_rest() -> None:
+    before, after = plain_and(patches=1.0)
+    assert torch.equal(before.masks, after.masks)
+    changed = (before.frames != after.frames).any(2)
+    assert changed[before.masks > 0].float().mean() > 0.25
+    assert not changed[~grown(before.masks > 0)].any()
+
+
+def test_a_panning_camera_moves_the_background_alone() -> None:
+    before, after = plain_and(pan=1.0)
+    assert torch.equal(before.masks, after.masks)
+    inside = (
+        F.max_pool2d((before.masks == 0).float().flatten(0, 1)[:, None], 5, 1, 2)[:, 0].reshape_as(after.masks) == 0
+    )
+    apart = (before.frames - after.frames).abs().mean(2)
+    assert apart[inside].max() == 0
+    assert apart[before.masks == 0].mean() > 0.02
+
+
+def test_clutter_stands_behind_the_objects_and_is_not_annotated() -> None:
+    before, after = plain_and(clutter=1.0)
+    assert torch.equal(before.masks, after.masks)
+    inside = (
+        F.max_pool2d((before.masks == 0).float().flatten(0, 1)[:, None], 5, 1, 2)[:, 0].reshape_as(after.masks) == 0
+    )
+    changed = (before.frames != after.frames).any(2)
+    assert not changed[inside].any()
+    assert changed[before.masks == 0].float().mean() > 0.05
+
+
+def test_blur_spares_the_masks_and_keeps_the_mean() -> None:
+    before, after = plain_and(blur=1.0)
+    assert torch.equal(before.masks, after.masks)
+    assert torch.allclose(before.frames.mean((1, 2, 3, 4)), after.frames.mean((1, 2, 3, 4)), atol=0.02)
+    dots = torch.zeros(4, 3, SIZE, SIZE)
+    dots[..., SIZE // 2, SIZE // 2] = 1
+    smear = blurred(dots, Dice(3))
+    assert (smear[:, 0].flatten(1).amax(1) < 0.9).any()
+    assert not torch.equal(smear[0], smear[1])  # by another length in each frame
+
+
 def test_the_order_of_the_dials_does_not_matter() -> None:
     backwards = {name: 0.5 for name in reversed(ATTRIBUTES)}
     a = GeneratedClips(dials=backwards).batch([1, 2], SIZE, 2)
@@ -280,6 +339,7 @@ def test_clips_longer_than_a_scene() -> None:
     [
         (lambda: GeneratedClips(dials={"fog": 0.5}), "no attribute 'fog'"),
         (lambda: GeneratedClips(dials={"occlusion": 1.5}), "'occlusion' is 1.5"),
+        (lambda: GeneratedClips(blur=-1), "'blur' is -1"),
         (lambda: SimulatedClips(paste=-0.1), "'paste' is -0.1"),
         (lambda: SimulatedClips(occluder=2), "'occluder' is 2"),
         (lambda: SimulatedClips(objects=0), "composition of 0 objects"),

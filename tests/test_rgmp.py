@@ -379,7 +379,7 @@ def test_options_that_no_one_reads_are_refused() -> None:
             "stage 'video': rgmp does not know the option 'recurence'; choose from source, recurrence",
         ),
         ({"spoiling": {"blur": 1}}, "rgmp does not know the option 'blur'; choose from scale"),
-        ({"source": "film"}, "there is no source 'film'; choose simulated or video"),
+        ({"source": "film"}, "there is no source 'film'; choose from simulated, video, lifelike"),
         ({"feedback": "loud"}, "there is no feedback 'loud'; choose soft or hard"),
         ({"recurrence": 0}, "a recurrence of 0 steps; use 1 or more"),
     ):

@@ -675,7 +675,7 @@ def test_a_sample_depends_on_its_seed_only(source: str) -> None:
     ("options", "message"),
     [
         ({"skip": 3}, "stage 'clips': stm does not know the option 'skip'; choose from source, max_skip"),
-        ({"source": "stills"}, "no source 'stills'; choose simulated or video"),
+        ({"source": "stills"}, "no source 'stills'; choose from simulated, video, lifelike"),
         ({"read": "here"}, "no read 'here'; choose memory or place"),
         ({"frames": 1}, "use 2 or more"),
     ],

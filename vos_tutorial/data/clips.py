@@ -151,6 +151,10 @@ CLIP_DIALS: Mapping[str, float] = types.MappingProxyType(
 
 
 CLOSEST = 2.5  # longest lens of a close-up
+PAN = 0.25  # fastest slide of the background, in frame half-extents from one given frame to the next
+FOCUS, SMEAR = 0.012, 0.06  # most blur (a deviation) and longest smear, as shares of the frame
+THINGS = 5  # most things of clutter
+GRAIN = 0.08  # widest spread of the noise
 
 
 class GeneratedClips:
@@ -163,6 +167,10 @@ class GeneratedClips:
         device: where the clips are drawn and stay.
         close_up: share of clips seen through a longer lens, up to :data:`CLOSEST` times, so that objects become as
             large as those of real video often are.
+        patches: share of clips whose sprites wear several cloths.
+        pan: share of clips whose camera follows the objects, so that the background slides past.
+        clutter: share of clips with up to :data:`THINGS` things standing in the background.
+        blur: share of clips that are out of focus, smeared by motion, and grainy.
 
     Raises:
         TutorialError: on an unknown attribute or a probability outside 0..1.
@@ -175,13 +183,19 @@ class GeneratedClips:
         dials: Mapping[str, float] = CLIP_DIALS,
         device: torch.device | str = "cpu",
         close_up: float = 0.5,
+        patches: float = 0.0,
+        pan: float = 0.0,
+        clutter: float = 0.0,
+        blur: float = 0.0,
     ) -> None:
-        _probability("close_up", close_up)
+        self.close_up, self.patches, self.pan, self.clutter, self.blur = close_up, patches, pan, clutter, blur
+        for name in ("close_up", "patches", "pan", "clutter", "blur"):
+            _probability(name, getattr(self, name))
         for name, probability in dials.items():
             if name not in ATTRIBUTES:
                 raise TutorialError(f"there is no attribute {name!r}; choose from {', '.join(ATTRIBUTES)}.")
             _probability(name, probability)
-        self.textures, self.split, self.device, self.close_up = textures, split, device, close_up
+        self.textures, self.split, self.device = textures, split, device
         # in one order, so that the order of a dictionary changes nothing
         self.dials = {name: dials[name] for name in ATTRIBUTES if name in dials}
 
@@ -202,11 +216,51 @@ class GeneratedClips:
                 if d.chance(self.close_up):
                     star = next(s for s in scene.sprites if s.object_id)
                     scene = scene.closer(d.uniform(1, CLOSEST), float(star.x[0]) / 2, float(star.y[0]) / 2)
+                # after all other chance, so that these options change nothing else about a clip
+                if d.chance(self.patches):
+                    scene = scene.patched(d, self.textures, self.split)
+                if d.chance(self.pan):
+                    scene = scene.panned(d.uniform(-PAN, PAN), d.uniform(-PAN, PAN))
+                if d.chance(self.clutter):
+                    scene = scene.cluttered(d, 1 + d.pick(THINGS), self.textures, self.split)
                 scenes.append(scene)
-            frames, ids = render(scenes, size, self.split, self.device)
-            return frames.float() / 255, ids
+            pixels, ids = render(scenes, size, self.split, self.device)
+            frames = pixels.float() / 255
+            for clip, d in zip(frames, dice, strict=True):
+                if d.chance(self.blur):
+                    clip.copy_(blurred(clip, d))
+            return frames, ids
 
         return _draw_until_shown("GeneratedClips", seeds, GENERATED, draw)
+
+
+def lifelike(textures: Textures = "mixed", split: Split = "train") -> GeneratedClips:
+    """The sprite world as a camera would see it: patched objects, clutter, a panning camera, blur and grain."""
+    return GeneratedClips(textures, split, patches=0.6, pan=0.5, clutter=0.6, blur=0.5)
+
+
+def blurred(frames: Tensor, dice: Dice) -> Tensor:
+    """Out of focus, smeared along one direction, and grainy: what a cheap camera and fast motion do.
+
+    Args:
+        frames: ``float32 [T, 3, H, W]`` in [0, 1].
+        dice: where chance comes from; direction and amount are one for the clip, the smear differs by frame.
+    """
+    focus = dice.uniform(0, 1) ** 2 * FOCUS * frames.shape[-1]
+    angle, smear = dice.uniform(0, np.pi), dice.uniform(0, SMEAR) * frames.shape[-1]
+    lengths = smear * dice.array(len(frames))
+    radius = int(np.ceil(max(2 * focus, smear / 2)))
+    axis = np.arange(-radius, radius + 1)
+    x, y = np.meshgrid(axis, axis, indexing="xy")
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    wide = np.maximum(np.abs(along) - lengths[:, None, None] / 2, 0)  # how far a pixel lies from the smeared point
+    kernels = np.exp(-(wide**2 + across**2) / (2 * max(focus, 0.3) ** 2))
+    kernels /= kernels.sum((1, 2), keepdims=True)
+    weight = torch.from_numpy(kernels).float().to(frames.device)[:, None]
+    padded = F.pad(frames.transpose(0, 1), (radius,) * 4, mode="replicate")  # [3, T, H, W]: colours are the batch
+    smeared = F.conv2d(padded, weight, groups=len(frames)).transpose(0, 1)
+    grain = torch.from_numpy(dice.array(*frames.shape) - 0.5).float().to(frames.device)
+    return (smeared + grain * dice.uniform(0, GRAIN)).clamp(0, 1)
 
 
 def _probability(name: str, value: float) -> None:

@@ -225,6 +225,16 @@ def _make_bank(split: Split, side: int) -> Bank:
 # ------------------------------------------------------------------------------------------------ scenes
 
 
+@dataclass(frozen=True)
+class Patch:
+    """A second cloth on one side of a line through a sprite: most real objects are made of several parts."""
+
+    texture: int  # row of Bank.textures
+    cut: Array  # as a sprite's, as the next
+    mix: Array
+    line: tuple[float, float, float]  # worn where a*u + b*v > c, in the sprite's own half-extents
+
+
 @dataclass
 class Sprite:
     """One object, look-alike or occluder over time; arrays are ``[T]`` unless they say otherwise."""
@@ -244,6 +254,7 @@ class Sprite:
     object_id: int  # 0: not annotated (look-alikes, occluders)
     cut: Array  # [4]: turn (radians), zoom and place of the piece of the texture that it wears
     mix: Array  # [3, 4]: how its colours are made of the texture's, and an offset
+    patches: tuple[Patch, ...] = ()
 
     MOVING: ClassVar[tuple[str, ...]] = ("fade", "x", "y", "size", "angle", "bend", "bend_phase")
 
@@ -290,6 +301,62 @@ class Scene:
             view_y=self.view_y + y * self.view_zoom,
             view_zoom=self.view_zoom / zoom,
         )
+
+    def patched(self, dice: Dice, textures: Textures = "mixed", split: Split = "train") -> Scene:
+        """The same scene with one or two more cloths on each sprite; look-alikes of a patched sprite differ from it.
+
+        Args:
+            dice: where chance comes from.
+            textures: as :func:`describe`'s, as the next.
+            split: see there.
+        """
+        stock, sprites = _full_bank(split), []
+        for sprite in self.sprites:
+            patches = []
+            for _ in range(1 + dice.pick(2)):
+                angle = dice.uniform(0, 2 * np.pi)
+                line = (float(np.cos(angle)), float(np.sin(angle)), dice.uniform(-0.1, 0.45))
+                patches.append(Patch(stock.texture(dice, textures), _cut(dice), _mix(dice), line))
+            sprites.append(replace(sprite, patches=tuple(patches)))
+        return replace(self, sprites=sprites)
+
+    def panned(self, speed_x: float, speed_y: float) -> Scene:
+        """The same scene from a camera that follows its objects: the background slides past.
+
+        Args:
+            speed_x: of the background, in frame half-extents from one frame of this scene to the next.
+            speed_y: see there.
+        """
+        t = np.arange(len(self.gain)) - (len(self.gain) - 1) / 2
+        x, y = self.view_x + speed_x * self.view_zoom * t, self.view_y + speed_y * self.view_zoom * t
+        return replace(self, view_x=x, view_y=y)
+
+    def cluttered(self, dice: Dice, count: int, textures: Textures = "mixed", split: Split = "train") -> Scene:
+        """The same scene with things standing around: sprites at the back that move as the background does.
+
+        Args:
+            dice: where chance comes from.
+            count: how many.
+            textures: as :func:`describe`'s, as the next.
+            split: see there.
+        """
+        stock, t = _full_bank(split), np.arange(len(self.gain), dtype=np.float64)
+        things = []
+        for _ in range(count):
+            thing = _sprite(dice, stock, t, frozenset(), textures, many=True)
+            x, y = dice.uniform(-1.2, 1.2), dice.uniform(-1.2, 1.2)
+            things.append(
+                replace(
+                    thing,
+                    object_id=0,
+                    x=x - (self.view_x - self.view_x.mean()) / self.view_zoom,
+                    y=y - (self.view_y - self.view_y.mean()) / self.view_zoom,
+                    size=np.full_like(t, dice.uniform(0.2, 0.7)),
+                    angle=np.full_like(t, thing.angle[0]),
+                    bend_phase=np.full_like(t, thing.bend_phase[0]),
+                )
+            )
+        return replace(self, sprites=[*things, *self.sprites])
 
 
 def _cut(dice: Dice) -> Array:
@@ -478,8 +545,8 @@ def _recolour(textures: Tensor, mixes: Sequence[Array]) -> Tensor:
     return (m[:, :, 0] * r + m[:, :, 1] * g + m[:, :, 2] * b + m[:, :, 3]).clamp(0, 1)
 
 
-def _cloth(stock: Bank, rows: Sequence[int], sprites: Sequence[Sprite]) -> Tensor:
-    """The pieces of texture that N sprites wear, turned, zoomed and recoloured: ``[N, 3, S, S]``."""
+def _cloth(stock: Bank, rows: Sequence[int], sprites: Sequence[Sprite | Patch]) -> Tensor:
+    """The pieces of texture that N sprites or patches wear, turned, zoomed and recoloured: ``[N, 3, S, S]``."""
     device, side = stock.textures.device, stock.textures.shape[-1]
     turn, zoom, x, y = np.stack([s.cut for s in sprites]).T
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
@@ -530,6 +597,17 @@ def _draw(stock: Bank, sprites: Sequence[Sprite], x: Tensor, y: Tensor) -> tuple
             end = F.grid_sample(end, grid[i : i + 1], mode="bilinear", padding_mode="border", align_corners=False)
             fade = torch.from_numpy(sprite.fade).float().to(device).reshape(t, 1, 1, 1)
             colour[i] = colour[i] * (1 - fade) + end.reshape(3, t, h, w).transpose(0, 1) * fade
+        for patch in sprite.patches:
+            piece = F.grid_sample(
+                _cloth(stock, [patch.texture], [patch]),
+                grid[i : i + 1],
+                mode="bilinear",
+                padding_mode="border",
+                align_corners=False,
+            )
+            across, down, edge = patch.line
+            beyond = (across * u[i] + down * v[i] > edge)[:, None]
+            colour[i] = torch.where(beyond, piece.reshape(3, t, h, w).transpose(0, 1), colour[i])
         if sprite.shape < 0:  # a wall: as high as the frame, two half-extents wide
             height[i] = 1 - u[i].abs()
     # Outside its square a sprite is not there, whatever the border texel says.

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips
+from ..data.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips, lifelike
 from ..data.deform import Spoiling, iou, spoil
 from ..data.dice import Dice
 from ..data.static_images import StillSource
@@ -258,7 +258,8 @@ class RGMPTask:
 
     A stage's ``options``:
 
-    * ``source``: ``"video"``, where the first last mask is the true one of the frame before; or ``"simulated"``,
+    * ``source``: ``"video"``, where the first last mask is the true one of the frame before; ``"lifelike"``, the same
+      with clips of :func:`~vos_tutorial.data.clips.lifelike`; or ``"simulated"``,
       where there is no frame before and the true mask of the target itself is spoiled (``spoiling``: fields of
       :class:`~vos_tutorial.data.deform.Spoiling`).
     * ``recurrence``: number of steps N; the paper's grows from 1 to 5 (unverified).
@@ -283,6 +284,7 @@ class RGMPTask:
         self.sources: dict[str, ClipSource] = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
+            "lifelike": lifelike(),
         }
 
     def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
@@ -296,7 +298,7 @@ class RGMPTask:
             TutorialError: if the stage has an option that no one reads, or an unknown source or feedback.
         """
         how = settings(stage)
-        before = how["source"] == "video"  # whether there is a frame before the first target
+        before = how["source"] != "simulated"  # whether there is a frame before the first target
         length = 1 + before + how["recurrence"]
         frames, ids = self.sources[how["source"]].batch(seeds, stage.size, length, how["max_skip"])
         dice = [Dice(s, 5) for s in seeds]
@@ -356,10 +358,10 @@ def settings(stage: Any) -> dict[str, Any]:
                 f"stage {stage.name!r}: rgmp does not know the option {unknown[0]!r}; choose from {', '.join(known)}."
             )
     how = {**DEFAULTS, **stage.options}
-    for key, known_values in (("source", ("simulated", "video")), ("feedback", get_args(Feedback))):
+    for key, known_values in (("source", ("simulated", "video", "lifelike")), ("feedback", get_args(Feedback))):
         if how[key] not in known_values:
             raise TutorialError(
-                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose {' or '.join(known_values)}."
+                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose from {', '.join(known_values)}."
             )
     if how["recurrence"] < 1:
         raise TutorialError(f"stage {stage.name!r} has a recurrence of {how['recurrence']} steps; use 1 or more.")

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
+from ..data.clips import ClipSource, GeneratedClips, SimulatedClips, lifelike
 from ..data.deform import iou
 from ..data.static_images import StillSource
 from ..errors import TutorialError
@@ -375,7 +375,8 @@ OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read", 
 class STMTask:
     """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given.
 
-    A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, or ``"video"``), ``max_skip`` (frames
+    A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, ``"video"``, or
+    ``"lifelike"``, clips of :func:`~vos_tutorial.data.clips.lifelike`), ``max_skip`` (frames
     left out between two frames, at the most), ``frames`` of a clip (3 in the paper), ``detach`` (no gradient through
     memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy), ``penalty`` (see
     :func:`scores`) and ``read``: ``"memory"``, or ``"place"`` for a warm-up on the task of MaskTrack, in which the
@@ -391,6 +392,7 @@ class STMTask:
         self.sources = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
+            "lifelike": lifelike(),
         }
 
     def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
@@ -408,7 +410,9 @@ class STMTask:
             )
         name = stage.options.get("source", "video")
         if name not in self.sources:
-            raise TutorialError(f"stage {stage.name!r}: there is no source {name!r}; choose simulated or video.")
+            raise TutorialError(
+                f"stage {stage.name!r}: there is no source {name!r}; choose from {', '.join(self.sources)}."
+            )
         if (reads := stage.options.get("read", "memory")) not in ("memory", "place"):
             raise TutorialError(f"stage {stage.name!r}: there is no read {reads!r}; choose memory or place.")
         length, skip = stage.options.get("frames", 3), stage.options.get("max_skip", 0)

@@ -155,8 +155,24 @@ def _changed(
     return replace(cpu, stages=tuple(stages))
 
 
-#: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``. All take equally many steps.
+def _long() -> Recipe:
+    """The run whose weights ship: longer stages, and a third one with clips that look more like a camera's."""
+    pairs, video = RECIPES["cpu"].stages
+    options = {**VIDEO, "source": "lifelike", "recurrence": 4, "max_skip": 4}
+    lifelike = replace(video, name="lifelike", steps=2000, lr=1.5e-3, options=options)
+    return replace(RECIPES["cpu"], stages=(replace(pairs, steps=600), replace(video, steps=1800), lifelike))
+
+
+def _without_reference() -> Recipe:
+    """The cpu recipe at its full length, with the reference blank in both stages."""
+    cpu = RECIPES["cpu"]
+    return replace(cpu, stages=tuple(replace(s, options={**s.options, "reference": False}) for s in cpu.stages))
+
+
+#: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``. From "full" on, all but the last
+#: take equally many steps.
 VARIANTS: dict[str, Recipe] = {
+    "long": _long(),
     "full": _changed(),
     "detach": _changed(video={"detach": True}),
     "teacher forcing": _changed(video={"teacher_forcing": True}),
@@ -164,4 +180,5 @@ VARIANTS: dict[str, Recipe] = {
     "no reference": _changed({"reference": False}, {"reference": False}),
     "no previous": _changed({"previous": False}, {"previous": False}),
     "no pre-training": replace(RECIPES["cpu"], stages=(replace(RECIPES["cpu"].stages[1], steps=sum(SHORT)),)),
+    "recipe without reference": _without_reference(),
 }

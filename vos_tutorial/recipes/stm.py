@@ -119,11 +119,21 @@ def _long() -> Recipe:
     return replace(RECIPES["cpu"], stages=(replace(stills, steps=600), replace(video, steps=2400), again))
 
 
+def _lifelike() -> Recipe:
+    """With --start, from the long run: clips that look more like a camera's, first small, then larger and longer."""
+    video = RECIPES["cpu"].stages[1]
+    options = {**VIDEO, "source": "lifelike", "max_skip": 4}
+    small = replace(video, name="lifelike", steps=3500, lr=1.5e-3, options=options)
+    large = replace(video, name="larger", steps=1200, batch=6, size=128, lr=1e-3, options={**options, "frames": 4})
+    return replace(RECIPES["cpu"], stages=(small, large))
+
+
 BOTH = _short(stills={"steps": 120}, video={"steps": 200})
 
 #: What notebook 05 compares; ``python -m vos_tutorial train stm --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
+    "lifelike": _lifelike(),
     "both": BOTH,
     "stills only": _short(stills={"steps": SHORT}),
     "video only": _short(video={"steps": SHORT}),
