@@ -1,0 +1,905 @@
+"""RVOS: one recurrent cell walks over a grid, from object to object within a frame, and from frame to frame.
+
+Ventura, Bellver, Girbau, Salvador, Marques, Giro-i-Nieto: "RVOS: End-to-End Recurrent Network for Video Object
+Segmentation", CVPR 2019. An encoder sees each frame once. A decoder of convolutional LSTM cells then draws one mask
+after the other: from the object before it in the same frame it hears what is taken already (*space*), from the same
+object in the frame before it hears what it was following (*time*). The same network finds objects by itself
+(*zero-shot*), or follows given ones, whose last mask is one more input (*one-shot*).
+
+In order: the loss and who is compared with whom; the cell with two incoming states; the encoder's heads and the
+decoder, coarse to fine; the grid; training; inference. Architecture, training and inference are those of the authors'
+code, which they released in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from ..clip import VOID, ids_to_onehot, object_ids
+from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
+from ..data.static_images import StillSource
+from ..errors import TutorialError
+from ..segmenter import Segmenter, soft_aggregate
+from .backbones import ResNetEncoder, SmallEncoder, start_encoders
+from .layers import group_norm
+from .weights import require_fit
+
+Recurrence = Literal["ST", "S", "T", "T released"]
+"""Which states are used: space and time, or one of them. Strict ``"T"`` has no state from the object before;
+``"T released"`` is what the authors' code does instead: space as long as there is no memory, so in frame 0."""
+
+# ----------------------------------------------------------------------------- the loss, and who belongs to whom
+
+FORBIDDEN = 10.0  # the cost of a pair that must not be; all others are at most 1
+
+
+def soft_iou_cost(probability: Tensor, target: Tensor) -> Tensor:
+    """One minus the IoU, with probabilities in the place of decisions.
+
+    Where the target is empty the numerator is 0 whatever the probabilities are: the cost is exactly 1, and its
+    gradient exactly 0.
+
+    Args:
+        probability: ``float [..., H, W]`` in [0, 1].
+        target: ``float [..., H, W]``, 0 or 1; the leading axes must broadcast.
+
+    Returns:
+        ``float [...]`` in [0, 1].
+    """
+    both = (probability * target).sum((-2, -1))
+    either = (probability + target - probability * target).sum((-2, -1))
+    return 1 - both / (either + 1e-6)
+
+
+def assign(cost: Tensor, valid: Tensor) -> Tensor:
+    """Which slot each object gets so that the sum of the costs is least (the Hungarian method).
+
+    A sample with n valid objects may only use its first n slots: later ones stay out of the training.
+
+    Args:
+        cost: ``float [B, G, S]`` of object g in slot s, in [0, 1], S >= G.
+        valid: ``bool [B, G]``: is there such an object?
+
+    Returns:
+        ``long [B, G]``, for each object its slot; no slot twice. Those that are not valid get what is left.
+
+    Raises:
+        TutorialError: if there are fewer slots than objects.
+    """
+    objects, slots = cost.shape[1:]
+    if slots < objects:
+        raise TutorialError(f"{objects} objects do not fit into {slots} slots; use as many slots as objects.")
+    allowed = valid[:, :, None] & (torch.arange(slots, device=cost.device) < valid.sum(1)[:, None, None])
+    costs = torch.where(allowed, cost.detach(), FORBIDDEN).cpu().double().numpy()
+    found = np.stack([linear_sum_assignment(one)[1] for one in costs])
+    return torch.from_numpy(found).to(cost.device)
+
+
+def in_slots(truth: Tensor, slot: Tensor, slots: int) -> Tensor:
+    """What belongs to objects, put where their slots are: ``[B, G, ...]`` and ``slot [B, G] -> [B, slots, ...]``."""
+    placed = torch.zeros(len(truth), slots, *truth.shape[2:], dtype=truth.dtype, device=truth.device)
+    return placed.index_put((torch.arange(len(truth), device=truth.device)[:, None], slot), truth)
+
+
+# ---------------------------------------------------------------------------------- one cell, two incoming states
+
+State = tuple[Tensor, Tensor]
+"""Hidden state h and cell state c of one level, both ``float [B, C, h, w]``."""
+
+
+class ConvLSTMCell(nn.Module):
+    """A convolutional LSTM cell that hears two hidden states, but owns one cell state.
+
+    From the object before it in the same frame come h and c (``spatial``), from the same object in the frame before
+    only h (``temporal``): that one is an input like any other, no gate forgets it, and c never travels through time.
+
+    Args:
+        channels: of the input x.
+        hidden: of h and c.
+        mask: whether the object's last mask is an input, as in one-shot networks.
+    """
+
+    def __init__(self, channels: int, hidden: int, mask: bool) -> None:
+        super().__init__()
+        self.channels, self.hidden, self.mask = channels, hidden, mask
+        self.gates = nn.Conv2d(channels + mask + 2 * hidden, 4 * hidden, 3, padding=1)
+
+    def forward(self, x: Tensor, mask: Tensor | None, spatial: State | None, temporal: Tensor | None) -> State:
+        """One step.
+
+        Args:
+            x: ``float [B, channels, h, w]``.
+            mask: ``float [B, 1, h, w]``, or None in a zero-shot network.
+            spatial: state of the object before this one; None, for zeros, at the first object of a frame.
+            temporal: ``float [B, hidden, h, w]``, h in the frame before; None, for zeros, in the first frame.
+
+        Returns:
+            h and c, each ``float [B, hidden, h, w]``.
+        """
+        zeros = x.new_zeros(len(x), self.hidden, *x.shape[-2:])
+        heard = (spatial[0] if spatial is not None else zeros, temporal if temporal is not None else zeros)
+        z = self.gates(torch.cat([x, *([mask] if mask is not None else []), *heard], dim=1))
+        return lstm(z, spatial[1] if spatial is not None else None)
+
+    def kernels(self, above: int) -> Kernels:
+        """The gate convolution's weights, cut by what they listen to; the first ``above`` inputs are the coarser h."""
+        sizes = [above, self.channels - above, int(self.mask), self.hidden, self.hidden]
+        return Kernels(*self.gates.weight.split(sizes, dim=1))
+
+
+class Kernels(NamedTuple):
+    """A convolution of a concatenation is a sum of convolutions: the weights of each, ``[4*hidden, C, 3, 3]``."""
+
+    above: Tensor
+    """Of the same object's h one level coarser, enlarged."""
+    skip: Tensor
+    """Of the frame's map."""
+    mask: Tensor
+    """Of the object's last mask; no channels in zero-shot networks."""
+    space: Tensor
+    """Of h of the object before."""
+    time: Tensor
+    """Of h in the frame before."""
+
+
+def lstm(z: Tensor, c: Tensor | None) -> State:
+    """Gates ``[B, 4*hidden, h, w]``, in the order input, forget, output, candidate, and the old c -> new h and c."""
+    hidden = z.shape[1] // 4
+    i, f, o = z[:, : 3 * hidden].sigmoid().chunk(3, dim=1)
+    new = i * z[:, 3 * hidden :].tanh()
+    if c is not None:
+        new = new + f * c
+    return o * new.tanh(), new
+
+
+# --------------------------------------------------------------------------- encoder heads, decoder, and the grid
+
+
+class Head(nn.Module):
+    """What the decoder gets of a map of the encoder: a 3x3 convolution and a normalisation, and no ReLU."""
+
+    def __init__(self, channels: int, width: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, 3, padding=1)
+        self.norm = norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, channels, h, w] -> [B, width, h, w]``."""
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class Skips(NamedTuple):
+    """A frame, encoded once for all objects."""
+
+    maps: list[Tensor]
+    """``float [B, C, h, w]``, *coarse first*."""
+    size: tuple[int, int]
+    """H, W of the frame."""
+
+
+Memory = list[Tensor]
+"""What a frame leaves to the next one: h of every slot, for each level ``float [B, N, C, h, w]``, coarse first."""
+
+
+def enlarge(x: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
+    """Bilinear, the corners of both grids aligned: ``[B, C, h, w] -> [B, C, *size]``."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+def mask_pyramid(masks: Tensor, strides: Sequence[int]) -> list[Tensor]:
+    """The masks at each level, by max pooling, so that nothing small is lost.
+
+    Pooling rounds sizes up, like the encoder's convolutions do. A size that no level has is left out (in the paper's
+    network that is half the resolution).
+
+    Args:
+        masks: ``float [M, 1, H, W]``.
+        strides: powers of two, in any order.
+
+    Returns:
+        ``float [M, 1, ceil(H/stride), ceil(W/stride)]`` for each stride, in their order.
+    """
+    found, stride, pooled = {}, 1, masks
+    while stride < max(strides):
+        pooled, stride = F.max_pool2d(pooled, 2, ceil_mode=True), 2 * stride
+        found[stride] = pooled
+    return [found[stride] for stride in strides]
+
+
+class RVOS(nn.Module):
+    """Encoder, one cell for each of its maps, and a convolution that draws the mask; small and paper size alike.
+
+    With a hidden size D the levels, coarse to fine, have D, D/2, D/4, D/8 hidden channels, and see D, D, D/2, D/4
+    channels of the frame.
+
+    Args:
+        encoder: of frames, without mask channels.
+        hidden: D; a multiple of 8.
+        one_shot: whether the last masks are an input.
+        norm: makes the normalisation of the heads.
+    """
+
+    def __init__(
+        self,
+        encoder: ResNetEncoder | SmallEncoder,
+        hidden: int = 128,
+        one_shot: bool = True,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.one_shot = encoder, one_shot
+        self.strides = encoder.strides[::-1]
+        levels = range(len(self.strides))
+        self.hidden = [hidden >> k for k in levels]
+        widths = [hidden >> max(0, k - 1) for k in levels]
+        self.heads = nn.ModuleList(Head(c, w, norm) for c, w in zip(encoder.channels[::-1], widths, strict=True))
+        self.above = [0, *self.hidden[:-1]]  # channels that a cell hears from the coarser one
+        self.cells = nn.ModuleList(
+            ConvLSTMCell(a + w, h, one_shot) for a, w, h in zip(self.above, widths, self.hidden, strict=True)
+        )
+        self.predict = nn.Conv2d(self.hidden[-1], 1, 3, padding=1)
+
+    def encode(self, frame: Tensor) -> Skips:
+        """Frames ``float [B, 3, H, W]`` in [0, 1], of any size -> maps for the decoder, coarse first."""
+        maps = self.encoder(frame)
+        coarse_first = [head(x) for head, x in zip(self.heads, reversed(maps), strict=True)]
+        return Skips(coarse_first, (frame.shape[-2], frame.shape[-1]))
+
+    def decode(
+        self,
+        skips: Skips,
+        masks: Sequence[Tensor] | None,
+        spatial: Sequence[State] | None,
+        temporal: Sequence[Tensor] | None,
+    ) -> tuple[Tensor, list[State]]:
+        """One object of one frame: the paper's decoder, written as it is drawn. :meth:`frame` does the same faster.
+
+        Args:
+            skips: of the frame.
+            masks: the object's last mask at each level (:func:`mask_pyramid` with ``self.strides``), coarse first as
+                all that follows; None in a zero-shot network.
+            spatial: states of the object before, for each level; None for the first object.
+            temporal: this object's h in the frame before, for each level; None in the first frame.
+
+        Returns:
+            the logit ``float [B, 1, h, w]`` at twice the resolution of the finest map, and the states (h, c).
+        """
+        states: list[State] = []
+        for k, (cell, skip) in enumerate(zip(self.cells, skips.maps, strict=True)):
+            x = skip if k == 0 else torch.cat([enlarge(states[-1][0], skip.shape[-2:]), skip], dim=1)
+            states.append(
+                cell(
+                    x,
+                    masks[k] if masks is not None else None,
+                    spatial[k] if spatial is not None else None,
+                    temporal[k] if temporal is not None else None,
+                )
+            )
+        return self._draw(states[-1][0]), states
+
+    def _draw(self, h: Tensor) -> Tensor:
+        """The finest h ``[M, C, h, w]`` -> logits ``[M, 1, 2h, 2w]``."""
+        logit: Tensor = self.predict(enlarge(h, (2 * h.shape[-2], 2 * h.shape[-1])))
+        return logit
+
+    def frame(
+        self,
+        skips: Skips,
+        masks: Tensor | None,
+        memory: Memory | None,
+        slots: int,
+        recurrence: Recurrence = "ST",
+    ) -> tuple[Tensor, Memory]:
+        """One row of the grid: all objects of a frame, one after the other.
+
+        Most of a gate's sum does not depend on the object before: what the frame says is computed once for all
+        objects, what masks and memory say for all objects at once. Only what comes from the object before, and from
+        the coarser level, is left for the walk; without space there is no walk at all.
+
+        Args:
+            skips: of the frame.
+            masks: ``float [B, N, H, W]`` in [0, 1], the objects' last masks; None in a zero-shot network.
+            memory: of the frame before, or None.
+            slots: N.
+            recurrence: see :data:`Recurrence`.
+
+        Returns:
+            logits ``float [B, N, H, W]``, each object judged by itself, and the memory for the next frame.
+
+        Raises:
+            TutorialError: if masks are missing, or given to a zero-shot network.
+        """
+        self._require_masks(masks)
+        temporal = None if recurrence == "S" else memory
+        walk = recurrence in ("ST", "S") or (recurrence == "T released" and temporal is None)
+        kernels = [cell.kernels(above) for cell, above in zip(self.cells, self.above, strict=True)]
+        known = self._known(skips, masks, temporal, kernels, slots)
+        if walk:
+            spatial: list[State] | None = None
+            columns = []
+            for i in range(slots):
+                spatial = self._column([z[i] for z in known], kernels, spatial)
+                columns.append([h for h, _ in spatial])
+            new = [torch.cat(level) for level in zip(*columns, strict=True)]
+        else:
+            new = [h for h, _ in self._column([z.flatten(0, 1) for z in known], kernels, None)]
+        logits = enlarge(self._draw(new[-1]), skips.size)
+        return _batch_first(logits, slots)[:, :, 0], [_batch_first(h, slots) for h in new]
+
+    def _known(
+        self,
+        skips: Skips,
+        masks: Tensor | None,
+        temporal: Memory | None,
+        kernels: Sequence[Kernels],
+        slots: int,
+    ) -> list[Tensor]:
+        """What each gate knows before the walk begins: for each level ``float [N, B, 4*C, h, w]``."""
+        pyramid = mask_pyramid(_slots_first(masks[:, :, None]), self.strides) if masks is not None else []
+        known = []
+        for k, (cell, skip, kernel) in enumerate(zip(self.cells, skips.maps, kernels, strict=True)):
+            z = F.conv2d(skip, kernel.skip, cell.gates.bias, padding=1)[None]
+            inputs, weights = [], []
+            if pyramid:
+                inputs.append(pyramid[k].to(z.dtype))
+                weights.append(kernel.mask)
+            if temporal is not None:
+                inputs.append(_slots_first(temporal[k]))
+                weights.append(kernel.time)
+            if inputs:
+                own = F.conv2d(torch.cat(inputs, dim=1), torch.cat(weights, dim=1), padding=1)
+                z = own.unflatten(0, (slots, -1)) + z
+            known.append(z.expand(slots, -1, -1, -1, -1))
+        return known
+
+    def _column(
+        self, known: Sequence[Tensor], kernels: Sequence[Kernels], spatial: Sequence[State] | None
+    ) -> list[State]:
+        """One object, coarse to fine; ``known`` as from :meth:`_known`, of this object: ``[B, 4*C, h, w]``."""
+        states: list[State] = []
+        for k, (z, kernel) in enumerate(zip(known, kernels, strict=True)):
+            inputs, weights = [], []
+            if k > 0:
+                inputs.append(enlarge(states[-1][0], z.shape[-2:]))
+                weights.append(kernel.above)
+            if spatial is not None:
+                inputs.append(spatial[k][0])
+                weights.append(kernel.space)
+            if inputs:
+                z = F.conv2d(torch.cat(inputs, dim=1), torch.cat(weights, dim=1), padding=1) + z
+            states.append(lstm(z, spatial[k][1] if spatial is not None else None))
+        return states
+
+    def _require_masks(self, masks: Tensor | None) -> None:
+        if self.one_shot and masks is None:
+            raise TutorialError("this RVOS is one-shot: it needs the objects' last masks; give them.")
+        if not self.one_shot and masks is not None:
+            raise TutorialError(
+                "this RVOS is zero-shot: its cells have no input for masks; leave them out, or build it with "
+                "one_shot=True."
+            )
+
+
+def _slots_first(x: Tensor) -> Tensor:
+    """``[B, N, ...] -> [N*B, ...]``: the objects as a batch, so that those of one slot lie side by side."""
+    return x.transpose(0, 1).flatten(0, 1)
+
+
+def _batch_first(x: Tensor, slots: int) -> Tensor:
+    """Undo :func:`_slots_first`."""
+    return x.unflatten(0, (slots, -1)).transpose(0, 1)
+
+
+# ------------------------------------------------------------------------------------------------------- roll-out
+
+
+class Moment(NamedTuple):
+    """One frame of a roll-out."""
+
+    logits: Tensor
+    """``float [B, N, H, W]``."""
+    probability: Tensor
+    """``float [B, N, H, W]``, each object judged by itself."""
+    hidden: Memory
+    """h of every cell; see :data:`Memory`."""
+    masks: Tensor | None
+    """``float [B, N, H, W]``, the last masks that were the input; None in zero-shot networks."""
+
+
+def unroll(
+    network: RVOS,
+    frames: Tensor,
+    masks0: Tensor | None,
+    slots: int,
+    recurrence: Recurrence = "ST",
+    given: int = 2,
+    truth: Tensor | None = None,
+    forget: Collection[int] = (),
+) -> Iterator[Moment]:
+    """The whole grid, frame by frame.
+
+    Args:
+        network: one-shot or zero-shot.
+        frames: ``float [B, T, 3, H, W]`` in [0, 1].
+        masks0: the masks of frame 0, ``float [B, N, H, W]``; None for a zero-shot network.
+        slots: N.
+        recurrence: see :data:`Recurrence`.
+        given: so many frames get ``masks0`` as last masks. Frame 0 has no last mask but its own; the authors give
+            them to frame 1 as well at test time (2), but not when they train on their own predictions (1).
+        truth: ``float [B, T, N, H, W]``: true masks are then the last masks; without it they are the network's own
+            probabilities, through which no gradient flows.
+        forget: frames before which the memory is dropped.
+
+    Raises:
+        TutorialError: as :meth:`RVOS.frame`.
+    """
+    memory: Memory | None = None
+    previous = masks0
+    for t in range(frames.shape[1]):
+        if t in forget:
+            memory = None
+        if masks0 is not None and t >= given:
+            previous = truth[:, t - 1] if truth is not None else probability.detach()  # noqa: F821
+        logits, memory = network.frame(network.encode(frames[:, t]), previous, memory, slots, recurrence)
+        probability = logits.float().sigmoid()
+        yield Moment(logits, probability, memory, previous)
+
+
+def rollout(
+    network: RVOS,
+    frames: Tensor,
+    masks0: Tensor | None,
+    slots: int,
+    recurrence: Recurrence = "ST",
+    given: int = 2,
+    truth: Tensor | None = None,
+    forget: Collection[int] = (),
+) -> Tensor:
+    """The probabilities of :func:`unroll`, which has the same arguments: ``float [B, T, N, H, W]``."""
+    moments = unroll(network, frames, masks0, slots, recurrence, given, truth, forget)
+    return torch.stack([moment.probability for moment in moments], dim=1)
+
+
+# ------------------------------------------------------------------------------------------------------- building
+
+
+def build(
+    size: Literal["small", "paper"] = "small", one_shot: bool = True, hidden: int | None = None, width: int = 16
+) -> RVOS:
+    """An RVOS with random weights.
+
+    Args:
+        size: ``"paper"`` has a ResNet-101 with four stages, and 49,349,233 parameters in its one-shot form.
+        one_shot: whether the last masks are an input.
+        hidden: channels of the coarsest hidden state, 128 in the paper, 32 in the small network.
+        width: of the small encoder's finest map.
+
+    Raises:
+        TutorialError: on an unknown size, or a hidden size that cannot be halved three times.
+    """
+    if size not in ("small", "paper"):
+        raise TutorialError(f"there is no size {size!r} of rvos; choose small or paper.")
+    hidden = hidden if hidden is not None else 128 if size == "paper" else 32
+    if hidden < 8 or hidden % 8:
+        raise TutorialError(f"the hidden size is {hidden}; it is halved three times, so use a multiple of 8.")
+    if size == "paper":
+        return RVOS(ResNetEncoder(depth=101, stages=4), hidden, one_shot)
+    return RVOS(SmallEncoder(width=width, depth=4), hidden, one_shot, group_norm)
+
+
+def start_from(network: RVOS, trained: RVOS) -> None:
+    """Start where another network of the same size stands.
+
+    A one-shot network can start from a zero-shot one: the weights of its masks are then zero.
+
+    Raises:
+        TutorialError: if the sizes differ, or a zero-shot network were to start from a one-shot one.
+    """
+    theirs = dict(trained.state_dict())
+    if network.one_shot and not trained.one_shot:
+        for k, cell in enumerate(trained.cells):
+            assert isinstance(cell, ConvLSTMCell)
+            before, after = cell.gates.weight.detach().split([cell.channels, 2 * cell.hidden], dim=1)
+            theirs[f"cells.{k}.gates.weight"] = torch.cat([before, torch.zeros_like(before[:, :1]), after], dim=1)
+    require_fit(theirs, network, "the network to start from")
+    network.load_state_dict(theirs)
+
+
+def start_from_imagenet(network: RVOS) -> bool:
+    """ImageNet weights for a paper-size network's encoder; says so and returns False if none can be had.
+
+    Raises:
+        TutorialError: if the network is not of paper size.
+    """
+    if not isinstance(network.encoder, ResNetEncoder):
+        raise TutorialError("only the paper-size RVOS has a ResNet inside; build it with size='paper'.")
+    return start_encoders([network.encoder])
+
+
+# ------------------------------------------------------------------------------------------------------- training
+
+#: Every clip shows two or three objects, and nothing moves that is none of them: what a network can find by itself.
+SEVERAL: dict[str, float] = {"multiple_objects": 1.0, "deformation": 0.5, "scale_change": 0.4, "illumination": 0.2}
+
+DEFAULTS: dict[str, Any] = {
+    "source": "video",
+    "frames": 5,
+    "max_skip": 0,
+    "slots": 3,
+    "previous": "truth",
+    "recurrence": "ST",
+    "empty": 0.0,
+    "bce": 0.0,
+    "total": "sum",
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "source": ("simulated", "video", "several"),
+    "previous": ("truth", "own"),
+    "recurrence": get_args(Recurrence),
+    "total": ("sum", "mean"),
+}
+
+
+def settings(stage: Any) -> dict[str, Any]:
+    """A stage's options, with the defaults for those it does not name.
+
+    Raises:
+        TutorialError: on an unknown option, or a value that an option cannot have.
+    """
+    unknown = [key for key in stage.options if key not in DEFAULTS]
+    if unknown:
+        raise TutorialError(
+            f"stage {stage.name!r}: rvos does not know the option {unknown[0]!r}; choose from {', '.join(DEFAULTS)}."
+        )
+    how = {**DEFAULTS, **stage.options}
+    for key, known in CHOICES.items():
+        if how[key] not in known:
+            raise TutorialError(
+                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose from {', '.join(known)}."
+            )
+    for key in ("frames", "slots"):
+        if how[key] < 1:
+            raise TutorialError(f"stage {stage.name!r} has {how[key]} {key}; use 1 or more.")
+    return how
+
+
+class RVOSTask:
+    """A clip as one grid, and one backward pass over all of it; gradients cross frames through h alone.
+
+    A stage's ``options``:
+
+    * ``source``: ``"video"``; ``"simulated"``, clips made of stills; or ``"several"``, generated video of two or three
+      objects without anything else that moves, for zero-shot training.
+    * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
+    * ``slots``: the largest number of objects (10 in the paper); further ones are background.
+    * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its
+      ``"own"`` probabilities, from frame 1 on (the second).
+    * ``recurrence``: see :data:`Recurrence`.
+    * ``empty``: weight of the cross-entropy on masks that should be empty, because the object is hidden, or because
+      no object is left for the slot of a zero-shot network. The soft IoU is silent there. Not the paper's.
+    * ``bce``: weight of the cross-entropy on all masks of objects. Not the paper's.
+    * ``total``: the ``"sum"`` over the frames, the paper's, or their ``"mean"``.
+
+    Args:
+        simulated: clips made of stills; of generated ones by default.
+        video: clips with real time; generated ones by default.
+    """
+
+    def __init__(self, simulated: ClipSource | None = None, video: ClipSource | None = None) -> None:
+        self.sources: dict[str, ClipSource] = {
+            "simulated": simulated if simulated is not None else SimulatedClips(),
+            "video": video if video is not None else GeneratedClips(),
+            "several": GeneratedClips(dials=SEVERAL),
+        }
+
+    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
+
+        Raises:
+            TutorialError: as :func:`settings`.
+        """
+        how = settings(stage)
+        frames, masks = self.sources[how["source"]].batch(seeds, stage.size, how["frames"], how["max_skip"])
+        return {"frames": frames.to(device), "masks": masks.to(device)}
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The soft IoU of every object in every frame, with what the stage adds to it, and the IoU of the answers.
+
+        An object counts in all frames, seen or not, if frame 0 shows it. Pixels of id 255 (void) do not count.
+        """
+        assert isinstance(network, RVOS)
+        how = settings(stage)
+        frames, ids = batch["frames"], batch["masks"]
+        shown = ids[:, 0].masked_fill(ids[:, 0] == VOID, 0).amax((1, 2))  # objects are numbered without gaps
+        slots = min(int(shown.max()), how["slots"]) if network.one_shot else how["slots"]
+        numbers = torch.arange(1, slots + 1, device=ids.device)
+        truth = (ids[:, :, None] == numbers[:, None, None]).to(frames.dtype)  # [B, T, N, H, W]
+        valid = numbers <= shown[:, None]  # [B, N]
+        counts = (ids != VOID)[:, :, None]
+        own = how["previous"] == "own"
+        moments = unroll(
+            network,
+            frames,
+            truth[:, 0] if network.one_shot else None,
+            slots,
+            how["recurrence"],
+            given=1,
+            truth=None if own else truth,
+        )
+        losses, overlaps = [], []
+        for t, moment in enumerate(moments):
+            if t == 0 and not network.one_shot:  # once for the whole clip: a slot must stay with its object
+                cost = soft_iou_cost((moment.probability * counts[:, 0])[:, None], truth[:, 0][:, :, None])
+                slot = assign(cost, valid)
+                truth = in_slots(truth.transpose(1, 2), slot, slots).transpose(1, 2)
+                valid = in_slots(valid, slot, slots)
+            y = truth[:, t]
+            losses.append(frame_loss(moment, y, valid, counts[:, t], how["empty"], how["bce"], not network.one_shot))
+            answer, target = (moment.probability.detach() > 0.5) & counts[:, t], y > 0
+            seen = valid & target.any(-1).any(-1)
+            union = (answer | target).sum((-2, -1)).clamp_min(1)
+            overlap = (answer & target).sum((-2, -1)) / union
+            overlaps.append((overlap * seen).sum() / seen.sum().clamp_min(1))
+        loss = torch.stack(losses)
+        return (loss.sum() if how["total"] == "sum" else loss.mean()), {"iou": torch.stack(overlaps).mean()}
+
+    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
+        """Heads and decoder at the stage's rate, a ResNet (which knows pictures already) at a thousandth of it."""
+        assert isinstance(network, RVOS)
+        paper = isinstance(network.encoder, ResNetEncoder)
+        backbone = [p for p in network.encoder.parameters() if p.requires_grad]
+        rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+        return [{"params": rest}, {"params": backbone, "lr_scale": 1e-3 if paper else 1.0}]
+
+
+def frame_loss(
+    moment: Moment,
+    target: Tensor,
+    valid: Tensor,
+    counts: Tensor | None = None,
+    empty: float = 0.0,
+    bce: float = 0.0,
+    unused: bool = False,
+) -> Tensor:
+    """The loss of one frame, ``float []``: the mean soft IoU cost over the valid slots of all samples, and more.
+
+    Args:
+        moment: N slots.
+        target: ``float [B, N, H, W]``, 0 or 1.
+        valid: ``bool [B, N]``: which slots hold an object of the clip, seen in this frame or not.
+        counts: ``bool [B, 1, H, W]``, pixels that count; all by default.
+        empty: weight of the cross-entropy (its mean over the pixels) where an object is not to be seen.
+        bce: weight of the cross-entropy on the others.
+        unused: whether ``empty`` also holds for slots without an object.
+    """
+    q = moment.probability if counts is None else moment.probability * counts
+    objects = valid.sum().clamp_min(1)
+    loss = (soft_iou_cost(q, target) * valid).sum() / objects
+    if empty or bce:
+        entropy = F.binary_cross_entropy_with_logits(moment.logits.float(), target.float(), reduction="none")
+        entropy = (entropy if counts is None else entropy * counts).mean((-2, -1))  # [B, N]
+        hidden = ~target.flatten(2).any(-1)
+        silent = hidden if unused else hidden & valid
+        loss = loss + (entropy * (empty * silent + bce * (valid & ~hidden))).sum() / objects
+    return loss
+
+
+def task(source: StillSource | None = None, video: ClipSource | None = None) -> RVOSTask:
+    """The training task: simulated clips are made of the stills of ``source``; see :class:`RVOSTask`."""
+    return RVOSTask(SimulatedClips(source), video)
+
+
+# ------------------------------------------------------------------------------------------------------ inference
+
+
+def _require_recurrence(recurrence: str) -> None:
+    if recurrence not in get_args(Recurrence):
+        raise TutorialError(
+            f"there is no recurrence {recurrence!r}; choose from {', '.join(get_args(Recurrence))}."
+        )
+
+
+class RVOSSegmenter:
+    """Follow given objects: each has a slot, in the order of the ids, and its last mask is fed back.
+
+    Frame 0 is segmented, too, with the given masks as last masks, for the sake of the memory; its answer is not used.
+    Frame 1 gets the given masks again, and from frame 2 on the network's own probabilities come back (as in the
+    authors' code). A later object gets the next slot: its frame is its frame 0.
+
+    The network judges every object by itself, so that two may claim a pixel, and what is fed back is left so. What
+    :meth:`step` returns is made of it by soft aggregation (:func:`~vos_tutorial.segmenter.soft_aggregate`); the
+    authors decide at 0.5 instead, and let the object that fitted best on frame 0 win.
+
+    Args:
+        network: a trained one-shot :class:`RVOS`.
+        recurrence: should be the one it was trained with.
+
+    Raises:
+        TutorialError: if the network is zero-shot, or there is no such recurrence.
+    """
+
+    def __init__(self, network: RVOS, recurrence: Recurrence = "ST") -> None:
+        if not network.one_shot:
+            raise TutorialError("this RVOS is zero-shot and cannot be given masks; use ZeroShotSegmenter.")
+        _require_recurrence(recurrence)
+        self.network, self.recurrence = network.eval(), recurrence
+        self._clear(torch.zeros(0, 1, 1))
+
+    def _clear(self, nothing: Tensor) -> None:
+        self.objects: list[int] = []
+        self.before: Memory | None = None  # of the frame before the last one
+        self.memory: Memory | None = None  # of the last one
+        self.fed = nothing  # float [N, H, W], the last frame's last masks
+        self.previous = nothing  # the next frame's
+        self.alone = nothing  # the last frame's answers, each object by itself
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._clear(frame.new_zeros(0, *mask.shape))
+        self.introduce(frame, mask)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`. New objects take their pixels from the old ones.
+
+        The frame is walked once more, with the new slots at the end; the slots before them do not notice.
+        """
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        if not new:
+            return
+        given = ids_to_onehot(mask, new).to(frame.dtype)
+        if self.before is not None:  # a new object remembers nothing
+            self.before = [torch.cat([h, h.new_zeros(1, len(new), *h.shape[2:])], dim=1) for h in self.before]
+        self.objects += new
+        self._look(frame, torch.cat([self.fed, given]))
+        self.previous = torch.cat([self.previous * (given.sum(0) == 0), given])
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self.before = self.memory
+        self._look(frame, self.previous)
+        self.previous = self.alone
+        return soft_aggregate(self.alone)
+
+    @torch.no_grad()
+    def _look(self, frame: Tensor, masks: Tensor) -> None:
+        """Walk over a frame with these last masks."""
+        self.fed = masks
+        skips = self.network.encode(frame[None])
+        logits, self.memory = self.network.frame(skips, masks[None], self.before, len(masks), self.recurrence)
+        self.alone = logits[0].float().sigmoid()
+
+    def inspect(self) -> dict[str, Any]:
+        """What the last frame left behind.
+
+        ``objects`` (ids in the order of the slots), ``hidden`` (h, for each level ``float [N, C, h, w]``, coarse
+        first), ``masks`` (the last masks that were the input) and ``alone`` (each object's probability by itself),
+        both ``float [N, H, W]``.
+
+        Raises:
+            TutorialError: before ``begin``.
+        """
+        if self.memory is None:
+            raise TutorialError("nothing was seen yet; call begin() first.")
+        hidden = [h[0] for h in self.memory]
+        return {"objects": list(self.objects), "hidden": hidden, "masks": self.fed, "alone": self.alone}
+
+
+def select(probability: Tensor, masks: Tensor) -> Tensor:
+    """Which slots drew these masks: the choice with the best sum of IoUs, as in the authors' zero-shot evaluation.
+
+    Args:
+        probability: ``float [N, H, W]``, of all slots.
+        masks: ``bool [K, H, W]``, K <= N.
+
+    Returns:
+        ``long [K]``, a slot for each mask.
+
+    Raises:
+        TutorialError: if there are more masks than slots.
+    """
+    decided = (probability > 0.5).to(probability.dtype)
+    cost = soft_iou_cost(decided[None], masks[:, None].to(probability.dtype))
+    if len(masks) > len(probability):
+        raise TutorialError(
+            f"{len(masks)} objects are to be chosen from {len(probability)} slots; use more slots."
+        )
+    return torch.from_numpy(linear_sum_assignment(cost.cpu().double().numpy())[1]).to(probability.device)
+
+
+@torch.no_grad()
+def discover(network: RVOS, frames: Tensor, slots: int = 10, recurrence: Recurrence = "ST") -> Tensor:
+    """What a zero-shot network finds by itself.
+
+    Args:
+        network: a trained zero-shot :class:`RVOS`.
+        frames: ``float [T, 3, H, W]`` in [0, 1].
+        slots: N, how many objects it draws.
+        recurrence: should be the one it was trained with.
+
+    Returns:
+        ``float [T, N, H, W]``, the probability of each slot by itself; for ids take the winners of their soft
+        aggregation, and for a comparison with given masks :func:`select`.
+
+    Raises:
+        TutorialError: if the network is one-shot.
+    """
+    if network.one_shot:
+        raise TutorialError("this RVOS is one-shot and waits for masks; only a zero-shot one can discover objects.")
+    return rollout(network.eval(), frames[None], None, slots, recurrence)[0]
+
+
+class ZeroShotSegmenter:
+    """Score a zero-shot network like the others: the given masks say which of its slots count, and no more.
+
+    The network draws all its slots by itself; the given masks of frame 0 choose those that fit best (:func:`select`),
+    as in the authors' evaluation. A later object gets the best of the slots that are left. Probabilities are merged
+    by soft aggregation.
+
+    Args:
+        network: a trained zero-shot :class:`RVOS`.
+        slots: how many objects it draws; 10, as in the paper, by default at paper size, and 3 in small networks.
+        recurrence: should be the one it was trained with.
+
+    Raises:
+        TutorialError: if the network is one-shot, there are no slots, or there is no such recurrence.
+    """
+
+    def __init__(self, network: RVOS, slots: int | None = None, recurrence: Recurrence = "ST") -> None:
+        if network.one_shot:
+            raise TutorialError("this RVOS is one-shot; use RVOSSegmenter.")
+        _require_recurrence(recurrence)
+        self.slots = slots if slots is not None else 10 if isinstance(network.encoder, ResNetEncoder) else 3
+        if self.slots < 1:
+            raise TutorialError(f"there are {self.slots} slots; use 1 or more.")
+        self.network, self.recurrence = network.eval(), recurrence
+        self._clear()
+
+    def _clear(self) -> None:
+        self.objects: list[int] = []
+        self.chosen: list[int] = []  # their slots
+        self.memory: Memory | None = None
+        self.alone = torch.zeros(0, 1, 1)  # float [N, H, W], all slots
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._clear()
+        self._look(frame)
+        self.introduce(frame, mask)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`; the frame was seen already, so only the mask counts.
+
+        Raises:
+            TutorialError: if there are more objects than slots.
+        """
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        if not new:
+            return
+        free = [s for s in range(self.slots) if s not in self.chosen]
+        found = select(self.alone[free], ids_to_onehot(mask, new))
+        self.objects += new
+        self.chosen += [free[s] for s in found.tolist()]
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._look(frame)
+        return soft_aggregate(self.alone[self.chosen])
+
+    @torch.no_grad()
+    def _look(self, frame: Tensor) -> None:
+        skips = self.network.encode(frame[None])
+        logits, self.memory = self.network.frame(skips, None, self.memory, self.slots, self.recurrence)
+        self.alone = logits[0].float().sigmoid()
+
+
+def segmenter(network: RVOS, **options: Any) -> Segmenter:
+    """A segmenter; the options are :class:`RVOSSegmenter`'s, or of a zero-shot network :class:`ZeroShotSegmenter`'s."""
+    return RVOSSegmenter(network, **options) if network.one_shot else ZeroShotSegmenter(network, **options)
