@@ -9,5 +9,6 @@ from __future__ import annotations
 from .attention_inspector import AttentionInspector
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
+from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 
-__all__ = ["AttentionInspector", "GuidanceSwitch", "MaskPlayer"]
+__all__ = ["AttentionInspector", "GuidanceSwitch", "MaskPlayer", "RecurrenceGrid", "Rollout", "ancestors"]
