@@ -1,0 +1,361 @@
+"""The temporal half of STCNN: a generator that paints the next frame, and a discriminator that judges it.
+
+Xu, Wen, Li, Bo, Huang: "Spatiotemporal CNN for Video Object Segmentation", CVPR 2019. To paint the next frame from
+the last few, a network must know what is there and how it moves, and no one has to label anything for it to learn
+that. The maps of its decoder are what the segmenter (``stcnn.py``) takes over. Details follow the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import Inception3, Inception_V3_Weights, ResNet101_Weights, inception_v3
+
+from ..errors import TutorialError
+from .layers import group_norm
+
+Norm = Callable[[int], nn.Module]
+
+# ------------------------------------------------------------------------------------------------------- encoder
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut: ``[B, C_in, H, W] -> [B, C_out, H/stride, W/stride]``.
+
+    Args:
+        into: channels that come in.
+        width: channels inside.
+        out: channels that go out.
+        stride: of the block.
+        dilation: of the 3x3 convolution.
+        norm: makes a normalisation for so many channels.
+        stride_first: the stride sits on the first convolution, as in the authors' code; torchvision's networks, and
+            with them its weights, have it on the 3x3 one.
+    """
+
+    def __init__(
+        self,
+        into: int,
+        width: int,
+        out: int,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: Norm = nn.BatchNorm2d,
+        stride_first: bool = True,
+    ) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_first else (1, stride)
+        self.conv1 = nn.Conv2d(into, width, 1, first, bias=False)
+        self.norm1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, second, dilation, dilation, bias=False)
+        self.norm2 = norm(width)
+        self.conv3 = nn.Conv2d(width, out, 1, bias=False)
+        self.norm3 = norm(out)
+        same = stride == 1 and into == out
+        self.shortcut = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), norm(out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        return F.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
+
+
+@dataclass(frozen=True)
+class Body:
+    """The numbers of an encoder.
+
+    Attributes:
+        stem: channels of the first convolution.
+        pool: whether a max-pool follows it; with it the maps lie at 1/4, 1/8, 1/16 and 1/32, else at twice that.
+        widths: channels inside the bottlenecks of the four stages.
+        channels: of the maps.
+        blocks: bottlenecks a stage.
+        norm: see :class:`Bottleneck`.
+    """
+
+    stem: int
+    pool: bool
+    widths: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+    blocks: tuple[int, int, int, int]
+    norm: Norm
+
+
+RESNET101 = Body(64, True, (64, 128, 256, 512), (256, 512, 1024, 2048), (3, 4, 23, 3), nn.BatchNorm2d)
+SMALL = Body(24, False, (24, 24, 32, 32), (24, 48, 64, 64), (1, 1, 1, 1), group_norm)
+
+MULTI_GRID = (1, 2, 1)  # how the dilations within the last stage differ
+
+
+class Encoder(nn.Module):
+    """A residual network in four stages: ``[B, C, H, W]`` -> four maps, finest first.
+
+    Args:
+        body: its numbers.
+        into: channels that come in.
+        dilated: the last two stages keep the resolution and dilate instead, and the max-pool rounds up; so the
+            spatial branch has it.
+        stride_first: see :class:`Bottleneck`.
+    """
+
+    def __init__(self, body: Body, into: int, dilated: bool = False, stride_first: bool = True) -> None:
+        super().__init__()
+        self.body, self.dilated = body, dilated
+        self.conv1 = nn.Conv2d(into, body.stem, 7, 2, 3, bias=False)
+        self.norm1 = body.norm(body.stem)
+        stages, channels = [], body.stem
+        for i, (width, out, blocks) in enumerate(zip(body.widths, body.channels, body.blocks, strict=True)):
+            stride = 1 if i == 0 or (dilated and i >= 2) else 2
+            stage = []
+            for n in range(blocks):
+                dilation = 1
+                if dilated and i >= 2:
+                    dilation = 2 * (MULTI_GRID[n % 3] if i == 3 else 1)
+                stage.append(
+                    Bottleneck(channels, width, out, stride if n == 0 else 1, dilation, body.norm, stride_first)
+                )
+                channels = out
+            stages.append(nn.Sequential(*stage))
+        self.layers = nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See the class."""
+        x = F.relu(self.norm1(self.conv1(x)))
+        if self.body.pool:
+            x = F.max_pool2d(x, 3, 2, 1, ceil_mode=self.dilated)
+        maps = []
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def load_imagenet(self) -> None:
+        """Fetch torchvision's ResNet-101 (about 170 MB, once); several frames repeat the filters of the colours.
+
+        Raises:
+            OSError, RuntimeError: if the weights are neither cached nor to be had, or this is not a ResNet-101.
+        """
+        theirs = ResNet101_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+        filters = theirs["conv1.weight"]
+        state = {"conv1.weight": filters.repeat(1, self.conv1.in_channels // filters.shape[1], 1, 1)}
+        for name, value in theirs.items():
+            if name.startswith("layer"):
+                state[f"layers.{int(name[5]) - 1}.{ours(name[7:])}"] = value
+            elif name.startswith("bn1."):
+                state[ours(name)] = value
+        self.load_state_dict(state)
+
+
+def ours(name: str) -> str:
+    """Our name of a tensor inside torchvision's, and the authors', bottlenecks."""
+    return name.replace("bn", "norm").replace("downsample", "shortcut")
+
+
+# ------------------------------------------------------------------------------------------------------- decoder
+
+
+def crop_like(x: Tensor, like: Tensor) -> Tensor:
+    """Cut, or fill with zeros, around the centre until ``x [B, C, H, W]`` is as high and wide as ``like``.
+
+    An odd row or column is added above and left, and cut off below and right.
+    """
+    down, right = (b - a for a, b in zip(x.shape[-2:], like.shape[-2:], strict=True))
+    if not (down or right):
+        return x
+    return F.pad(x, (-(-right // 2), right // 2, -(-down // 2), down // 2))
+
+
+def bilinear_kernel(size: int) -> Tensor:
+    """The tent ``float [size, size]`` that a transposed convolution of stride ``size / 2`` interpolates with."""
+    line = 1 - (torch.arange(size) - (size - 1) / 2).abs() / (size / 2)
+    return line[:, None] * line
+
+
+class Enlarge(nn.Module):
+    """A 3x3 convolution, and twice the resolution: ``[B, C_in, h, w] -> [B, C_out, 2h+2, 2w+2]``, then cropped.
+
+    Args:
+        into: channels that come in.
+        out: channels that go out.
+        norm: see :class:`Bottleneck`.
+    """
+
+    def __init__(self, into: int, out: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(into, out, 3, padding=1)
+        self.norm = norm(out)
+        self.deconv = nn.ConvTranspose2d(out, out, 4, 2, bias=False)
+        with torch.no_grad():  # each channel interpolates itself, until it learns better
+            self.deconv.weight.zero_()
+            self.deconv.weight[range(out), range(out)] = bilinear_kernel(4)
+
+    def forward(self, x: Tensor, like: Tensor, relu: bool) -> Tensor:
+        """``x [B, C_in, h, w]`` at the size of ``like``, with or without a ReLU before the enlargement."""
+        x = self.norm(self.conv(x))
+        return crop_like(self.deconv(F.relu(x) if relu else x), like)
+
+
+class Prediction(NamedTuple):
+    """The next frame, and what the generator knew when it painted it."""
+
+    frame: Tensor
+    """``float [B, 3, h, w]`` in [-1, 1], at the resolution of the encoder's finest map."""
+    features: tuple[Tensor, Tensor, Tensor]
+    """Maps of the decoder, coarse to fine: at the resolutions of the encoder's third, second and first map."""
+
+
+class Decoder(nn.Module):
+    """Three enlargements, each joined by the encoder's map of its size, which two 1x1 convolutions make narrower.
+
+    Args:
+        channels: of the encoder's maps, finest first.
+        widths: of the decoder's maps, coarse to fine.
+        norm: see :class:`Bottleneck`.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], widths: tuple[int, int, int], norm: Norm) -> None:
+        super().__init__()
+        c1, c2, c3, c4 = channels
+        self.squeeze = nn.ModuleList([nn.Conv2d(c4, c3, 1), nn.Conv2d(c3, c2, 1), nn.Conv2d(c2, c1, 1)])
+        self.enlarge = nn.ModuleList(
+            [
+                Enlarge(c3, widths[0], norm),
+                Enlarge(widths[0] + c2, widths[1], norm),
+                Enlarge(widths[1] + c1, widths[2], norm),
+            ]
+        )
+        self.paint = nn.Conv2d(widths[2], 3, 1)
+
+    def forward(self, maps: list[Tensor], relu: bool) -> Prediction:
+        """From the encoder's maps, finest first; ``relu`` as in :class:`Enlarge`."""
+        e1, e2, e3, e4 = maps
+        d1 = self.enlarge[0](self.squeeze[0](e4), e3, relu)
+        d2 = self.enlarge[1](torch.cat([d1, self.squeeze[1](e3)], 1), e2, relu)
+        d3 = self.enlarge[2](torch.cat([d2, self.squeeze[2](e2)], 1), e1, relu)
+        return Prediction(torch.tanh(self.paint(d3)), (d1, d2, d3))
+
+
+class Generator(nn.Module):
+    """Past frames in, the next one out.
+
+    Args:
+        body: of the encoder.
+        widths: of the decoder's maps, coarse to fine.
+        delta: how many frames it sees; 4 in the paper.
+        relu: whether the decoder has ReLUs. The authors' generator has them while it learns alone, and lost them in
+            their joint network; the tensors are the same.
+        stride_first: see :class:`Bottleneck`.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        widths: tuple[int, int, int],
+        delta: int = 4,
+        relu: bool = False,
+        stride_first: bool = True,
+    ) -> None:
+        super().__init__()
+        if delta < 1:
+            raise TutorialError(f"delta is {delta}; a prediction needs at least 1 past frame.")
+        self.delta, self.relu, self.widths = delta, relu, widths
+        self.encoder = Encoder(body, 3 * delta, stride_first=stride_first)
+        self.decoder = Decoder(body.channels, widths, body.norm)
+
+    def forward(self, window: Tensor) -> Prediction:
+        """Frames ``float [B, delta, 3, H, W]`` in [0, 1], oldest first."""
+        if window.shape[1] != self.delta:
+            raise TutorialError(f"the window holds {window.shape[1]} frames, but delta is {self.delta}.")
+        prediction: Prediction = self.decoder(self.encoder(to_tanh(window).flatten(1, 2)), self.relu)
+        return prediction
+
+
+def to_tanh(frame: Tensor) -> Tensor:
+    """Colours in [0, 1] as tanh paints them, in [-1, 1]."""
+    return frame * 2 - 1
+
+
+def from_tanh(frame: Tensor) -> Tensor:
+    """Back from :func:`to_tanh`."""
+    return (frame + 1) / 2
+
+
+def target_like(frame: Tensor, prediction: Tensor) -> Tensor:
+    """The true frame ``float [B, 3, H, W]`` in [0, 1] at the size and in the range of a predicted one."""
+    return to_tanh(F.interpolate(frame, prediction.shape[-2:], mode="bilinear", align_corners=True))
+
+
+# -------------------------------------------------------------------------------------------------- discriminator
+
+
+class SmallDiscriminator(nn.Module):
+    """Three strided convolutions, the mean over all places, and a number: ``[B, 3, h, w] -> [B, 1]``."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        widths = (3, width, 2 * width, 2 * width)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(group_norm(b) for b in widths[2:])  # the first sees the colours as they are
+        self.score = nn.Linear(widths[-1], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class; the answer is a logit."""
+        x = F.leaky_relu(self.convs[0](x), 0.2)
+        for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x)), 0.2)
+        return self.score(x.mean((2, 3)))
+
+
+class Discriminator(nn.Module):
+    """Is a frame real, or painted? It sees one frame at the generator's resolution, and nothing of its past.
+
+    Args:
+        judge: maps ``[B, 3, h, w]`` in [-1, 1] to logits ``[B, 1]``: Inception-v3 in the paper.
+    """
+
+    def __init__(self, judge: SmallDiscriminator | Inception3) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """The logit of "real" for each frame ``float [B, 3, h, w]`` in [-1, 1]: ``float [B]``."""
+        logit: Tensor = self.judge(frame)
+        return logit[:, 0]
+
+    def load_imagenet(self) -> None:
+        """Fetch torchvision's Inception-v3 (about 100 MB, once), its last layer apart.
+
+        Raises:
+            OSError, RuntimeError: if the weights are neither cached nor to be had, or this is not an Inception-v3.
+        """
+        theirs = Inception_V3_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+        state = {k: v for k, v in theirs.items() if not k.startswith(("AuxLogits.", "fc."))}
+        state |= {k: v for k, v in self.judge.state_dict().items() if k.startswith("fc.")}
+        self.judge.load_state_dict(state)
+
+
+def small_generator(delta: int = 4, relu: bool = True) -> Generator:
+    """A generator that learns on a laptop; the predicted frame has half of the resolution."""
+    return Generator(SMALL, (64, 48, 24), delta, relu)
+
+
+def paper_generator(delta: int = 4, relu: bool = False, stride_first: bool = True) -> Generator:
+    """The authors' generator, 57,966,595 parameters; the predicted frame has a quarter of the resolution."""
+    return Generator(RESNET101, (512, 256, 64), delta, relu, stride_first)
+
+
+#: The authors' discriminator, 21,787,617 parameters. The smallest side that it takes is 75.
+paper_judge = partial(
+    inception_v3, weights=None, aux_logits=False, transform_input=True, init_weights=False, num_classes=1
+)
