@@ -8,6 +8,7 @@ const KINDS = {
 };
 const STEPS = 16; // of a probability; half of them and more is the mask
 const HALF = STEPS / 2;
+const ROOM = 716; // pixels of the page: what JupyterLab leaves of a window of 900
 
 /** The cells that cell (t, i) reads itself, by kind; rule: {space, time, mask, cut} as in Rollout. */
 function parentsOf(t, i, { space, time, mask, cut }) {
@@ -43,7 +44,7 @@ function details(ratio, levels) {
     const tileWidth = Math.round(tileHeight / ratio);
     const levelWidth = tileHeight < 46 ? 92 : 68; // two lines or three
     const width = 2 * (pictureWidth + 16) + levelWidth + tiles * (tileWidth + 4);
-    if (width <= 748 || pictureWidth <= 120) return { pictureWidth, tileHeight, tileWidth, levelWidth };
+    if (width <= ROOM || pictureWidth <= 120) return { pictureWidth, tileHeight, tileWidth, levelWidth };
   }
 }
 
@@ -101,8 +102,8 @@ async function render({ model, el }) {
   // --- measures of the grid, in pixels of the page ---
   const left = 74 + (someMask ? 16 : 0); // names of the slots, and the given masks
   const top = 22;
-  const pitch = Math.max(36, Math.min(88, (752 - left + 14) / T));
-  const gap = Math.max(13, Math.min(26, Math.round(0.3 * pitch)));
+  const pitch = Math.max(38, Math.min(88, (ROOM - left + 16) / T));
+  const gap = Math.max(16, Math.min(26, Math.round(0.32 * pitch)));
   const cw = Math.floor(Math.min(pitch - gap, (72 * W) / H));
   const ch = Math.round((cw * H) / W);
   const down = Math.min(gap, 22); // between rows
@@ -203,7 +204,7 @@ async function render({ model, el }) {
       make(
         "div", {}, make("div", { class: "vos-title" }, make("b", {}, "Hidden state h"), make("span", { class: "vos-soft" }, " channels that vary most")),
         make("div", { class: "vos-rows" }, ...rows.map(({ element }) => element)),
-        make("div", { class: "vos-under" }, "− ", rampLine, " +  ±: ends of the scale"),
+        make("div", { class: "vos-under" }, "− ", rampLine, " +"),
       ),
     ),
   );
@@ -407,8 +408,8 @@ async function render({ model, el }) {
     const rule = rules[mode];
     const { part, best } = measure(mode, t, i);
     pictureHead.textContent = `${labels[i]}, frame ${t}`;
-    covered.replaceChildren(`mask: ${share(part)} of the frame`);
-    if (best) covered.append(make("br"), `IoU with ${labels[best.slot]}: ${best.iou.toFixed(2)}`);
+    covered.replaceChildren(part > 0 ? `mask: ${share(part)} of the frame` : "no mask: all below 0.5");
+    if (best && part > 0) covered.append(make("br"), `IoU with ${labels[best.slot]}: ${best.iou.toFixed(2)}`);
     const overlap = best ? ` Its overlap with ${labels[best.slot]} is ${best.iou.toFixed(2)}.` : "";
     picture.setAttribute("aria-label", `Frame ${t} with the mask of ${labels[i]}, which covers ${share(part)} of it.${overlap}`);
     map.setAttribute("aria-label", `Probabilities of ${labels[i]} in frame ${t}.`);

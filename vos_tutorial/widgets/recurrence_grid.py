@@ -32,7 +32,7 @@ MOST_CELLS = 24  # on the longer side of a hidden state, as sent
 STEPS = 16  # of a probability, as sent: step 8 and more is 0.5 and more
 
 # Colour, dashes and letter of every kind of arrow; recurrence_grid.css and .js hold the same.
-KINDS = {
+KINDS: dict[str, tuple[str, str, Any, str]] = {
     "space": ("S", figures.BLUE, "-", "h and c"),
     "time": ("T", figures.VERMILLION, (0, (3.5, 1.6)), "h"),
     "mask": ("M", "#8a3d78", (0, (0.9, 1.3)), "own output"),
@@ -246,9 +246,12 @@ class RecurrenceGrid(Widget):
 
     @traitlets.validate("mode")
     def _known_mode(self, proposal: traitlets.Bunch) -> str:
-        if proposal["value"] not in self._rollouts:
-            raise TutorialError(f"there is no roll-out {proposal['value']!r}; choose one of {list(self._rollouts)}.")
-        return proposal["value"]
+        return self._checked_mode(proposal["value"])
+
+    def _checked_mode(self, mode: str) -> str:
+        if mode not in self._rollouts:
+            raise TutorialError(f"there is no roll-out {mode!r}; choose one of {list(self._rollouts)}.")
+        return mode
 
     # --- without a page ---
 
@@ -280,7 +283,7 @@ class RecurrenceGrid(Widget):
     def _chosen(self, cell: Cell | None, mode: str | None) -> tuple[Cell, str]:
         cell = self.cell if cell is None else (int(cell[0]), int(cell[1]))
         _check_cell(cell, len(self._pictures), self._count)
-        return cell, self.mode if mode is None else self._known_mode({"value": mode})
+        return cell, self.mode if mode is None else self._checked_mode(mode)
 
     def static_grid(self, cell: Cell | None = None, modes: Sequence[str] = ()) -> Figure:
         """The grid as a still picture, one for each of ``modes``, one below the other, with a cell's ancestors lit.
