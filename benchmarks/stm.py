@@ -199,7 +199,7 @@ def main() -> None:
         compare(options.repeats)
         small = build("stm", "small")
         assert isinstance(small, STM)
-        ms = frame_ms(STMSegmenter(small), SMALL)
+        ms = frame_ms(STMSegmenter(for_inference(small)), SMALL)
     verdict = "met" if ms <= SMALL_GOAL else "missed"
     print(
         f"small network, {SMALL[0]}x{SMALL[1]}, one object: {ms:.1f} CPU-ms a frame; goal {SMALL_GOAL:g}: {verdict}"

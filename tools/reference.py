@@ -17,6 +17,7 @@ from torch import Tensor
 from vos_tutorial import evaluation, metrics
 from vos_tutorial.atomic import write_atomically
 from vos_tutorial.clip import Clip
+from vos_tutorial.data.clips import lifelike
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.segmenter import Segmenter, propagate
 
@@ -85,6 +86,15 @@ def j_of(segmenter: Segmenter, clips: list[Clip]) -> float:
 def per_frame(ids: Tensor, clip: Clip) -> np.ndarray:
     """J of every frame, averaged over the objects: ``float64 [T]``."""
     return np.mean([metrics.region_similarity(clip.masks == o, ids == o) for o in clip.objects], axis=0)
+
+
+def held_out(count: int = 32) -> list[Clip]:
+    """Clips by which the networks that ship are chosen: close to what a camera sees, with held-out textures."""
+    made = lifelike(split="test").batch(range(9_000_000, 9_000_000 + count), 128, 16)
+    return [
+        Clip((frames * 255).round().to(torch.uint8), masks, f"lifelike-{i}", ("lifelike",))
+        for i, (frames, masks) in enumerate(zip(*made, strict=True))
+    ]
 
 
 def swap(make: Callable[[], Segmenter], clips: list[Clip]) -> float:

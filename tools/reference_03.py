@@ -25,6 +25,7 @@ from tools.reference import (
     SEEDS,
     SHORT_SIDE,
     by_condition,
+    held_out,
     j_of,
     keep,
     mean,
@@ -42,7 +43,7 @@ from vos_tutorial.data.synthetic import CONDITIONS, benchmark
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.models import masktrack, rgmp
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.recipes.rgmp import SHORT
+from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
 from vos_tutorial.segmenter import Segmenter, propagate
 
 RUNS = reference.ROOT / "runs" / "rgmp"
@@ -52,11 +53,11 @@ COMMAND = "python tools/reference_03.py train; python tools/reference_03.py meas
 COMPARED = {
     "full": 3,
     "teacher forcing": 3,
-    "detach": 1,
+    "detach": 3,
     "no reference": 3,
     "no pre-training": 3,
-    "hard feedback": 1,
-    "no previous": 1,
+    "hard feedback": 3,
+    "no previous": 3,
 }
 
 
@@ -70,7 +71,7 @@ def run_folder(name: str, seed: int) -> Path:
 
 def commands() -> Iterator[tuple[Path, list[str]]]:
     """All trainings, the most important first."""
-    wanted = [("recipe", s) for s in SEEDS]
+    wanted = [("long", 0), *(("recipe", s) for s in SEEDS), *(("recipe without reference", s) for s in SEEDS)]
     wanted += [(name, s) for name, seeds in COMPARED.items() for s in range(seeds)]
     for name, seed in wanted:
         out = run_folder(name, seed)
@@ -85,11 +86,11 @@ def train(jobs: int) -> None:
 
 
 def ship() -> None:
-    """Store the first seed of the recipe, as half precision."""
-    about = {"method": "rgmp", "size": "small", "options": "{}", "recipe": "cpu, recipe", "seed": "0"}
-    about |= {"steps": str(recipes.load("rgmp", "cpu").steps), "device": "cpu"}
+    """Store the long run, as half precision."""
+    about = {"method": "rgmp", "size": "small", "options": "{}", "recipe": "cpu, long", "seed": "0"}
+    about |= {"steps": str(VARIANTS["long"].steps), "device": "cpu"}
     about |= {"data": "generated stills and clips, split train"}
-    save_weights(models.shipped_weights("rgmp"), network_of("recipe", 0), about, dtype=torch.float16)
+    save_weights(models.shipped_weights("rgmp"), network_of("long", 0), about, dtype=torch.float16)
 
 
 def network_of(name: str, seed: int) -> rgmp.RGMP:
@@ -123,13 +124,14 @@ def maker(network: rgmp.RGMP, **options: Any) -> Callable[[], Segmenter]:
 
 
 def main_part(clips: list[Clip]) -> dict[str, Any]:
-    """The recipe's seeds on the whole benchmark."""
+    """The recipe's seeds, the same without a reference, and the long run on the whole benchmark."""
     of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in CONDITIONS}
-    nets = trained("recipe")
+    nets, blind, long = trained("recipe"), trained("recipe without reference"), network_of("long", 0)
     stages = recipes.load("rgmp", "cpu").stages
     result: dict[str, Any] = {"seeds": list(SEEDS[: len(nets)]), "clips_per_condition": len(of["clean"])}
     result["training"] = {
         "steps": [stage.steps for stage in stages],
+        "long_steps": [stage.steps for stage in VARIANTS["long"].stages],
         "batch": stages[0].batch,
         "size": stages[0].size,
         "parameters": sum(p.numel() for p in nets[0].parameters()),
@@ -137,8 +139,10 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
         "iou": [smooth(run_folder("recipe", s), "iou") for s in result["seeds"]],
     }
     print("benchmark", flush=True)
-    for n in nets:
+    for n in [*nets, long]:
         require_mask_read(maker(n))
+    best = by_condition(rgmp.segmenter(long), clips)
+    without = [by_condition(rgmp.segmenter(n, use_reference=False), clips) for n in blind]
     scores, copied = [by_condition(rgmp.segmenter(n), clips) for n in nets], by_condition(CopyFirst(), clips)
     earlier = json.loads((reference.RESULTS / "02_masktrack.json").read_text())
     result["benchmark"] = {
@@ -146,15 +150,28 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
             "RGMP": [s[c]["J"] for s in scores],
             "F": [s[c]["F"] for s in scores],
             "mean": mean([s[c]["J"] for s in scores]),
+            "long": best[c]["J"],
+            "without reference": [s[c]["J"] for s in without],
             "copy first": copied[c]["J"],
             "MaskTrack": earlier["benchmark"][c]["mean"],
         }
         for c in CONDITIONS
     }
     result["mask_swap"] = [swap(maker(n), of["multiple_objects"]) for n in nets]
+    result["mask_swap_long"] = swap(maker(long), of["multiple_objects"])
     result["recovery"] = {
-        c: {"RGMP": [recovery(rgmp.segmenter(n), of[c]) for n in nets], "MaskTrack": earlier["recovery"][c][-1]}
+        c: {
+            "RGMP": [recovery(rgmp.segmenter(n), of[c]) for n in nets],
+            "without reference": [recovery(rgmp.segmenter(n, use_reference=False), of[c])["after"] for n in blind],
+            "long": recovery(rgmp.segmenter(long), of[c]),
+            "MaskTrack": earlier["recovery"][c][-1],
+        }
         for c in ("occlusion", "out_of_view")
+    }
+    chosen_by = held_out()
+    result["held_out"] = {
+        "recipe": [j_of(rgmp.segmenter(n), chosen_by) for n in nets],
+        "long": j_of(rgmp.segmenter(long), chosen_by),
     }
     return result
 
@@ -212,7 +229,7 @@ def switches(clips: list[Clip]) -> dict[str, Any]:
 def sizes(count: int = 8) -> dict[str, Any]:
     """J against the size of the object: clean scenes through shorter and longer lenses."""
     zooms = (0.3, 0.45, 0.7, 1.0, 1.5)
-    nets = {"RGMP": rgmp.segmenter(network_of("recipe", 0)), "MaskTrack": masktrack.segmenter(_masktrack())}
+    nets = {"RGMP": rgmp.segmenter(network_of("long", 0)), "MaskTrack": masktrack.segmenter(_masktrack())}
     result: dict[str, Any] = {"pixels": [], "J": {name: [] for name in nets}}
     scenes = [synthetic.describe(7_000_000 + s, split="test") for s in range(count)]
     for zoom in zooms:
@@ -227,9 +244,10 @@ def sizes(count: int = 8) -> dict[str, Any]:
 
 def repainted(count: int = 16) -> dict[str, Any]:
     """J after a wall, on the same scenes as they are and with an object that changes its texture over the clip."""
-    methods = {
+    methods: dict[str, list[Segmenter]] = {
         "MaskTrack": [masktrack.segmenter(_masktrack())],
         "RGMP": [rgmp.segmenter(n) for n in trained("recipe")],
+        "RGMP, long run": [rgmp.segmenter(network_of("long", 0))],
     }
     dials = {"as it was": ("occlusion",), "repainted": ("occlusion", "appearance_change")}
     result: dict[str, Any] = {"J after": {name: {} for name in methods}}
@@ -256,6 +274,7 @@ def real(folder: Path) -> dict[str, Any]:
         "copy first": [CopyFirst()],
         "MaskTrack": [models.segmenter("masktrack", short_side=SHORT_SIDE)],
         "RGMP": [models.segmenter("rgmp", network=n, short_side=SHORT_SIDE) for n in trained("recipe")],
+        "RGMP, long run": [models.segmenter("rgmp", network=network_of("long", 0), short_side=SHORT_SIDE)],
     }
     return {"real": reference.real(methods, folder) | {"short_side": SHORT_SIDE}}
 

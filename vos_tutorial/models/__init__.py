@@ -12,9 +12,10 @@ from torch import nn
 
 from ..errors import TutorialError
 from ..segmenter import Resized, Segmenter
+from .backbones import for_inference
 from .weights import load_weights, read_weights
 
-METHODS = ("masktrack", "rgmp", "stm")
+METHODS = ("masktrack", "rgmp", "rvos", "stm", "stcnn")
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "weights"
 
 
@@ -95,7 +96,8 @@ def segmenter(
     Args:
         name: from :data:`METHODS`.
         weights: ``"shipped"`` for the trained small network, a path to weights of ours, or None for random weights.
-        network: use this module instead; ``weights`` is ignored then.
+        network: use this module as it is instead (:func:`~vos_tutorial.models.backbones.for_inference` makes a
+            faster one of it); ``weights`` is ignored then.
         short_side: resize frames so that their shorter side has so many pixels; probabilities come back full size.
         options: of the method's own segmenter.
 
@@ -103,6 +105,6 @@ def segmenter(
         TutorialError: on an unknown method, and if the weights are missing, truncated or of another network.
     """
     if network is None:
-        network = trained(name, weights) if weights is not None else build(name)
+        network = for_inference(trained(name, weights) if weights is not None else build(name))
     made: Segmenter = _module(name).segmenter(network, **options)
     return made if short_side is None else Resized(made, short_side)

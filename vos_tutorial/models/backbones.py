@@ -153,15 +153,20 @@ class ResNetEncoder(nn.Module):
             layer.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
 
-def start_encoders(encoders: list[ResNetEncoder]) -> bool:
-    """ImageNet weights for all, and frozen batch norm; says so and returns False if they cannot be fetched."""
+def start_encoders(encoders: list[ResNetEncoder], freeze: bool = True) -> bool:
+    """ImageNet weights for all, and frozen batch norm; says so and returns False if they cannot be fetched.
+
+    Args:
+        encoders: to be filled.
+        freeze: False lets batch norm go on learning, as in papers with larger batches.
+    """
     try:
         for encoder in encoders:
             encoder.load_imagenet()
     except (OSError, RuntimeError) as error:  # no network, or a cut download
         print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
         return False
-    for encoder in encoders:
+    for encoder in encoders if freeze else []:
         encoder.freeze_norm()
     return True
 
@@ -170,7 +175,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def for_inference(network: Network) -> Network:
-    """A copy that gives the same answers faster, up to rounding: for networks with ResNets inside, and not to train.
+    """A copy that gives the same answers faster, up to rounding, and is not to be trained.
 
     Batch norm with stored statistics only scales and shifts, so that the convolution before it can do that as well.
     Weights, and with them the maps, are laid out with the channels last, which spares the 1x1 convolutions a

@@ -102,7 +102,8 @@ def attention(
 def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
     """Equation 1 in one fused call: ``softmax(scores)`` times the values, without ever storing the attention.
 
-    The distance needs no other kernel than the dot product: with ``[q, 1]`` and ``[2k, -|k|^2]`` it *is* one.
+    The distance needs no other kernel than the dot product: with ``[q, 1]`` and ``[2k, -|k|^2]`` it *is* one. On a CPU
+    the fused kernel wants keys and values of the same length and one after the other; zeros change no dot product.
 
     Args:
         query_key: ``float [N, Ck, h, w]``.
@@ -118,8 +119,10 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
     if penalty:
         k = torch.cat([(1 + penalty) * k, -penalty * k.pow(2).sum(-1, keepdim=True)], dim=-1)
         q = torch.cat([q, torch.ones_like(q[..., :1])], dim=-1)
-    out = F.scaled_dot_product_attention(q, k, v, scale=1 / math.sqrt(channels))
-    return out.transpose(1, 2).reshape(n, -1, h, w)
+    width = max(q.shape[-1], v.shape[-1])
+    one_head = [F.pad(x, (0, width - x.shape[-1])).contiguous()[:, None] for x in (q, k, v)]
+    out = F.scaled_dot_product_attention(one_head[0], one_head[1], one_head[2], scale=1 / math.sqrt(channels))
+    return out[:, 0, :, : v.shape[-1]].transpose(1, 2).reshape(n, -1, h, w)
 
 
 # -------------------------------------------------------------------------------------------- decoder (section 3.3)
