@@ -129,7 +129,7 @@ class ConvLSTMCell(nn.Module):
         return lstm(z, spatial[1] if spatial is not None else None)
 
     def kernels(self, above: int) -> Kernels:
-        """The gate convolution's weights, cut by what they listen to; the first ``above`` inputs are the coarser h."""
+        """The gate convolution's weights, cut by what they hear; the first ``above`` inputs are the coarser h."""
         sizes = [above, self.channels - above, int(self.mask), self.hidden, self.hidden]
         return Kernels(*self.gates.weight.split(sizes, dim=1))
 
@@ -302,7 +302,7 @@ class RVOS(nn.Module):
 
         Most of a gate's sum does not depend on the object before: what the frame says is computed once for all
         objects, what masks and memory say for all objects at once. Only what comes from the object before, and from
-        the coarser level, is left for the walk; without space there is no walk at all.
+        the coarser level, is left for the walk.
 
         Args:
             skips: of the frame.
@@ -319,18 +319,18 @@ class RVOS(nn.Module):
         """
         self._require_masks(masks)
         temporal = None if recurrence == "S" else memory
-        walk = recurrence in ("ST", "S") or (recurrence == "T released" and temporal is None)
-        kernels = [cell.kernels(above) for cell, above in zip(self.cells, self.above, strict=True)]
+        space = recurrence in ("ST", "S") or (recurrence == "T released" and temporal is None)
+        kernels = []
+        for cell, above in zip(self.cells, self.above, strict=True):
+            assert isinstance(cell, ConvLSTMCell)
+            kernels.append(cell.kernels(above))
         known = self._known(skips, masks, temporal, kernels, slots)
-        if walk:
-            spatial: list[State] | None = None
-            columns = []
-            for i in range(slots):
-                spatial = self._column([z[i] for z in known], kernels, spatial)
-                columns.append([h for h, _ in spatial])
-            new = [torch.cat(level) for level in zip(*columns, strict=True)]
-        else:
-            new = [h for h, _ in self._column([z.flatten(0, 1) for z in known], kernels, None)]
+        states: list[State] | None = None
+        columns = []
+        for i in range(slots):
+            states = self._column([z[i] for z in known], kernels, states if space else None)
+            columns.append([h for h, _ in states])
+        new = [torch.cat(level) for level in zip(*columns, strict=True)]
         logits = enlarge(self._draw(new[-1]), skips.size)
         return _batch_first(logits, slots)[:, :, 0], [_batch_first(h, slots) for h in new]
 
@@ -346,6 +346,7 @@ class RVOS(nn.Module):
         pyramid = mask_pyramid(_slots_first(masks[:, :, None]), self.strides) if masks is not None else []
         known = []
         for k, (cell, skip, kernel) in enumerate(zip(self.cells, skips.maps, kernels, strict=True)):
+            assert isinstance(cell, ConvLSTMCell)
             z = F.conv2d(skip, kernel.skip, cell.gates.bias, padding=1)[None]
             inputs, weights = [], []
             if pyramid:
@@ -442,12 +443,12 @@ def unroll(
         TutorialError: as :meth:`RVOS.frame`.
     """
     memory: Memory | None = None
-    previous = masks0
+    previous, probability = masks0, frames.new_zeros(0)
     for t in range(frames.shape[1]):
         if t in forget:
             memory = None
         if masks0 is not None and t >= given:
-            previous = truth[:, t - 1] if truth is not None else probability.detach()  # noqa: F821
+            previous = truth[:, t - 1] if truth is not None else probability.detach()
         logits, memory = network.frame(network.encode(frames[:, t]), previous, memory, slots, recurrence)
         probability = logits.float().sigmoid()
         yield Moment(logits, probability, memory, previous)
@@ -516,12 +517,14 @@ def start_from(network: RVOS, trained: RVOS) -> None:
 def start_from_imagenet(network: RVOS) -> bool:
     """ImageNet weights for a paper-size network's encoder; says so and returns False if none can be had.
 
+    Batch norm goes on learning, as in the authors' training.
+
     Raises:
         TutorialError: if the network is not of paper size.
     """
     if not isinstance(network.encoder, ResNetEncoder):
         raise TutorialError("only the paper-size RVOS has a ResNet inside; build it with size='paper'.")
-    return start_encoders([network.encoder])
+    return start_encoders([network.encoder], freeze=False)
 
 
 # ------------------------------------------------------------------------------------------------------- training
@@ -537,7 +540,6 @@ DEFAULTS: dict[str, Any] = {
     "previous": "truth",
     "recurrence": "ST",
     "empty": 0.0,
-    "bce": 0.0,
     "total": "sum",
 }
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -576,8 +578,8 @@ class RVOSTask:
 
     A stage's ``options``:
 
-    * ``source``: ``"video"``; ``"simulated"``, clips made of stills; or ``"several"``, generated video of two or three
-      objects without anything else that moves, for zero-shot training.
+    * ``source``: ``"video"``; ``"simulated"``, clips made of stills; or ``"several"``, generated video of two or
+      three objects without anything else that moves, for zero-shot training.
     * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
     * ``slots``: the largest number of objects (10 in the paper); further ones are background.
     * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its
@@ -585,7 +587,6 @@ class RVOSTask:
     * ``recurrence``: see :data:`Recurrence`.
     * ``empty``: weight of the cross-entropy on masks that should be empty, because the object is hidden, or because
       no object is left for the slot of a zero-shot network. The soft IoU is silent there. Not the paper's.
-    * ``bce``: weight of the cross-entropy on all masks of objects. Not the paper's.
     * ``total``: the ``"sum"`` over the frames, the paper's, or their ``"mean"``.
 
     Args:
@@ -642,7 +643,7 @@ class RVOSTask:
                 truth = in_slots(truth.transpose(1, 2), slot, slots).transpose(1, 2)
                 valid = in_slots(valid, slot, slots)
             y = truth[:, t]
-            losses.append(frame_loss(moment, y, valid, counts[:, t], how["empty"], how["bce"], not network.one_shot))
+            losses.append(frame_loss(moment, y, valid, counts[:, t], how["empty"], not network.one_shot))
             answer, target = (moment.probability.detach() > 0.5) & counts[:, t], y > 0
             seen = valid & target.any(-1).any(-1)
             union = (answer | target).sum((-2, -1)).clamp_min(1)
@@ -666,7 +667,6 @@ def frame_loss(
     valid: Tensor,
     counts: Tensor | None = None,
     empty: float = 0.0,
-    bce: float = 0.0,
     unused: bool = False,
 ) -> Tensor:
     """The loss of one frame, ``float []``: the mean soft IoU cost over the valid slots of all samples, and more.
@@ -677,18 +677,16 @@ def frame_loss(
         valid: ``bool [B, N]``: which slots hold an object of the clip, seen in this frame or not.
         counts: ``bool [B, 1, H, W]``, pixels that count; all by default.
         empty: weight of the cross-entropy (its mean over the pixels) where an object is not to be seen.
-        bce: weight of the cross-entropy on the others.
         unused: whether ``empty`` also holds for slots without an object.
     """
     q = moment.probability if counts is None else moment.probability * counts
     objects = valid.sum().clamp_min(1)
     loss = (soft_iou_cost(q, target) * valid).sum() / objects
-    if empty or bce:
-        entropy = F.binary_cross_entropy_with_logits(moment.logits.float(), target.float(), reduction="none")
+    if empty:
+        entropy = F.softplus(moment.logits.float())  # -log(1 - q): nothing else is left where the target is 0
         entropy = (entropy if counts is None else entropy * counts).mean((-2, -1))  # [B, N]
-        hidden = ~target.flatten(2).any(-1)
-        silent = hidden if unused else hidden & valid
-        loss = loss + (entropy * (empty * silent + bce * (valid & ~hidden))).sum() / objects
+        silent = ~target.flatten(2).any(-1)
+        loss = loss + empty * (entropy * (silent if unused else silent & valid)).sum() / objects
     return loss
 
 
@@ -702,9 +700,7 @@ def task(source: StillSource | None = None, video: ClipSource | None = None) -> 
 
 def _require_recurrence(recurrence: str) -> None:
     if recurrence not in get_args(Recurrence):
-        raise TutorialError(
-            f"there is no recurrence {recurrence!r}; choose from {', '.join(get_args(Recurrence))}."
-        )
+        raise TutorialError(f"there is no recurrence {recurrence!r}; choose from {', '.join(get_args(Recurrence))}.")
 
 
 class RVOSSegmenter:
@@ -808,9 +804,7 @@ def select(probability: Tensor, masks: Tensor) -> Tensor:
     decided = (probability > 0.5).to(probability.dtype)
     cost = soft_iou_cost(decided[None], masks[:, None].to(probability.dtype))
     if len(masks) > len(probability):
-        raise TutorialError(
-            f"{len(masks)} objects are to be chosen from {len(probability)} slots; use more slots."
-        )
+        raise TutorialError(f"{len(masks)} objects are to be chosen from {len(probability)} slots; use more slots.")
     return torch.from_numpy(linear_sum_assignment(cost.cpu().double().numpy())[1]).to(probability.device)
 
 
@@ -901,5 +895,5 @@ class ZeroShotSegmenter:
 
 
 def segmenter(network: RVOS, **options: Any) -> Segmenter:
-    """A segmenter; the options are :class:`RVOSSegmenter`'s, or of a zero-shot network :class:`ZeroShotSegmenter`'s."""
+    """A segmenter; the options are :class:`RVOSSegmenter`'s, or for zero-shot :class:`ZeroShotSegmenter`'s."""
     return RVOSSegmenter(network, **options) if network.one_shot else ZeroShotSegmenter(network, **options)

@@ -8,7 +8,7 @@ from typing import Any
 from ..profile import ProfileName
 from . import Recipe, Stage
 
-#: With every frame counted alike, the step is the same for clips of any length; the authors sum.
+# The loss is the authors', but averaged over the frames, so that the step is the same for clips of any length.
 TRUTH: dict[str, Any] = {
     "source": "video",
     "frames": 4,
@@ -17,11 +17,24 @@ TRUTH: dict[str, Any] = {
     "previous": "truth",
     "recurrence": "ST",
     "empty": 0.0,
-    "bce": 1.0,
     "total": "mean",
 }
 OWN: dict[str, Any] = {**TRUTH, "previous": "own"}
-TOY: dict[str, Any] = {"batch": 8, "size": 96, "lr": 2e-3, "weight_decay": 1e-4, "warmup": 30, "clip_norm": 1.0}
+# The soft IoU moves slowly as long as the masks are grey, hence the rate.
+SMALL: dict[str, Any] = {"batch": 8, "size": 96, "lr": 5e-3, "weight_decay": 1e-4, "warmup": 30, "clip_norm": 1.0}
+# The published stages, for YouTube-VOS: 20 epochs each. The number of clips in an epoch, and so of the steps, is our
+# estimate; so are square crops in the place of 256x448, and decoupled weight decay in that of Adam's.
+LARGE: dict[str, Any] = {"steps": 72_000, "batch": 4, "size": 256, "lr": 1e-3, "weight_decay": 1e-6}
+PUBLISHED: dict[str, Any] = {
+    "source": "video",
+    "frames": 5,
+    "max_skip": 0,
+    "slots": 10,
+    "previous": "truth",
+    "recurrence": "ST",
+    "empty": 0.0,
+    "total": "sum",
+}
 
 RECIPES: dict[ProfileName, Recipe] = {
     "smoke": Recipe(
@@ -29,8 +42,8 @@ RECIPES: dict[ProfileName, Recipe] = {
         profile="smoke",
         network="small",
         stages=(
-            Stage("truth", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options={**TRUTH, "frames": 2}),
-            Stage("own", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options={**OWN, "frames": 3}),
+            Stage("truth", steps=3, batch=2, size=64, lr=5e-3, warmup=1, options={**TRUTH, "frames": 2}),
+            Stage("own", steps=3, batch=2, size=64, lr=5e-3, warmup=1, options={**OWN, "frames": 3}),
         ),
         ema=0.99,
         source="ours",
@@ -40,11 +53,69 @@ RECIPES: dict[ProfileName, Recipe] = {
         profile="cpu",
         network="small",
         stages=(
-            Stage("truth", steps=200, schedule="constant", options=TRUTH, **TOY),
-            Stage("own", steps=300, options=OWN, **TOY),
+            Stage("truth", steps=200, schedule="constant", options=TRUTH, **SMALL),
+            Stage("own", steps=300, options=OWN, **SMALL),
         ),
         ema=0.99,
         source="ours",
     ),
+    "gpu": Recipe(
+        method="rvos",
+        profile="gpu",
+        network="paper",
+        stages=(
+            Stage("truth", schedule="constant", options=PUBLISHED, **LARGE),
+            Stage("own", schedule="constant", options={**PUBLISHED, "previous": "own"}, **LARGE),
+        ),
+        amp=True,
+        source=(
+            "Ventura et al., CVPR 2019, and the authors' code: loss, clips, slots, batch, rates and both stages; the "
+            "number of steps is estimated, crops are square, Adam's weight decay is decoupled"
+        ),
+    ),
 }
-VARIANTS: dict[str, Recipe] = {}
+
+# ------------------------------------------------------------------------------------------------- experiments
+
+#: Steps of the short runs below: true last masks, then own ones.
+SHORT = (150, 250)
+
+
+def _short(steps: tuple[int, int] = SHORT, **options: Any) -> Recipe:
+    """The cpu recipe with fewer steps (a stage without steps is left out), and other options in both stages."""
+    stages = [
+        replace(stage, steps=n, options={**stage.options, **options})
+        for stage, n in zip(RECIPES["cpu"].stages, steps, strict=True)
+        if n
+    ]
+    return replace(RECIPES["cpu"], stages=tuple(stages))
+
+
+def _zero_shot(**options: Any) -> Recipe:
+    """Finding objects without any mask: clips of two or three objects, and nothing else that moves."""
+    found = {**TRUTH, "source": "several", "frames": 3, **options}
+    stage = Stage("find", steps=500, options=found, **SMALL)
+    return replace(RECIPES["cpu"], stages=(stage,), options={"one_shot": False})
+
+
+def _long() -> Recipe:
+    """The run whose weights ship: the cpu recipe, several times as long, with masks that may be empty."""
+    truth, own = RECIPES["cpu"].stages
+    stages = (replace(truth, steps=600), replace(own, steps=2400, options={**OWN, "max_skip": 2, "empty": 1.0}))
+    return replace(RECIPES["cpu"], stages=stages)
+
+
+#: What notebook 04 compares; ``python -m vos_tutorial train rvos --variant NAME``.
+VARIANTS: dict[str, Recipe] = {
+    "long": _long(),
+    "ST": _short(),
+    "S": _short(recurrence="S"),
+    "T": _short(recurrence="T"),
+    "truth only": _short((sum(SHORT), 0)),
+    "own only": _short((0, sum(SHORT))),
+    "empty": _short(empty=1.0),
+    "zero-shot ST": _zero_shot(),
+    "zero-shot S": _zero_shot(recurrence="S"),
+    "zero-shot T": _zero_shot(recurrence="T"),
+    "zero-shot T released": _zero_shot(recurrence="T released"),
+}
