@@ -132,17 +132,17 @@ def test_mask_probability_and_hidden_state_are_those_of_the_cell(page_of: PageOf
     page = page_of(made)
     page.get_by_role("radio", name="cut").check()
     wait_for(page, mode="cut")
-    cell(page, 3, 2).click()
-    wait_for(page, chosen="3 2")
+    cell(page, 3, 1).click()
+    wait_for(page, chosen="3 1")
     inside = np.zeros((H, W), bool)
-    inside[20:32, 42:50] = True
+    inside[10:22, 42:50] = True
     apart = np.zeros_like(inside)  # lines are drawn on the edge
-    apart[18:34, 40:52] = True
+    apart[8:24, 40:52] = True
     mask, probability = drawn(page, 0).astype(int), drawn(page, 1).astype(int)
     tinted = np.abs(mask - 100).max(axis=2) > 15
-    assert tinted[22:30, 44:48].all()
+    assert tinted[12:20, 44:48].all()
     assert not tinted[~apart].any()
-    assert (probability[22:30, 44:48, 0] > 200).all()
+    assert (probability[12:20, 44:48, 0] > 200).all()
     assert (probability[~apart].max(axis=1) < 60).all()
     sent = page.evaluate(
         """() => { const c = document.querySelector(".vos-row canvas");
@@ -150,7 +150,7 @@ def test_mask_probability_and_hidden_state_are_those_of_the_cell(page_of: PageOf
     )
     pixels = np.array(sent).reshape(3, 4, 4)[..., :3]
     ramp = np.frombuffer(made._ramp, np.uint8).reshape(256, 3)
-    value = (11 + list(RULES).index("cut")) / 20
+    value = (3 * N + 1 + list(RULES).index("cut")) / 20
     np.testing.assert_array_equal(pixels[0, 0], ramp[128 - 124])
     np.testing.assert_array_equal(pixels[2, 3], ramp[128 + 4 * round(31 * value)])
     assert page.get_by_text("mask: 4.0 % of the frame").is_visible()
