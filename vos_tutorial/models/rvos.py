@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
 from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
+from ..data.discs import Discs
 from ..data.static_images import StillSource
 from ..errors import TutorialError
 from ..segmenter import Segmenter, soft_aggregate
@@ -529,9 +530,6 @@ def start_from_imagenet(network: RVOS) -> bool:
 
 # ------------------------------------------------------------------------------------------------------- training
 
-#: Every clip shows two or three objects, and nothing moves that is none of them: what a network can find by itself.
-SEVERAL: dict[str, float] = {"multiple_objects": 1.0, "deformation": 0.5, "scale_change": 0.4, "illumination": 0.2}
-
 DEFAULTS: dict[str, Any] = {
     "source": "video",
     "frames": 5,
@@ -543,7 +541,7 @@ DEFAULTS: dict[str, Any] = {
     "total": "sum",
 }
 CHOICES: dict[str, tuple[str, ...]] = {
-    "source": ("simulated", "video", "several"),
+    "source": ("simulated", "video", "discs", "same discs"),
     "previous": ("truth", "own"),
     "recurrence": get_args(Recurrence),
     "total": ("sum", "mean"),
@@ -578,8 +576,8 @@ class RVOSTask:
 
     A stage's ``options``:
 
-    * ``source``: ``"video"``; ``"simulated"``, clips made of stills; or ``"several"``, generated video of two or
-      three objects without anything else that moves, for zero-shot training.
+    * ``source``: ``"video"``; ``"simulated"``, clips made of stills; or :class:`Discs`, two
+      ``"discs"`` or three ``"same discs"``, objects that a zero-shot network can find by itself.
     * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
     * ``slots``: the largest number of objects (10 in the paper); further ones are background.
     * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its
@@ -598,7 +596,8 @@ class RVOSTask:
         self.sources: dict[str, ClipSource] = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
-            "several": GeneratedClips(dials=SEVERAL),
+            "discs": Discs(),
+            "same discs": Discs((3, 3), alike=True),
         }
 
     def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
