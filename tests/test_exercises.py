@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
@@ -13,8 +14,10 @@ import torch
 
 from vos_tutorial import check, exercises
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.exercises import check_03, check_05
+from vos_tutorial.exercises import check_03, check_04, check_05
 from vos_tutorial.exercises.exercise import Exercise, Mutant
+from vos_tutorial.models import rvos
+from vos_tutorial.widgets.recurrence_grid import ancestors
 
 MODULES = [
     importlib.import_module(f"{exercises.__name__}.{info.name}")
@@ -92,15 +95,63 @@ def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.scaled_dot_product_attention(q.T[None], k.T[None], v.T[None])[0].T
 
 
+def by_the_widget(t: int, i: int, recurrence: str, frames: int, objects: int) -> torch.Tensor:
+    grid = torch.zeros(frames, objects, dtype=torch.bool)
+    for kind in ancestors(t, i, frames, objects, space="S" in recurrence, time="T" in recurrence).values():
+        for cell in kind:
+            grid[cell] = True
+    return grid
+
+
+def by_the_library(
+    gates: torch.nn.Conv2d, x: torch.Tensor, spatial: rvos.State | None, temporal: torch.Tensor | None
+) -> rvos.State:
+    cell = rvos.ConvLSTMCell(x.shape[1], gates.out_channels // 4, mask=False)
+    cell.gates = gates
+    return cell(x, None, spatial, temporal)
+
+
+def by_trying_all(cost: torch.Tensor, every_frame: bool) -> tuple[list[list[int]], float, int]:
+    frames, objects, slots = cost.shape
+
+    def best(of: torch.Tensor) -> list[int]:
+        ways = itertools.permutations(range(slots), objects)
+        return list(min(ways, key=lambda way: sum(float(of[g, s]) for g, s in enumerate(way))))
+
+    found = [best(cost[t if every_frame else 0]) for t in range(frames)]
+    paid = [float(cost[t, g, s]) for t, row in enumerate(found) for g, s in enumerate(row)]
+    changes = [a != b for one, other in itertools.pairwise(found) for a, b in zip(one, other, strict=True)]
+    return found, sum(paid) / len(paid), sum(changes)
+
+
+def with_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: float) -> torch.Tensor:
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
+    cost = rvos.soft_iou_cost(logits.sigmoid(), target)
+    return torch.where(target.flatten(1).any(1), cost, cost + weight * bce)
+
+
 @pytest.mark.parametrize(
     ("exercise", "answer"),
     [
+        (check_04.reached, by_the_widget),
+        (check_04.cell_step, by_the_library),
+        (check_04.slot_cost, with_cross_entropy),
+        (check_04.matched, by_trying_all),
         (check_03.aggregate, in_log_odds),
         (check_05.aggregate, lambda alone: in_log_odds(alone, (1 - alone).prod(0))),
         (check_05.l2_scores, by_cdist),
         (check_05.read, fused),
     ],
-    ids=["odds as logarithms", "and with a product", "distances from the library", "attention from the library"],
+    ids=[
+        "arrows of the widget",
+        "the library's cell",
+        "cross-entropy where it is empty",
+        "all permutations",
+        "odds as logarithms",
+        "and with a product",
+        "distances from the library",
+        "attention from the library",
+    ],
 )
 def test_another_right_answer_passes(exercise: Exercise, answer: Callable[..., Any]) -> None:
     assert exercise(answer)
@@ -111,6 +162,8 @@ def test_another_right_answer_passes(exercise: Exercise, answer: Callable[..., A
     [
         (check_03.roll_out, lambda *_: [], "you returned a list; torch.stack makes a tensor [T, H, W] of a list"),
         (check_03.roll_out, lambda *_: None, "you returned None; end the function with a return."),
+        (check_04.slot_cost, lambda *_: 3, "TypeError: you returned int, return a tensor [N], the cost of each slot"),
+        (check_04.slot_cost, lambda *_: None, "you returned None; end the function with a return."),
         (check_05.l2_scores, lambda *_: 3, "TypeError: you returned int, return a tensor [M, Q]"),
         (check_05.l2_scores, lambda *_: None, "you returned None; end the function with a return."),
     ],
@@ -120,6 +173,46 @@ def test_no_tensor_is_told_so(
 ) -> None:
     assert not exercise(answer)
     assert capsys.readouterr().out.splitlines()[0].endswith(printed)
+
+
+# --- that what the page says of RVOS is so -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recurrence", ["ST", "S", "T"])
+def test_a_cell_of_the_network_is_reached_by_the_cells_of_the_exercise(recurrence: rvos.Recurrence) -> None:
+    """Cell (t, i) alone is given mask (t, i), so the gradient with respect to the masks says who is heard."""
+    torch.manual_seed(0)
+    network = rvos.build("small", one_shot=True, hidden=8, width=8).eval()
+    frames, truth = torch.rand(1, 3, 3, 16, 16), torch.rand(1, 3, 3, 16, 16, requires_grad=True)
+    moments = list(rvos.unroll(network, frames, truth[:, 0], 3, recurrence, given=1, truth=truth[:, 1:]))
+    for t, i in itertools.product(range(3), range(3)):
+        (slope,) = torch.autograd.grad(moments[t].logits[0, i].sum(), truth, retain_graph=True)
+        heard = slope[0].abs().amax((-2, -1)) > 0
+        heard[t, i] = False
+        assert torch.equal(heard, check_04.reached.reference(t, i, recurrence, 3, 3)), (t, i)
+
+
+def test_the_cost_of_an_empty_slot_is_the_library_s() -> None:
+    logits, target, weight = check_04.slot_cost.cases["one seen, two hidden"]
+    moment = rvos.Moment(logits[None], logits[None].sigmoid(), [], None)
+    loss = rvos.frame_loss(moment, target[None], torch.ones(1, 3, dtype=torch.bool), empty=weight)
+    torch.testing.assert_close(check_04.slot_cost.reference(logits, target, weight).mean(), loss)
+
+
+def test_a_second_forget_gate_costs_a_quarter() -> None:
+    network = rvos.build("small", one_shot=True, hidden=128)  # the cells depend on the hidden size alone
+    gates = [cell.gates for cell in network.cells if isinstance(cell, rvos.ConvLSTMCell)]
+    assert [(g.in_channels, g.out_channels) for g in gates] == [(385, 512), (385, 256), (193, 128), (97, 64)]
+    wider = [torch.nn.Conv2d(g.in_channels, g.out_channels * 5 // 4, 3) for g in gates]
+    four, five = (sum(p.numel() for g in each for p in g.parameters()) for each in (gates, wider))
+    assert (four, five - four) == (2_940_288, 735_072)
+
+
+def test_the_crossing_of_the_page() -> None:
+    for every_frame, wanted, changes in ((False, 0.4, 0), (True, 0.28, 4)):
+        _, paid, switches = check_04.matched.reference(check_04.CROSSING, every_frame)
+        assert paid == pytest.approx(wanted)
+        assert switches == changes
 
 
 # --- the framework itself ----------------------------------------------------------------------------------------
