@@ -22,8 +22,9 @@ from torch import Tensor
 
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import build, official
-from vos_tutorial.models.official import RGMP_NAMES, load_official, their_name
+from vos_tutorial.models.official import RGMP_NAMES, RVOS_NAMES, load_official, their_name
 from vos_tutorial.models.rgmp import RGMP, RGMPSegmenter
+from vos_tutorial.models.rvos import RVOS
 from vos_tutorial.segmenter import propagate
 
 PARITY = Path(__file__).resolve().parents[1] / "../shared/parity"
@@ -290,6 +291,78 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, form: str) -> None:
         torch.save(trap, path, _use_new_zipfile_serialization=form == "zip")
     refused(path, "no PyTorch checkpoint" if form == "pickle 4" else "holds more than tensors, which could run code")
     assert not proof.exists()
+
+
+# ------------------------------------------------------------------------------------------------------- RVOS
+
+
+def rvos_shapes(one_shot: bool) -> dict[str, torch.Size]:
+    """Names and shapes of the authors' two state dicts, joined, from our network and the map of the names."""
+    with torch.device("meta"):
+        ours = build("rvos", "paper", one_shot=one_shot).state_dict()
+    shapes = {their_name(name, RVOS_NAMES): value.shape for name, value in ours.items()}
+    assert len(shapes) == len(ours)
+    return shapes
+
+
+def rvos_theirs(one_shot: bool) -> dict[str, Tensor]:
+    """Tensors of those shapes, each with a number of its own in all places, which take no memory."""
+    return {
+        name: torch.tensor(i if name.endswith("_tracked") else float(i)).expand(shape)
+        for i, (name, shape) in enumerate(rvos_shapes(one_shot).items())
+    }
+
+
+def test_names_of_rvos() -> None:
+    ours = official.rvos_state({name: torch.tensor(float(i)) for i, name in enumerate(rvos_shapes(one_shot=True))})
+    assert sorted(ours.values()) == [float(i) for i in range(len(ours))]
+    places = {name: float(i) for i, name in enumerate(rvos_shapes(one_shot=True))}
+    for mine, name in {
+        "encoder.conv1.weight": "encoder.base.conv1.weight",
+        "encoder.layers.2.22.bn2.running_var": "encoder.base.layer3.22.bn2.running_var",
+        "encoder.layers.0.0.downsample.1.bias": "encoder.base.layer1.0.downsample.1.bias",
+        "heads.0.conv.weight": "encoder.sk5.weight",
+        "heads.3.norm.running_mean": "encoder.bn2.running_mean",
+        "cells.2.gates.bias": "decoder.clstm_list.2.Gates.bias",
+        "predict.weight": "decoder.conv_out.weight",
+    }.items():
+        assert float(ours[mine]) == places[name], mine
+
+
+@pytest.mark.skipif(not (PARITY / "rvos.pt").exists(), reason="the authors' numbers are not on this machine")
+def test_the_names_of_rvos_are_the_authors_names() -> None:
+    saved = torch.load(PARITY / "rvos.pt", weights_only=True)["state_dict"]
+    found = {name: value.shape for name, value in saved.items() if not name.startswith("decoder_mask.")}
+    assert found == rvos_shapes(one_shot=False)
+
+
+@pytest.mark.parametrize("one_shot", [True, False])
+def test_the_folder_of_rvos(tmp_path: Path, one_shot: bool) -> None:
+    """Two files, ``module.`` before the names, and tensors that no network uses."""
+    theirs = rvos_theirs(one_shot)
+    extra = {"encoder": {"base.fc.weight": torch.zeros(3)}, "decoder": {"fc_stop.weight": torch.zeros(3)}}
+    for part, more in extra.items():
+        inside = {k.removeprefix(f"{part}."): v for k, v in theirs.items() if k.startswith(f"{part}.")}
+        torch.save({f"module.{k}": v for k, v in (inside | more).items()}, tmp_path / f"{part}.pt")
+    made = load_official("rvos", tmp_path)
+    assert isinstance(made, RVOS)
+    assert (made.one_shot, made.training) == (one_shot, False)
+    assert torch.equal(made.cells[0].gates.weight, theirs["decoder.clstm_list.0.Gates.weight"])
+    assert made.train().encoder.bn1.training  # the authors' batch norm goes on learning
+    (tmp_path / "decoder.pt").unlink()
+    refused(tmp_path, r"there is no file .*decoder\.pt; download the authors' weights", name="rvos")
+
+
+def test_other_networks_are_no_rvos(tmp_path: Path) -> None:
+    theirs = rvos_theirs(one_shot=True)
+    refused(build("stm", width=4).state_dict(), "not the official rvos: it has no tensor 'encoder.base.conv1", "rvos")
+    for name in ("decoder.clstm_list.0.Gates.weight", "encoder.sk4.bias"):
+        lost = {k: v for k, v in theirs.items() if k != name}
+        refused(lost, f"it has no tensor '{name}'; take the weights that the authors of rvos released", "rvos")
+    for channels in (384, 386):  # one gate of a zero-shot network among those of a one-shot one; of neither
+        wrong = theirs | {"decoder.clstm_list.0.Gates.weight": torch.zeros(()).expand(512, channels, 3, 3)}
+        refused(wrong, r"cells\.\d\.gates\.weight would have the shape", "rvos")
+    refused(tmp_path / "encoder.pt", "there is no file", "rvos")
 
 
 def test_every_method_with_official_weights_can_be_built() -> None:
