@@ -838,7 +838,7 @@ class ZeroShotSegmenter:
 
     Args:
         network: a trained zero-shot :class:`RVOS`.
-        slots: how many objects it draws; 10, as in the paper, by default at paper size, and 3 in small networks.
+        slots: how many objects it draws; 10, as in the paper, by default at paper size, and 2 in small networks.
         recurrence: should be the one it was trained with.
 
     Raises:
@@ -849,7 +849,7 @@ class ZeroShotSegmenter:
         if network.one_shot:
             raise TutorialError("this RVOS is one-shot; use RVOSSegmenter.")
         _require_recurrence(recurrence)
-        self.slots = slots if slots is not None else 10 if isinstance(network.encoder, ResNetEncoder) else 3
+        self.slots = slots if slots is not None else 10 if isinstance(network.encoder, ResNetEncoder) else 2
         if self.slots < 1:
             raise TutorialError(f"there are {self.slots} slots; use 1 or more.")
         self.network, self.recurrence = network.eval(), recurrence

@@ -53,8 +53,8 @@ RECIPES: dict[ProfileName, Recipe] = {
         profile="cpu",
         network="small",
         stages=(
-            Stage("truth", steps=200, schedule="constant", options=TRUTH, **SMALL),
-            Stage("own", steps=300, options=OWN, **SMALL),
+            Stage("truth", steps=150, schedule="constant", options=TRUTH, **SMALL),
+            Stage("own", steps=250, options=OWN, **SMALL),
         ),
         ema=0.99,
         source="ours",
@@ -78,7 +78,7 @@ RECIPES: dict[ProfileName, Recipe] = {
 # ------------------------------------------------------------------------------------------------- experiments
 
 #: Steps of the short runs below: true last masks, then own ones.
-SHORT = (150, 250)
+SHORT = (120, 200)
 
 
 def _short(steps: tuple[int, int] = SHORT, **options: Any) -> Recipe:
@@ -92,9 +92,9 @@ def _short(steps: tuple[int, int] = SHORT, **options: Any) -> Recipe:
 
 
 def _zero_shot(**options: Any) -> Recipe:
-    """Finding objects without any mask: clips of two or three objects, and nothing else that moves."""
-    found = {**TRUTH, "source": "several", "frames": 3, **options}
-    stage = Stage("find", steps=500, options=found, **SMALL)
+    """Finding objects without any mask: two discs, since the sprite world takes longer than an exercise may."""
+    found = {**TRUTH, "source": "discs", "slots": 2, "frames": 3, **options}
+    stage = Stage("find", steps=600, options=found, **{**SMALL, "size": 64})
     return replace(RECIPES["cpu"], stages=(stage,), options={"one_shot": False})
 
 
