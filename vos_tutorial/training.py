@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -75,7 +75,8 @@ class Task(Protocol):
         ...
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-        """Optimiser groups: ``params``, and optionally ``lr_scale`` (times the stage's lr) and ``weight_decay``."""
+        """Optimiser groups: ``params``; optionally ``lr_scale`` (times the stage's lr), ``weight_decay``, and
+        ``optimizer`` where it is not the stage's."""
         ...
 
 
@@ -148,11 +149,53 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.lr
 
 
-def make_optimizer(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """AdamW or SGD with momentum over the task's parameter groups."""
-    if stage.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=stage.lr, momentum=stage.momentum, weight_decay=stage.weight_decay)
-    return torch.optim.AdamW(groups, lr=stage.lr, weight_decay=stage.weight_decay)
+def make_optimizer(stage: Stage, groups: list[dict[str, Any]]) -> Optimizer:
+    """AdamW or SGD with momentum over the task's parameter groups; both, where groups ask for different ones."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for group in groups:
+        kept = {key: value for key, value in group.items() if key != "optimizer"}
+        kinds.setdefault(group.get("optimizer", stage.optimizer), []).append(kept)
+    made: list[torch.optim.Optimizer] = []
+    for kind, some in kinds.items():
+        if kind == "sgd":
+            made.append(torch.optim.SGD(some, lr=stage.lr, momentum=stage.momentum, weight_decay=stage.weight_decay))
+        else:
+            made.append(torch.optim.AdamW(some, lr=stage.lr, weight_decay=stage.weight_decay))
+    return made[0] if len(made) == 1 else SeveralOptimizers(made)
+
+
+class SeveralOptimizers:
+    """Optimisers of disjoint parameters that step together, with as much of an optimiser's face as the loop needs."""
+
+    def __init__(self, each: list[torch.optim.Optimizer]) -> None:
+        self.each = each
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Those of all."""
+        return [group for optimizer in self.each for group in optimizer.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As an optimiser's."""
+        for optimizer in self.each:
+            optimizer.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """As an optimiser's."""
+        for optimizer in self.each:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Theirs, in order, under ``each``."""
+        return {"each": [optimizer.state_dict() for optimizer in self.each]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Back from :meth:`state_dict`."""
+        for optimizer, own in zip(self.each, state["each"], strict=True):
+            optimizer.load_state_dict(own)
+
+
+Optimizer: TypeAlias = torch.optim.Optimizer | SeveralOptimizers
 
 
 class MovingAverage:
@@ -192,7 +235,7 @@ class Objective(nn.Module):
 
 def optimise(
     objective: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batch: Mapping[str, Tensor],
     lr: float,
     clip_norm: float | None,
@@ -333,7 +376,7 @@ class _Loop:
                     raise KeyboardInterrupt
                 self._say_cost()
 
-    def _one_step(self, stage: Stage, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def _one_step(self, stage: Stage, objective: nn.Module, optimizer: Optimizer) -> None:
         batch = dict((self.next_batch or self._make_batch(stage, self.step)).result())
         if self.step + 1 < stage.steps:
             self.next_batch = self._make_batch(stage, self.step + 1)
@@ -368,9 +411,13 @@ class _Loop:
             for name in ("loss", "grad_norm"):
                 if not math.isfinite(record[name]):
                     what = "loss" if name == "loss" else "gradient"
+                    # what a task logs tells where it came from: which loss, which of two players
+                    parts = [k for k, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
+                    parts = [k for k in parts if k not in ("loss", "grad_norm")]
+                    where = f" (as did {', '.join(parts)})" if parts else ""
                     last = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
                     raise TutorialError(
-                        f"the {what} became {record[name]} at step {record['step']} of {stage.steps} of stage "
+                        f"the {what} became {record[name]}{where} at step {record['step']} of {stage.steps} of stage "
                         f"{stage.name!r} (learning rate {record['lr']:.3g}), and {last}; lower the learning rate, "
                         "set clip_norm, or look for bad values in the data."
                     )
@@ -380,7 +427,7 @@ class _Loop:
         if self.out is not None and self.ranks.first:
             append_log(self.out / "log.jsonl", records)
 
-    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, optimizer: Optimizer) -> None:
         if self.out is None or not self.ranks.first:
             return
         path = self.out / "checkpoint.pt"

@@ -4,11 +4,14 @@ MaskTrack never sees a video while it learns. It gets a picture, the true mask, 
 worse, as if it were the answer for the previous frame (Perazzi et al., CVPR 2017, section 4). The functions below
 work on batches, and sample ``i`` uses ``dice[i]`` only, so that a batch can be split in any way.
 
+STCNN is tuned to a video by its first frame in the same way, on :func:`lucid_dreams` of it.
+
 Pixel coordinates run from -1 to 1 in x and y, as ``grid_sample`` wants them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,9 +41,23 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
     """
     if radius == 0:
         return mask
+    if radius > 8:  # a convolution costs the square of the radius
+        return _dilate_by_rows(mask, radius)
     kernel = disk(radius).to(mask.device)[None, None]
     flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     return (F.conv2d(flat, kernel, padding=radius) > 0.5).reshape(mask.shape)
+
+
+def _dilate_by_rows(mask: Tensor, radius: int) -> Tensor:
+    """The same, row by row of the disk: does a run of pixels hold a true one? Two running sums differ if it does."""
+    height, width = mask.shape[-2:]
+    sums = F.pad(mask.flatten(0, -3) if mask.ndim > 2 else mask[None], (1, 0)).cumsum(-1, dtype=torch.int32)
+    x, grown = torch.arange(width, device=mask.device), torch.zeros_like(sums[..., 1:], dtype=torch.bool)
+    for dy in range(-min(radius, height - 1), min(radius, height - 1) + 1):
+        reach = math.isqrt(radius**2 - dy**2)
+        run = sums[..., (x + reach + 1).clamp_max(width)] > sums[..., (x - reach).clamp_min(0)]
+        grown[:, max(0, dy) : height + min(0, dy)] |= run[:, max(0, -dy) : height + min(0, -dy)]
+    return grown.reshape(mask.shape)
 
 
 def boxes(mask: Tensor) -> Tensor:
@@ -282,3 +299,115 @@ def turn(images: Tensor, masks: Tensor, dice: Sequence[Dice], angle: float, zoom
     return turned, F.grid_sample(
         masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
     )[:, 0] > 0.5
+
+
+# ------------------------------------------------------------------------------------------------------ lucid dreams
+
+
+@dataclass(frozen=True)
+class Dreaming:
+    """How one annotated picture becomes many (Khoreva et al.: "Lucid Data Dreaming for Video Object Segmentation").
+
+    The defaults are those of the script that STCNN's authors ship.
+
+    Attributes:
+        stay: how probable it is that the object stays where it is, and only light and camera change.
+        jitter: thin-plate step, largest move of its 5 control points as a share of the object's width and height.
+        shrink: the object is rescaled to between this ...
+        grow: ... and that.
+        gain: saturation and value become ``gain * x ** power + offset``; largest relative change of the gain.
+        power: largest relative change of the power.
+        offset: largest offset.
+        angle: largest turn of the whole picture, in degrees.
+    """
+
+    stay: float = 0.3
+    jitter: float = 0.05
+    shrink: float = 0.85
+    grow: float = 1.15
+    gain: float = 0.03
+    power: float = 0.2
+    offset: float = 0.05
+    angle: float = 30.0
+
+
+def fill_hole(image: Tensor, hole: Tensor) -> Tensor:
+    """The picture without what was in the hole: colours from around it, smooth, where the authors copy patches.
+
+    Halved again and again, a picture soon has no hole left, since a pixel is known as soon as one of its four is; on
+    the way back each unknown pixel takes its colour from the coarser picture.
+
+    Args:
+        image: ``float32 [3, H, W]``.
+        hole: ``bool [H, W]``; where it covers the whole picture, grey is what is left.
+
+    Returns:
+        ``float32 [3, H, W]``, unchanged outside the hole.
+    """
+    known = (~hole).to(image.dtype)[None, None]
+    if bool(known.all()) or min(image.shape[-2:]) == 1:
+        return image
+    if not bool(known.any()):
+        return torch.full_like(image, 0.5)
+    share = F.avg_pool2d(known, 2, ceil_mode=True)
+    half = F.avg_pool2d(image[None] * known, 2, ceil_mode=True) / share.clamp_min(1e-6)
+    coarse = fill_hole(half[0], share[0, 0] == 0)
+    smooth = F.interpolate(coarse[None], image.shape[-2:], mode="bilinear", align_corners=False)[0]
+    return torch.where(hole, smooth, image)
+
+
+def relight(images: Tensor, dice: Sequence[Dice], how: Dreaming) -> Tensor:
+    """Other saturation and value (of HSV), the same hue: ``float32 [B, 3, H, W]`` in [0, 1] -> the same."""
+    draw = torch.tensor(np.stack([d.array(2, 3) for d in dice]), dtype=torch.float32, device=images.device) * 2 - 1
+    draw = draw * torch.tensor([how.gain, how.power, how.offset], device=images.device)
+    gain, power, offset = draw[..., None, None, None].unbind(2)  # [B, 2, 1, 1, 1] each: of value, of saturation
+    high, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
+    spread = (high - low).clamp_min(1e-6)
+    value, saturation = (
+        ((1 + gain[:, i]) * x.clamp_min(1e-6) ** (1 + power[:, i]) + offset[:, i]).clamp(0, 1)
+        for i, x in enumerate((high, (high - low) / high.clamp_min(1e-6)))
+    )
+    saturation = saturation * (high - low > 1e-3)  # grey has no hue that could be seen
+    return value * (1 - saturation * (high - images) / spread)
+
+
+def lucid_dreams(
+    image: Tensor, mask: Tensor, dice: Sequence[Dice], how: Dreaming | None = None
+) -> tuple[Tensor, Tensor]:
+    """What else the video of a picture might show: its object bent, rescaled, elsewhere, in other light.
+
+    The object is cut out, and the hole it leaves is filled. Both get light of their own; the object is bent, rescaled
+    and put down at a random place, or stays where it was; then the whole is turned, and perhaps mirrored.
+
+    Args:
+        image: ``float32 [3, H, W]`` in [0, 1].
+        mask: ``bool [H, W]``, the object; without one only light and camera change.
+        dice: B of them; dream i depends on dice i only.
+        how: the amounts; the authors' by default.
+
+    Returns:
+        pictures ``float32 [B, 3, H, W]`` in [0, 1] and masks ``bool [B, H, W]``.
+    """
+    how = how if how is not None else Dreaming()
+    b, (height, width) = len(dice), mask.shape
+    masks = mask.expand(b, -1, -1)
+    ground = fill_hole(image, dilate(mask, 2)).expand(b, -1, -1, -1)
+    cut = F.avg_pool2d(mask[None].float(), 3, 1, 1)  # a soft outline, so that no cut can be learned
+    pictures = torch.cat([image, cut]).expand(b, -1, -1, -1)
+
+    bend = bending_grid(masks, dice, 5, how.jitter, 0.1)
+    zoom, to = [], []
+    centre = _extent(mask[None])[0][0]
+    for d in dice:
+        stays, scale = d.chance(how.stay), d.uniform(how.shrink, how.grow)
+        x, y = d.uniform(-0.8, 0.8), d.uniform(-0.8, 0.8)
+        zoom.append(1.0 if stays else scale)
+        to.append(centre if stays else torch.tensor([x, y], device=mask.device))
+    offset = identity_grid(height, width).to(mask.device) - torch.stack(to)[:, None, None]
+    look = centre + offset / torch.tensor(zoom, device=mask.device)[:, None, None, None]
+    look = F.grid_sample(bend.movedim(3, 1), look, mode="bilinear", padding_mode="border", align_corners=False)
+    # Where `look` leaves the picture the border of `bend` repeats, and with it the picture's own border: no object.
+    moved = F.grid_sample(pictures, look.movedim(1, 3), mode="bilinear", padding_mode="zeros", align_corners=False)
+    colours, cover = moved.split([3, 1], dim=1)
+    dreams = torch.lerp(relight(ground, dice, how), relight(colours.clamp(0, 1), dice, how), cover)
+    return turn(dreams, cover[:, 0] > 0.5, dice, how.angle, 0.0)

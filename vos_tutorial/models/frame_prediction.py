@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -303,9 +304,7 @@ class SmallDiscriminator(nn.Module):
     def __init__(self, width: int = 24) -> None:
         super().__init__()
         widths = (3, width, 2 * width, 2 * width)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(group_norm(b) for b in widths[2:])  # the first sees the colours as they are
         self.score = nn.Linear(widths[-1], 1)
 

@@ -1,15 +1,17 @@
 """STCNN: what a network learned by predicting the next frame helps another one to segment this frame.
 
 Xu, Wen, Li, Bo, Huang: "Spatiotemporal CNN for Video Object Segmentation", CVPR 2019. A generator
-(``frame_prediction.py``) learns motion from video that no one labelled. A segmenter looks at the current frame, coarse
-to fine, and at each of three scales takes in the generator's map of that scale. No mask ever enters the network: which
-object is meant is in its weights, which are tuned to frame 0 of each video, and in a gate around the last mask.
-In this order: the spatial half, the join, training in four stages, a segmenter. Details follow the authors' code.
+(``frame_prediction.py``) learns motion from video that no one labelled. A segmenter looks at the current frame,
+coarse to fine, and at each of three scales takes in the generator's map of that scale. No mask ever enters the
+network: which object is meant is in its weights, which are tuned to frame 0 of each video, and in a gate around the
+last mask. In this order: the spatial half, the join, training in four stages, a segmenter. Details follow the
+authors' code.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -17,7 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..clip import VOID, ids_to_onehot, object_ids
+from ..data.camouflage import CamouflageClips, ForkClips
+from ..data.clips import ClipSource, GeneratedClips
+from ..data.deform import Dreaming, dilate, iou, lucid_dreams, turn
+from ..data.dice import Dice
+from ..data.static_images import StillSource
+from ..data.synthetic import SyntheticStills
 from ..errors import TutorialError
+from ..segmenter import soft_aggregate
 from .backbones import Normalised
 from .frame_prediction import (
     RESNET101,
@@ -30,11 +40,13 @@ from .frame_prediction import (
     Prediction,
     SmallDiscriminator,
     crop_like,
+    from_tanh,
     paper_generator,
     paper_judge,
     small_generator,
     target_like,
 )
+from .layers import dice_loss
 from .weights import require_fit
 
 TopDown = Literal["deconv_crop", "resize"]
@@ -90,8 +102,8 @@ def linear(norm: nn.Module) -> bool:
 class Gate(nn.Module):
     """Attention: refine where the coarser scale saw the object, leave the rest as it is.
 
-    ``y = x + m * block(x)`` with two 3x3 convolutions, each after a normalisation and a ReLU. Nothing is compared with
-    anything: the attention is the coarser scale's own probability.
+    ``y = x + m * block(x)`` with two 3x3 convolutions, each after a normalisation and a ReLU. Nothing is compared
+    with anything: the attention is the coarser scale's own probability.
     """
 
     def __init__(self, width: int, norm: Norm) -> None:
@@ -127,10 +139,10 @@ def step_down(deconv: nn.ConvTranspose2d, x: Tensor, lateral: Tensor, how: TopDo
 
 
 def without_margin(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` without the cells that a 4x4 transposed convolution of stride 2, and then a cut, would only compute to drop.
+    """``x`` without the cells that a 4x4 transposed convolution of stride 2, and then a cut, would use in vain.
 
-    The cut takes ``spare`` rows, half of them above. With ``k`` cells fewer on each side the doubled map is ``4k`` rows
-    smaller, and two more on each side are wrong, since the kernel reaches so far: they must lie in what is cut.
+    The cut takes ``spare`` rows, half of them above. With ``k`` cells fewer on each side the doubled map is ``4k``
+    rows smaller, and two more on each side are wrong, since the kernel reaches so far: they must lie in what is cut.
     """
     for axis in (-2, -1):
         size = x.shape[axis]
@@ -249,7 +261,7 @@ class Balance(nn.Module):
         Args:
             real: the discriminator's cross-entropy on real frames, ``float []``.
             fake: on painted ones.
-            margin: the discriminator stops if either error is below it, the generator if either is above one minus it.
+            margin: the discriminator stops if either error is below it, the generator if either is above 1 minus it.
         """
         g, d = self.generator, self.discriminator
         assert isinstance(g, Tensor)
@@ -311,12 +323,16 @@ class STCNN(nn.Module):
                 half alone.
             sides: see :class:`SegmentationDecoder`.
         """
-        prediction = features = None
-        if window is not None and self.generator is not None:
-            prediction = self.generator(window)
+        prediction = self.generator(window) if window is not None and self.generator is not None else None
+        return Answer(self.segment(frame, prediction, sides), prediction)
+
+    def segment(self, frame: Tensor, prediction: Prediction | None, sides: bool = True) -> Tensor:
+        """The spatial half, and the join with what the generator knew; see :meth:`forward` and :class:`Answer`."""
+        features = None
+        if prediction is not None:
             features = [d.detach() if self.detach else d for d in prediction.features]
         scores = self.decoder(self.encoder(self.normalise(frame)), features, sides)
-        return Answer(torch.cat([resize(s, frame) for s in scores], 1), prediction)
+        return torch.cat([resize(s, frame) for s in scores], 1)
 
     def freeze_norm(self) -> None:
         """From now on the spatial half's batch norm keeps its statistics; its scales and shifts learn on."""
@@ -385,3 +401,527 @@ def build(
     if scaffold and temporal:
         discriminator = Discriminator(SmallDiscriminator() if size == "small" else paper_judge())
     return STCNN(generator, encoder, decoder, discriminator, detach)
+
+
+#: What one form of the network has and another may lack.
+OPTIONAL = ("generator.", "discriminator.", "balance.", "decoder.joins.", "decoder.alone.")
+
+
+def start_from(network: STCNN, trained: STCNN) -> None:
+    """Start where another network of the same size stands: a joint network also from one of stage 2, or the reverse.
+
+    Parts that only one of the two has are left alone.
+
+    Raises:
+        TutorialError: if the sizes differ.
+    """
+    theirs, mine = trained.state_dict(), network.state_dict()
+    for part in OPTIONAL:
+        here, there = ({k for k in state if k.startswith(part)} for state in (mine, theirs))
+        if not (here and there):
+            theirs = {k: v for k, v in theirs.items() if k not in there} | {k: mine[k] for k in here}
+    require_fit(theirs, network, "the network to start from")
+    network.load_state_dict(theirs)
+
+
+def start_from_imagenet(network: STCNN) -> bool:
+    """ImageNet weights for all ResNets and the discriminator of a paper-size network, and frozen batch norm.
+
+    Says so and returns False if none can be had. Build the network with ``stride_first=False``, for these weights
+    were learned so.
+
+    Raises:
+        TutorialError: if the network is not of paper size.
+    """
+    if network.encoder.body is not RESNET101:
+        raise TutorialError("only the paper-size STCNN has ResNets inside; build it with size='paper'.")
+    parts = [network.encoder]
+    if network.generator is not None:
+        parts.append(network.generator.encoder)
+    try:
+        for part in parts:
+            part.load_imagenet()
+        if network.discriminator is not None:
+            network.discriminator.load_imagenet()
+    except (OSError, RuntimeError) as error:  # no network, or a cut download
+        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
+        return False
+    network.freeze_norm()
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+Objective = Literal["prediction", "spatial", "joint", "online"]
+
+OPTIONS = (
+    *("objective", "source", "clips", "max_skip", "delta", "reverse", "turn", "detach"),
+    *("prediction", "adversarial", "margin", "sides", "dice"),
+    *("generator_rate", "discriminator_rate", "bias_rate", "generator_optimizer"),
+)
+
+
+class DreamedClips:
+    """Lucid dreams of one annotated picture, each repeated for as long as a clip is: nothing moves in it.
+
+    Args:
+        frame: ``float32 [3, H, W]`` in [0, 1].
+        mask: ``bool [H, W]``, the object.
+        dreams: how many different ones there are; the authors make 100.
+        how: see :func:`~vos_tutorial.data.deform.lucid_dreams`.
+    """
+
+    def __init__(self, frame: Tensor, mask: Tensor, dreams: int = 100, how: Dreaming | None = None) -> None:
+        if dreams < 1:
+            raise TutorialError(f"{dreams} dreams teach nothing; ask for 1 or more.")
+        self.frame, self.mask, self.dreams, self.how = frame, mask, dreams, how
+
+    def batch(self, seeds: Sequence[int], size: int | None, length: int, max_skip: int = 0) -> tuple[Tensor, Tensor]:
+        """Frames ``[B, T, 3, H, W]`` and ids ``uint8 [B, T, H, W]``, as any source of clips.
+
+        Args:
+            seeds: B integers >= 0; they count modulo ``dreams``.
+            size: without effect: the pictures keep their size.
+            length: T.
+            max_skip: without effect.
+        """
+        dice = [Dice(seed % self.dreams, DREAMS) for seed in seeds]
+        images, masks = lucid_dreams(self.frame, self.mask, dice, self.how)
+        frames = images[:, None].expand(-1, length, -1, -1, -1)
+        return frames, masks[:, None].expand(-1, length, -1, -1).to(torch.uint8)
+
+
+DREAMS, MIRROR = 16, 17  # streams of dice
+
+
+class STCNNTask:
+    """The four stages of the authors' training as a task of the training loop.
+
+    A stage's ``options``:
+
+    * ``objective``: ``"prediction"`` trains generator and discriminator, on video without a look at its masks;
+      ``"spatial"`` the spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half
+      of a joint network, by its final output, on dreams of one frame.
+    * ``source``: ``"stills"``, ``"video"``, ``"camouflage"``, ``"fork"`` or ``"dreams"``; ``max_skip``: frames left
+      out between two; ``clips``: how many different samples there are (without it, endlessly many); ``reverse``: the
+      share of clips that run backwards; ``turn``: ``{"angle": degrees, "zoom": share}``, and mirroring;
+      ``delta``: frames before the current one (4).
+    * ``adversarial``: weight of the generator's wish to fool the discriminator; 0 leaves the pixels' error alone;
+      ``margin`` of :class:`Balance` (0.3); ``prediction``: weight of the generator's objective in a joint stage (1).
+    * ``sides``: weight of each side output; ``dice``: of a Dice loss beside the cross-entropy; not the paper's.
+    * ``detach``: changes the network's.
+    * ``generator_rate``, ``discriminator_rate``: times the stage's learning rate, and ``generator_optimizer`` of
+      both, where it is not the stage's; ``bias_rate``: the same for biases of the spatial half, which then do not
+      decay.
+
+    Args:
+        source: stills; generated ones by default.
+        video: clips with real time; generated ones by default.
+        dreams: clips for stage 4.
+    """
+
+    def __init__(
+        self,
+        source: StillSource | None = None,
+        video: ClipSource | None = None,
+        dreams: DreamedClips | None = None,
+    ) -> None:
+        self.stills = source if source is not None else SyntheticStills()
+        self.clips: dict[str, Any] = {
+            "video": video if video is not None else GeneratedClips(),
+            "camouflage": CamouflageClips(),
+            "fork": ForkClips(),
+            "dreams": dreams,
+        }
+
+    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        """``window [B, delta, 3, H, W]`` and ``frame [B, 3, H, W]`` in [0, 1], and ids ``mask uint8 [B, H, W]``.
+
+        Stills have no window. Sample i depends on seed i only.
+
+        Raises:
+            TutorialError: if the stage has an option that no one reads, or names an unknown objective or source, or
+                dreams that the task was not given, or clips below 1.
+        """
+        options = self._checked(stage)
+        if pool := options.get("clips"):
+            seeds = [seed % pool for seed in seeds]
+        if options.get("source", "video") == "stills":
+            images, found = self.stills.batch(seeds, stage.size)
+            frames, masks = images[:, None], found[:, None].to(torch.uint8)
+        else:
+            length = options.get("delta", 4) + 1
+            clips = self.clips[options.get("source", "video")]
+            frames, masks = clips.batch(seeds, stage.size, length, options.get("max_skip", 0))
+        dice = [Dice(seed, MIRROR) for seed in seeds]
+        if share := options.get("reverse", 0.0):
+            back = torch.tensor([d.chance(share) for d in dice])
+            frames = torch.where(back[:, None, None, None, None], frames.flip(1), frames)
+            masks = torch.where(back[:, None, None, None], masks.flip(1), masks)
+        if "turn" in options:
+            frames, masks = turn_clips(frames, masks, dice, options["turn"]["angle"], options["turn"]["zoom"])
+        made = {"frame": frames[:, -1], "mask": masks[:, -1]}
+        if frames.shape[1] > 1:
+            made["window"] = frames[:, :-1]
+        return {name: value.to(device) for name, value in made.items()}
+
+    def _checked(self, stage: Any) -> Mapping[str, Any]:
+        options: Mapping[str, Any] = stage.options
+        unknown = [key for key in options if key not in OPTIONS]
+        if unknown:
+            raise TutorialError(
+                f"stage {stage.name!r}: stcnn does not know the option {unknown[0]!r}; "
+                f"choose from {', '.join(OPTIONS)}."
+            )
+        known: dict[str, tuple[str, ...]] = {"objective": get_args(Objective), "source": ("stills", *self.clips)}
+        for key, default in (("objective", "joint"), ("source", "video")):
+            if (value := options.get(key, default)) not in known[key]:
+                raise TutorialError(
+                    f"stage {stage.name!r}: there is no {key} {value!r}; choose from {', '.join(known[key])}."
+                )
+        objective, source = options.get("objective", "joint"), options.get("source", "video")
+        if source == "stills" and objective != "spatial":
+            raise TutorialError(f"stage {stage.name!r}: stills have no time to learn from; use them for spatial.")
+        if source == "dreams" and self.clips["dreams"] is None:
+            raise TutorialError(
+                f"stage {stage.name!r}: the task was given nothing to dream of; give it dreams=DreamedClips(...)."
+            )
+        if options.get("clips", 1) < 1:
+            raise TutorialError(f"stage {stage.name!r}: clips is {options['clips']}; it must be at least 1.")
+        return options
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class. Logged: ``iou`` of the final masks, and what :func:`prediction_loss` says.
+
+        Raises:
+            TutorialError: if the network lacks a part that the stage trains.
+        """
+        assert isinstance(network, STCNN)
+        options, frame = stage.options, batch["frame"]
+        objective = options.get("objective", "joint")
+        network.detach = options.get("detach", network.detach) or objective == "online"
+        if objective != "spatial" and network.generator is None:
+            raise TutorialError(f"stage {stage.name!r} trains a temporal branch; build the network with one.")
+        adversarial, margin = options.get("adversarial", 0.0), options.get("margin", 0.3)
+        if objective == "prediction":
+            assert network.generator is not None
+            return prediction_loss(network, network.generator(batch["window"]), frame, adversarial, margin)
+
+        answer: Answer = network(frame, None if objective == "spatial" else batch["window"], objective != "online")
+        loss = segmentation_loss(answer.logits, batch["mask"], options.get("sides", 1.0), options.get("dice", 0.0))
+        counts = batch["mask"] != VOID
+        target = (batch["mask"] != 0) & counts
+        logs = {"iou": iou((answer.logits[:, -1] > 0) & counts, target).mean()}
+        if objective == "joint" and (weight := options.get("prediction", 1.0)):
+            assert answer.prediction is not None
+            ahead, more = prediction_loss(network, answer.prediction, frame, adversarial, margin)
+            loss, logs = loss + weight * ahead, logs | more
+        return loss, logs
+
+    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
+        """What the stage trains: both halves of the spatial branch, the generator, the discriminator."""
+        assert isinstance(network, STCNN)
+        options = stage.options
+        objective = options.get("objective", "joint")
+        groups: list[dict[str, Any]] = []
+        if objective != "prediction":
+            named = [*network.encoder.named_parameters(), *network.decoder.named_parameters()]
+            rate = options.get("bias_rate")
+            biases = [p for name, p in named if name.endswith("bias") and p.requires_grad and rate]
+            apart = {id(p) for p in biases}
+            groups.append({"params": [p for _, p in named if p.requires_grad and id(p) not in apart]})
+            if biases:
+                groups.append({"params": biases, "lr_scale": rate, "weight_decay": 0.0})
+        predicts = objective == "prediction" or (objective == "joint" and options.get("prediction", 1.0))
+        reached = objective == "joint" and not options.get("detach", network.detach)
+        extra = {"optimizer": options["generator_optimizer"]} if "generator_optimizer" in options else {}
+        for part, key, wanted in (
+            (network.generator, "generator_rate", predicts or reached),
+            (network.discriminator, "discriminator_rate", predicts and options.get("adversarial", 0.0)),
+        ):
+            if part is not None and wanted:
+                groups.append({"params": list(part.parameters()), "lr_scale": options.get(key, 1.0), **extra})
+        return groups
+
+
+def turn_clips(
+    frames: Tensor, masks: Tensor, dice: Sequence[Dice], angle: float, zoom: float
+) -> tuple[Tensor, Tensor]:
+    """Turn, zoom and mirror whole clips: :func:`~vos_tutorial.data.deform.turn`, the same for all frames of a clip.
+
+    Args:
+        frames: ``float32 [B, T, 3, H, W]``.
+        masks: ``uint8 [B, T, H, W]``; all ids become 1, and void becomes background.
+        dice: B of them.
+        angle: largest rotation in degrees.
+        zoom: largest relative change of size.
+    """
+    length = frames.shape[1]
+    object_ = (masks != 0) & (masks != VOID)
+    copies = [copy.deepcopy(dice) for _ in range(length)]  # the same throws for each frame
+    turned = [turn(frames[:, t], object_[:, t], copies[t], angle, zoom) for t in range(length)]
+    images, found = zip(*turned, strict=True)
+    return torch.stack(images, 1), torch.stack(found, 1).to(torch.uint8)
+
+
+def segmentation_loss(logits: Tensor, ids: Tensor, sides: float, dice: float = 0.0) -> Tensor:
+    """Cross-entropy of the final output, and ``sides`` times that of each side output.
+
+    Args:
+        logits: ``float [B, N, H, W]``, the final ones last.
+        ids: ``uint8 [B, H, W]``; all objects are foreground, 255 (void) does not count.
+        sides: weight of each side output.
+        dice: weight of a Dice loss of the final output.
+    """
+    counts = ids != VOID
+    target = (ids != 0) & counts
+    truth = target[:, None].expand_as(logits).float()
+    each = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none") * counts[:, None]
+    mean = each.sum((0, 2, 3)) / counts.sum().clamp_min(1)  # [N]
+    loss = mean[-1] + sides * mean[:-1].sum()
+    if dice:
+        loss = loss + dice * dice_loss(logits[:, -1].float().sigmoid() * counts, target)
+    return loss
+
+
+def prediction_loss(
+    network: STCNN, prediction: Prediction, frame: Tensor, adversarial: float, margin: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The generator's and the discriminator's objectives, as one number whose gradients never mix.
+
+    The generator is judged by a discriminator whose weights are constants here, and the discriminator sees a painted
+    frame that is a constant. Whoever :class:`Balance` tells to stand still adds its value and no gradient, so that
+    the optimiser, which passes over parameters without a gradient, leaves it alone.
+
+    Args:
+        network: for its discriminator.
+        prediction: the generator's.
+        frame: the true one, ``float [B, 3, H, W]`` in [0, 1].
+        adversarial: weight of the wish to be taken for real beside the squared error; at 0 no one judges.
+        margin: see :class:`Balance`.
+
+    Returns:
+        the loss, and scalars to log: ``pixel`` (mean squared error in [-1, 1] colours), and with a judge the
+        cross-entropies ``fooled``, ``real`` and ``fake``.
+
+    Raises:
+        TutorialError: if there should be a judge and the network has none.
+    """
+    painted, truth = prediction.frame, target_like(frame, prediction.frame)
+    pixel = F.mse_loss(painted.float(), truth.float())
+    if not adversarial:
+        return pixel, {"pixel": pixel}
+    judge, balance = network.discriminator, network.balance
+    if judge is None or balance is None:
+        raise TutorialError("adversarial training needs a discriminator; build the network with scaffold=True.")
+
+    def error(logit: Tensor, real: bool) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logit.float(), torch.full_like(logit, float(real)).float())
+
+    constants = {name: p.detach() for name, p in judge.named_parameters()}
+    fooled = error(torch.func.functional_call(judge, constants, (painted,)), True)
+    real, fake = error(judge(truth), True), error(judge(painted.detach()), False)
+    ours, its = pixel + adversarial * fooled, real + fake
+    loss = (ours if balance.generator else ours.detach()) + (its if balance.discriminator else its.detach())
+    balance.update(real, fake, margin)
+    return loss, {"pixel": pixel, "fooled": fooled, "real": real, "fake": fake}
+
+
+def task(
+    source: StillSource | None = None, video: ClipSource | None = None, dreams: DreamedClips | None = None
+) -> STCNNTask:
+    """The training task; see :class:`STCNNTask`."""
+    return STCNNTask(source, video, dreams)
+
+
+# --------------------------------------------------------------------------------------------------------- inference
+
+
+def fine_tune(
+    network: STCNN,
+    frame: Tensor,
+    mask: Tensor,
+    *,
+    steps: int = 60,
+    batch: int = 4,
+    lr: float = 1e-3,
+    dreams: int = 100,
+    seed: int = 0,
+) -> STCNN:
+    """Teach a copy of the network which object is meant: stage 4, on lucid dreams of frame 0.
+
+    Only the spatial branch learns, from the final output's cross-entropy. The generator, which the copy shares, is
+    shown each dream as a video in which nothing moves: what it says there is never of use.
+
+    Args:
+        network: stays as it is.
+        frame: ``float32 [3, H, W]`` in [0, 1].
+        mask: ``bool [H, W]``.
+        steps: optimiser steps; 0 returns an unchanged copy. The authors take 600.
+        batch: dreams a step; the authors take 1.
+        lr: of AdamW; the authors use SGD with 1e-4 (see the recipe ``online``).
+        dreams: how many different ones there are.
+        seed: of the dreams.
+    """
+    shared = {id(part): part for part in (network.generator, network.discriminator) if part is not None}
+    tuned = copy.deepcopy(network, dict(shared)).eval()
+    learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
+    for p in learning:
+        p.requires_grad_(True)
+    optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
+    with torch.enable_grad():
+        for step in range(steps):
+            dice = [Dice(seed, DREAMS, (step * batch + i) % dreams) for i in range(batch)]
+            images, masks = lucid_dreams(frame, mask, dice)
+            window = images[:, None].expand(-1, tuned.delta, -1, -1, -1) if tuned.generator is not None else None
+            logits = tuned(images, window, sides=False).logits
+            loss = segmentation_loss(logits, masks.to(torch.uint8), sides=0.0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    for p in learning:
+        p.requires_grad_(False)
+    return tuned
+
+
+def gate_radius(height: int, width: int) -> int:
+    """The reach of the motion gate: the authors' 40 pixels at 480p, in proportion at other sizes, at least 1."""
+    return max(1, round(40 * min(height, width) / 480))
+
+
+Start = Literal["released", "past"]
+
+
+class STCNNSegmenter:
+    """One run per object: a network tuned to it, and a gate around its last mask; the runs are merged afterwards.
+
+    Args:
+        network: a trained :class:`STCNN`; it stays as it is.
+        online_steps: steps of :func:`fine_tune` for each object; with 0 nothing tells objects apart but their gates.
+        gate: pixels whose last probability is above it pass on their neighbourhood; 0.4 in the authors' code. None
+            switches the gate off.
+        radius: of that neighbourhood, in pixels; by default :func:`gate_radius`.
+        start: before there are enough past frames, the first one is repeated. The released code then lets the window
+            end with the current frame (``"released"``), although training never did (``"past"``).
+        online: more options of :func:`fine_tune`.
+    """
+
+    def __init__(
+        self,
+        network: STCNN,
+        online_steps: int = 0,
+        gate: float | None = 0.4,
+        radius: int | None = None,
+        start: Start = "released",
+        online: Mapping[str, Any] | None = None,
+    ) -> None:
+        if start not in get_args(Start):
+            raise TutorialError(f"there is no start {start!r}; choose from {', '.join(get_args(Start))}.")
+        if gate is not None and not 0 <= gate < 1:
+            raise TutorialError(f"the gate is {gate}; use a probability in [0, 1), or None for no gate.")
+        if online_steps < 0 or (radius is not None and radius < 0):
+            raise TutorialError(f"online_steps is {online_steps}, radius is {radius}; neither can be negative.")
+        self.network, self.online_steps, self.online = network.eval(), online_steps, dict(online or {})
+        self.gate, self.radius, self.start = gate, radius, start
+        self._clear()
+
+    def _clear(self) -> None:
+        self.objects: list[int] = []
+        self.networks: list[STCNN] = []  # one per object; all the same without online training
+        self.masks = torch.zeros(0, 1, 1)  # float [O, H, W], each run's last gated probability
+        self.past: deque[Tensor] = deque(maxlen=max(1, self.network.delta))
+        self.time = 0
+        self.seen: dict[str, Any] = {}
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self._clear()
+        self.masks = torch.zeros(0, *mask.shape, device=frame.device)
+        self.past.extend([frame] * max(1, self.network.delta))
+        self.introduce(frame, mask)
+
+    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`. New objects take their pixels from the old ones."""
+        new = [i for i in object_ids(mask) if i not in self.objects]
+        given = ids_to_onehot(mask, new)
+        self.objects += new
+        self.masks = torch.cat([self.masks * ~given.any(0), given.to(frame.dtype)])
+        for one in given:
+            steps = self.online_steps
+            self.networks.append(
+                fine_tune(self.network, frame, one, steps=steps, **self.online) if steps else self.network
+            )
+
+    def step(self, frame: Tensor) -> Tensor:
+        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        self.time += 1
+        window = self._window(frame)
+        generator = self.network.generator
+        prediction = generator(window[None]) if generator is not None else None
+        alone = self._alone(frame, prediction)
+        gates = self._gates(frame)
+        self.seen = {"frame": frame, "window": window, "prediction": prediction, "alone": alone, "gates": gates}
+        self.masks = alone * gates
+        self.past.append(frame)
+        return soft_aggregate(self.masks)
+
+    def _window(self, frame: Tensor) -> Tensor:
+        """``float [delta, 3, H, W]``: what the generator is shown, oldest first."""
+        past = list(self.past)
+        if self.start == "released" and self.time < len(past):
+            past = [*past[1:], frame]
+        return torch.stack(past)
+
+    def _alone(self, frame: Tensor, prediction: Prediction | None) -> Tensor:
+        """What each object's own network sees: ``float [O, H, W]``; a network is asked once."""
+        answers: dict[int, Tensor] = {}
+        for network in self.networks:
+            if id(network) not in answers:
+                logits = network.segment(frame[None], prediction, sides=False)
+                answers[id(network)] = logits[0, -1].float().sigmoid()
+        return torch.stack([answers[id(network)] for network in self.networks])
+
+    def _gates(self, frame: Tensor) -> Tensor:
+        """Around each last mask, ``bool [O, H, W]``; everywhere for an object whose last mask is empty."""
+        if self.gate is None:
+            return torch.ones_like(self.masks, dtype=torch.bool)
+        last = self.masks > self.gate
+        radius = self.radius if self.radius is not None else gate_radius(*frame.shape[-2:])
+        return dilate(last, radius) | ~last.flatten(1).any(1)[:, None, None]
+
+    @torch.no_grad()
+    def inspect(self) -> dict[str, Any]:
+        """What the last step saw, for a widget; the masks without time are computed for it.
+
+        ``frame [3, H, W]`` and ``window [delta, 3, H, W]`` in [0, 1]; ``predicted [3, h, w]`` in [0, 1], the frame
+        that the generator expected, or None; for each object ``masks``, ``ungated`` (what the network said before the
+        gate) and ``without_time`` (what it says of the frame alone), ``float [O, H, W]``, and ``gates``,
+        ``bool [O, H, W]``; ``scores``: how real the discriminator finds the frame and the predicted one, or None.
+
+        Raises:
+            TutorialError: before the first step.
+        """
+        if not self.seen:
+            raise TutorialError("nothing was seen yet; call step() first.")
+        frame, prediction = self.seen["frame"], self.seen["prediction"]
+        scores = None
+        judge = self.network.discriminator
+        if judge is not None and prediction is not None:
+            pair = torch.cat([target_like(frame[None], prediction.frame), prediction.frame])
+            real, predicted = judge(pair).sigmoid().tolist()
+            scores = {"real": real, "predicted": predicted}
+        return {
+            "frame": frame,
+            "window": self.seen["window"],
+            "predicted": from_tanh(prediction.frame[0]) if prediction is not None else None,
+            "masks": self.seen["alone"] * self.seen["gates"],
+            "ungated": self.seen["alone"],
+            "without_time": self._alone(frame, None),
+            "gates": self.seen["gates"],
+            "scores": scores,
+        }
+
+
+def segmenter(network: STCNN, **options: Any) -> STCNNSegmenter:
+    """A segmenter; the options are :class:`STCNNSegmenter`'s."""
+    return STCNNSegmenter(network, **options)

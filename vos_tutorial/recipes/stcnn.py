@@ -1,0 +1,223 @@
+"""How STCNN is trained: prediction without labels, masks on stills, both together, and on each video's frame 0."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..profile import ProfileName
+from . import Recipe, Stage
+
+PREDICTION: dict[str, Any] = {
+    "objective": "prediction",
+    "source": "video",
+    "max_skip": 0,
+    "reverse": 0.4,
+    "adversarial": 0.001,
+    "margin": 0.3,
+}
+SPATIAL: dict[str, Any] = {"objective": "spatial", "source": "stills", "sides": 1.0, "dice": 0.0}
+JOINT: dict[str, Any] = {
+    "objective": "joint",
+    "source": "video",
+    "max_skip": 0,
+    "reverse": 0.4,
+    "prediction": 1.0,
+    "adversarial": 0.001,
+    "margin": 0.3,
+    "sides": {"from": 1.0, "to": 0.0},
+    "dice": 0.0,
+    "detach": True,
+}
+ONLINE: dict[str, Any] = {"objective": "online", "source": "dreams", "sides": 0.0}
+TOY: dict[str, Any] = {"batch": 8, "size": 64, "lr": 2e-3, "weight_decay": 1e-4, "warmup": 20, "clip_norm": 1.0}
+SCAFFOLD = {"scaffold": True}
+
+RECIPES: dict[ProfileName, Recipe] = {
+    "smoke": Recipe(
+        method="stcnn",
+        profile="smoke",
+        network="small",
+        stages=(
+            Stage("prediction", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=PREDICTION),
+            Stage("spatial", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options={**SPATIAL, "dice": 1.0}),
+            Stage("joint", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options={**JOINT, "dice": 1.0}),
+        ),
+        ema=0.99,
+        options=SCAFFOLD,
+        source="ours",
+    ),
+    # As published in everything but numbers, and with a Dice loss beside the cross-entropy.
+    "cpu": Recipe(
+        method="stcnn",
+        profile="cpu",
+        network="small",
+        stages=(
+            Stage("prediction", steps=200, options=PREDICTION, **TOY),
+            Stage("spatial", steps=150, options={**SPATIAL, "dice": 1.0}, **TOY),
+            Stage("joint", steps=150, options={**JOINT, "dice": 1.0}, **TOY),
+        ),
+        ema=0.99,
+        options=SCAFFOLD,
+        source="ours",
+    ),
+    # The authors' crops are wide (480x854, 400x710); ours are square, with as many pixels. The generator learns at
+    # the stage's rate times generator_rate.
+    "gpu": Recipe(
+        method="stcnn",
+        profile="gpu",
+        network="paper",
+        stages=(
+            Stage(
+                "prediction",
+                steps=177_000,
+                batch=3,
+                size=640,
+                lr=1e-4,
+                weight_decay=2e-4,
+                schedule="constant",
+                options={**PREDICTION, "turn": {"angle": 0, "zoom": 0}, "generator_rate": 1e-3},
+            ),
+            Stage(
+                "spatial",
+                steps=12_000,
+                batch=8,
+                size=300,
+                lr=1e-3,
+                optimizer="sgd",
+                weight_decay=5e-4,
+                schedule="poly",
+                options={**SPATIAL, "turn": {"angle": 10, "zoom": 0}, "bias_rate": 2.0},
+            ),
+            Stage(
+                "joint",
+                steps=40_000,
+                batch=1,
+                size=533,
+                lr=1e-4,
+                optimizer="sgd",
+                weight_decay=5e-4,
+                schedule="constant",
+                options={
+                    **JOINT,
+                    "turn": {"angle": 30, "zoom": 0.25},
+                    "generator_rate": 1e-4,
+                    "generator_optimizer": "adamw",
+                },
+            ),
+        ),
+        amp=True,
+        options={"scaffold": True, "stride_first": False},
+        source=(
+            "the code of Xu et al., CVPR 2019 (github.com/longyin880815/STCNN); square crops, decoupled weight decay "
+            "and the stride of torchvision's weights are ours"
+        ),
+    ),
+}
+
+# ---------------------------------------------------------------------------------------------- one video's frame 0
+
+
+def _online(profile: ProfileName, stage: Stage) -> Recipe:
+    """The recipe of that size with this stage alone."""
+    return replace(RECIPES[profile], stages=(stage,), ema=None)
+
+
+#: Stage 4, for the loop: ``train(network, task(dreams=DreamedClips(frame, mask)), ONLINE_RECIPES["gpu"])``. The
+#: segmenter's ``online_steps`` does the same, for each object, without checkpoints. Dreams keep their picture's size.
+ONLINE_RECIPES: dict[ProfileName, Recipe] = {
+    "smoke": _online("smoke", Stage("online", steps=3, batch=2, size=64, lr=1e-3, options=ONLINE)),
+    "cpu": _online("cpu", Stage("online", steps=60, batch=4, size=64, lr=1e-3, schedule="constant", options=ONLINE)),
+    "gpu": _online(
+        "gpu",
+        Stage(
+            "online",
+            steps=600,
+            batch=1,
+            size=480,
+            lr=1e-4,
+            optimizer="sgd",
+            weight_decay=5e-4,
+            schedule="constant",
+            options=ONLINE,
+        ),
+    ),
+}
+
+# ------------------------------------------------------------------------------------------------------ experiments
+
+#: Labelled clips in the camouflage experiment.
+LABELLED = 16
+HIDDEN: dict[str, Any] = {"source": "camouflage", "max_skip": 0}
+
+
+def _camouflage(
+    pretrained: bool = False, learns: bool = False, network: dict[str, Any] | None = None, labelled: int = LABELLED
+) -> Recipe:
+    """An object that only motion shows; no object is needed to learn to predict, few are labelled.
+
+    Args:
+        pretrained: let the generator learn to predict first.
+        learns: let the masks' gradients reach the generator; else it stays as it is.
+        network: options of the network.
+        labelled: different clips with masks.
+    """
+    options = network or {}
+    ahead = Stage(
+        "prediction",
+        steps=400,
+        schedule="constant",
+        options={"objective": "prediction", **HIDDEN, "adversarial": 0.0},
+        **TOY,
+    )
+    masks = Stage(
+        "joint",
+        steps=200,
+        options={
+            "objective": "joint",
+            **HIDDEN,
+            "clips": labelled,
+            "prediction": 0.0,
+            "sides": {"from": 1.0, "to": 0.0},
+            "detach": not learns,
+        },
+        **TOY,
+    )
+    if options.get("temporal") is False:
+        kept = {k: v for k, v in masks.options.items() if k not in ("prediction", "detach")}
+        masks = replace(masks, name="spatial", options={**kept, "objective": "spatial"})
+    stages = (ahead, masks) if pretrained else (masks,)
+    return Recipe("stcnn", "cpu", "small", stages, source="ours", ema=0.99, options=options)
+
+
+def _fork(adversarial: float) -> Recipe:
+    """A future that forks, with and without a judge of what the generator paints."""
+    ahead = Stage(
+        "prediction",
+        steps=400,
+        schedule="constant",
+        options={"objective": "prediction", "source": "fork", "adversarial": adversarial, "margin": 0.3},
+        **TOY,
+    )
+    return Recipe("stcnn", "cpu", "small", (ahead,), source="ours", options=SCAFFOLD)
+
+
+def _hidden_with_judge(adversarial: float) -> Recipe:
+    """The camouflage experiment with a generator that a discriminator taught, too."""
+    recipe = _camouflage(pretrained=True, network=dict(SCAFFOLD))
+    ahead, masks = recipe.stages
+    return replace(recipe, stages=(replace(ahead, options={**ahead.options, "adversarial": adversarial}), masks))
+
+
+#: What notebook 06 compares; ``python -m vos_tutorial train stcnn --variant NAME``.
+VARIANTS: dict[str, Recipe] = {
+    "space only": _camouflage(network={"temporal": False}),
+    "random": _camouflage(),
+    "pretrained": _camouflage(pretrained=True),
+    "pretrained, learning": _camouflage(pretrained=True, learns=True),
+    "scratch": _camouflage(learns=True),
+    "no attention": _camouflage(pretrained=True, network={"attention": False}),
+    "pretrained, adversarial": _hidden_with_judge(0.01),
+    "fork, mse": _fork(0.0),
+    "fork, adversarial": _fork(0.02),
+}
