@@ -108,6 +108,49 @@ def same_read(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(query_key, memory_key, memory_value), found, rtol=1e-4, atol=1e-5)
 
 
+# --- notebook 04: a cell, the best assignment, and the whole walk --------------------------------------------------
+
+
+def same_cell(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    channels, hidden, h, w = (int(size) for size in torch.randint(1, 6, (4,), generator=dice))
+    x, mask = torch.randn(2, channels, h, w, generator=dice), torch.rand(2, 1, h, w, generator=dice)
+    state, temporal, c = torch.randn(3, 2, hidden, h, w, generator=dice)
+    for one_shot in (True, False):
+        ours = library(channels, hidden, one_shot)
+        naive = variant(channels, hidden, one_shot)
+        naive.load_state_dict(ours.state_dict())
+        given = mask if one_shot else None
+        for spatial, before in ((None, None), ((state, c), None), (None, temporal), ((state, c), temporal)):
+            torch.testing.assert_close(naive(x, given, spatial, before), ours(x, given, spatial, before))
+
+
+def same_assignment(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    objects = 1 + seed % 4
+    slots = objects + seed % 2
+    cost, valid = torch.rand(3, objects, slots, generator=dice), torch.rand(3, objects, generator=dice) > 0.3
+    found, ours = variant(cost, valid), library(cost, valid)
+    for row in (found, ours):
+        assert all(len(set(sample)) == objects for sample in row.tolist())
+    assert torch.equal(found[valid], ours[valid])
+
+
+def same_walk(variant: Any, library: Any, seed: int) -> None:
+    from vos_tutorial.models import rvos
+
+    one_shot, recurrence = seed % 2 == 0, ("ST", "S", "T")[seed % 3]
+    torch.manual_seed(seed)
+    network, slots = rvos.build(one_shot=one_shot, hidden=8, width=4).eval(), 1 + seed % 3
+    frames = torch.rand(4, 3, 32, 48)
+    masks0 = torch.rand(slots, 32, 48).round() if one_shot else None
+    with torch.no_grad():
+        found = variant(network, frames, masks0, slots, recurrence)
+        given = masks0[None] if masks0 is not None else None
+        ours = library(network, frames[None], given, slots, recurrence)[0]
+    torch.testing.assert_close(found, ours, rtol=1e-4, atol=1e-5)
+
+
 VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.region_similarity": same_grade,
     "vos_tutorial.metrics.boundary_map": same_boundary,
@@ -117,4 +160,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.data.deform.thin_plate_spline": same_spline,
     "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,
     "vos_tutorial.models.stm.read": same_read,
+    "vos_tutorial.models.rvos.ConvLSTMCell": same_cell,
+    "vos_tutorial.models.rvos.assign": same_assignment,
+    "vos_tutorial.models.rvos.rollout": same_walk,
 }
