@@ -255,7 +255,7 @@ def rvos_state(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _join_rvos(folder: Path) -> dict[str, Tensor]:
     """The two files that the authors' training writes, ``encoder.pt`` and ``decoder.pt``, as one state dict."""
-    joined = {}
+    joined: dict[str, Tensor] = {}
     for part in ("encoder", "decoder"):
         _, tensors = _state_of(folder / f"{part}.pt")
         joined |= {f"{part}.{name}": value for name, value in tensors.items()}
