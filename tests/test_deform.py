@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vos_tutorial.data import deform
 from vos_tutorial.data.deform import (
+    Dreaming,
     Spoiling,
     affine_grid,
     bending_grid,
@@ -20,8 +21,11 @@ from vos_tutorial.data.deform import (
     dilate,
     disk,
     fill_boxes,
+    fill_hole,
     identity_grid,
     iou,
+    lucid_dreams,
+    relight,
     ring,
     spline_grid,
     spoil,
@@ -102,7 +106,7 @@ def test_dice_stay_in_their_ranges() -> None:
 # ------------------------------------------------------------------------------------------------- dilation and boxes
 
 
-@pytest.mark.parametrize("radius", [1, 2, 5])
+@pytest.mark.parametrize("radius", [1, 2, 5, 9, 12, 40])
 def test_dilation_is_the_set_within_the_radius(radius: int) -> None:
     mask = torch.rand(2, 3, 17, 23, generator=torch.Generator().manual_seed(radius)) < 0.01
     expected = torch.zeros_like(mask)
@@ -368,3 +372,114 @@ def test_a_view_depends_on_its_own_dice_only() -> None:
     one, alone = turn(as_picture(masks[2:3]), masks[2:3], [Dice(0, 2)], angle=20, zoom=0.1)
     assert torch.equal(images[2:3], one)
     assert torch.equal(turned[2:3], alone)
+
+
+# ------------------------------------------------------------------------------------------------------ lucid dreams
+
+
+def red_on_green(height: int = 60, width: int = 80) -> tuple[Tensor, Tensor]:
+    """A red ellipse on green, with a slow change of light: a picture whose mask can be seen in its colours."""
+    mask = ellipse(height, width, height // 2, width // 2, height // 6, width // 7)
+    light = torch.linspace(0.6, 0.9, width).expand(height, -1)
+    return torch.stack([light * mask, light * ~mask, torch.full_like(light, 0.1)]), mask
+
+
+def seen(images: Tensor) -> Tensor:
+    """Where pictures are more red than green."""
+    return images[:, 0] > images[:, 1]
+
+
+def test_dreams_move_picture_and_mask_together() -> None:
+    image, mask = red_on_green()
+    images, masks = lucid_dreams(image, mask, dice(24))
+    assert images.shape == (24, 3, 60, 80)
+    assert masks.shape == (24, 60, 80)
+    assert float(images.min()) >= 0
+    assert float(images.max()) <= 1
+    assert float((seen(images) != masks).float().mean()) < 0.008
+    for found, told in zip(seen(images), masks, strict=True):
+        assert int((found != told).sum()) < 60
+    overlap = iou(masks, mask.expand_as(masks))
+    assert float(overlap.min()) < 0.1  # some went elsewhere
+    assert float(overlap.max()) > 0.6  # some stayed
+    areas = masks.flatten(1).sum(1) / mask.sum()
+    assert float(areas.median()) == pytest.approx(1, abs=0.2)
+    assert float(areas.max()) < 1.5
+
+
+def test_a_dream_depends_on_its_own_dice_only() -> None:
+    image, mask = red_on_green()
+    images, masks = lucid_dreams(image, mask, dice(4))
+    one, alone = lucid_dreams(image, mask, [Dice(0, 2)])
+    assert torch.equal(images[2:3], one)
+    assert torch.equal(masks[2:3], alone)
+    again, _ = lucid_dreams(image, mask, dice(4))
+    assert torch.equal(images, again)
+    other, _ = lucid_dreams(image, mask, dice(4, seed=1))
+    assert not torch.equal(images, other)
+
+
+def test_what_stays_stays() -> None:
+    """Without any amount a dream is the picture, or its mirror image."""
+    image, mask = red_on_green()
+    still = Dreaming(stay=1, jitter=0, gain=0, power=0, offset=0, angle=0)
+    images, masks = lucid_dreams(image, mask, dice(6), still)
+    mirrored = 0
+    for picture, told in zip(images, masks, strict=True):
+        flip = float((picture.flip(-1) - image).abs().mean()) < float((picture - image).abs().mean())
+        mirrored += flip
+        found = picture.flip(-1) if flip else picture
+        assert float(iou(told.flip(-1) if flip else told, mask)) > 0.97  # the soft outline rounds a tip
+        inner = ~dilate(ring(mask[None])[0], 2)  # the outline is soft now
+        torch.testing.assert_close(found[:, inner], image[:, inner], atol=2e-3, rtol=0)
+    assert 0 < mirrored < 6
+
+
+def test_an_object_that_left_is_not_left_behind() -> None:
+    image, mask = red_on_green()
+    away = Dreaming(stay=0, angle=0)
+    images, masks = lucid_dreams(image, mask, dice(24), away)
+    old = [not (told & mask).any() and not (told.flip(-1) & mask).any() for told in masks]
+    assert sum(old) >= 3
+    for picture in images[torch.tensor(old)]:
+        assert float(picture[0, mask].max()) < 0.35
+
+
+def test_holes_are_filled_from_around() -> None:
+    y, x = torch.meshgrid(torch.linspace(0, 1, 40), torch.linspace(0, 1, 50), indexing="ij")
+    smooth = torch.stack([x, y, (x + y) / 2])
+    hole = ellipse(40, 50, 20, 25, 6, 9)
+    broken = torch.where(hole, 9.0, smooth)
+    filled = fill_hole(broken, hole)
+    assert torch.equal(filled[:, ~hole], smooth[:, ~hole])
+    assert float((filled - smooth).abs().max()) < 0.2
+    assert torch.equal(fill_hole(smooth, torch.zeros_like(hole)), smooth)
+    assert fill_hole(smooth, torch.ones_like(hole)).unique().tolist() == [0.5]
+
+
+def test_other_light_keeps_the_hue() -> None:
+    images = torch.rand(5, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    changed = relight(images, dice(5), Dreaming())
+
+    def hue(picture: Tensor) -> Tensor:
+        low, high = picture.amin(1, keepdim=True), picture.amax(1, keepdim=True)
+        return (picture - low) / (high - low)
+
+    clear = (images.amax(1) - images.amin(1) > 0.1) & (changed.amax(1) - changed.amin(1) > 0.05)
+    difference = (hue(changed) - hue(images)).abs().amax(1)
+    assert float(difference[clear].max()) < 1e-3
+    assert 0.01 < float((changed - images).abs().mean()) < 0.2
+    same = relight(images, dice(5), Dreaming(gain=0, power=0, offset=0))
+    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
+    grey = torch.full((1, 3, 4, 4), 0.5)
+    assert float(relight(grey, dice(1), Dreaming()).std(1).max()) < 1e-6
+
+
+def test_a_picture_without_an_object_is_dreamed_of_too() -> None:
+    image, mask = red_on_green()
+    images, masks = lucid_dreams(image, torch.zeros_like(mask), dice(3))
+    assert not masks.any()
+    assert torch.isfinite(images).all()
+    everything, all_ = lucid_dreams(image, torch.ones_like(mask), dice(3))
+    assert torch.isfinite(everything).all()
+    assert all_.any()

@@ -374,7 +374,7 @@ def plainly(network: STCNN, frame: Tensor, window: Tensor, mistake: str = "") ->
         return maps
 
     assert network.generator is not None
-    g = network.generator.decoder
+    g: Any = network.generator.decoder
     past = window.flip(1) if mistake == "window backwards" else window
     e = encode(network.generator.encoder, torch.cat(list((past * 2 - 1).unbind(1)), 1))
     x, times = g.squeeze[0](e[3]), []
@@ -389,7 +389,7 @@ def plainly(network: STCNN, frame: Tensor, window: Tensor, mistake: str = "") ->
         swapped = times[1].flip(1)
         times[1] = swapped
 
-    d = network.decoder
+    d: Any = network.decoder
     maps = encode(network.encoder, network.normalise(frame), mistake == "no dilation")
     size = maps[3].shape[2:]
     bins = (1, 1, 1, 1) if mistake == "pyramid without pooling" else (1, 2, 3, 6)
@@ -403,7 +403,6 @@ def plainly(network: STCNN, frame: Tensor, window: Tensor, mistake: str = "") ->
         lateral = d.laterals[i](maps[i])
         f = crop(d.ups[i](f), lateral.shape[2:]) + lateral
         time = up(times[0], f.shape[2:]) if i == 2 else crop(times[2 - i], f.shape[2:])
-        assert d.joins is not None
         j = d.joins[i](torch.cat([f, time], 1))
         if mistake == "time joins the path":
             f = j
@@ -478,16 +477,18 @@ def test_the_paper_encoder_dilates_and_rounds_up() -> None:
         maps = network.encoder(torch.zeros(1, 3, 480, 854))
         assert network.generator is not None
         past = network.generator.encoder(torch.zeros(1, 12, 480, 854))
+    spatial: Any = network.encoder.layers
+    temporal: Any = network.generator.encoder.layers
     assert [tuple(m.shape[2:]) for m in maps] == [(121, 214), (61, 107), (61, 107), (61, 107)]
     assert [tuple(m.shape[2:]) for m in past] == [(120, 214), (60, 107), (30, 54), (15, 27)]
-    last = [block.conv2.dilation[0] for block in network.encoder.layers[3]]  # type: ignore[union-attr]
+    last = [block.conv2.dilation[0] for block in spatial[3]]
     assert last == [2, 4, 2]
-    assert {block.conv2.dilation[0] for block in network.encoder.layers[2]} == {2}  # type: ignore[union-attr]
-    first = network.generator.encoder.layers[1][0]  # type: ignore[index]
+    assert {block.conv2.dilation[0] for block in spatial[2]} == {2}
+    first = temporal[1][0]
     assert (first.conv1.stride, first.conv2.stride) == ((2, 2), (1, 1))
     with torch.device("meta"):
-        theirs = stcnn.build("paper", stride_first=False)
-    first = theirs.encoder.layers[1][0]  # type: ignore[index]
+        theirs: Any = stcnn.build("paper", stride_first=False)
+    first = theirs.encoder.layers[1][0]
     assert (first.conv1.stride, first.conv2.stride) == ((1, 1), (2, 2))
 
 
@@ -500,9 +501,9 @@ def test_crops_and_zeros() -> None:
 
 
 def test_an_enlargement_begins_as_interpolation() -> None:
-    layer = Enlarge(2, 2, lambda _: nn.Identity())
+    layer: Any = Enlarge(2, 2, lambda _: nn.Identity())
     nn.init.dirac_(layer.conv.weight)
-    nn.init.zeros_(layer.conv.bias)  # type: ignore[arg-type]
+    nn.init.zeros_(layer.conv.bias)
     x = torch.rand(1, 2, 6, 7)
     enlarged = layer(x, torch.zeros(1, 1, 12, 14), relu=False)
     smooth = F.interpolate(x, scale_factor=2, mode="bilinear")
@@ -514,13 +515,13 @@ def test_deconv_and_crop_zooms_in_and_resize_does_not() -> None:
     deconv = nn.ConvTranspose2d(1, 1, 4, 2, bias=False)
     nn.init.constant_(deconv.weight, 1.0)
     n = 24
-    rows: dict[str, list[Tensor]] = {"deconv_crop": [], "resize": []}
+    rows: dict[Any, list[Tensor]] = {"deconv_crop": [], "resize": []}
     for how, found in rows.items():
         for at in (4, 12, 17):
             impulse = torch.zeros(1, 1, n, n)
             impulse[..., at, at] = 1
             with torch.no_grad():
-                y = step_down(deconv, impulse, torch.zeros(1, 1, n, n), how)[0, 0]  # type: ignore[arg-type]
+                y = step_down(deconv, impulse, torch.zeros(1, 1, n, n), how)[0, 0]
             found.append(y)
     assert float(rows["deconv_crop"][0].sum()) == 0
     place = torch.arange(n, dtype=torch.float32)
@@ -532,7 +533,7 @@ def test_deconv_and_crop_zooms_in_and_resize_does_not() -> None:
     doubled = torch.zeros(1, 1, 2 * n, 2 * n)
     impulse = torch.rand(1, 1, n, n)
     with torch.no_grad():  # where the lateral is twice as large, both do the same
-        both = [step_down(deconv, impulse, doubled, how) for how in ("deconv_crop", "resize")]  # type: ignore[arg-type]
+        both = [step_down(deconv, impulse, doubled, how) for how in rows]
     torch.testing.assert_close(*both)
 
 
@@ -558,10 +559,10 @@ def test_the_gate_multiplies_the_residual_only() -> None:
 def test_without_attention_the_coarser_scale_does_not_gate() -> None:
     (frame, window), masks = pictures(), {}
     for attention in (True, False):
-        network = small(attention=attention)
+        network: Any = small(attention=attention)
         with torch.no_grad():
             before = network(frame, window).logits
-            network.decoder.heads[3][1].bias += 20  # type: ignore[index, operator]
+            network.decoder.heads[3][1].bias += 20
             after = network(frame, window).logits
         masks[attention] = float((before - after)[:, 1:].abs().max())
         assert float((before - after)[:, 0].abs().max()) > 19
@@ -583,9 +584,8 @@ def test_detach_keeps_the_masks_gradient_out_of_the_generator() -> None:
 def test_the_pyramid_may_enlarge_after_its_convolution() -> None:
     """With frozen batch norm the cheap order gives the same; with a live one it is not taken."""
     torch.manual_seed(0)
-    pyramid = stcnn.PyramidPooling(6, 4, nn.BatchNorm2d).eval()
+    pyramid: Any = stcnn.PyramidPooling(6, 4, nn.BatchNorm2d).eval()
     for branch in pyramid.branches:
-        assert isinstance(branch, nn.Sequential)
         nn.init.uniform_(branch[1].running_mean)
         nn.init.uniform_(branch[1].weight, 0.5, 2)
     x = torch.randn(2, 6, 7, 9)
@@ -625,9 +625,9 @@ def test_frozen_batch_norm_keeps_its_statistics_in_the_spatial_half_only() -> No
 
 def test_forms_of_the_network() -> None:
     with pytest.raises(TutorialError, match="no size 'large'"):
-        stcnn.build("large")  # type: ignore[arg-type]
+        stcnn.build("large")
     with pytest.raises(TutorialError, match="no top-down path 'up'"):
-        stcnn.build(top_down="up")  # type: ignore[arg-type]
+        stcnn.build(top_down="up")
     with pytest.raises(TutorialError, match="delta is 0"):
         stcnn.build(delta=0)
     with pytest.raises(TutorialError, match="window holds 3 frames, but delta is 4"):
@@ -1143,6 +1143,8 @@ def test_windows(start: Any, expected: list[list[int]]) -> None:
 class Fixed(nn.Module):
     """Stands in for a network: says the same of every frame."""
 
+    logits: Tensor
+
     def __init__(self, probability: Tensor) -> None:
         super().__init__()
         self.logits, self.delta, self.generator, self.discriminator = probability.logit(1e-6), 4, None, None
@@ -1158,7 +1160,7 @@ def test_the_motion_gate() -> None:
     mask = torch.zeros(96, 96, dtype=torch.uint8)
     mask[40:50, 34:44] = 1
     frames = torch.zeros(4, 3, 96, 96)
-    gated = STCNNSegmenter(Fixed(probability))  # type: ignore[arg-type]
+    gated = STCNNSegmenter(Fixed(probability))
     for _ in run(gated, frames, mask):
         assert gated.masks[0, 45, 45] > 0.8
         assert gated.masks[0, 85, 85] == 0
@@ -1168,15 +1170,15 @@ def test_the_motion_gate() -> None:
     assert not gate[45, 58]
 
     far = mask.roll(-34, 1)
-    jumped = STCNNSegmenter(Fixed(probability))  # type: ignore[arg-type]
+    jumped = STCNNSegmenter(Fixed(probability))
     first, second, third = (jumped.masks.clone() for _ in run(jumped, frames, far))
     assert float(first.max()) < 0.4  # it jumped out of its gate, and is gone for a frame
     assert second[0, 45, 45] > 0.8  # then the gate is open, also for what lies elsewhere
     assert second[0, 85, 85] > 0.8
     assert third[0, 85, 85] > 0.8
-    free = STCNNSegmenter(Fixed(probability), gate=None)  # type: ignore[arg-type]
+    free = STCNNSegmenter(Fixed(probability), gate=None)
     assert next(run(free, frames, far))[1, 85, 85] > 0.8
-    wide = STCNNSegmenter(Fixed(probability), radius=60)  # type: ignore[arg-type]
+    wide = STCNNSegmenter(Fixed(probability), radius=60)
     assert next(run(wide, frames, mask))[1, 85, 85] > 0.8
 
 
