@@ -12,6 +12,7 @@ from torch import nn
 from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
 from vos_tutorial.models.rgmp import RGMP
+from vos_tutorial.models.rvos import RVOS
 from vos_tutorial.models.stm import STM, STMSegmenter
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -21,7 +22,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts can be imported, by their own names, during one test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("convolution", "rgmp", "stm"):
+    for name in ("convolution", "rgmp", "rvos", "stm"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -57,6 +58,33 @@ def test_the_yardstick_of_rgmp_gives_the_same_answer(benchmarks: None) -> None:
     assert sides.difference() < 1e-5
     sides.plain.references = [[torch.zeros_like(r) for r in mine] for mine in sides.plain.references]
     assert sides.difference() > 1e-5
+
+
+@torch.inference_mode()
+def test_the_yardstick_of_rvos_gives_the_same_answer(benchmarks: None) -> None:
+    import rvos
+    from convolution import graded
+
+    torch.manual_seed(0)
+    network = RVOS(ResNetEncoder(stages=4), hidden=16).eval()
+    graded(network)
+    rvos.spread(network)
+    fast = for_inference(network)
+    for objects, slots in ((3, 3), (1, 1), (1, 3)):
+        assert rvos.Sides(network, fast, objects, slots, size=(37, 53)).difference() < 1e-5
+    sides = rvos.Sides(network, fast, objects=3, slots=3, size=(37, 53))
+    answer = sides.plain_step()
+    assert answer.amax() - answer.amin() > 0.05  # not a constant
+    assert (answer[0] - answer[1]).abs().max() > 1e-3  # and not the same for all objects
+    # Each of what a cell hears counts: a mask, what the last frame left, the object before.
+    for spoil in (
+        lambda plain: setattr(plain, "previous", plain.previous * 0),
+        lambda plain: setattr(plain, "memory", None),
+        lambda plain: setattr(plain, "memory", plain.memory[::-1]),
+    ):
+        sides = rvos.Sides(network, fast, objects=3, slots=3, size=(37, 53))
+        spoil(sides.plain)
+        assert sides.difference(steps=1) > 1e-4
 
 
 @torch.inference_mode()

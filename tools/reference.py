@@ -59,7 +59,7 @@ def smooth(run: Path, name: str, points: int = 50) -> list[float]:
     return [round(float(part.mean()), 4) for part in np.array_split(np.array(values), points)]
 
 
-def percent(value: float) -> float:
+def percent(value: float | np.floating[Any]) -> float:
     """Rounded to what is worth quoting."""
     return round(100 * float(value), 2)
 

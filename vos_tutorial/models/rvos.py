@@ -301,9 +301,9 @@ class RVOS(nn.Module):
     ) -> tuple[Tensor, Memory]:
         """One row of the grid: all objects of a frame, one after the other.
 
-        Most of a gate's sum does not depend on the object before: what the frame says is computed once for all
-        objects, what masks and memory say for all objects at once. Only what comes from the object before, and from
-        the coarser level, is left for the walk.
+        The paper finishes an object before it begins the next. Here each level is finished for all objects before
+        the next level begins, which no cell can notice. Most of a gate's sum is then known for all objects at once:
+        what frame, coarser level, mask and memory say. Only what the object before says is left for the walk.
 
         Args:
             skips: of the frame.
@@ -321,64 +321,28 @@ class RVOS(nn.Module):
         self._require_masks(masks)
         temporal = None if recurrence == "S" else memory
         space = recurrence in ("ST", "S") or (recurrence == "T released" and temporal is None)
-        kernels = []
-        for cell, above in zip(self.cells, self.above, strict=True):
-            assert isinstance(cell, ConvLSTMCell)
-            kernels.append(cell.kernels(above))
-        known = self._known(skips, masks, temporal, kernels, slots)
-        states: list[State] | None = None
-        columns = []
-        for i in range(slots):
-            states = self._column([z[i] for z in known], kernels, states if space else None)
-            columns.append([h for h, _ in states])
-        new = [torch.cat(level) for level in zip(*columns, strict=True)]
-        logits = enlarge(self._draw(new[-1]), skips.size)
-        return _batch_first(logits, slots)[:, :, 0], [_batch_first(h, slots) for h in new]
-
-    def _known(
-        self,
-        skips: Skips,
-        masks: Tensor | None,
-        temporal: Memory | None,
-        kernels: Sequence[Kernels],
-        slots: int,
-    ) -> list[Tensor]:
-        """What each gate knows before the walk begins: for each level ``float [N, B, 4*C, h, w]``."""
         pyramid = mask_pyramid(_slots_first(masks[:, :, None]), self.strides) if masks is not None else []
-        known = []
-        for k, (cell, skip, kernel) in enumerate(zip(self.cells, skips.maps, kernels, strict=True)):
+        new: list[Tensor] = []  # for each level h, float [N*B, C, h, w]
+        for k, (cell, skip) in enumerate(zip(self.cells, skips.maps, strict=True)):
             assert isinstance(cell, ConvLSTMCell)
-            z = F.conv2d(skip, kernel.skip, cell.gates.bias, padding=1)[None]
+            kernel = cell.kernels(self.above[k])
+            known = F.conv2d(skip, kernel.skip, cell.gates.bias, padding=1)[None]  # [1, B, 4*C, h, w]
             inputs, weights = [], []
+            if k > 0:
+                inputs.append(enlarge(new[-1], skip.shape[-2:]))
+                weights.append(kernel.above)
             if pyramid:
-                inputs.append(pyramid[k].to(z.dtype))
+                inputs.append(pyramid[k].to(known.dtype))
                 weights.append(kernel.mask)
             if temporal is not None:
                 inputs.append(_slots_first(temporal[k]))
                 weights.append(kernel.time)
             if inputs:
-                own = F.conv2d(torch.cat(inputs, dim=1), torch.cat(weights, dim=1), padding=1)
-                z = own.unflatten(0, (slots, -1)) + z
-            known.append(z.expand(slots, -1, -1, -1, -1))
-        return known
-
-    def _column(
-        self, known: Sequence[Tensor], kernels: Sequence[Kernels], spatial: Sequence[State] | None
-    ) -> list[State]:
-        """One object, coarse to fine; ``known`` as from :meth:`_known`, of this object: ``[B, 4*C, h, w]``."""
-        states: list[State] = []
-        for k, (z, kernel) in enumerate(zip(known, kernels, strict=True)):
-            inputs, weights = [], []
-            if k > 0:
-                inputs.append(enlarge(states[-1][0], z.shape[-2:]))
-                weights.append(kernel.above)
-            if spatial is not None:
-                inputs.append(spatial[k][0])
-                weights.append(kernel.space)
-            if inputs:
-                z = F.conv2d(torch.cat(inputs, dim=1), torch.cat(weights, dim=1), padding=1) + z
-            states.append(lstm(z, spatial[k][1] if spatial is not None else None))
-        return states
+                own = F.conv2d(_join(inputs, 1), _join(weights, 1), padding=1)
+                known = known + own.unflatten(0, (slots, -1))
+            new.append(_walk(known.expand(slots, -1, -1, -1, -1), kernel.space if space else None))
+        logits = enlarge(self._draw(new[-1]), skips.size)
+        return _batch_first(logits, slots)[:, :, 0], [_batch_first(h, slots) for h in new]
 
     def _require_masks(self, masks: Tensor | None) -> None:
         if self.one_shot and masks is None:
@@ -388,6 +352,30 @@ class RVOS(nn.Module):
                 "this RVOS is zero-shot: its cells have no input for masks; leave them out, or build it with "
                 "one_shot=True."
             )
+
+
+def _walk(known: Tensor, kernel: Tensor | None) -> Tensor:
+    """From object to object at one level: gates ``[N, B, 4*C, h, w]`` without space -> h, ``[N*B, C, h, w]``.
+
+    ``kernel`` is for h of the object before; None cuts space. One object after the other then, too: the activations
+    round differently in a larger batch, and slots that hear the same should draw the same, to the last bit.
+    """
+    space = _join([kernel], 1) if kernel is not None else None
+    state: State | None = None
+    row = []
+    for z in known:
+        if space is None or state is None:
+            state = lstm(z, None)
+        else:
+            state = lstm(z + F.conv2d(state[0], space, padding=1), state[1])
+        row.append(state[0])
+    return _join(row, 0)
+
+
+def _join(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """``torch.cat`` of maps or kernels, with the channels last in memory: few channels are convolved faster so."""
+    moved = torch.cat([part.movedim(1, -1) for part in parts], dim=-1 if axis == 1 else axis)
+    return moved.movedim(-1, 1)
 
 
 def _slots_first(x: Tensor) -> Tensor:
