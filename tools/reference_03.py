@@ -247,7 +247,7 @@ def repainted(count: int = 16) -> dict[str, Any]:
     methods: dict[str, list[Segmenter]] = {
         "MaskTrack": [masktrack.segmenter(_masktrack())],
         "RGMP": [rgmp.segmenter(n) for n in trained("recipe")],
-        "RGMP, long run": [rgmp.segmenter(network_of("long", 0))],
+        "RGMP long run": [rgmp.segmenter(network_of("long", 0))],
     }
     dials = {"as it was": ("occlusion",), "repainted": ("occlusion", "appearance_change")}
     result: dict[str, Any] = {"J after": {name: {} for name in methods}}
@@ -274,7 +274,7 @@ def real(folder: Path) -> dict[str, Any]:
         "copy first": [CopyFirst()],
         "MaskTrack": [models.segmenter("masktrack", short_side=SHORT_SIDE)],
         "RGMP": [models.segmenter("rgmp", network=n, short_side=SHORT_SIDE) for n in trained("recipe")],
-        "RGMP, long run": [models.segmenter("rgmp", network=network_of("long", 0), short_side=SHORT_SIDE)],
+        "RGMP long run": [models.segmenter("rgmp", network=network_of("long", 0), short_side=SHORT_SIDE)],
     }
     return {"real": reference.real(methods, folder) | {"short_side": SHORT_SIDE}}
 

@@ -192,7 +192,7 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
     chosen_by = held_out()
     result["held_out"] = {
         "recipe": [j_of(stm.segmenter(n), chosen_by) for n in nets],
-        "long, before": j_of(stm.segmenter(network_of("long", 0)), chosen_by),
+        "long before": j_of(stm.segmenter(network_of("long", 0)), chosen_by),
         "long": j_of(stm.segmenter(long), chosen_by),
     }
     return result
@@ -332,12 +332,12 @@ def real(folder: Path) -> dict[str, Any]:
     methods: dict[str, list[Segmenter]] = {
         "copy first": [CopyFirst()],
         "MaskTrack": [at(models.trained("masktrack"), "masktrack")],
-        "STM, recipe": [at(n) for n in trained("recipe")],
-        "STM, long run, before": [at(network_of("long", 0))],
-        "STM, long run": [at(long)],
-        **{f"STM, long run, {rule}": [at(long, **options)] for rule, options in list(RULES.items())[:3]},
-        "STM, paper's form": [at(n) for n in trained("paper form")],
-        "STM, paper's form, cured": [at(n) for n in trained("paper form, from shared keys")],
+        "STM recipe": [at(n) for n in trained("recipe")],
+        "STM long run before": [at(network_of("long", 0))],
+        "STM long run": [at(long)],
+        **{f"STM long run {rule}": [at(long, **options)] for rule, options in list(RULES.items())[:3]},
+        "STM paper's form": [at(n) for n in trained("paper form")],
+        "STM paper's form cured": [at(n) for n in trained("paper form, from shared keys")],
     }
     return {"real": reference.real(methods, folder) | {"short_side": SHORT_SIDE}}
 
