@@ -127,6 +127,9 @@ class Encoder(nn.Module):
                 channels = out
             stages.append(nn.Sequential(*stage))
         self.layers = nn.ModuleList(stages)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
@@ -328,7 +331,19 @@ class Discriminator(nn.Module):
         self.judge = judge
 
     def forward(self, frame: Tensor) -> Tensor:
-        """The logit of "real" for each frame ``float [B, 3, h, w]`` in [-1, 1]: ``float [B]``."""
+        """The logit of "real" for each frame ``float [B, 3, h, w]`` in [-1, 1]: ``float [B]``.
+
+        Raises:
+            TutorialError: if the frame is too small for an Inception-v3, whose last maps are 32 times smaller.
+        """
+        if isinstance(self.judge, Inception3):
+            alone = self.training and len(frame) == 1  # batch norm needs more than one value
+            smallest = 107 if alone else 75
+            if min(frame.shape[-2:]) < 75 or max(frame.shape[-2:]) < smallest:
+                raise TutorialError(
+                    f"the discriminator sees {len(frame)} frame(s) of {frame.shape[-2]}x{frame.shape[-1]} pixels, "
+                    f"and needs {smallest}; use a stage size of {4 * smallest} or more, or a larger batch."
+                )
         logit: Tensor = self.judge(frame)
         return logit[:, 0]
 
