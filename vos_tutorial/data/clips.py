@@ -506,17 +506,18 @@ class VideoClips:
     Args:
         clips: the videos.
         objects: at most so many objects stay, drawn at random; the others are background.
+        shaken: whether each frame is turned, zoomed and shifted on its own; what comes next cannot be foreseen then.
 
     Raises:
         TutorialError: if there is no video, one is broken, or ``objects`` is below 1.
     """
 
-    def __init__(self, clips: Sequence[Clip], objects: int = 3) -> None:
+    def __init__(self, clips: Sequence[Clip], objects: int = 3, shaken: bool = True) -> None:
         if not len(clips):
             raise TutorialError(f"there is no video in {clips!r}; give at least one.")
         if objects < 1:
             raise TutorialError(f"objects is {objects}; a clip needs at least 1.")
-        self.clips, self.objects = clips, objects
+        self.clips, self.objects, self.shaken = clips, objects, shaken
         self.annotated = [_annotated(clips, i) for i in range(len(clips))]
 
     def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
@@ -540,7 +541,7 @@ class VideoClips:
                 chosen = long_enough[d.pick(len(long_enough))]
                 known = self.annotated[chosen]
                 times = [known[t] for t in draw_times(d, len(known), length, max_skip)]
-                samples.append(_view(d, *_read(self.clips, chosen, times), size, self.objects))
+                samples.append(_view(d, *_read(self.clips, chosen, times), size, self.objects, self.shaken))
             return torch.stack([frames for frames, _ in samples]), torch.stack([ids for _, ids in samples])
 
         return _draw_until_shown("VideoClips", seeds, VIDEO, draw)
@@ -561,7 +562,7 @@ def _read(clips: Sequence[Clip], index: int, times: list[int]) -> tuple[Tensor, 
     return clips[index].frames[times], clips[index].masks[times]
 
 
-def _view(dice: Dice, frames: Tensor, masks: Tensor, size: int, objects: int) -> tuple[Tensor, Tensor]:
+def _view(dice: Dice, frames: Tensor, masks: Tensor, size: int, objects: int, shaken: bool) -> tuple[Tensor, Tensor]:
     """A square of a video at ``size`` pixels, with at most ``objects`` of its objects.
 
     Pictures and masks go through the same filters, one channel for each object, so that outlines stay together.
@@ -580,7 +581,7 @@ def _view(dice: Dice, frames: Tensor, masks: Tensor, size: int, objects: int) ->
     chosen = [i for i in order if i in seen][:objects]
     channels = [frames.float() / 255, *((masks == i)[:, None].float() for i in [*chosen, VOID])]
     both = F.interpolate(torch.cat(channels, 1), (size, size), mode="bilinear", antialias=True, align_corners=False)
-    grid = _shaky_grid(dice, len(frames), size)
+    grid = _shaky_grid(dice, len(frames), size, shaken)
     both = F.grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     pictures, shares = both.split([3, len(chosen) + 1], dim=1)
     background = 1 - shares.sum(1, keepdim=True)
@@ -600,10 +601,13 @@ def _square(dice: Dice, mask: Tensor, size: int) -> tuple[int, int, int]:
     return corner[0], corner[1], side
 
 
-def _shaky_grid(dice: Dice, length: int, size: int) -> Tensor:
-    """A hand-held camera: ``float32 [T, size, size, 2]``; one mirror for all frames, the rest drawn for each."""
+def _shaky_grid(dice: Dice, length: int, size: int, shaken: bool) -> Tensor:
+    """A hand-held camera, or one on a tripod: ``float32 [T, size, size, 2]``.
+
+    One mirror for all frames, the rest drawn for each.
+    """
     angle, zoom, shift = CAMERA
-    draw = dice.array(length, 4) * 2 - 1
+    draw = (dice.array(length, 4) * 2 - 1) * shaken
     flip, scale = dice.sign(), 1 + zoom * draw[:, 1]
     cos, sin = np.cos(np.deg2rad(angle) * draw[:, 0]) / scale, np.sin(np.deg2rad(angle) * draw[:, 0]) / scale
     x, y = 2 * shift * draw[:, 2], 2 * shift * draw[:, 3]

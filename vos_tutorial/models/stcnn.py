@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
 from ..data.camouflage import CamouflageClips, ForkClips
-from ..data.clips import ClipSource, GeneratedClips
+from ..data.clips import ClipSource, GeneratedClips, VideoClips
 from ..data.deform import Dreaming, dilate, iou, lucid_dreams, turn
 from ..data.dice import Dice
 from ..data.static_images import StillSource
@@ -730,7 +730,9 @@ def prediction_loss(
 def task(
     source: StillSource | None = None, video: ClipSource | None = None, dreams: DreamedClips | None = None
 ) -> STCNNTask:
-    """The training task; see :class:`STCNNTask`."""
+    """The training task; see :class:`STCNNTask`. Real video is not shaken, as it is for other methods."""
+    if isinstance(video, VideoClips):
+        video = VideoClips(video.clips, video.objects, shaken=False)
     return STCNNTask(source, video, dreams)
 
 
