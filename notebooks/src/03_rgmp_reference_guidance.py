@@ -1056,7 +1056,7 @@ for a in references:
 # * **Another object as reference.** Now the other object is the answer, in all four columns.
 # * **Blank reference.** Now both objects glow, and the last mask tips the scale: with its own masks the first object is the stronger one, with the other object's mask the other. With no cue at all the network likes whatever stands out.
 #
-# So here the reference wins, which settles the first prediction, for this clip. It is one in which the network works well. Set the index `2` to `7`: there the last mask of the other object pulls the answer over. The network weighs both cues, and a weak match makes it lean on the last mask.
+# So here the reference wins, which settles the first prediction, for this clip. It is one in which the network works well. Set the index `2` to `5`: there the last mask of the other object brings much of that object into the answer. The network weighs both cues, and a weak match makes it lean on the last mask.
 #
 # The same question for the whole benchmark, with three networks. (These networks were trained with both cues. To take one away now is another thing than to train without it, as in
 # section 13.)

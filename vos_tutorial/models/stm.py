@@ -102,8 +102,8 @@ def attention(
 def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
     """Equation 1 in one fused call: ``softmax(scores)`` times the values, without ever storing the attention.
 
-    The distance needs no other kernel than the dot product: with ``[q, 1]`` and ``[2k, -|k|^2]`` it *is* one. On a CPU
-    the fused kernel wants keys and values of the same length and one after the other; zeros change no dot product.
+    The distance needs no other kernel than the dot product: with ``[q, 1]`` and ``[2k, -|k|^2]`` it *is* one. The
+    fused kernel of a CPU wants keys and values of one length, without gaps; zeros change no dot product.
 
     Args:
         query_key: ``float [N, Ck, h, w]``.
