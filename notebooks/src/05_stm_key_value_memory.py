@@ -1141,7 +1141,7 @@ _ = check.between("trained, cured: the background does not", found["cured, train
 # * **One half of the cure**: distances alone do nothing. Shared keys with a dot product help a little, one seed more than the others, and none passes in this time.
 # * **Warmed up**: for a quarter of its steps the memory encoder learns MaskTrack's task, to repair a mask in its place. It then has a use for the mask, and the test notices: the outputs overlap less than without. But no seed passes, and the rest of the training is too short for a good J.
 # * **Twins**: both encoders start as copies of each other and compare by distance at first, so that the keys agree before training. They part company in training, and it fails with all seeds.
-# * **From shared keys**: the paper's form, two encoders and a dot product, started from the shipped network. At first its memory encoder is taught to make the query's keys and compares by distance; both aids fade out, and the last 300 of 1,000 steps are the paper's training and nothing else. <!-- given --> It passes, with
+# * **From shared keys**: the paper's form, two encoders and a dot product, started from the first half of the long run. At first its memory encoder is taught to make the query's keys and compares by distance; both aids fade out, and the last 300 of 1,000 steps are the paper's training and nothing else. <!-- given --> It passes, with
 #   an IoU of 0.0007, and is far better than the others; it also has the longest training behind it. So the paper's form *can* read its memory at this size. What it lacked was a common language of the two encoders to begin with.
 #
 # The authors did not fall into this trap: their encoders start from ImageNet, where both already give a dog similar
