@@ -410,7 +410,7 @@ def test_command_line_without_truth_only_exports(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"method": "osvos"}, "no method 'osvos'; choose from masktrack, rgmp, stm"),
+        ({"method": "osvos"}, "no method 'osvos'; choose from masktrack, rgmp, rvos, stm, stcnn"),
         ({"--data": "nowhere"}, "no DAVIS folder nowhere"),
         ({"--year": "2018"}, "no DAVIS-2018"),
         ({"--split": "trian"}, "split 'trian'"),
