@@ -1441,7 +1441,8 @@ for measure in "JF":
 #
 # The memory by hand, which was so strong among sprites, finds next to nothing here by colour alone. Learned keys are worth the most where colours are no name tags.
 #
-# Three sequences say little about a method, and 128 pixels are few.
+# Three sequences say little about a method, and 128 pixels are few. To make the long run yourself takes about an hour and a half on one core: <!-- given -->
+# `python -m vos_tutorial train stm --variant long`, and then `--variant lifelike` with `--start` and the first run's weights.
 #
 # With all of DAVIS on disk, `python -m vos_tutorial evaluate stm --data DIR --year 2017 --out DIR` measures the rest.
 
