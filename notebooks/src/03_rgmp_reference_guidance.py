@@ -937,11 +937,11 @@ for condition, rows in results["recovery"].items():
 # %% tags=["reference"]
 experiments = results["experiments"]
 conditions = list(experiments["J"]["full"])
-print("steps:", experiments["steps"], "on pairs and on video; J, mean of the seeds")
-print(f"{'':<17}" + "".join(f"{c[:16]:>18}" for c in conditions) + f"{'after occlusion':>17}")
+print("steps:", experiments["steps"], "on pairs and on video; J, mean of three seeds")
+print(f"{'':<16}" + "".join(f"{c[:12]:>14}" for c in conditions) + f"{'after occl.':>14}")
 for name, row in experiments["J"].items():
-    cells = "".join(f"{np.mean(row[c]):18.1f}" for c in conditions)
-    print(f"{name:<17}{cells}{np.mean(experiments['after'][name]):17.1f}   ({len(row[conditions[0]])} seeds)")
+    cells = "".join(f"{np.mean(row[c]):14.1f}" for c in conditions)
+    print(f"{name:<16}{cells}{np.mean(experiments['after'][name]):14.1f}")
 
 # %% tags=["reference"]
 parts = ("full", "no reference", "no previous", "no pre-training")

@@ -1158,10 +1158,10 @@ _ = check.between("trained, cured: the background does not", found["cured, train
 # %% tags=["reference"]
 kept = reference["memory"]
 conditions = list(next(iter(kept.values())))
-print(f"{'J (late J), three seeds':<24}" + "".join(f"{c:>20}" for c in conditions))
+print(f"{'J (late J), 3 seeds':<22}" + "".join(f"{c[:15]:>16}" for c in conditions))
 for rule, row in kept.items():
     pairs = [f"{np.mean(row[c]['J']):.1f} ({np.mean(row[c]['late']):.1f})" for c in conditions]
-    print(f"{rule:<24}" + "".join(f"{pair:>20}" for pair in pairs))
+    print(f"{rule:<22}" + "".join(f"{pair:>16}" for pair in pairs))
 
 # %% tags=["reference"]
 groups = {c: {rule: row[c]["J"] for rule, row in kept.items()} for c in conditions}
@@ -1314,7 +1314,7 @@ figures.show(
 
 # %% tags=["reference"]
 split = reference["look_alikes"]
-print(f"{split['scenes']} scenes; where the object's cells look, percent of the attention:", split["shares"])
+print(f"{split['scenes']} scenes; where the object's cells look, percent:", split["shares"])
 print(f"J without the look-alike {split['J without']:.1f}, with it {split['J with']:.1f}")
 
 # %% [markdown]
@@ -1439,7 +1439,7 @@ for measure in "JF":
 # What did the second half of the long run bring? *Before* it, the same network had {{results/05_stm.json:real.J.STM long run before.mean.0|.1f}}. It was chosen by neither number, but by held-out clips of the kind above, on which J rose from {{results/05_stm.json:held_out.long before|.1f}} to {{results/05_stm.json:held_out.long|.1f}}. No real video was
 # trained on. Among the plain sprites of section 11 it did not get better on clean clips, and much better behind walls.
 #
-# The memory by hand, which was so strong among sprites, finds next to nothing here by colour alone. Learned keys are worth the most where colours are no name tags.
+# The memory by hand, which was so strong among sprites, finds next to nothing here by colour alone ({{results/05_stm.json:by_hand.real.colour.mean.0|.1f}}); with the place in its keys it comes to {{results/05_stm.json:by_hand.real.colour + place.mean.0|.1f}}, since real objects move less than sprites. Learned keys are worth the most where colours are no name tags.
 #
 # Three sequences say little about a method, and 128 pixels are few. To make the long run yourself takes about an hour and a half on one core: <!-- given -->
 # `python -m vos_tutorial train stm --variant long`, and then `--variant lifelike` with `--start` and the first run's weights.
