@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,13 +52,21 @@ def notebooks_check() -> int:
     return run(sys.executable, "tools/notebooks.py", "build", "--check")
 
 
+def forget_smoke_runs() -> None:
+    """A finished run would not train again, and one of an older recipe is refused."""
+    for folder in (ROOT / "runs").glob("notebook_*_smoke"):
+        shutil.rmtree(folder)
+
+
 def nbval() -> int:
     """Every notebook runs at the smoke size, and shows the outputs that are stored."""
+    forget_smoke_runs()
     return run(*PYTEST, "--nbval", *NBVAL, *PARALLEL, "notebooks", **SMOKE)
 
 
 def nbval_lax() -> int:
     """Every notebook runs at the smoke size, whatever it shows: for versions other than the pinned ones."""
+    forget_smoke_runs()
     return run(*PYTEST, "--nbval-lax", *NBVAL, *PARALLEL, "notebooks", **SMOKE)
 
 
