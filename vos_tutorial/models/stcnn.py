@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
 from ..data.camouflage import CamouflageClips, ForkClips
-from ..data.clips import ClipSource, GeneratedClips, VideoClips
+from ..data.clips import ClipSource, GeneratedClips, VideoClips, lifelike
 from ..data.deform import Dreaming, dilate, iou, lucid_dreams, turn
 from ..data.dice import Dice
 from ..data.static_images import StillSource
@@ -502,10 +502,10 @@ class STCNNTask:
     * ``objective``: ``"prediction"`` trains generator and discriminator, on video without a look at its masks;
       ``"spatial"`` the spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half
       of a joint network, by its final output, on dreams of one frame.
-    * ``source``: ``"stills"``, ``"video"``, ``"camouflage"``, ``"fork"`` or ``"dreams"``; ``max_skip``: frames left
-      out between two; ``clips``: how many different samples there are (without it, endlessly many); ``reverse``: the
-      share of clips that run backwards; ``turn``: ``{"angle": degrees, "zoom": share}``, and mirroring;
-      ``delta``: frames before the current one (4).
+    * ``source``: ``"stills"``, ``"video"``, ``"lifelike"`` (:func:`~vos_tutorial.data.clips.lifelike`),
+      ``"camouflage"``, ``"fork"`` or ``"dreams"``; ``max_skip``: frames left out between two; ``clips``: how many
+      different samples there are (without it, endlessly many); ``reverse``: the share of clips that run backwards;
+      ``turn``: ``{"angle": degrees, "zoom": share}``, and mirroring; ``delta``: frames before the current one (4).
     * ``adversarial``: weight of the generator's wish to fool the discriminator; 0 leaves the pixels' error alone;
       ``margin`` of :class:`Balance` (0.3); ``prediction``: weight of the generator's objective in a joint stage (1).
     * ``sides``: weight of each side output; ``dice``: of a Dice loss beside the cross-entropy; not the paper's.
@@ -529,6 +529,7 @@ class STCNNTask:
         self.stills = source if source is not None else SyntheticStills()
         self.clips: dict[str, Any] = {
             "video": video if video is not None else GeneratedClips(),
+            "lifelike": lifelike(),
             "camouflage": CamouflageClips(),
             "fork": ForkClips(),
             "dreams": dreams,

@@ -212,6 +212,22 @@ def _hidden_with_judge(adversarial: float) -> Recipe:
     return replace(recipe, stages=(replace(ahead, options={**ahead.options, "adversarial": adversarial}), masks))
 
 
+def _long() -> Recipe:
+    """The published order with more steps, on clips that look like real ones in more ways; it ships."""
+    ahead, still, both = RECIPES["cpu"].stages
+    return replace(
+        RECIPES["cpu"],
+        stages=(
+            replace(ahead, steps=2000, options={**ahead.options, "source": "lifelike"}),
+            replace(still, steps=1500, options={**still.options, "source": "lifelike"}),
+            replace(both, steps=2000, options={**both.options, "source": "lifelike"}),
+        ),
+    )
+
+
+#: Labelled clips where labels are scarce.
+FEW = 32
+
 #: What notebook 06 compares; ``python -m vos_tutorial train stcnn --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
     "space only": _camouflage(network={"temporal": False}),
@@ -221,6 +237,9 @@ VARIANTS: dict[str, Recipe] = {
     "scratch": _camouflage(learns=True),
     "no attention": _camouflage(pretrained=True, network={"attention": False}),
     "pretrained, adversarial": _hidden_with_judge(0.01),
+    "pretrained, learning, few": _camouflage(pretrained=True, learns=True, labelled=FEW),
+    "scratch, few": _camouflage(learns=True, labelled=FEW),
     "fork, mse": _fork(0.0),
     "fork, adversarial": _fork(0.02),
+    "long": _long(),
 }
