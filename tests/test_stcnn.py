@@ -1089,7 +1089,8 @@ def test_variants(name: str) -> None:
         assert isinstance(network, STCNN)
         if network.generator is not None and each.name == "joint":
             trained = next(network.generator.parameters())
-            assert (id(trained) in learning) == (name in ("scratch", "pretrained, learning"))
+            frozen = each.options["detach"] and not each.options["prediction"]
+            assert (id(trained) in learning) == (not frozen)
 
 
 def test_train_load_and_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
