@@ -564,7 +564,7 @@ def test_a_sample_depends_on_its_seed_only(source: str) -> None:
     ("options", "message"),
     [
         ({"skip": 3}, "stage 'clips': rvos does not know the option 'skip'; choose from source, frames"),
-        ({"source": "stills"}, "no source 'stills'; choose from simulated, video, discs, same discs"),
+        ({"source": "stills"}, "no source 'stills'; choose from simulated, video, lifelike, discs, same discs"),
         ({"previous": "soft"}, "no previous 'soft'; choose from truth, own"),
         ({"recurrence": "TS"}, "no recurrence 'TS'; choose from ST, S, T, T released"),
         ({"total": "max"}, "no total 'max'; choose from sum, mean"),

@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import ClipSource, GeneratedClips, SimulatedClips
+from ..data.clips import ClipSource, GeneratedClips, SimulatedClips, lifelike
 from ..data.discs import Discs
 from ..data.static_images import StillSource
 from ..errors import TutorialError
@@ -529,7 +529,7 @@ DEFAULTS: dict[str, Any] = {
     "total": "sum",
 }
 CHOICES: dict[str, tuple[str, ...]] = {
-    "source": ("simulated", "video", "discs", "same discs"),
+    "source": ("simulated", "video", "lifelike", "discs", "same discs"),
     "previous": ("truth", "own"),
     "recurrence": get_args(Recurrence),
     "total": ("sum", "mean"),
@@ -564,8 +564,9 @@ class RVOSTask:
 
     A stage's ``options``:
 
-    * ``source``: ``"video"``; ``"simulated"``, clips made of stills; or :class:`Discs`, two
-      ``"discs"`` or three ``"same discs"``, objects that a zero-shot network can find by itself.
+    * ``source``: ``"video"``; ``"lifelike"`` (:func:`~vos_tutorial.data.clips.lifelike`); ``"simulated"``, clips
+      made of stills; or :class:`Discs`, two ``"discs"`` or three ``"same discs"``, objects that a zero-shot network
+      can find by itself.
     * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
     * ``slots``: the largest number of objects (10 in the paper); further ones are background.
     * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its
@@ -584,6 +585,7 @@ class RVOSTask:
         self.sources: dict[str, ClipSource] = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
+            "lifelike": lifelike(),
             "discs": Discs(),
             "same discs": Discs((3, 3), alike=True),
         }

@@ -99,15 +99,23 @@ def _zero_shot(**options: Any) -> Recipe:
 
 
 def _long() -> Recipe:
-    """The run whose weights ship: the cpu recipe, several times as long, with masks that may be empty."""
+    """The cpu recipe, several times as long, with masks that may be empty."""
     truth, own = RECIPES["cpu"].stages
     stages = (replace(truth, steps=600), replace(own, steps=2400, options={**OWN, "max_skip": 2, "empty": 1.0}))
     return replace(RECIPES["cpu"], stages=stages)
 
 
+def _lifelike() -> Recipe:
+    """With --start, from the long run: clips that look more like a camera's. Its weights ship."""
+    _, own = _long().stages
+    options = {**own.options, "source": "lifelike"}
+    return replace(RECIPES["cpu"], stages=(replace(own, name="lifelike", steps=2500, lr=3e-3, options=options),))
+
+
 #: What notebook 04 compares; ``python -m vos_tutorial train rvos --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
+    "lifelike": _lifelike(),
     "ST": _short(),
     "S": _short(recurrence="S"),
     "T": _short(recurrence="T"),
