@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import Clip, ids_to_onehot
-from vos_tutorial.data.clips import Clips
+from vos_tutorial.data.clips import Clips, VideoClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import mask_swap_iou
 from vos_tutorial.models import rvos
@@ -549,7 +549,7 @@ def squares(**options: Any) -> dict[str, Tensor]:
     return TASK.batch(stage(**{"frames": 3, **options}), [0, 1], CPU)
 
 
-@pytest.mark.parametrize("source", ["simulated", "video", "discs", "same discs"])
+@pytest.mark.parametrize("source", ["simulated", "video", "lifelike", "discs", "same discs"])
 def test_a_sample_depends_on_its_seed_only(source: str) -> None:
     task, options = models.task("rvos"), stage(source=source, max_skip=2, frames=3)
     whole, one = task.batch(options, [3, 1, 4], CPU), task.batch(options, [4], CPU)
@@ -621,6 +621,15 @@ def test_objects_beyond_the_slots_are_background() -> None:
         with torch.no_grad():
             one, both = (TASK.loss(network, b, stage(slots=1))[0].item() for b in (first, batch))
         assert one == both
+
+
+def test_ten_objects_of_real_video_stay() -> None:
+    """Other methods keep three; five stripes side by side, each with an id of its own."""
+    mask = torch.arange(1, 6, dtype=torch.uint8).repeat_interleave(8).expand(40, 40)
+    video = VideoClips([Clip(torch.zeros(3, 3, 40, 40, dtype=torch.uint8), mask.expand(3, 40, 40).clone())])
+    clips = models.task("rvos", video=video).batch(stage(), [0, 1, 2], CPU)
+    assert int(clips["masks"][clips["masks"] != 255].max()) > 3
+    assert video.objects == 3
 
 
 def test_void_does_not_count() -> None:

@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import ClipSource, GeneratedClips, SimulatedClips, lifelike
+from ..data.clips import ClipSource, GeneratedClips, SimulatedClips, VideoClips, lifelike
 from ..data.discs import Discs
 from ..data.static_images import StillSource
 from ..errors import TutorialError
@@ -680,7 +680,12 @@ def frame_loss(
 
 
 def task(source: StillSource | None = None, video: ClipSource | None = None) -> RVOSTask:
-    """The training task: simulated clips are made of the stills of ``source``; see :class:`RVOSTask`."""
+    """The training task: simulated clips are made of the stills of ``source``; see :class:`RVOSTask`.
+
+    Of real video up to 10 objects stay, the paper's number; a stage's ``slots`` may be fewer.
+    """
+    if isinstance(video, VideoClips):
+        video = VideoClips(video.clips, max(video.objects, 10), video.shaken)
     return RVOSTask(SimulatedClips(source), video)
 
 
