@@ -626,7 +626,7 @@ def test_objects_beyond_the_slots_are_background() -> None:
 def test_ten_objects_of_real_video_stay() -> None:
     """Other methods keep three; five stripes side by side, each with an id of its own."""
     mask = torch.arange(1, 6, dtype=torch.uint8).repeat_interleave(8).expand(40, 40)
-    video = VideoClips([Clip(torch.zeros(3, 3, 40, 40, dtype=torch.uint8), mask.expand(3, 40, 40).clone())])
+    video = VideoClips([Clip(torch.zeros(5, 3, 40, 40, dtype=torch.uint8), mask.expand(5, 40, 40).clone())])
     clips = models.task("rvos", video=video).batch(stage(), [0, 1, 2], CPU)
     assert int(clips["masks"][clips["masks"] != 255].max()) > 3
     assert video.objects == 3
