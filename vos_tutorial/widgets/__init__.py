@@ -9,6 +9,15 @@ from __future__ import annotations
 from .attention_inspector import AttentionInspector
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
+from .motion_lens import MotionLens
 from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 
-__all__ = ["AttentionInspector", "GuidanceSwitch", "MaskPlayer", "RecurrenceGrid", "Rollout", "ancestors"]
+__all__ = [
+    "AttentionInspector",
+    "GuidanceSwitch",
+    "MaskPlayer",
+    "MotionLens",
+    "RecurrenceGrid",
+    "Rollout",
+    "ancestors",
+]
