@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib
 import itertools
 import pkgutil
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from vos_tutorial import check, exercises
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.exercises import check_03, check_04, check_05
+from vos_tutorial.exercises import check_03, check_04, check_05, check_06
 from vos_tutorial.exercises.exercise import Exercise, Mutant
-from vos_tutorial.models import rvos
+from vos_tutorial.models import official, rvos, stcnn
+from vos_tutorial.models.frame_prediction import bilinear_kernel, target_like
 from vos_tutorial.widgets.recurrence_grid import ancestors
 
 MODULES = [
@@ -130,6 +133,61 @@ def with_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: float
     return torch.where(target.flatten(1).any(1), cost, cost + weight * bce)
 
 
+def by_the_variance(futures: torch.Tensor, chances: torch.Tensor) -> tuple[torch.Tensor, float, float]:
+    mean, square = (torch.einsum("k,khw->hw", chances, x) for x in (futures, futures**2))
+    least = float((square - mean**2).mean())
+    return mean, least, least + float((futures[chances.argmax()] - mean).square().mean())
+
+
+def by_backward(loss: torch.Tensor, parts: dict[str, torch.nn.Module]) -> dict[str, torch.Tensor]:
+    before = {p: p.grad for part in parts.values() for p in part.parameters()}
+    for p in before:
+        p.grad = None
+    loss.backward()
+    lengths = {name: torch.nn.utils.get_total_norm(p.grad for p in part.parameters() if p.grad is not None)
+               for name, part in parts.items()}  # fmt: skip
+    for p, grad in before.items():
+        p.grad = grad
+    return lengths
+
+
+def by_distance(masks: torch.Tensor, radius: int) -> torch.Tensor:
+    kept = [masks[0]]
+    for now in masks[1:]:
+        away = torch.from_numpy(distance_transform_edt(~kept[-1].numpy()))
+        kept.append(now & ((away <= radius) | ~kept[-1].any()))
+    return torch.stack(kept)
+
+
+def enlarged(rows: torch.Tensor) -> torch.Tensor:
+    """One step of the library's own path, on a map ``[n]``; its deconvolution interpolates."""
+    deconv = torch.nn.ConvTranspose2d(1, 1, 4, 2, bias=False).requires_grad_(False)
+    deconv.weight[:] = bilinear_kernel(4)
+    x = rows[None, None, :, None].expand(-1, -1, -1, len(rows))
+    return stcnn.step_down(deconv, x, x, "deconv_crop")[0, 0, :, len(rows) // 2]
+
+
+def by_the_network(n: int, steps: int) -> torch.Tensor:
+    rows = torch.arange(float(n))
+    for _ in range(steps):
+        rows = enlarged(rows)
+    return rows
+
+
+def by_pattern(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def new(name: str) -> str:
+        name = re.sub(r"^(de_layer\d\.)([34])\b", lambda found: f"{found[1]}{int(found[2]) - 1}", name)
+        return re.sub("^", "pred_decoder." if re.match("convC|de_layer", name) else "pred_encoder.", name, count=1)
+
+    return {new(name): tensor for name, tensor in theirs.items()}
+
+
+def by_rolling(before: torch.Tensor, now: torch.Tensor) -> tuple[int, int]:
+    height, width = now.shape
+    ways = itertools.product(range(-height // 2, height // 2), range(-width // 2, width // 2))
+    return max(ways, key=lambda way: float((before.roll(way, (0, 1)) * now).sum()))
+
+
 @pytest.mark.parametrize(
     ("exercise", "answer"),
     [
@@ -141,6 +199,12 @@ def with_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: float
         (check_05.aggregate, lambda alone: in_log_odds(alone, (1 - alone).prod(0))),
         (check_05.l2_scores, by_cdist),
         (check_05.read, fused),
+        (check_06.best_picture, by_the_variance),
+        (check_06.who_learns, by_backward),
+        (check_06.through_gate, by_distance),
+        (check_06.rows_read, by_the_network),
+        (check_06.joint_names, by_pattern),
+        (check_06.displacement, by_rolling),
     ],
     ids=[
         "arrows of the widget",
@@ -151,6 +215,12 @@ def with_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: float
         "and with a product",
         "distances from the library",
         "attention from the library",
+        "the variance",
+        "backward, and all put back",
+        "distances from scipy",
+        "the library's own path",
+        "patterns",
+        "all shifts",
     ],
 )
 def test_another_right_answer_passes(exercise: Exercise, answer: Callable[..., Any]) -> None:
@@ -166,6 +236,11 @@ def test_another_right_answer_passes(exercise: Exercise, answer: Callable[..., A
         (check_04.slot_cost, lambda *_: None, "you returned None; end the function with a return."),
         (check_05.l2_scores, lambda *_: 3, "TypeError: you returned int, return a tensor [M, Q]"),
         (check_05.l2_scores, lambda *_: None, "you returned None; end the function with a return."),
+        (check_06.who_learns, lambda *_: [], "TypeError: you returned list, return a dict {name: number}"),
+        (check_06.who_learns, lambda *_: None, "you returned None; end the function with a return."),
+        (check_06.joint_names, lambda *_: [], "TypeError: you returned list, return a dict {name: tensor}"),
+        (check_06.joint_names, lambda *_: {"conv1": 3}, "your dict has a int for 'conv1', not a tensor"),
+        (check_06.joint_names, lambda *_: None, "you returned None; end the function with a return."),
     ],
 )  # fmt: skip
 def test_no_tensor_is_told_so(
@@ -213,6 +288,123 @@ def test_the_crossing_of_the_page() -> None:
         _, paid, switches = check_04.matched.reference(check_04.CROSSING, every_frame)
         assert paid == pytest.approx(wanted)
         assert switches == changes
+
+
+# --- that what the page says of STCNN is so ----------------------------------------------------------------------
+
+
+def test_who_paints_a_random_future_errs_twice_as_much() -> None:
+    futures, chances = check_06.best_picture.cases["four futures"]
+    _, least, _ = check_06.best_picture.reference(futures, chances)
+    each = torch.tensor([float((chances * (futures - one).square().mean((1, 2))).sum()) for one in futures])
+    assert float(chances @ each) == pytest.approx(2 * least)
+
+
+def test_a_pixel_that_is_black_or_white() -> None:
+    futures, chances = check_06.best_picture.cases["two futures, equally likely"]
+    picture, least, sharp = check_06.best_picture.reference(futures, chances)
+    assert (picture.abs().max(), least, sharp) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "learners"),
+    [
+        ("pixels", "generator"),
+        ("fooled", "generator discriminator"),
+        ("judged", "discriminator"),
+        ("mask, detached", "encoder decoder"),
+        ("mask", "generator encoder decoder"),
+        ("first side output", "encoder decoder"),
+    ],
+)
+def test_who_learns_in_the_network_of_the_page(loss: str, learners: str) -> None:
+    torch.manual_seed(0)
+    network = stcnn.build(scaffold=True, width=8, detach="detached" in loss)
+    frame, window = torch.rand(2, 3, 32, 32), torch.rand(2, 4, 3, 32, 32)
+    logits, prediction = network(frame, window)
+    assert prediction is not None
+    assert network.generator is not None
+    judge = network.discriminator
+    assert judge is not None
+    painted = prediction.frame
+
+    def error(logit: torch.Tensor, says: float) -> torch.Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(logit, torch.full_like(logit, says))
+
+    value = {
+        "pixels": lambda: (painted - target_like(frame, painted)).square().mean(),
+        "fooled": lambda: error(judge(painted), 1),
+        "judged": lambda: error(judge(painted.detach()), 0),
+        "first side output": lambda: error(logits[:, 0], 1),
+    }.get(loss, lambda: error(logits[:, -1], 1))()
+    parts = {name: getattr(network, name) for name in ("generator", "discriminator", "encoder", "decoder")}
+    found = check_06.who_learns.reference(value, parts)
+    assert [name for name in found if found[name] > 0] == learners.split()
+    if loss == "mask":
+        paints = {"last": network.generator.decoder.paint, "rest": network.generator.decoder.enlarge}
+        assert [x > 0 for x in check_06.who_learns.reference(value, paints).values()] == [False, True]
+
+
+class Perfect(stcnn.STCNNSegmenter):
+    """It sees exactly where the object is, at each time; then comes the gate."""
+
+    truth = torch.zeros(0)
+
+    def _alone(self, frame: torch.Tensor, prediction: Any) -> torch.Tensor:
+        return self.truth[self.time][None].float()
+
+
+@pytest.mark.parametrize("case", check_06.through_gate.cases)
+def test_the_gate_of_the_exercise_is_the_library_s(case: str) -> None:
+    masks, radius = check_06.through_gate.cases[case]
+    method = Perfect(stcnn.build(temporal=False, width=8), radius=radius)
+    method.truth = masks
+    frame = torch.zeros(3, *masks.shape[1:])
+    method.begin(frame, masks[0].to(torch.uint8))
+    kept = [method.masks[0] > 0.5]
+    for _ in masks[1:]:
+        method.step(frame)
+        kept.append(method.masks[0] > 0.5)
+    assert torch.equal(torch.stack(kept), check_06.through_gate.reference(masks, radius))
+
+
+def test_a_perfect_network_blinks() -> None:
+    columns = [kept.any(2).any(1).tolist() for kept in (check_06.RUN, check_06.WALK)]
+    assert all(map(all, columns))
+    kept = check_06.through_gate.reference(check_06.RUN, 2)
+    assert kept.any(1).sum(1).tolist() == [4, 3, 2, 1, 0, 4, 3, 2]
+    assert torch.equal(check_06.through_gate.reference(check_06.WALK, 2), check_06.WALK)
+    assert stcnn.gate_radius(64, 64) == 5
+
+
+def test_the_rows_of_the_page() -> None:
+    once, twice = (check_06.rows_read.reference(24, steps) for steps in (1, 2))
+    assert once[[0, 12, 23]].tolist() == [5.75, 11.75, 17.25]
+    assert twice[[0, 23]].tolist() == [8.625, 14.375]
+
+
+def test_the_names_of_the_exercise_are_those_of_the_authors_files() -> None:
+    """All tensors of a generator of paper size: from the name in its own file to that in the joint network's."""
+    with torch.device("meta"):
+        ours = [name for name in stcnn.build("paper").state_dict() if name.startswith("generator.")]
+
+    def named(file: str) -> list[str]:
+        table = official.stcnn_names(file)
+        found = [official.their_name(name, table) for name in ours]
+        return [name.replace("norm", "bn").replace("shortcut", "downsample") for name in found]
+
+    theirs, joint = named("convC_1.weight"), named("pred_encoder.conv1.weight")
+    tensors = {name: torch.tensor([float(i)]) for i, name in enumerate(theirs)}
+    renamed = check_06.joint_names.reference(tensors)
+    assert list(renamed) == joint
+    assert {int(value) for value in renamed.values()} == set(range(len(ours)))
+    prefixed = {check_06._half(name) + name for name in theirs}
+    assert sorted(prefixed - set(joint)) == [
+        "pred_decoder.de_layer1.3.weight",
+        "pred_decoder.de_layer2.3.weight",
+        "pred_decoder.de_layer3.4.bias",
+        "pred_decoder.de_layer3.4.weight",
+    ]
 
 
 # --- the framework itself ----------------------------------------------------------------------------------------
