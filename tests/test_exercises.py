@@ -15,6 +15,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from vos_tutorial import check, exercises
+from vos_tutorial.data.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.exercises import check_03, check_04, check_05, check_06
 from vos_tutorial.exercises.exercise import Exercise, Mutant
@@ -405,6 +406,28 @@ def test_the_names_of_the_exercise_are_those_of_the_authors_files() -> None:
         "pred_decoder.de_layer3.4.bias",
         "pred_decoder.de_layer3.4.weight",
     ]
+
+
+def test_a_steadied_camera_brings_the_error_of_copying_down() -> None:
+    def error(shake: float, steadied: bool) -> float:
+        frames, _ = CamouflageClips(shake=shake).batch(range(5000, 5032), 64, 5)
+        found = 0.0
+        for *_, past, now in frames:
+            by = check_06.displacement.reference(past[0], now[0]) if steadied else (0, 0)
+            found += float((past.roll(by, (1, 2)) - now).square().mean()) / len(frames)
+        return found
+
+    rest, shaken, cured = error(0, False), error(4, False), error(4, True)
+    assert 9 < shaken / rest < 10
+    assert 1.2 < cured / rest < 1.3
+    assert error(0, True) == pytest.approx(rest)
+
+
+def test_the_flat_index_of_the_page() -> None:
+    before = check_06.numbers(16, 16)
+    now = before.roll((-4, -1), (0, 1))
+    assert int(check_06._correlation(before, now).argmax()) == 207
+    assert check_06.displacement.reference(before, now) == (-4, -1)
 
 
 # --- the framework itself ----------------------------------------------------------------------------------------
