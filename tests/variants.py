@@ -151,6 +151,45 @@ def same_walk(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(found, ours, rtol=1e-4, atol=1e-5)
 
 
+# --- notebook 06: a painting, the margin rule, pyramid pooling, the masks' loss ------------------------------------
+
+
+def same_painting(variant: Any, library: Any, seed: int) -> None:
+    from vos_tutorial.models.frame_prediction import SMALL
+
+    torch.manual_seed(seed)
+    generator = library(SMALL, (16, 12, 8), delta=4, relu=seed % 2 == 0).eval()
+    window = torch.rand(1, 4, 3, 32 + seed, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(variant(generator, window), tuple(generator(window)), rtol=1e-4, atol=1e-5)
+
+
+def same_referee(variant: Any, library: Any, seed: int) -> None:
+    naive, ours = variant(), library()
+    for real, fake in torch.rand(50, 2, generator=torch.Generator().manual_seed(seed)):
+        naive.update(float(real), float(fake), 0.3)
+        ours.update(real, fake, 0.3)
+        assert (naive.generator, naive.discriminator) == (bool(ours.generator), bool(ours.discriminator))
+
+
+def same_pyramid(variant: Any, library: Any, seed: int) -> None:
+    from vos_tutorial.models.layers import group_norm
+
+    torch.manual_seed(seed)
+    ours, naive = library(8, 4, group_norm), variant(8, 4, group_norm)
+    naive.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 8, 6 + seed, 9)
+    torch.testing.assert_close(naive(x), ours(x), rtol=1e-4, atol=1e-5)
+
+
+def same_segmentation_loss(variant: Any, library: Any, seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 5, 7, 8, generator=dice)
+    ids = torch.randint(0, 4, (2, 7, 8), generator=dice).to(torch.uint8)
+    ids[ids == 3] = 255
+    torch.testing.assert_close(variant(logits, ids, seed / 9), library(logits, ids, seed / 9), rtol=1e-4, atol=1e-5)
+
+
 VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.region_similarity": same_grade,
     "vos_tutorial.metrics.boundary_map": same_boundary,
@@ -163,4 +202,8 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.models.rvos.ConvLSTMCell": same_cell,
     "vos_tutorial.models.rvos.assign": same_assignment,
     "vos_tutorial.models.rvos.rollout": same_walk,
+    "vos_tutorial.models.frame_prediction.Generator": same_painting,
+    "vos_tutorial.models.stcnn.Balance": same_referee,
+    "vos_tutorial.models.stcnn.PyramidPooling": same_pyramid,
+    "vos_tutorial.models.stcnn.segmentation_loss": same_segmentation_loss,
 }
