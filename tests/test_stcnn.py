@@ -857,7 +857,7 @@ def test_few_clips_backwards_and_mirrored() -> None:
     ("options", "message"),
     [
         ({"skip": 3}, "stage 'clips': stcnn does not know the option 'skip'; choose from objective, source"),
-        ({"source": "film"}, "no source 'film'; choose from stills, video, camouflage, fork, dreams"),
+        ({"source": "film"}, "no source 'film'; choose from stills, video, lifelike, camouflage, fork, dreams"),
         ({"objective": "all"}, "no objective 'all'; choose from prediction, spatial, joint, online"),
         ({"source": "stills"}, "stills have no time"),
         ({"source": "dreams"}, "nothing to dream of"),

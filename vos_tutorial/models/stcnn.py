@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -766,25 +767,40 @@ def fine_tune(
         dreams: how many different ones there are.
         seed: of the dreams.
     """
+    states = fine_tuning(network, frame, mask, batch=batch, lr=lr, dreams=dreams, seed=seed)
+    tuned = next(islice(states, steps, None))
+    for part in (tuned.encoder, tuned.decoder):
+        part.requires_grad_(False)
+    return tuned
+
+
+def fine_tuning(
+    network: STCNN, frame: Tensor, mask: Tensor, *, batch: int = 4, lr: float = 1e-3, dreams: int = 100, seed: int = 0
+) -> Iterator[STCNN]:
+    """:func:`fine_tune` without an end: gives the one copy that learns, first as it began, then after each step.
+
+    Arguments as there.
+    """
     shared = {id(part): part for part in (network.generator, network.discriminator) if part is not None}
     tuned = copy.deepcopy(network, dict(shared)).eval()
     learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
     for p in learning:
         p.requires_grad_(True)
     optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
-    with torch.enable_grad():
-        for step in range(steps):
-            dice = [Dice(seed, DREAMS, (step * batch + i) % dreams) for i in range(batch)]
-            images, masks = lucid_dreams(frame, mask, dice)
-            window = images[:, None].expand(-1, tuned.delta, -1, -1, -1) if tuned.generator is not None else None
-            logits = tuned(images, window, sides=False).logits
+    for step in count():
+        yield tuned
+        dice = [Dice(seed, DREAMS, (step * batch + i) % dreams) for i in range(batch)]
+        images, masks = lucid_dreams(frame, mask, dice)
+        prediction = None
+        if tuned.generator is not None:
+            with torch.no_grad():
+                prediction = tuned.generator(images[:, None].expand(-1, tuned.delta, -1, -1, -1))
+        with torch.enable_grad():
+            logits = tuned.segment(images, prediction, sides=False)
             loss = segmentation_loss(logits, masks.to(torch.uint8), sides=0.0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    for p in learning:
-        p.requires_grad_(False)
-    return tuned
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def gate_radius(height: int, width: int) -> int:
