@@ -91,7 +91,7 @@ def graded(network: nn.Module) -> None:
             assert module.running_var is not None
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-            module.weight.uniform_(*((0.1, 0.3) if name.endswith("bn3") else (0.8, 1.2)))
+            module.weight.uniform_(*((0.1, 0.3) if name.endswith(("bn3", "norm3")) else (0.8, 1.2)))
 
 
 def threads(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,10 @@ from torch import nn
 
 from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
+from vos_tutorial.models.frame_prediction import Body, Encoder, Generator
 from vos_tutorial.models.rgmp import RGMP
 from vos_tutorial.models.rvos import RVOS
+from vos_tutorial.models.stcnn import STCNN, SegmentationDecoder
 from vos_tutorial.models.stm import STM, STMSegmenter
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -22,7 +24,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts can be imported, by their own names, during one test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("convolution", "rgmp", "rvos", "stm"):
+    for name in ("convolution", "rgmp", "rvos", "stcnn", "stm"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -85,6 +87,31 @@ def test_the_yardstick_of_rvos_gives_the_same_answer(benchmarks: None) -> None:
         sides = rvos.Sides(network, fast, objects=3, slots=3, size=(37, 53))
         spoil(sides.plain)
         assert sides.difference(steps=1) > 1e-4
+
+
+@torch.inference_mode()
+def test_the_yardstick_of_stcnn_gives_the_same_answer(benchmarks: None) -> None:
+    import stcnn
+
+    torch.manual_seed(0)
+    body = Body(8, True, (8, 8, 8, 8), (16, 24, 32, 32), (1, 1, 2, 3), nn.BatchNorm2d)
+    generator = Generator(body, (24, 16, 8))
+    decoder = SegmentationDecoder(
+        body.channels, generator.widths, 16, body.norm, alone=False, top_down="deconv_crop", attention=True
+    )
+    network = STCNN(generator, Encoder(body, 3, dilated=True), decoder).eval()
+    stcnn.spread(network)
+    fast = for_inference(network)
+    for size in ((61, 85), (96, 64)):
+        sides = stcnn.Sides(network, fast, size)
+        assert sides.difference(steps=6) < 1e-5  # the window holds past frames alone from the fourth step on
+    answer = sides.plain_step()
+    assert answer.amax() - answer.amin() > 0.05  # not a constant
+    # Time counts, and so does the order of the frames.
+    sides = stcnn.Sides(network, fast, size=(61, 85))
+    sides.difference(steps=3)
+    sides.plain.past.reverse()
+    assert sides.difference(steps=1) > 1e-4
 
 
 @torch.inference_mode()

@@ -1,0 +1,190 @@
+"""STCNN's time per frame against the authors' layout, written down plainly; and the small network.
+
+The yardstick computes the same from the same weights, laid out as the authors' program is: what the pyramid pooled
+is enlarged before it is convolved; the top-down path enlarges whole maps and then cuts their middle out; all five
+outputs are made, and enlarged to the frame; batch norm stands by itself; maps are in NCHW order. Outputs must agree,
+or the script stops.
+
+One difference stays out: the authors never switch to test mode, so that their temporal half normalises by the
+statistics of the frame at hand. Both sides use stored ones here.
+
+Medians of calls in turns, on the clock and in CPU time. "of peak" is our share of the machine's best convolution,
+measured in the same run (benchmarks/convolution.py), counting the work that our side really does.
+
+    python benchmarks/stcnn.py [--repeats 3] [--threads N]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import deque
+
+import torch
+import torch.nn.functional as F
+from convolution import frame_ms, gflop, graded, in_turns, peak, threads
+from torch import Tensor, nn
+
+from vos_tutorial.data.deform import dilate
+from vos_tutorial.models import build
+from vos_tutorial.models.backbones import for_inference
+from vos_tutorial.models.frame_prediction import crop_like
+from vos_tutorial.models.stcnn import STCNN, STCNNSegmenter, gate_radius
+
+SIZE = (480, 854)
+GOAL = 1.1  # times faster than the authors' layout, on the clock
+TOLERANCE = 1e-4  # of probabilities
+SMALL = (128, 224)
+
+
+# -------------------------------------------------------------------------------------------- the authors' layout
+
+
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """``[1, C, h, w]`` at the height and width of ``like``, bilinear."""
+    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Plain:
+    """The authors' layout, on the weights of a network with ``top_down="deconv_crop"``; one object."""
+
+    def __init__(self, network: STCNN) -> None:
+        self.net = network
+
+    def decode(self, maps: list[Tensor], features: tuple[Tensor, ...], frame: Tensor) -> list[Tensor]:
+        """All five outputs, ``[1, 1, H, W]`` each."""
+        decoder = self.net.decoder
+        assert decoder.joins is not None
+        pyramid, joined = decoder.pyramid, [maps[3]]
+        for bins, branch in zip(pyramid.bins, pyramid.branches, strict=True):
+            joined.append(branch(resized(F.adaptive_avg_pool2d(maps[3], bins), maps[3])))
+        f = top = pyramid.last(torch.cat(joined, 1))
+        times = [resized(features[0], f), *features[1:]]
+        scores, refined = [decoder.heads[3](f)], []
+        for i, time in zip((2, 1, 0), times, strict=True):
+            lateral = decoder.laterals[i](maps[i])
+            f = crop_like(decoder.ups[i](f), lateral) + lateral
+            j = decoder.joins[i](torch.cat([f, crop_like(time, f)], 1))
+            refined.append(decoder.gates[i](j, resized(scores[-1], lateral).sigmoid()))
+            scores.append(decoder.heads[i](refined[-1]))
+        parts = [*reversed(refined), top]
+        scores.append(decoder.last(torch.cat([resized(part, refined[-1]) for part in parts], 1)))
+        return [resized(score, frame) for score in scores]
+
+    def begin(self, frame: Tensor, mask: Tensor) -> None:
+        """``[3, H, W]`` and ``bool [H, W]``."""
+        self.past = deque([frame] * self.net.delta, maxlen=self.net.delta)
+        self.mask, self.time = mask.float(), 0
+
+    def step(self, frame: Tensor) -> Tensor:
+        """``[3, H, W]`` -> the probability before the gate, ``[H, W]``."""
+        self.time += 1
+        assert self.net.generator is not None
+        window = [*[*self.past][1:], frame] if self.time < self.net.delta else [*self.past]
+        prediction = self.net.generator(torch.stack(window)[None])
+        maps = self.net.encoder(self.net.normalise(frame[None]))
+        alone = self.decode(maps, prediction.features, frame[None])[-1][0, 0].sigmoid()
+        last = self.mask > 0.4
+        self.mask = alone * dilate(last, gate_radius(*frame.shape[-2:])) if last.any() else alone
+        self.past.append(frame)
+        return alone
+
+
+# --------------------------------------------------------------------------------------------------- both sides
+
+
+class Sides:
+    """Both layouts, begun on the same clip of noise, ready to be timed.
+
+    Args:
+        network: with batch norm.
+        fast: the same, prepared for inference.
+        size: height and width.
+    """
+
+    def __init__(self, network: STCNN, fast: STCNN, size: tuple[int, int]) -> None:
+        dice = torch.Generator().manual_seed(0)
+        self.frames = F.interpolate(torch.rand(4, 3, 12, 20, generator=dice), size, mode="bilinear")
+        mask = torch.zeros(size, dtype=torch.uint8)
+        mask[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
+        self.plain, self.ours, self.shown = Plain(network), STCNNSegmenter(fast), 0
+        self.plain.begin(self.frames[0], mask > 0)
+        self.ours.begin(self.frames[0], mask)
+
+    def frame(self) -> Tensor:
+        """The next one, for both sides in turn; they repeat."""
+        self.shown += 1
+        return self.frames[(self.shown - 1) // 2 % len(self.frames)]
+
+    def plain_step(self) -> Tensor:
+        return self.plain.step(self.frame())
+
+    def our_step(self) -> Tensor:
+        self.ours.step(self.frame())
+        alone: Tensor = self.ours.seen["alone"]
+        return alone[0]
+
+    def difference(self, steps: int = 2) -> float:
+        """The largest of the probabilities before the gate, over some frames."""
+        return max(float((self.plain_step() - self.our_step()).abs().max()) for _ in range(steps))
+
+
+def spread(network: STCNN) -> None:
+    """Random weights whose maps keep their size through the decoders, and whose answers are neither 0 nor 1."""
+    graded(network)
+    assert network.generator is not None
+    for part in (network.decoder, network.generator.decoder):
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight)
+
+
+def paper_network(seed: int = 0) -> STCNN:
+    """The authors' network with such weights."""
+    torch.manual_seed(seed)
+    network = build("stcnn", "paper")
+    assert isinstance(network, STCNN)
+    spread(network)
+    return network.eval()
+
+
+def main() -> None:
+    """Print the tables; 1 if the sides differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    threads(parser)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with torch.inference_mode():
+        compare(options.repeats)
+        small = build("stcnn", "small")
+        assert isinstance(small, STCNN)
+        ms = frame_ms(STCNNSegmenter(for_inference(small)), SMALL)
+    print(f"small network, {SMALL[0]}x{SMALL[1]}, one object: {ms:.1f} CPU-ms a frame")
+
+
+def compare(repeats: int) -> None:
+    """The table of both layouts."""
+    best = peak()
+    print(f"{SIZE[0]}x{SIZE[1]}, one object, float32, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"peak of this machine now: {best.wall:.0f} GFLOP/s, {best.cpu:.0f} GFLOP per CPU second")
+    network = paper_network()
+    sides = Sides(network, for_inference(network), SIZE)
+    apart = sides.difference()
+    if apart > TOLERANCE:
+        raise SystemExit(f"the sides differ by {apart:.1e}: fix it before timing.")
+    work = gflop(sides.plain_step), gflop(sides.our_step)
+    theirs, mine = in_turns([sides.plain_step, sides.our_step], repeats)
+    reached = theirs.wall / mine.wall
+    print(f"{'seconds':>18}{'ratio':>14}{'GFLOP':>16}{'of peak':>14}")
+    print(f"{'authors':>9}{'ours':>9}{'clock':>7}{'CPU':>7}{'authors':>9}{'ours':>7}{'clock':>7}{'CPU':>7}")
+    print(
+        f"{theirs.wall:>9.2f}{mine.wall:>9.2f}{reached:>6.2f}x{theirs.cpu / mine.cpu:>6.2f}x"
+        f"{work[0]:>9.0f}{work[1]:>7.0f}{work[1] / mine.wall / best.wall:>7.0%}"
+        f"{work[1] / mine.cpu / best.cpu:>7.0%}  goal {GOAL}: {'met' if reached >= GOAL else 'missed'}; "
+        f"probabilities differ by {apart:.1e}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
