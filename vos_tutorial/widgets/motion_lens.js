@@ -84,11 +84,12 @@ async function render({ model, el }) {
   const [still, sees, error, copied, parted, top] = Array.from({ length: 6 }, text);
   const ramp = make("span", {}, "0 ", make("span", { class: "vos-ramp", "aria-hidden": "true" }), " ", top);
   const ious = names.map(() => make("b", { class: "vos-value" }));
+  const empty = names.map(text);
   const framePanel = panel("Frame", still);
   const predictedPanel = panel("Predicted frame", sees, make("span", {}, error, copied));
   const motionPanel = panel("|prediction − last frame|", ramp, parted);
   const maskPanels = names.map((name, k) =>
-    panel(`Mask, ${name}`, make("span", {}, lineSample(k === 0 ? "space" : "time"), " IoU ", ious[k]),
+    panel(`Mask, ${name}`, make("span", {}, lineSample(k === 0 ? "space" : "time"), " IoU ", ious[k], empty[k]),
       k === 1 ? "frame and generator's features" : name === "time zeroed" ? "features set to zero" : "frame alone"));
   const bars = numbers.scores === null ? [] : ["real frame", "predicted"].map((name) => {
     const value = make("div", { class: "vos-bar-value" });
@@ -233,7 +234,7 @@ async function render({ model, el }) {
   function ratioAt(s, t) {
     const [inside, outside] = numbers.motion[s][t - 1];
     if (inside === null || outside === null) return "no object in this frame";
-    return outside < 1e-6 ? "nothing moves" : `in the object ${(inside / outside).toFixed(1)} × as much`;
+    return outside < 1e-6 ? "nothing moves" : `${(inside / outside).toFixed(1)} × as much inside as outside`;
   }
 
   function describe(s, t, shown) {
@@ -247,7 +248,10 @@ async function render({ model, el }) {
     copied.textContent = `; last frame copied: ${copy.toFixed(1)}`;
     parted.textContent = ratioAt(s, t);
     top.textContent = numbers.scale.toFixed(2);
-    ious.forEach((value, k) => { value.textContent = values[k].toFixed(2); });
+    ious.forEach((value, k) => {
+      value.textContent = values[k].toFixed(2);
+      empty[k].textContent = maskOf(k, t).includes(1) ? "" : ": nothing reaches 0.5";
+    });
     if (bars.length > 0) {
       numbers.scores[s][t - 1].forEach((score, k) => {
         bars[k].value.style.width = `${100 * score}%`;
@@ -281,8 +285,8 @@ async function render({ model, el }) {
   function fillChart() {
     const s = state();
     const lines = numbers.iou[s].map((values, k) => chartLine(values, k === 0 ? "space" : "time"));
-    if (s === 1) lines.unshift(chartLine(numbers.iou[0][1], "ghost"));
-    svg.replaceChildren(...lines);
+    if (s === 1) lines.push(chartLine(numbers.iou[0][1], "ghost"));
+    svg.replaceChildren(...lines.reverse()); // the dashed line last: where both are equal, both can be seen
     cold.hidden = s === 0;
     ghost.hidden = s === 0;
     freezeBox.checked = s === 1;

@@ -327,10 +327,10 @@ class MotionLens(Widget):
         for state in _checked_modes(modes):
             shown = int(self._order(state)[t])
             video = "the video runs" if state == "running" else f"the video stands still since frame {self._freeze}"
-            said = [f"{_words(self._curves[state][n][t])} by {label}" for n, label in self._labels.items()]
+            said = [f"{label}, {_words(self._curves[state][name][t])}" for name, label in self._labels.items()]
             parts.append(
                 f"At time {t}, while {video}: frame {shown}, the predicted frame, its distance from the last frame, "
-                f"and the masks; the object is found {' and '.join(said)}."
+                f"and the masks. What they find of the object: {'; '.join(said)}."
             )
         return " ".join(parts) + " Below, the IoU of both masks over time."
 
@@ -402,7 +402,9 @@ class MotionLens(Widget):
                 thin = state == "running" and len(modes) > 1
                 line = 1.0 if thin else 2.0
                 marker: dict[str, Any] = {"marker": "o", "markersize": 3.0} if thin else {}
-                axes.plot(times, self._curves[state][name], color=colour, linestyle=dash, linewidth=line, **marker)
+                above = 3 if name == SPACE else 2  # the dashed one: where both are equal, both can be seen
+                values = self._curves[state][name]
+                axes.plot(times, values, color=colour, linestyle=dash, linewidth=line, zorder=above, **marker)
                 text = label if len(modes) == 1 else f"{label}, {state}"
                 handles.append(Line2D([], [], color=colour, linestyle=dash, linewidth=line, label=text, **marker))
         axes.axvline(t, color=figures.INK, linewidth=1.0)
@@ -451,7 +453,7 @@ def _plain(values: np.ndarray) -> list[Any]:
 
 
 def _words(iou: float) -> str:
-    return "hardly" if iou < 0.25 else "in part" if iou < 0.6 else "for the most part"
+    return "next to nothing" if iou < 0.2 else "a part" if iou < 0.5 else "most"
 
 
 def _outline(axes: Axes, mask: np.ndarray) -> None:
