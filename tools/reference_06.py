@@ -663,7 +663,19 @@ def fork(count: int = 128) -> dict[str, Any]:
         seen = [judged(painted(g, windows), truth, true, other) for g in generators(name)]
         rows[key(name)] = {measure: [s[measure] for s in seen] for measure in seen[0]}
     measures = ("mse", "sharpness", "one_side", "brighter", "fainter")
-    return {"fork": {"clips": count} | {m: {name: row[m] for name, row in rows.items()} for m in measures}}
+    table = {m: {name: row[m] for name, row in rows.items()} for m in measures}
+    return {"fork": {"clips": count, **table, "pictures": pictures(windows[:PICTURES], truth[:PICTURES])}}
+
+
+PICTURES = 3  # clips that the notebook shows: its reader has no weights of these runs
+
+
+def pictures(windows: Tensor, truth: Tensor) -> list[dict[str, list[str]]]:
+    """For each clip the last frame, the next one, and what the first seeds painted: greys, a string of hex a row."""
+    frames = {"last": target_like(windows[:, -1], truth), "truth": truth}
+    frames |= {key(name): painted(generators(name)[0], windows) for name in FORKS}
+    greys = {name: ((f[:, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy() for name, f in frames.items()}
+    return [{name: [row.tobytes().hex() for row in of[i]] for name, of in greys.items()} for i in range(len(windows))]
 
 
 # -------------------------------------------------------------------------------------------------------- real
