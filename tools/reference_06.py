@@ -664,10 +664,10 @@ def fork(count: int = 128) -> dict[str, Any]:
         rows[key(name)] = {measure: [s[measure] for s in seen] for measure in seen[0]}
     measures = ("mse", "sharpness", "one_side", "brighter", "fainter")
     table = {m: {name: row[m] for name, row in rows.items()} for m in measures}
-    return {"fork": {"clips": count, **table, "pictures": pictures(windows[:PICTURES], truth[:PICTURES])}}
+    return {"fork": {"clips": count, **table, "pictures": pictures(windows[SHOWN], truth[SHOWN])}}
 
 
-PICTURES = 3  # clips that the notebook shows: its reader has no weights of these runs
+SHOWN = slice(3, 6)  # clips that the notebook shows, to both sides: its reader has no weights of these runs
 
 
 def pictures(windows: Tensor, truth: Tensor) -> list[dict[str, list[str]]]:
