@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from vos_tutorial import evaluation, metrics, models
 from vos_tutorial.baselines import CopyFirst
+from vos_tutorial.data.camouflage import CamouflageClips
+from vos_tutorial.data.deform import iou
 from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.models.stcnn import STCNN
 from vos_tutorial.models.weights import read_weights
 from vos_tutorial.segmenter import propagate
 
@@ -39,3 +43,38 @@ def test_the_form_of_the_paper_alone_does_not_read_its_mask() -> None:
     network = models.trained("stm", models.shipped_weights("stm", "paper-form"))
     (clip,) = benchmark(1, ["multiple_objects"])
     assert evaluation.mask_swap_iou(lambda: models.segmenter("stm", network=network), clip) > 0.5
+
+
+def stcnn(variant: str) -> STCNN:
+    path = models.shipped_weights("stcnn", variant)
+    assert path.stat().st_size <= 2_000_000
+    _, about = read_weights(path)
+    assert about["method"] == "stcnn"
+    assert {"recipe", "seed", "steps", "device", "data"} <= about.keys()
+    network = models.trained("stcnn", path)
+    assert isinstance(network, STCNN)
+    return network
+
+
+@torch.no_grad()
+def test_the_camouflage_networks_of_stcnn_see_what_moves_or_nothing() -> None:
+    """No mask is given to them, so the test of the others says nothing here."""
+    found, blind = stcnn("camouflage"), stcnn("space-only")
+    assert found.discriminator is not None
+    assert blind.generator is None
+    frames, masks = CamouflageClips().batch(range(9_300_000, 9_300_012), 64, 5)
+    frame, truth = frames[:, -1], masks[:, -1] > 0
+
+    def score(network: STCNN, window: torch.Tensor | None) -> float:
+        return float(iou(network(frame, window, sides=False).logits[:, -1] > 0, truth).mean())
+
+    assert score(found, frames[:, :-1]) > 0.35
+    assert score(found, frame[:, None].expand(-1, 4, -1, -1, -1)) < 0.1  # a frozen video
+    assert score(blind, None) < 0.1
+
+
+def test_the_long_run_of_stcnn_has_all_that_the_lesson_shows() -> None:
+    network = stcnn("")
+    assert network.generator is not None
+    assert network.discriminator is not None
+    assert network.balance is not None
