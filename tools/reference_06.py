@@ -69,7 +69,7 @@ LADDER = (0, 20, 60, 200)
 CLIPS = 4  # of each condition: each object of each clip is tuned to
 FRESH = 9_200_000  # the first seed of clips that no training has seen
 #: CPU seconds of a step, by objective, measured on one thread; for :func:`show` only.
-SECONDS = {"prediction": 0.11, "spatial": 0.16, "joint": 0.24}
+SECONDS = {"prediction": 0.09, "spatial": 0.24, "joint": 0.31}
 
 
 # ---------------------------------------------------------------------------------------------------- train
