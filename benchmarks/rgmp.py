@@ -5,19 +5,17 @@ two convolutions that are summed; the first long convolutions over target and re
 each frame anew; scores at all four levels; one object after the other, and then their union; maps in NCHW order.
 Outputs must agree, or the script stops.
 
-Medians of calls in turns, on the clock and in CPU time. "of peak" is our share of the machine's best convolution,
-measured in the same run (benchmarks/convolution.py), counting the work that our side really does.
+comparison.py says how the times are taken.
 
     python benchmarks/rgmp.py [--repeats 3] [--threads N]
 """
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 import torch.nn.functional as F
-from convolution import frame_ms, gflop, graded, in_turns, peak, threads
+from comparison import Table, agree, run
+from convolution import graded
 from torch import Tensor
 
 from vos_tutorial.models import build
@@ -27,8 +25,6 @@ from vos_tutorial.models.rgmp import RGMP, RGMPSegmenter
 SIZE = (480, 854)  # the authors' padding makes it 512x864
 CASES = ((1, (1.0,)), (2, (1.0,)))  # objects, scales
 GOAL = 1.1
-TOLERANCE = 1e-4  # of probabilities
-SMALL, SMALL_GOAL = (128, 224), 15.0  # CPU milliseconds per frame
 
 
 # -------------------------------------------------------------------------------------------- the authors' layout
@@ -174,51 +170,25 @@ def paper_network(seed: int = 0) -> RGMP:
     return network.eval()
 
 
-def main() -> None:
-    """Print the tables; 1 if the sides differ."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    threads(parser)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    with torch.inference_mode():
-        compare(options.repeats)
-        small = build("rgmp", "small")
-        assert isinstance(small, RGMP)
-        ms = frame_ms(RGMPSegmenter(small), SMALL)
-    verdict = "met" if ms <= SMALL_GOAL else "missed"
-    print(
-        f"small network, {SMALL[0]}x{SMALL[1]}, one object: {ms:.1f} CPU-ms a frame; goal {SMALL_GOAL:g}: {verdict}"
-    )
-
-
 def compare(repeats: int) -> None:
     """The table of both layouts."""
-    best = peak()
-    print(f"{SIZE[0]}x{SIZE[1]}, padded to {roomy(SIZE[0])}x{roomy(SIZE[1])}, one scale, float32, ", end="")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"peak of this machine now: {best.wall:.0f} GFLOP/s, {best.cpu:.0f} GFLOP per CPU second")
-    print(f"{'':>8}{'seconds':>18}{'ratio':>14}{'GFLOP':>16}{'of peak':>14}")
-    print(f"{'objects':<8}{'authors':>9}{'ours':>9}{'clock':>7}{'CPU':>7}{'authors':>9}{'ours':>7}", end="")
-    print(f"{'clock':>7}{'CPU':>7}")
+    table = Table(f"{SIZE[0]}x{SIZE[1]}, padded to {roomy(SIZE[0])}x{roomy(SIZE[1])}, one scale", "objects")
     network = paper_network()
     fast = for_inference(network)
     for objects, scales in CASES:
         sides = Sides(network, fast, objects, scales, SIZE)
         apart = sides.difference()
-        if apart > TOLERANCE:
-            raise SystemExit(f"the sides differ by {apart:.1e}: fix it before timing.")
-        work = gflop(sides.plain_step), gflop(sides.our_step)
-        theirs, mine = in_turns([sides.plain_step, sides.our_step], repeats)
-        reached = theirs.wall / mine.wall
-        print(
-            f"{objects:<8}{theirs.wall:>9.2f}{mine.wall:>9.2f}{reached:>6.2f}x{theirs.cpu / mine.cpu:>6.2f}x"
-            f"{work[0]:>9.0f}{work[1]:>7.0f}{work[1] / mine.wall / best.wall:>7.0%}"
-            f"{work[1] / mine.cpu / best.cpu:>7.0%}  goal {GOAL}: {'met' if reached >= GOAL else 'missed'}; "
-            f"probabilities differ by {apart:.1e}",
-            flush=True,
-        )
+        agree(apart)
+        table.row(str(objects), sides.plain_step, sides.our_step, repeats, GOAL)
+        print(f"  probabilities differ by {apart:.1e}")
+
+
+def small() -> RGMPSegmenter:
+    """The method's small network, with random weights."""
+    network = build("rgmp", "small")
+    assert isinstance(network, RGMP)
+    return RGMPSegmenter(network)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, compare, small)

@@ -8,20 +8,19 @@ stands by itself; maps are in NCHW order. Outputs must agree, or the script stop
 The authors always walk over ten slots, whether they are used or not. So one object is compared twice: with a walk of
 one, which is the goal, and with theirs of ten.
 
-Medians of calls in turns, on the clock and in CPU time. "of peak" is our share of the machine's best convolution,
-measured in the same run (benchmarks/convolution.py), counting the work that our side really does.
+comparison.py says how the times are taken.
 
     python benchmarks/rvos.py [--repeats 5] [--threads N]
 """
 
 from __future__ import annotations
 
-import argparse
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from convolution import frame_ms, gflop, graded, in_turns, peak, threads
+from comparison import Table, agree, run
+from convolution import graded
 from torch import Tensor
 
 from vos_tutorial.models import build
@@ -30,8 +29,6 @@ from vos_tutorial.models.rvos import RVOS, ConvLSTMCell, RVOSSegmenter
 
 SLOTS = 10
 SIZE = (256, 448)
-TOLERANCE = 1e-4  # of probabilities
-SMALL, SMALL_GOAL = (128, 224), 15.0  # CPU milliseconds per frame
 
 
 class Case(NamedTuple):
@@ -181,51 +178,25 @@ def paper_network(seed: int = 0) -> RVOS:
     return network.eval()
 
 
-def main() -> None:
-    """Print the tables; 1 if the sides differ."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    threads(parser)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    with torch.inference_mode():
-        compare(options.repeats)
-        small = build("rvos", "small")
-        assert isinstance(small, RVOS)
-        ms = frame_ms(RVOSSegmenter(for_inference(small)), SMALL)
-    verdict = "met" if ms <= SMALL_GOAL else "missed"
-    print(
-        f"small network, {SMALL[0]}x{SMALL[1]}, one object: {ms:.1f} CPU-ms a frame; goal {SMALL_GOAL:g}: {verdict}"
-    )
-
-
 def compare(repeats: int) -> None:
     """The table of both layouts."""
-    best = peak()
-    print(f"{SIZE[0]}x{SIZE[1]}, float32, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"peak of this machine now: {best.wall:.0f} GFLOP/s, {best.cpu:.0f} GFLOP per CPU second")
-    print(f"{'':>16}{'seconds':>18}{'ratio':>14}{'GFLOP':>16}{'of peak':>14}")
-    print(f"{'objects, slots':<16}{'authors':>9}{'ours':>9}{'clock':>7}{'CPU':>7}{'authors':>9}{'ours':>7}", end="")
-    print(f"{'clock':>7}{'CPU':>7}")
+    table = Table(f"{SIZE[0]}x{SIZE[1]}", "objects, slots")
     network = paper_network()
     fast = for_inference(network)
     for objects, slots, goal in CASES:
         sides = Sides(network, fast, objects, slots, SIZE)
         apart = sides.difference()
-        if apart > TOLERANCE:
-            raise SystemExit(f"the sides differ by {apart:.1e}: fix it before timing.")
-        work = gflop(sides.plain_step), gflop(sides.our_step)
-        theirs, mine = in_turns([sides.plain_step, sides.our_step], repeats)
-        reached = theirs.wall / mine.wall
-        verdict = f"  goal {goal}: {'met' if reached >= goal else 'missed'}" if goal is not None else ""
-        print(
-            f"{objects:<7}{slots:>7}  {theirs.wall:>9.2f}{mine.wall:>9.2f}{reached:>6.2f}x"
-            f"{theirs.cpu / mine.cpu:>6.2f}x{work[0]:>9.0f}{work[1]:>7.0f}{work[1] / mine.wall / best.wall:>7.0%}"
-            f"{work[1] / mine.cpu / best.cpu:>7.0%}{verdict}",
-            flush=True,
-        )
+        agree(apart)
+        table.row(f"{objects:<7}{slots:>7}", sides.plain_step, sides.our_step, repeats, goal)
         print(f"  probabilities differ by {apart:.1e}")
 
 
+def small() -> RVOSSegmenter:
+    """The method's small network, with random weights."""
+    network = build("rvos", "small")
+    assert isinstance(network, RVOS)
+    return RVOSSegmenter(for_inference(network))
+
+
 if __name__ == "__main__":
-    main()
+    run(__doc__, compare, small, repeats=5)

@@ -8,20 +8,19 @@ or the script stops.
 One difference stays out: the authors never switch to test mode, so that their temporal half normalises by the
 statistics of the frame at hand. Both sides use stored ones here.
 
-Medians of calls in turns, on the clock and in CPU time. "of peak" is our share of the machine's best convolution,
-measured in the same run (benchmarks/convolution.py), counting the work that our side really does.
+comparison.py says how the times are taken.
 
     python benchmarks/stcnn.py [--repeats 3] [--threads N]
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import deque
 
 import torch
 import torch.nn.functional as F
-from convolution import frame_ms, gflop, graded, in_turns, peak, threads
+from comparison import Table, agree, run
+from convolution import graded
 from torch import Tensor, nn
 
 from vos_tutorial.data.deform import dilate
@@ -32,8 +31,6 @@ from vos_tutorial.models.stcnn import STCNN, STCNNSegmenter, gate_radius
 
 SIZE = (480, 854)
 GOAL = 1.1  # times faster than the authors' layout, on the clock
-TOLERANCE = 1e-4  # of probabilities
-SMALL = (128, 224)
 
 
 # -------------------------------------------------------------------------------------------- the authors' layout
@@ -147,44 +144,23 @@ def paper_network(seed: int = 0) -> STCNN:
     return network.eval()
 
 
-def main() -> None:
-    """Print the tables; 1 if the sides differ."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    threads(parser)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    with torch.inference_mode():
-        compare(options.repeats)
-        small = build("stcnn", "small")
-        assert isinstance(small, STCNN)
-        ms = frame_ms(STCNNSegmenter(for_inference(small)), SMALL)
-    print(f"small network, {SMALL[0]}x{SMALL[1]}, one object: {ms:.1f} CPU-ms a frame")
-
-
 def compare(repeats: int) -> None:
     """The table of both layouts."""
-    best = peak()
-    print(f"{SIZE[0]}x{SIZE[1]}, one object, float32, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"peak of this machine now: {best.wall:.0f} GFLOP/s, {best.cpu:.0f} GFLOP per CPU second")
+    table = Table(f"{SIZE[0]}x{SIZE[1]}, one object")
     network = paper_network()
     sides = Sides(network, for_inference(network), SIZE)
     apart = sides.difference()
-    if apart > TOLERANCE:
-        raise SystemExit(f"the sides differ by {apart:.1e}: fix it before timing.")
-    work = gflop(sides.plain_step), gflop(sides.our_step)
-    theirs, mine = in_turns([sides.plain_step, sides.our_step], repeats)
-    reached = theirs.wall / mine.wall
-    print(f"{'seconds':>18}{'ratio':>14}{'GFLOP':>16}{'of peak':>14}")
-    print(f"{'authors':>9}{'ours':>9}{'clock':>7}{'CPU':>7}{'authors':>9}{'ours':>7}{'clock':>7}{'CPU':>7}")
-    print(
-        f"{theirs.wall:>9.2f}{mine.wall:>9.2f}{reached:>6.2f}x{theirs.cpu / mine.cpu:>6.2f}x"
-        f"{work[0]:>9.0f}{work[1]:>7.0f}{work[1] / mine.wall / best.wall:>7.0%}"
-        f"{work[1] / mine.cpu / best.cpu:>7.0%}  goal {GOAL}: {'met' if reached >= GOAL else 'missed'}; "
-        f"probabilities differ by {apart:.1e}",
-        flush=True,
-    )
+    agree(apart)
+    table.row("", sides.plain_step, sides.our_step, repeats, GOAL)
+    print(f"  probabilities differ by {apart:.1e}")
+
+
+def small() -> STCNNSegmenter:
+    """The method's small network, with random weights."""
+    network = build("stcnn", "small")
+    assert isinstance(network, STCNN)
+    return STCNNSegmenter(for_inference(network))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, compare, small, goal=None)

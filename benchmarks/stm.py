@@ -5,21 +5,20 @@ through three convolutions that are summed; keys and values in eleven slots, wha
 as two matrix products with the attention between them; the whole decoder, skip path included, once for each object;
 maps in NCHW order. Outputs must agree, or the script stops.
 
-A frame costs two things: to memorize the last one, and to segment this one against T stored ones. Medians of calls in
-turns, on the clock and in CPU time. "of peak" is our share of the machine's best convolution, measured in the same
-run (benchmarks/convolution.py), counting the work that our side really does.
+A frame costs two things: to memorize the last one, and to segment this one against T stored ones.
+comparison.py says how the times are taken.
 
     python benchmarks/stm.py [--repeats 3] [--threads N]
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import torch
 import torch.nn.functional as F
-from convolution import frame_ms, gflop, graded, in_turns, peak, threads
+from comparison import Table, agree, run
+from convolution import graded
 from torch import Tensor
 
 from vos_tutorial.models import build
@@ -32,9 +31,7 @@ SLOTS = 11
 SIZE = (480, 854)
 CASES = ((1, 1), (1, 3), (1, 6), (3, 3))  # objects, frames in memory
 GOALS = {1: 1.1, 3: 1.35}
-TOLERANCE = 1e-4  # of probabilities
 STORED = 640 * 30 * 54 * 4  # bytes of a stored frame of 480x854 for each object: 640 channels in 30x54 places
-SMALL, SMALL_GOAL = (128, 224), 15.0  # CPU milliseconds per frame
 
 
 # -------------------------------------------------------------------------------------------- the authors' layout
@@ -188,68 +185,34 @@ def paper_network(seed: int = 0) -> STM:
     return network.eval()
 
 
-def main() -> None:
-    """Print the tables; 1 if the sides differ or a stored frame takes more than it should."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    threads(parser)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    with torch.inference_mode():
-        compare(options.repeats)
-        small = build("stm", "small")
-        assert isinstance(small, STM)
-        ms = frame_ms(STMSegmenter(for_inference(small)), SMALL)
-    verdict = "met" if ms <= SMALL_GOAL else "missed"
-    print(
-        f"small network, {SMALL[0]}x{SMALL[1]}, one object: {ms:.1f} CPU-ms a frame; goal {SMALL_GOAL:g}: {verdict}"
-    )
-
-
 def compare(repeats: int) -> None:
     """The table of both layouts."""
-    best = peak()
-    print(f"{SIZE[0]}x{SIZE[1]}, float32, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"peak of this machine now: {best.wall:.0f} GFLOP/s, {best.cpu:.0f} GFLOP per CPU second")
-    print(f"{'':>30}{'seconds':>18}{'ratio':>14}{'GFLOP':>16}{'of peak':>14}")
-    print(f"{'objects, frames in memory':<30}{'authors':>9}{'ours':>9}{'clock':>7}{'CPU':>7}", end="")
-    print(f"{'authors':>9}{'ours':>7}{'clock':>7}{'CPU':>7}")
+    table = Table(f"{SIZE[0]}x{SIZE[1]}", "         objects, in memory")
     network = paper_network()
     fast = for_inference(network)
     for objects, frames in CASES:
         sides = Sides(network, fast, objects, frames, SIZE)
         relative, apart = sides.difference()
-        if max(relative, apart) > TOLERANCE:
-            raise SystemExit(
-                f"the sides differ by {apart:.1e} (keys and values {relative:.1e}): fix it before timing."
-            )
-        pairs = {
-            "segment": (sides.plain_segment, sides.our_segment),
-            "memorize": (sides.plain_memorize, sides.our_memorize),
-        }
-        for what, (plain, ours) in pairs.items():
-            if what == "memorize" and frames != 3:
-                continue  # it does not depend on what is stored
-            work = gflop(plain), gflop(ours)
-            theirs, mine = in_turns([plain, ours], repeats)
-            goal = GOALS[objects] if what == "segment" else None
-            reached = theirs.wall / mine.wall
-            verdict = f"  goal {goal}: {'met' if reached >= goal else 'missed'}" if goal else ""
-            print(
-                f"{what:<10}{objects:>7}{frames if what == 'segment' else '-':>8}     "
-                f"{theirs.wall:>9.2f}{mine.wall:>9.2f}{reached:>6.2f}x{theirs.cpu / mine.cpu:>6.2f}x"
-                f"{work[0]:>9.0f}{work[1]:>7.0f}{work[1] / mine.wall / best.wall:>7.0%}"
-                f"{work[1] / mine.cpu / best.cpu:>7.0%}{verdict}",
-                flush=True,
-            )
-        if frames == 3:
-            memory = Memory()
-            memory.add(sides.moments[0])
-            print(f"  probabilities differ by {apart:.1e}, keys and values by {relative:.1e} of the largest;", end="")
-            print(f" a stored frame takes {memory.bytes / 2**20:.2f} MiB, in slots {sides.slots() / 2**20:.1f}")
-            if memory.bytes != objects * STORED:
-                raise SystemExit(f"a stored frame should take {objects * STORED} bytes, not {memory.bytes}.")
+        agree(max(relative, apart))
+        label = f"{'segment':<9}{objects:>7}{frames:>11}"
+        table.row(label, sides.plain_segment, sides.our_segment, repeats, GOALS[objects])
+        if frames != 3:
+            continue  # what is said below does not depend on what is stored
+        table.row(f"{'memorize':<9}{objects:>7}{'-':>11}", sides.plain_memorize, sides.our_memorize, repeats)
+        memory = Memory()
+        memory.add(sides.moments[0])
+        print(f"  probabilities differ by {apart:.1e}, keys and values by {relative:.1e} of the largest;", end="")
+        print(f" a stored frame takes {memory.bytes / 2**20:.2f} MiB, in slots {sides.slots() / 2**20:.1f}")
+        if memory.bytes != objects * STORED:
+            raise SystemExit(f"a stored frame should take {objects * STORED} bytes, not {memory.bytes}.")
+
+
+def small() -> STMSegmenter:
+    """The method's small network, with random weights."""
+    network = build("stm", "small")
+    assert isinstance(network, STM)
+    return STMSegmenter(for_inference(network))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, compare, small)

@@ -24,7 +24,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts can be imported, by their own names, during one test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("convolution", "rgmp", "rvos", "stcnn", "stm"):
+    for name in ("comparison", "convolution", "rgmp", "rvos", "stcnn", "stm"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
