@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from vos_tutorial.models import stm
 from vos_tutorial.models.layers import crop_padding
 from vos_tutorial.models.official import stm_state
 from vos_tutorial.models.stm import STM, STMSegmenter, STMTask, attention, everyone, one_mask_each, other_masks, read
+from vos_tutorial.models.weights import save_weights
 from vos_tutorial.recipes import Stage
 from vos_tutorial.segmenter import Segmenter, propagate, soft_aggregate, winners
 
@@ -191,8 +193,10 @@ def test_equal_to_the_authors_network() -> None:
             assert float(error[clear].max()) < 5e-4
             assert float((error[clear] < 1e-4).float().mean()) > 0.99
             assert float((error < 1e-4).float().mean()) > 0.98
-            assert torch.equal(winners(together)[clear], theirs[f"segment{t}/label"][0][clear].to(torch.uint8))
-            assert int((winners(together) != theirs[f"segment{t}/label"][0]).sum()) <= 5
+            same = winners(together) == theirs[f"segment{t}/label"][0]
+            first, second = reference.topk(2, dim=0).values
+            assert same[clear & (first - second > 1e-3)].all()  # closer to a tie, rounding decides
+            assert int((~same).sum()) <= 5
             given = reference[1:]
 
 
@@ -341,7 +345,14 @@ def answers(network: STM, frames: Tensor, masks: Tensor, owner: Tensor) -> Tenso
     return network.segment(network.encode(frames[:, 1]), key[:, :, None], value[:, :, None], owner)
 
 
-@pytest.mark.parametrize("form", [{"affinity": "dot", "shared_keys": False}, {"affinity": "l2", "shared_keys": True}])
+FORMS = (
+    {"affinity": "dot", "shared_keys": False},
+    {"affinity": "l2", "shared_keys": True, "light": False},
+    {"affinity": "l2", "shared_keys": True, "light": True},
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_the_order_of_the_objects_only_orders_the_answers(form: dict[str, Any]) -> None:
     network, frames = small(**form), torch.rand(2, 2, 3, 24, 32)
     masks = torch.rand(4, 24, 32) / 2
@@ -381,7 +392,16 @@ def test_one_mask_for_each_object() -> None:
 def test_forms_of_the_network() -> None:
     assert (stm.build().affinity, stm.build().shared_keys) == ("l2", True)
     assert not hasattr(stm.build(width=4).memory_head, "key")
-    for wrong, message in (({"size": "large"}, "no size 'large'"), ({"affinity": "cosine"}, "no affinity 'cosine'")):
+    assert stm.build(width=4).light
+    assert not stm.build(width=4, shared_keys=False).light
+    assert not stm.build(width=4, twins=True).light
+    for wrong, message in (
+        ({"size": "large"}, "no size 'large'"),
+        ({"affinity": "cosine"}, "no affinity 'cosine'"),
+        ({"light": True, "shared_keys": False}, "makes no keys"),
+        ({"light": True, "twins": True}, "use light=False"),
+        ({"size": "paper", "light": True, "shared_keys": True}, "use light=False"),
+    ):
         with pytest.raises(TutorialError, match=message):
             stm.build(**wrong)
     with pytest.raises(TutorialError, match="size='paper'"):
@@ -399,6 +419,39 @@ def test_shared_keys_do_not_depend_on_the_masks() -> None:
         assert torch.equal(key, again)
         assert torch.equal(key[0], query.key[0]) == torch.equal(key[0], key[1]) == shared
         assert not torch.equal(value[0], value[1])
+
+
+def test_a_light_memory_encoder_sees_the_mask_the_frame_and_what_the_query_encoder_saw() -> None:
+    network, masks = small(light=True), torch.zeros(2, 24, 24)
+    frame, masks[0, 4:20, 4:20] = torch.rand(1, 3, 24, 24), 1
+    other, none = torch.rand(1, 3, 24, 24), torch.zeros(1, 24, 24)
+
+    def value(frame: Tensor, mask: Tensor, others: Tensor, seen: stm.Query | None = None) -> Tensor:
+        return network.memorize(frame, mask, others, everyone(1), seen)[1]
+
+    with torch.no_grad():
+        plain = value(frame, masks[:1], none)
+        assert torch.equal(value(frame, masks[:1], none, network.encode(frame)), plain)
+        changed = {
+            "mask": value(frame, none, none),
+            "others": value(frame, masks[:1], masks[:1]),
+            "frame": value(other, masks[:1], none, network.encode(frame)),
+            "what was seen": value(frame, masks[:1], none, network.encode(other)),
+        }
+    for what, answer in changed.items():
+        assert float((answer - plain).abs().max()) > 1e-3, what
+
+
+def test_weights_say_whether_the_memory_encoder_is_light(tmp_path: Path) -> None:
+    for light in (True, False):
+        path = tmp_path / f"{light}.safetensors"
+        options = json.dumps({"width": 4, "light": light})
+        save_weights(path, stm.build(width=4, light=light), {"method": "stm", "size": "small", "options": options})
+        network = models.trained("stm", path)
+        assert isinstance(network, STM)
+        assert network.light == light
+        with pytest.raises(TutorialError, match="start from"):
+            models.start_from("stm", stm.build(width=4, light=not light), path)
 
 
 # -------------------------------------------------------------------------------------------------------- inference
@@ -633,7 +686,7 @@ def test_a_thousand_frames_in_bounded_memory() -> None:
             frame_bytes = frame_bytes or segmenter.memory.bytes
             largest, steps = max(largest, segmenter.memory.bytes), steps + 1
     assert (steps, segmenter.time) == (999, 999)
-    assert largest == 4 * frame_bytes == 4 * (8 + 16) * 4 * 4 * 4
+    assert largest == 4 * frame_bytes == 4 * (8 + 8) * 4 * 4 * 4
     assert times(segmenter)[0] == 0
     assert times(segmenter)[-1] == 998
 

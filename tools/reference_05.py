@@ -78,6 +78,7 @@ TRAP = {
 }
 #: The run that ships; it starts from the long one.
 BEST = "lifelike"
+START = {BEST: "long", "paper form, from shared keys": "long, encoders alike"}
 DATA = ("stills only", "video only")
 
 
@@ -91,7 +92,7 @@ def run_folder(name: str, seed: int) -> Path:
 
 def commands() -> Iterator[tuple[Path, list[str]]]:
     """All trainings, the most important first."""
-    wanted = [("long", 0), (BEST, 0), *(("recipe", s) for s in SEEDS)]
+    wanted = [("long", 0), (BEST, 0), *(("recipe", s) for s in SEEDS), ("long, encoders alike", 0)]
     wanted += [
         (name, s) for name, seeds in {"both": 3, **TRAP, **dict.fromkeys(DATA, 3)}.items() for s in range(seeds)
     ]
@@ -99,8 +100,8 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
         out = run_folder(name, seed)
         command = [sys.executable, "-m", "vos_tutorial", "train", "stm", "--seed", str(seed), "--out", str(out)]
         command += ["--profile", "cpu"] if name == "recipe" else ["--variant", name]
-        if name in (BEST, "paper form, from shared keys"):
-            command += ["--start", str(run_folder("long", 0) / "weights.safetensors")]
+        if name in START:
+            command += ["--start", str(run_folder(START[name], 0) / "weights.safetensors")]
         yield out, command
 
 
@@ -120,7 +121,8 @@ def ship() -> None:
         if not (run_folder(name, seed) / "weights.safetensors").exists():
             continue
         network = network_of(name, seed)
-        options = json.dumps({"affinity": network.affinity, "shared_keys": network.shared_keys})
+        form = {"affinity": network.affinity, "shared_keys": network.shared_keys, "light": network.light}
+        options = json.dumps(form)
         about = {"method": "stm", "size": "small", "options": options, "recipe": f"cpu, {name}", "seed": str(seed)}
         about |= {
             "steps": str(VARIANTS[name].steps + (VARIANTS["long"].steps if name != "paper form" else 0)),

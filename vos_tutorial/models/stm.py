@@ -29,8 +29,8 @@ from ..data.deform import iou
 from ..data.static_images import StillSource
 from ..errors import TutorialError
 from ..segmenter import soft_aggregate, soft_aggregate_logits, winners
-from .backbones import ResNetEncoder, SmallEncoder, start_encoders
-from .layers import PreActivation, crop_padding, dice_loss, pad_centred
+from .backbones import Normalised, ResNetEncoder, SmallEncoder, start_encoders
+from .layers import PreActivation, ResidualBlock, crop_padding, dice_loss, pad_centred
 from .weights import require_fit
 
 Affinity = Literal["dot", "l2"]
@@ -49,6 +49,30 @@ class KeyValue(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """No normalisation and no non-linearity: a dot product must be able to take any value."""
         return self.key(x), self.value(x)
+
+
+class LightMemoryEncoder(nn.Module):
+    """A memory encoder for shared keys: it only writes down where the object is, since who looks how is known.
+
+    With shared keys the query encoder has seen a stored frame before. Its coarsest map, laid beside this encoder's,
+    says what is there, so this one needs no maps at full width. (STCN's value encoder is lighter than its key
+    encoder for the same reason: Cheng, Tai, Tang, NeurIPS 2021, section 3.3.)
+
+    Args:
+        width: as the small query encoder's; the one map has 4 times as many channels, at 1/8 of the resolution.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.channels, self.strides = [4 * width], [8]
+        self.normalise = Normalised()
+        self.stem = nn.Conv2d(3 + 2, 2 * width, 7, 4, 3)
+        self.down = ResidualBlock(2 * width, 4 * width, stride=2)
+
+    def forward(self, image: Tensor, extra: Tensor) -> list[Tensor]:
+        """Frames ``[N, 3, H, W]`` in [0, 1] with two masks ``[N, 2, H, W]`` -> one map ``[N, 4*width, H/8, W/8]``."""
+        x = torch.cat([self.normalise(image), extra], dim=1)
+        return [self.down(F.relu(self.stem(x)))]
 
 
 # --------------------------------------------------------------------------- space-time memory read (section 3.2)
@@ -172,7 +196,7 @@ class Decoder(nn.Module):
             assert isinstance(refine, Refine)
             prepared = refine.prepare(skip)  # once per frame, however many objects there are
             x = refine(prepared if len(prepared) == 1 else prepared[owner], x)
-        logits = self.predict(F.relu(x))
+        logits = self.predict(F.relu(x)).contiguous()  # two channels, laid out last, are slow to enlarge
         return F.interpolate(logits, scale_factor=self.stride, mode="bilinear", align_corners=False)
 
 
@@ -186,6 +210,8 @@ class Query(NamedTuple):
     """``float [B, Ck, h, w]``."""
     value: Tensor
     """``float [B, Cv, h, w]``."""
+    coarse: Tensor
+    """The encoder's coarsest map ``float [B, C, h, w]``, of which key and value are made."""
     fine: list[Tensor]
     """The encoder's finer maps, finest first, for the decoder."""
     padding: tuple[int, int, int, int]
@@ -202,7 +228,8 @@ class STM(nn.Module):
 
     Args:
         query_encoder: of frames.
-        memory_encoder: of frames with two more channels, the object's mask and the mask of all others.
+        memory_encoder: of frames with two more channels, the object's mask and the mask of all others. A light one
+            gets the query encoder's map of the frame beside its own, and goes with shared keys only.
         key: channels of a key; the paper's is 128.
         value: channels of a value; the paper's is 512.
         width: of the decoder; the paper's is 256.
@@ -210,13 +237,13 @@ class STM(nn.Module):
         shared_keys: take the keys of the memory from the query encoder, too; not the paper's.
 
     Raises:
-        TutorialError: on an unknown affinity.
+        TutorialError: on an unknown affinity, and on a light memory encoder without shared keys.
     """
 
     def __init__(
         self,
         query_encoder: ResNetEncoder | SmallEncoder,
-        memory_encoder: ResNetEncoder | SmallEncoder,
+        memory_encoder: ResNetEncoder | SmallEncoder | LightMemoryEncoder,
         key: int,
         value: int,
         width: int,
@@ -226,11 +253,14 @@ class STM(nn.Module):
         super().__init__()
         if affinity not in get_args(Affinity):
             raise TutorialError(f"there is no affinity {affinity!r}; choose dot or l2.")
+        self.light = isinstance(memory_encoder, LightMemoryEncoder)
+        if self.light and not shared_keys:
+            raise TutorialError("a light memory encoder makes no keys; share the query encoder's (shared_keys=True).")
         self.query_encoder, self.memory_encoder = query_encoder, memory_encoder
         channels, strides = query_encoder.channels, query_encoder.strides
         self.stride = strides[-1]
         self.query_head = KeyValue(channels[-1], key, value)
-        self.memory_head = KeyValue(channels[-1], key, value)
+        self.memory_head = KeyValue(memory_encoder.channels[-1] + self.light * channels[-1], key, value)
         if shared_keys:
             del self.memory_head.key
         self.decoder = Decoder(value, channels, strides, width)
@@ -242,7 +272,7 @@ class STM(nn.Module):
         x, padding = pad_centred(frame, self.stride)
         *fine, coarse = self.query_encoder(x)
         key, value = self.query_head(coarse)
-        return Query(key, value, fine, padding)
+        return Query(key, value, coarse, fine, padding)
 
     def memorize(
         self, frame: Tensor, masks: Tensor, others: Tensor, owner: Tensor, seen: Query | None = None
@@ -265,6 +295,8 @@ class STM(nn.Module):
         if not self.shared_keys:
             return self.memory_head(coarse)
         query = seen if seen is not None else self.encode(frame)
+        if self.light:
+            coarse = torch.cat([coarse, query.coarse[owner]], dim=1)
         return query.key[owner], self.memory_head.value(coarse)
 
     def segment(self, query: Query, memory_key: Tensor, memory_value: Tensor, owner: Tensor) -> Tensor:
@@ -299,6 +331,7 @@ def build(
     size: Literal["small", "paper"] = "small",
     affinity: Affinity | None = None,
     shared_keys: bool | None = None,
+    light: bool | None = None,
     width: int = 16,
     twins: bool = False,
 ) -> STM:
@@ -308,20 +341,28 @@ def build(
         size: ``"paper"`` has two ResNet-50 and 38,925,570 parameters in the paper's form.
         affinity: by default the paper's ``"dot"`` at paper size and ``"l2"`` when small.
         shared_keys: by default False at paper size and True when small.
+        light: give a small network a :class:`LightMemoryEncoder`, and values half as long; by default if it shares
+            its keys. False makes both encoders alike, as the paper's are.
         width: of the small encoders' finest map, and of the small decoder.
         twins: both encoders, and both key heads, start from the same random weights, and the filters of the masks
             from zero, so that a place has the same key on both sides before training begins.
 
     Raises:
-        TutorialError: on an unknown size or affinity.
+        TutorialError: on an unknown size or affinity, on ``light`` without shared keys or at paper size, and on
+            ``twins`` with it.
     """
     if size not in ("small", "paper"):
         raise TutorialError(f"there is no size {size!r} of stm; choose small or paper.")
     small = size == "small"
     affinity = affinity if affinity is not None else "l2" if small else "dot"
     shared = shared_keys if shared_keys is not None else small
+    light = light if light is not None else small and shared and not twins
+    if light and (twins or not small):
+        raise TutorialError("a light memory encoder is neither of paper size nor a twin; use light=False.")
     if small:
-        network = STM(SmallEncoder(0, width), SmallEncoder(2, width), 2 * width, 4 * width, width, affinity, shared)
+        writer = LightMemoryEncoder(width) if light else SmallEncoder(2, width)
+        value = 2 * width if light else 4 * width
+        network = STM(SmallEncoder(0, width), writer, 2 * width, value, width, affinity, shared)
     else:
         network = STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
     if twins:

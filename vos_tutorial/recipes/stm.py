@@ -92,6 +92,8 @@ RECIPES: dict[ProfileName, Recipe] = {
 #: Steps of the short runs below, in all stages together.
 SHORT = 320
 PAPER_FORM = {"affinity": "dot", "shared_keys": False}
+#: Forms are compared with two encoders that are alike, as the paper's are.
+ALIKE = {"light": False}
 
 
 def _short(**stages: dict[str, Any]) -> Recipe:
@@ -109,7 +111,7 @@ def _short(**stages: dict[str, Any]) -> Recipe:
 
 
 def _form(recipe: Recipe, **network: Any) -> Recipe:
-    return replace(recipe, options=network)
+    return replace(recipe, options={**recipe.options, **network})
 
 
 def _long() -> Recipe:
@@ -128,15 +130,16 @@ def _lifelike() -> Recipe:
     return replace(RECIPES["cpu"], stages=(small, large))
 
 
-BOTH = _short(stills={"steps": 120}, video={"steps": 200})
+BOTH = _form(_short(stills={"steps": 120}, video={"steps": 200}), **ALIKE)
 
 #: What notebook 05 compares; ``python -m vos_tutorial train stm --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
     "lifelike": _lifelike(),
+    "long, encoders alike": _form(_long(), **ALIKE),
     "both": BOTH,
-    "stills only": _short(stills={"steps": SHORT}),
-    "video only": _short(video={"steps": SHORT}),
+    "stills only": _form(_short(stills={"steps": SHORT}), **ALIKE),
+    "video only": _form(_short(video={"steps": SHORT}), **ALIKE),
     "paper form": _form(BOTH, **PAPER_FORM),
     "distance only": _form(BOTH, affinity="l2", shared_keys=False),
     "shared keys only": _form(BOTH, affinity="dot", shared_keys=True),
@@ -148,7 +151,7 @@ VARIANTS: dict[str, Recipe] = {
         **PAPER_FORM,
         twins=True,
     ),
-    # With --start: from a network whose keys are shared. Longer than the others.
+    # With --start: from "long, encoders alike". Longer than the others.
     "paper form, from shared keys": _form(
         _short(
             stills={"steps": 300, "penalty": 1.0, "align": 1.0, "lr": 1e-3},
