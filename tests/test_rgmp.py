@@ -486,6 +486,20 @@ def test_several_objects_have_a_union_pass() -> None:
         torch.testing.assert_close(found[t, 1:], previous[:, 4:44, 7:57], atol=1e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_passes_at_once_or_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, frames, ids = small(), squares(), two_objects()
+    seen: list[int] = []
+    network.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    found = []
+    for cached, batches in ((10**6, [3, 3]), (1, [1] * 6), (2 * 64 * 64, [2, 1] * 2)):
+        monkeypatch.setattr(rgmp, "CACHED", cached)
+        found.append(propagate(RGMPSegmenter(network), frames, ids, probabilities=True))
+        assert seen[-len(batches) :] == batches
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[2], found[0], atol=1e-5, rtol=1e-4)
+
+
 def test_merging_by_hand() -> None:
     merged = merge(torch.tensor([0.9, 0.8]).reshape(2, 1, 1), torch.full((1, 1), 0.1))
     assert merged.flatten().tolist() == pytest.approx([1 / 118, 81 / 118, 36 / 118], abs=1e-5)  # odds 1/9, 9, 4

@@ -49,8 +49,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        # Strided here, not in the 1x1 convolution: with less than 8 channels its gradient corrupts memory on CPUs
-        # that have AVX2 only (torch 2.14.0, oneDNN 3.12.0).
+        # Strided here, not in the 1x1 convolution: with less than 8 channels its gradient writes past the end of a
+        # buffer on CPUs that have AVX2 only (oneDNN's issue 6035; seen with torch 2.14.0).
         kept = x[:, :, :: self.stride, :: self.stride]
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(kept), inplace=True)
 

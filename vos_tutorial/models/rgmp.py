@@ -446,11 +446,16 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
+CACHED = 2**17
+"""Pixels that go through the network at once on a CPU, as one batch; at paper size that is one pass (1.11x)."""
+
+
 class RGMPSegmenter:
     """The reference is encoded once, for each object and scale; the last soft masks are all that is carried along.
 
     With several objects each frame takes one pass for each of them and one for their *union*, which says where the
-    background is; all passes go through the network as one batch. One object alone is not aggregated.
+    background is. All passes go through the network as one batch, but on a CPU only if the frame is small: the maps
+    of many large frames do not fit its cache. One object alone is not aggregated.
 
     Frames are padded with black on all sides, and the masks that are carried along keep the padding (the authors'
     code does so, too).
@@ -570,11 +575,16 @@ class RGMPSegmenter:
 
     def _probability(self, frame: Tensor, previous: Tensor) -> Tensor:
         """Each pass by itself, averaged over the scales: ``[3, H', W']``, ``[P, H', W'] -> float [P, H', W']``."""
-        frames = frame.expand(len(previous), -1, -1, -1)
+        on_cpu = frame.device.type == "cpu"
+        at_once = max(1, CACHED // (frame.shape[-2] * frame.shape[-1])) if on_cpu else len(previous)
         answers = []
         for scale, guidance in zip(self.scales, self.guidance, strict=True):
-            maps = self._encode(frames, previous, self._size(scale, frame))
-            probability = self.network.decode(maps, guidance).logits.float().softmax(1)[:, 1:]
+            size, parts = self._size(scale, frame), []
+            halves = zip(*(half.split(at_once) for half in guidance), strict=True)
+            for masks, half in zip(previous.split(at_once), halves, strict=True):
+                maps = self._encode(frame.expand(len(masks), -1, -1, -1), masks, size)
+                parts.append(self.network.decode(maps, Guidance(*half)).logits)
+            probability = torch.cat(parts).float().softmax(1)[:, 1:]
             answers.append(resize(probability, (frame.shape[-2], frame.shape[-1]))[:, 0])
         return torch.stack(answers).mean(0)
 

@@ -52,11 +52,11 @@ class KeyValue(nn.Module):
 
 
 class LightMemoryEncoder(nn.Module):
-    """A memory encoder for shared keys: it only writes down where the object is, since who looks how is known.
+    """A memory encoder for shared keys: it only writes down where the object is, since what is there is known.
 
     With shared keys the query encoder has seen a stored frame before. Its coarsest map, laid beside this encoder's,
-    says what is there, so this one needs no maps at full width. (STCN's value encoder is lighter than its key
-    encoder for the same reason: Cheng, Tai, Tang, NeurIPS 2021, section 3.3.)
+    says what is there, so this one can begin at a quarter of the resolution. (For the same reason STCN pairs a
+    ResNet-18 for the values with a ResNet-50 for the keys: Cheng, Tai, Tang, NeurIPS 2021.)
 
     Args:
         width: as the small query encoder's; the one map has 4 times as many channels, at 1/8 of the resolution.
