@@ -1,0 +1,75 @@
+"""Measure STM's rows in the results of notebooks 04 and 06 anew; to be run when the weights that ship have changed.
+
+    python tools/refresh_stm.py [--davis DIR]    without a DAVIS-2016 folder the rows on real video stay as they are
+
+Those notebooks compare their own method with STM. Their scripts would measure all their own trainings again; this one
+asks the same questions to STM alone, and leaves everything else in the files as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools import reference, reference_04
+from vos_tutorial import models
+from vos_tutorial.atomic import write_atomically
+from vos_tutorial.data import synthetic
+
+RVOS, STCNN = reference.RESULTS / "04_rvos.json", reference.RESULTS / "06_stcnn.json"
+
+
+def passing_each_other(stored: dict[str, Any]) -> None:
+    """Notebook 04: who is who after two objects have passed each other."""
+    crossing, method = stored["crossing"], models.segmenter("stm")
+    for row, how in reference_04.PASSING.items():
+        clips = [reference_04.passing(8_000_000 + 2 * seed, *how) for seed in range(crossing["clips"])]
+        fates = [reference_04.fate(method, clip) for clip in clips]
+        for key in ("kept", "switched", "lost"):
+            crossing[key]["STM long"][row] = [reference.percent(np.mean([what == key for what, _, _ in fates]))]
+        crossing["J"]["STM long"][row] = [reference.percent(np.mean([j for _, j, _ in fates]))]
+
+
+def real(stored: dict[str, Any], folder: Path) -> None:
+    """Both: J and F on three DAVIS-2016 sequences, and in notebook 06 the CPU seconds a video, on one thread."""
+    method, began = models.segmenter("stm", short_side=reference.SHORT_SIDE), time.process_time()
+    found = reference.real({"STM long run": [method]}, folder)
+    for part in ("J", "F", "per_frame"):
+        stored["real"][part] |= found[part]
+    if "seconds" in stored["real"]:
+        spent = (time.process_time() - began) / len(reference.SEQUENCES)
+        stored["real"]["seconds"]["STM long run"] = round(spent, 1)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
+    folder = parser.parse_args().davis
+    torch.set_num_threads(1)
+    rvos, stcnn = (json.loads(path.read_text()) for path in (RVOS, STCNN))
+    passing_each_other(rvos)
+    own = json.loads((reference.RESULTS / "05_stm.json").read_text())["benchmark"]
+    for condition, row in rvos["benchmark"].items():
+        row |= {"STM": own[condition]["mean"], "STM long": own[condition]["long"]}
+    clips = list(synthetic.benchmark(stcnn["clips_per_condition"]))
+    for condition, score in reference.by_condition(models.segmenter("stm"), clips).items():
+        stcnn["benchmark"][condition]["STM long"] = score["J"]
+    for path, stored in ((RVOS, rvos), (STCNN, stcnn)):
+        if folder is not None:
+            real(stored, folder)
+        write_atomically(path, (json.dumps(stored, indent=1) + "\n").encode())
+        print("wrote STM's rows to", path.relative_to(reference.ROOT), flush=True)
+
+
+if __name__ == "__main__":
+    main()
