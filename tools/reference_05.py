@@ -173,6 +173,7 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
         require_mask_read(maker(n))
     scores = [by_condition(stm.segmenter(n), clips) for n in nets]
     best, copied = by_condition(stm.segmenter(long), clips), by_condition(CopyFirst(), clips)
+    before = by_condition(stm.segmenter(network_of("long", 0)), clips)
     refined = json.loads((reference.RESULTS / "02_masktrack.json").read_text())["benchmark"]
     result["benchmark"] = {
         c: {
@@ -180,6 +181,7 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
             "F": [s[c]["F"] for s in scores],
             "mean": mean([s[c]["J"] for s in scores]),
             "long": best[c]["J"],
+            "long before": before[c]["J"],
             "copy first": copied[c]["J"],
             "MaskTrack": refined[c]["mean"],
         }

@@ -1302,7 +1302,7 @@ for method in passing["kept"]:
 # %% [markdown]
 # The table says how often each method still has the right objects after they passed (*kept*), has exchanged them (*switched*), or neither (*lost*): in the last three frames both must reach a J of 0.3 with the right object, or both with the other.
 #
-# RVOS hardly ever keeps identical objects apart, and *different* ones never: they are exchanged, or one is lost, in every clip. It is the touching that undoes it. If the paths lie apart, the long run keeps both in {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}} percent of the clips. The last row says what is missing: STM, which compares with frame 0, keeps all of the different ones, and is lost among identical ones as everyone is.
+# RVOS hardly ever keeps identical objects apart, and *different* ones never: they are exchanged, or one is lost, in every clip. It is the touching that undoes it. If the paths lie apart, the long run keeps both in {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}} percent of the clips. The last row says what is missing: STM, which compares with frame 0, keeps all of the different ones. Among identical ones it keeps more than any other method, {{results/04_rvos.json:crossing.kept.STM long.identical.0|.0f}} percent, and yet fewer than half: what looks the same, it cannot tell apart.
 
 # %% [markdown]
 # ## 15. Real video
