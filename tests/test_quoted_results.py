@@ -1,0 +1,74 @@
+"""Numbers that stand in more than one place agree: the README's table, and what notebooks say of other methods."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOWN = ("clean", "deformation+scale", "distractors")
+
+
+def results(name: str) -> dict[str, Any]:
+    """One file of ``data/results``."""
+    loaded: dict[str, Any] = json.loads((ROOT / "data" / "results" / f"{name}.json").read_text())
+    return loaded
+
+
+def row(name: str, key: str, after: str | int | None, real: str) -> list[float | None]:
+    """What the README shows of a method: J on three conditions, after occlusion, and on real video."""
+    found = results(name)
+    numbers: list[float | None] = [found["benchmark"][c][key] for c in SHOWN]
+    hidden = None
+    if after is not None:
+        rows = found["recovery"]["occlusion"][after]
+        hidden = float(np.mean([r["after"] for r in rows])) if isinstance(rows, list) else rows["after"]
+    return [*numbers, hidden, float(np.mean(found["real"]["J"][real]["mean"]))]
+
+
+ROWS = {
+    "first mask, copied": row("05_stm", "copy first", None, "copy first"),
+    "MaskTrack (mean of 3 seeds)": row("02_masktrack", "mean", -1, "MaskTrack"),
+    "RGMP (mean of 3 seeds)": row("03_rgmp", "mean", "RGMP", "RGMP"),
+    "RGMP, the long run that ships": row("03_rgmp", "long", "long", "RGMP long run"),
+    "RVOS (mean of 3 seeds)": row("04_rvos", "mean", "recipe", "RVOS recipe"),
+    "RVOS, the long run that ships": row("04_rvos", "long", "long", "RVOS long run"),
+    "STM (mean of 3 seeds)": row("05_stm", "mean", "recipe", "STM recipe"),
+    "STM, the long run that ships": row("05_stm", "long", "long", "STM long run"),
+    "STCNN, the long run that ships, tuned for 60 steps to each object": row(
+        "06_stcnn", "STCNN long", None, "STCNN 60 steps"
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_the_readmes_table(method: str) -> None:
+    line = re.search(rf"^\| {re.escape(method)} \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert line is not None, f"the README's table has no row {method!r}."
+    _, *cells = (cell.strip() for cell in line[1].split("|"))
+    for cell, number in zip(cells, ROWS[method], strict=True):
+        if number is None:
+            assert not cell
+        else:
+            assert float(cell) == pytest.approx(number, abs=0.051)
+
+
+@pytest.mark.parametrize(("name", "real"), [("04_rvos", "STM long run"), ("06_stcnn", "STM long run")])
+def test_stm_has_the_same_scores_in_other_notebooks(name: str, real: str) -> None:
+    """If not: tools/refresh_stm.py."""
+    own, quoted = results("05_stm"), results(name)
+    for measure in "JF":
+        for sequence, (score,) in own["real"][measure]["STM long run"].items():
+            assert quoted["real"][measure][real][sequence] == [pytest.approx(score, abs=0.2)], sequence
+
+
+def test_notebook_04_compares_with_notebook_05() -> None:
+    own, quoted = results("05_stm")["benchmark"], results("04_rvos")["benchmark"]
+    for condition, scores in own.items():
+        assert quoted[condition]["STM"] == scores["mean"]
+        assert quoted[condition]["STM long"] == scores["long"]
