@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from vos_tutorial.models import build
+from vos_tutorial.models import build, task
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
 from vos_tutorial.models.frame_prediction import Body, Encoder, Generator
 from vos_tutorial.models.rgmp import RGMP
 from vos_tutorial.models.rvos import RVOS
 from vos_tutorial.models.stcnn import STCNN, SegmentationDecoder
 from vos_tutorial.models.stm import STM, STMSegmenter
+from vos_tutorial.recipes import load
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts can be imported, by their own names, during one test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("comparison", "convolution", "rgmp", "rvos", "stcnn", "stm"):
+    for name in ("comparison", "convolution", "gpu", "rgmp", "rvos", "stcnn", "stm"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -135,3 +145,28 @@ def test_a_frame_of_a_small_network_can_be_timed(benchmarks: None) -> None:
     network = build("stm", "small")
     assert isinstance(network, STM)
     assert frame_ms(STMSegmenter(network), (32, 48), frames=3) > 0
+
+
+def test_the_gpu_script_measures_stops_and_takes_up_again(benchmarks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gpu
+
+    monkeypatch.setattr(gpu, "FORMS", {"one": (False, False), "other": (False, True)})  # CPUs are slow in bfloat16
+    monkeypatch.setattr(gpu, "WARM_UP", 1)
+    for method in ("stm", "rgmp"):
+        recipe = load(method, "smoke")
+        found = gpu.measure(method, recipe, steps=12, device=torch.device("cpu"), repeats=1)
+        assert set(found["step"]) == {stage.name for stage in recipe.stages}
+        assert all(step[form]["ms"] > 0 for step in found["step"].values() for form in gpu.FORMS)
+        assert found["run"]["steps"] == 12
+        assert 4 <= found["run"]["stopped_at"] <= 8
+        assert set(found["run"]["first_and_last_fifth"]) == set(found["step"])
+
+
+def test_a_run_that_does_not_go_on_is_noticed(benchmarks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gpu
+
+    recipe = gpu.shortened(load("stm", "smoke"), 8)
+    assert [stage.steps for stage in recipe.stages] == [4, 4]
+    monkeypatch.setattr(gpu, "Interrupted", lambda task, at: task)  # nobody presses Ctrl-C
+    with pytest.raises(SystemExit, match="stopped after 8 of 8"):
+        gpu.interrupted_run(build("stm", width=4), task("stm"), recipe, torch.device("cpu"))
