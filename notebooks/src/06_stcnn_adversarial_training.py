@@ -100,7 +100,7 @@ answers = {name: propagate(method, hidden.frames, hidden.first_mask) for name, m
 figures.show(
     figures.contact_sheet(hidden, prediction=answers, columns=6, errors=False),
     "The six frames with the truth, and with the masks of MaskTrack and STM. MaskTrack's frays and stays behind while the object moves on; STM's "
-    "is empty after frame zero.",
+    "shrinks, stays behind, too, and is empty from frame nine on.",
 )
 
 
