@@ -507,9 +507,9 @@ for name, light in (("encoders alike", False), ("light", True)):
     print(f"{name:<16}{counter.get_total_flops() / 1e6:4.0f} million, values", tuple(written.shape))
 
 # %% [markdown]
-# Well under half the work, and half the memory for values. (STCN does the same at full size: a ResNet-18 for the values beside a
-# ResNet-50 for the keys. <!-- given -->) Section 12 compares forms of STM; all of its networks have encoders that are
-# alike, as in the paper, so that nothing else differs.
+# Well under half the work, and half the memory for values. STCN does the same at full size: a ResNet-18 for the values
+# beside a ResNet-50 for the keys. <!-- given --> The table of section 12 compares forms of STM; all networks in it have
+# encoders that are alike, as in the paper, so that nothing else differs.
 
 # %% [markdown]
 # ## 6. The decoder
