@@ -4,9 +4,9 @@
 
 For each method, with the recipe of size gpu:
 
-* a training step in float32 as it comes against bfloat16 with channels last, in turns, on the same batch: the median
-  on the clock, clips per second, and the peak of memory;
-* so many steps, shared out among the stages, stopped half way as by Ctrl-C and taken up again.
+* a training step in float32 as it comes, and then in bfloat16 with channels last, on the same batch: the median on
+  the clock, clips per second, and the peak of memory (training.py says where the time of a step goes);
+* so many steps, shared out among the stages, stopped half way as by Ctrl-C and taken up again by a new network.
 
 Without a GPU it says so and measures nothing. What was measured is kept in ``--out`` after each method.
 """
@@ -22,7 +22,6 @@ import os
 import signal
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,22 +30,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from training import WARM_UP, now
 
 from vos_tutorial import models, recipes
 from vos_tutorial.atomic import write_atomically
 from vos_tutorial.models import start_from_imagenet
 from vos_tutorial.recipes import Recipe, Stage
-from vos_tutorial.training import Objective, Task, make_optimizer, optimise, train
+from vos_tutorial.training import (
+    Objective,
+    Task,
+    channels_last,
+    in_channels_last,
+    make_optimizer,
+    optimise,
+    train,
+)
 
 FORMS = {"float32": (False, False), "bfloat16, channels last": (True, True)}  # amp, channels last
-WARM_UP = 5
-
-
-def now(device: torch.device) -> float:
-    """Seconds on the clock, after all work given to a GPU is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def step_times(network: nn.Module, task: Task, stage: Stage, device: torch.device, repeats: int) -> dict[str, Any]:
@@ -54,9 +54,10 @@ def step_times(network: nn.Module, task: Task, stage: Stage, device: torch.devic
     batch = task.batch(stage, range(stage.batch), device)
     found: dict[str, Any] = {}
     for form, (amp, last) in FORMS.items():
-        order = torch.channels_last if last else torch.contiguous_format
-        mine = copy.deepcopy(network).to(device, memory_format=order)
-        laid = {k: v.contiguous(memory_format=order) if v.ndim == 4 else v for k, v in batch.items()}
+        mine, laid = copy.deepcopy(network).to(device), batch
+        if last:
+            channels_last(mine)
+            laid = {name: in_channels_last(value) for name, value in batch.items()}
         optimizer, objective = make_optimizer(stage, task.parameters(mine, stage)), Objective(mine, task, stage)
         objective.train()
         if device.type == "cuda":
@@ -101,8 +102,10 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
     return dataclasses.replace(recipe, stages=tuple(stages))
 
 
-def interrupted_run(network: nn.Module, task: Task, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Train, stop half way, take it up again; what the log says.
+def interrupted_run(
+    network: nn.Module, again: nn.Module, task: Task, recipe: Recipe, device: torch.device
+) -> dict[str, Any]:
+    """Train ``network``, stop half way, go on with ``again``, which knows nothing yet; what the log says.
 
     Raises:
         SystemExit: if the run did not stop, or did not go on where it stopped.
@@ -116,7 +119,7 @@ def interrupted_run(network: nn.Module, task: Task, recipe: Recipe, device: torc
         before = len((Path(folder) / "log.jsonl").read_text().splitlines())
         if not stopped or not 0 < before < recipe.steps:
             raise SystemExit(f"the run was to stop half way, and stopped after {before} of {recipe.steps} steps.")
-        run = train(network, task, recipe, out=folder, device=device)
+        run = train(again, task, recipe, out=folder, device=device)
     if run.new_steps != recipe.steps - before or len(run.history) != recipe.steps:
         raise SystemExit(f"stopped at step {before}, but went on for {run.new_steps} of {recipe.steps} steps.")
     losses, ends = run.losses, np.cumsum([0, *(stage.steps for stage in recipe.stages)])
@@ -142,7 +145,8 @@ def measure(method: str, recipe: Recipe, steps: int, device: torch.device, repea
     for stage in recipe.stages:
         found["step"][stage.name] = step_times(network, task, stage.at(0), device, repeats)
         print(method, stage.name, found["step"][stage.name], flush=True)
-    found["run"] = interrupted_run(network, task, shortened(recipe, steps), device)
+    again = models.build(method, size=recipe.network, **recipe.options)
+    found["run"] = interrupted_run(network, again, task, shortened(recipe, steps), device)
     print(method, found["run"], flush=True)
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,11 @@ from vos_tutorial.recipes import load
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts can be imported, by their own names, during one test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("comparison", "convolution", "gpu", "rgmp", "rvos", "stcnn", "stm"):
+    for name in ("comparison", "convolution", "gpu", "rgmp", "rvos", "stcnn", "stm", "training"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -168,5 +159,6 @@ def test_a_run_that_does_not_go_on_is_noticed(benchmarks: None, monkeypatch: pyt
     recipe = gpu.shortened(load("stm", "smoke"), 8)
     assert [stage.steps for stage in recipe.stages] == [4, 4]
     monkeypatch.setattr(gpu, "Interrupted", lambda task, at: task)  # nobody presses Ctrl-C
+    network = build("stm", width=4)
     with pytest.raises(SystemExit, match="stopped after 8 of 8"):
-        gpu.interrupted_run(build("stm", width=4), task("stm"), recipe, torch.device("cpu"))
+        gpu.interrupted_run(network, network, task("stm"), recipe, torch.device("cpu"))

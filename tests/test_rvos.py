@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,14 +45,6 @@ from vos_tutorial.segmenter import Segmenter, propagate, soft_aggregate
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "rvos.pt"
 CPU = torch.device("cpu")
 ALL = get_args(Recurrence)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def parameters(network: nn.Module) -> int:

@@ -31,14 +31,6 @@ PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "stm.pt"
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 

@@ -39,14 +39,6 @@ SCRIPT = Path(__file__).with_name("toy_method.py")
 ONE_STAGE = dataclasses.replace(RECIPE, ema=None, stages=RECIPE.stages[:1])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def run_toy(
     out: Path | None = None, recipe: Recipe = RECIPE, task: ToyTask | None = None, **options: int
 ) -> TrainingRun:

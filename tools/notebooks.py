@@ -8,7 +8,7 @@ The source is a jupytext py:percent file and the only file an author edits. What
 
 * ``tags=[...]``: ``run`` (executed, output free), ``reference`` (prints committed results, compared), ``setup``,
   ``builds:MODULE.NAME``, ``variant-of:MODULE.NAME``, ``exercise-text``, ``exercise``,
-  ``exercise-check``, ``solution-note``, ``quiz``, ``slide``, ``raises-exception``, and ``nbval-skip``, which needs
+  ``exercise-check``, ``solution-note``, ``quiz``, ``slide``, and ``nbval-skip``, which needs
   ``reason="..."`` and is never executed, not even here. A code cell without a tag is *checked*: nbval compares it.
 * ``name="..."``: the cell's id, for a cell whose id should outlive its text. Otherwise the id comes from the text.
 
@@ -56,7 +56,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"name": "python"}
 STUB = 'raise NotImplementedError("your turn")'
-PLAIN_TAGS = {"run", "reference", "setup", "quiz", "slide", "raises-exception", "nbval-skip"}
+PLAIN_TAGS = {"run", "reference", "setup", "quiz", "slide", "nbval-skip"}
 TAG_WITH_TARGET = re.compile(r"(builds|variant-of):vos_tutorial(\.\w+)+")
 EXERCISE_TAGS = {"exercise", "exercise-text", "exercise-check", "solution-note"}
 ADDED_TAG = "nbval-ignore-output"  # what nbval knows a ``run`` cell by; the builder adds it

@@ -426,6 +426,19 @@ def passing(seed: int, identical: bool, distance: float) -> Clip:
     return Clip(frames[0], masks[0], name=f"passing-{seed}")
 
 
+def meetings(count: int) -> dict[str, list[Clip]]:
+    """For each kind of :data:`PASSING` so many clips."""
+    return {row: [passing(8_000_000 + 2 * s, *how) for s in range(count)] for row, how in PASSING.items()}
+
+
+def shares(fates: list[list[tuple[str, float, int]]]) -> dict[str, list[float]]:
+    """Kept, switched and lost in percent of the clips, and J: a number for each run, of its :func:`fate` by clip."""
+    found = {"J": [percent(np.mean([j for _, j, _ in one])) for one in fates]}
+    for end in ("kept", "switched", "lost"):
+        found[end] = [percent(np.mean([what == end for what, _, _ in one])) for one in fates]
+    return found
+
+
 def crossing(count: int = 16) -> dict[str, Any]:
     """Who is who after two objects have passed each other: kept, switched, or lost, in percent of the clips."""
     methods: dict[str, list[Segmenter]] = {name: followers(variant) for name, variant in ONE_SHOT.items()}
@@ -434,16 +447,15 @@ def crossing(count: int = 16) -> dict[str, Any]:
         "MaskTrack": [models.segmenter("masktrack")],
         "STM long": [models.segmenter("stm")],
     }
-    clips = {row: [passing(8_000_000 + 2 * s, *how) for s in range(count)] for row, how in PASSING.items()}
+    clips = meetings(count)
     result: dict[str, Any] = {"clips": count, "frames": synthetic.LENGTH, "example": None}
     result |= {key: {name: {} for name in methods} for key in ("kept", "switched", "lost", "J")}
     for name, runs in methods.items():
         print("crossing", name, flush=True)
         for row, mine in clips.items():
             fates = [[fate(method, clip) for clip in mine] for method in runs]
-            for key in ("kept", "switched", "lost"):
-                result[key][name][row] = [percent(np.mean([what == key for what, _, _ in one])) for one in fates]
-            result["J"][name][row] = [percent(np.mean([j for _, j, _ in one])) for one in fates]
+            for key, values in shares(fates).items():
+                result[key][name][row] = values
             switched = [i for i, (what, _, _) in enumerate(fates[0]) if what == "switched"]
             if name == "RVOS long" and row == "identical" and switched:
                 result["example"] = {"seed": 8_000_000 + 2 * switched[0], "frame": fates[0][switched[0]][2]}

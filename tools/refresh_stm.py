@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,12 +30,9 @@ RVOS, STCNN = reference.RESULTS / "04_rvos.json", reference.RESULTS / "06_stcnn.
 def passing_each_other(stored: dict[str, Any]) -> None:
     """Notebook 04: who is who after two objects have passed each other."""
     crossing, method = stored["crossing"], models.segmenter("stm")
-    for row, how in reference_04.PASSING.items():
-        clips = [reference_04.passing(8_000_000 + 2 * seed, *how) for seed in range(crossing["clips"])]
-        fates = [reference_04.fate(method, clip) for clip in clips]
-        for key in ("kept", "switched", "lost"):
-            crossing[key]["STM long"][row] = [reference.percent(np.mean([what == key for what, _, _ in fates]))]
-        crossing["J"]["STM long"][row] = [reference.percent(np.mean([j for _, j, _ in fates]))]
+    for row, clips in reference_04.meetings(crossing["clips"]).items():
+        for key, values in reference_04.shares([[reference_04.fate(method, clip) for clip in clips]]).items():
+            crossing[key]["STM long"][row] = values
 
 
 def real(stored: dict[str, Any], folder: Path) -> None:

@@ -317,7 +317,7 @@ class _Loop:
     ) -> None:
         self.network, self.task, self.recipe, self.seed = network.to(ranks.device), task, recipe, seed
         if recipe.channels_last:
-            _channels_last(network)
+            channels_last(network)
         self.average = MovingAverage(network, recipe.ema) if recipe.ema is not None else None
         self.out, self.ranks, self.plan = out, ranks, plan(recipe, seed)
         self.history: list[Record] = []
@@ -381,7 +381,7 @@ class _Loop:
         if self.step + 1 < stage.steps:
             self.next_batch = self._make_batch(stage, self.step + 1)
         if self.recipe.channels_last:
-            batch = {name: _in_channels_last(value) for name, value in batch.items()}
+            batch = {name: in_channels_last(value) for name, value in batch.items()}
         # Dropout and the like; the fifth part keeps it apart from the samples' seeds.
         torch.manual_seed(derived_seed(self.seed, self.stage, self.step, self.ranks.rank, 1))
         lr = learning_rate(stage, self.step)
@@ -491,14 +491,15 @@ def _device(recipe: Recipe, device: torch.device | str | None) -> torch.device:
     return chosen
 
 
-def _in_channels_last(value: Tensor) -> Tensor:
+def in_channels_last(value: Tensor) -> Tensor:
+    """``[B, C, H, W]`` in channels-last order; anything else as it is."""
     return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
-def _channels_last(network: nn.Module) -> None:
+def channels_last(network: nn.Module) -> None:
     """4-d weights in channels-last order; ``Module.to`` would refuse networks with 5-d weights (3-d convolutions)."""
     for parameter in network.parameters():
-        parameter.data = _in_channels_last(parameter.data)
+        parameter.data = in_channels_last(parameter.data)
 
 
 @contextmanager

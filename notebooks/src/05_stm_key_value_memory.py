@@ -1210,7 +1210,7 @@ for rule, row in kept.items():
 # * **Occlusion.** The previous frame alone is a disaster: behind the wall it holds an empty or a wrong mask, and after that the object is hardly ever found again. With frame 0 in memory it is. But the first frame
 #   *alone* is best after the wall, for every seed, by up to twelve points: what was memorised behind the wall is wrong now and then, and is believed. Memory can hurt.
 # * **Clean and bending objects.** The first frame alone wins here, too. Its mask is exact, and predicted masks of a network trained for some minutes are not.
-# * **Every fifth, every second.** Every fifth is like first + previous: in clips of sixteen frames little is forgotten. Every second gains two points on bending objects, and loses late frames when the looks change: more witnesses of how it used to look.
+# * **Every fifth, every second.** Every fifth is like first + previous: in clips of sixteen frames little is forgotten. Every second gains two points on bending objects, and loses late frames when the looks change, perhaps because more frames show how it used to look.
 # * **If certain.** To refuse frames of which the network is unsure changes next to nothing, with this threshold. Its wrong masks are confident ones.
 #
 # In the paper, on DAVIS-2017, J grows from 67.0 with the first frame and 69.6 with the previous one to 77.7 with both and
@@ -1459,7 +1459,7 @@ for measure in "JF":
 
 # %% [markdown]
 # Trained on sprites alone, the long run follows real objects: a mean of {{results/05_stm.json:real.J.STM long run.mean.0|.1f}}, against {{results/05_stm.json:real.J.copy first.mean.0|.1f}} for a copied mask and {{results/05_stm.json:real.J.MaskTrack.mean.0|.1f}} for MaskTrack. The first frame alone is
-# worst, as in the paper, and every fifth is best: it adds seven points to the first and the previous one. That both are better than the previous one alone, the paper's largest step, does not show here. The rider in *motocross-jump*, blurred, turning, and covering a fifth of the picture, remains the hardest; he soon looks like nothing in frame 0, and the previous frame alone does best. The three short runs spread, around the copied mask. The paper's form is far below a copied
+# worst, as in the paper, and every fifth is best: it adds seven points to the first and the previous one. That both are better than the previous one alone, the paper's largest step, does not show here. The rider in *motocross-jump*, blurred, turning, and covering a fifth of the picture, remains the hardest. With frame 0 alone hardly anything of him is found ({{results/05_stm.json:real.J.STM long run first.motocross-jump.0|.1f}}), and the previous frame alone does best ({{results/05_stm.json:real.J.STM long run previous.motocross-jump.0|.1f}}). The three short runs spread, around the copied mask. The paper's form is far below a copied
 # mask, in the trap and cured alike, although the cured one does well among sprites: its keys, which see the mask as well, do not carry over.
 #
 # What did the second half of the long run bring? *Before* it, the same network had {{results/05_stm.json:real.J.STM long run before.mean.0|.1f}}. It was chosen by neither number, but by held-out clips of the kind above, on which J rose from {{results/05_stm.json:held_out.long before|.1f}} to {{results/05_stm.json:held_out.long|.1f}}. No real video was

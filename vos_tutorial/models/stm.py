@@ -260,7 +260,8 @@ class STM(nn.Module):
         channels, strides = query_encoder.channels, query_encoder.strides
         self.stride = strides[-1]
         self.query_head = KeyValue(channels[-1], key, value)
-        self.memory_head = KeyValue(memory_encoder.channels[-1] + self.light * channels[-1], key, value)
+        beside = channels[-1] if self.light else 0
+        self.memory_head = KeyValue(memory_encoder.channels[-1] + beside, key, value)
         if shared_keys:
             del self.memory_head.key
         self.decoder = Decoder(value, channels, strides, width)
