@@ -15,7 +15,7 @@ import torch
 from convolution import frame_ms, gflop, in_turns, peak, threads
 from torch import Tensor
 
-from vos_tutorial.segmenter import Segmenter
+from vos_tutorial.propagation import Segmenter
 
 TOLERANCE = 1e-4  # of probabilities
 SMALL, SMALL_GOAL = (128, 224), 15.0  # a small network's frame, and CPU milliseconds for it

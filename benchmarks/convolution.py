@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vos_tutorial.segmenter import Segmenter
+from vos_tutorial.propagation import Segmenter
 
 CHANNELS, HEIGHT, WIDTH = 256, 120, 216  # 3x3, at a quarter of 480x864: most of the work of both decoders
 

@@ -33,10 +33,10 @@ from torch import Tensor, nn
 from training import WARM_UP, now
 
 from vos_tutorial import models, recipes
-from vos_tutorial.atomic import write_atomically
+from vos_tutorial.files import write_atomically
 from vos_tutorial.models import start_from_imagenet
 from vos_tutorial.recipes import Recipe, Stage
-from vos_tutorial.training import (
+from vos_tutorial.training.loop import (
     Objective,
     Task,
     channels_last,

@@ -23,7 +23,7 @@ from comparison import Table, agree, run
 from convolution import graded
 from torch import Tensor, nn
 
-from vos_tutorial.data.deform import dilate
+from vos_tutorial.geometry import dilate
 from vos_tutorial.models import build
 from vos_tutorial.models.backbones import for_inference
 from vos_tutorial.models.frame_prediction import crop_like

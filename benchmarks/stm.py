@@ -25,7 +25,7 @@ from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
 from vos_tutorial.models.layers import PreActivation
 from vos_tutorial.models.stm import STM, Memory, Moment, STMSegmenter, everyone, other_masks
-from vos_tutorial.segmenter import soft_aggregate
+from vos_tutorial.propagation import soft_aggregate
 
 SLOTS = 11
 SIZE = (480, 854)

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from vos_tutorial.data.dice import Dice
-from vos_tutorial.data.synthetic import ATTRIBUTES, SyntheticStills, bank, make_batch
+from vos_tutorial.data.worlds.sprites import ATTRIBUTES, SyntheticStills, bank, make_batch
+from vos_tutorial.rng import Dice
 
 SIZES = (64, 96, 128)
 GOAL, AT = 1.2, 96

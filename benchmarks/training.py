@@ -22,7 +22,7 @@ from torch import Tensor
 from vos_tutorial import models, recipes
 from vos_tutorial.profile import PROFILES, current
 from vos_tutorial.recipes import Stage
-from vos_tutorial.training import Objective, Task, learning_rate, make_optimizer, optimise, sample_seeds, train
+from vos_tutorial.training.loop import Objective, Task, learning_rate, make_optimizer, optimise, sample_seeds, train
 
 WARM_UP = 5
 

@@ -40,10 +40,10 @@ from PIL import Image
 from vos_tutorial import __main__ as command_line
 from vos_tutorial import models
 from vos_tutorial.clip import Clip, ids_to_onehot, write_mask
-from vos_tutorial.data import synthetic
+from vos_tutorial.data.worlds import sprites
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.segmenter import propagate
+from vos_tutorial.propagation import propagate
 
 
 def require_one_sentence(text: str, *names: str) -> None:
@@ -61,7 +61,7 @@ def davis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAVIS folder with the sequences ``good`` and ``bad``, five frames of two objects each, fine so far."""
     root = tmp_path / "DAVIS"
     for name, seed in (("good", 0), ("bad", 1)):
-        clip = synthetic.make_clip(seed, size=32, length=5, attributes=["multiple_objects"])
+        clip = sprites.make_clip(seed, size=32, length=5, attributes=["multiple_objects"])
         for t in range(5):
             write_mask(root / "Annotations" / "480p" / name / f"{t:05d}.png", clip.masks[t])
             frame = root / "JPEGImages" / "480p" / name / f"{t:05d}.jpg"
@@ -224,7 +224,7 @@ def test_a_recipe_that_cannot_be(
 
 
 def a_clip() -> Clip:
-    return synthetic.make_clip(0, size=32, length=3)
+    return sprites.make_clip(0, size=32, length=3)
 
 
 def masktrack() -> Any:
@@ -249,7 +249,7 @@ def test_nan_frames(t: int) -> None:
         (lambda c: propagate(masktrack(), c.frames.float(), c.first_mask), ("[0, 1]", "frame 1")),
         (lambda c: ids_to_onehot(c.masks, [1, 255]), ("255", "254")),
         (lambda c: Clip(c.frames, c.masks[:, :20]), ("[3, 20, 32]", "[3, 32, 32]")),
-        (lambda c: synthetic.make_clip(0, attributes=["rain"]), ("'rain'", "occlusion")),
+        (lambda c: sprites.make_clip(0, attributes=["rain"]), ("'rain'", "occlusion")),
         (lambda c: models.segmenter("mask-track"), ("'mask-track'", "masktrack")),
     ],
 )
@@ -266,7 +266,7 @@ def test_wrong_arguments(call: Callable[[Clip], Any], names: tuple[str, ...]) ->
 
 
 def test_one_frame_is_enough() -> None:
-    clip = synthetic.make_clip(0, size=32, length=1)
+    clip = sprites.make_clip(0, size=32, length=1)
     assert torch.equal(propagate(masktrack(), clip.frames, clip.first_mask), clip.masks)
 
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_tutorial.data.camouflage import CamouflageClips, ForkClips, fold, grain, moved
-from vos_tutorial.data.clips import ClipSource
-from vos_tutorial.data.deform import dilate
-from vos_tutorial.data.dice import Dice
+from vos_tutorial.data.sources.clips import ClipSource
+from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips, fold, grain, moved
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.geometry import dilate
+from vos_tutorial.rng import Dice
 
 
 def grey(source: ClipSource, length: int = 2, clips: int = 32) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from vos_tutorial.baselines import ColourMemory
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.segmenter import Segmenter, propagate
+from vos_tutorial.propagation import Segmenter, propagate
 
 
 def moving_squares(shift: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

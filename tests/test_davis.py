@@ -16,7 +16,7 @@ from vos_tutorial.clip import davis_palette, write_mask
 from vos_tutorial.data import davis as module
 from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder, appearances, find_davis
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.segmenter import propagate
+from vos_tutorial.propagation import propagate
 
 H, W = 12, 20
 SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "davis_sample"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vos_tutorial.data.discs import WALL, Discs, _bounced
+from vos_tutorial.data.worlds.discs import WALL, Discs, _bounced
 from vos_tutorial.errors import TutorialError
 
 

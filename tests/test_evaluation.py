@@ -20,7 +20,7 @@ from vos_tutorial import __main__ as command_line
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst, copy_previous_truth
 from vos_tutorial.clip import Clip, ids_to_onehot, object_ids, write_mask
-from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import (
     Prediction,
@@ -35,7 +35,7 @@ from vos_tutorial.evaluation import (
 )
 from vos_tutorial.metrics import merge_objects, score_objects, statistics
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.segmenter import Segmenter, propagate
+from vos_tutorial.propagation import Segmenter, propagate
 
 H, W = 24, 32
 

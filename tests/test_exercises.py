@@ -14,14 +14,14 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from vos_tutorial import check, exercises
-from vos_tutorial.data.camouflage import CamouflageClips
+from vos_tutorial.course import check, exercises
+from vos_tutorial.course.exercises import check_03, check_04, check_05, check_06
+from vos_tutorial.course.exercises.exercise import Exercise, Mutant
+from vos_tutorial.course.widgets.recurrence_grid import ancestors
+from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.exercises import check_03, check_04, check_05, check_06
-from vos_tutorial.exercises.exercise import Exercise, Mutant
 from vos_tutorial.models import official, rvos, stcnn
 from vos_tutorial.models.frame_prediction import bilinear_kernel, target_like
-from vos_tutorial.widgets.recurrence_grid import ancestors
 
 MODULES = [
     importlib.import_module(f"{exercises.__name__}.{info.name}")
@@ -472,7 +472,7 @@ def test_an_answer_that_changes_its_input_does_not_spoil_the_cases() -> None:
     assert DOUBLE.cases["ones"][0].tolist() == [1.0, 1.0]
 
 
-# --- vos_tutorial.check ------------------------------------------------------------------------------------------
+# --- vos_tutorial.course.check -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

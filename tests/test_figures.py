@@ -11,8 +11,8 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from vos_tutorial import figures
 from vos_tutorial.clip import VOID, Clip, davis_palette
+from vos_tutorial.course import figures
 from vos_tutorial.errors import TutorialError
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from vos_tutorial.course.widgets import AttentionInspector, GuidanceSwitch
+from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.metrics import region_similarity
 from vos_tutorial.models import stm
-from vos_tutorial.widgets import AttentionInspector, GuidanceSwitch
-from vos_tutorial.widgets.widget import POSTER_BYTES
 
 C, M, GH, GW, H, W = 5, 3, 4, 6, 32, 48
 T = 4

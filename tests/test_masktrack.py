@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from experiments import masktrack as experiment
 from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import object_ids
-from vos_tutorial.data import synthetic
-from vos_tutorial.data.deform import boxes, dilate, fill_boxes, iou
-from vos_tutorial.data.static_images import Stills
+from vos_tutorial.data.sources.stills import Stills
+from vos_tutorial.data.worlds import sprites
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.geometry import boxes, dilate, fill_boxes, iou
 from vos_tutorial.models import build, masktrack, segmenter
 from vos_tutorial.models.layers import dice_loss, pad_to_multiple
 from vos_tutorial.models.masktrack import (
@@ -38,10 +38,11 @@ from vos_tutorial.models.masktrack import (
     make_guide,
 )
 from vos_tutorial.profile import PROFILES
+from vos_tutorial.propagation import Segmenter, propagate, propagate_nearest
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.masktrack import ABLATIONS
-from vos_tutorial.segmenter import Segmenter, propagate, propagate_nearest
-from vos_tutorial.training import _arguments, make_optimizer
+from vos_tutorial.training.command import _arguments
+from vos_tutorial.training.optimisers import make_optimizer
 
 
 def parameters(network: nn.Module) -> int:
@@ -245,7 +246,7 @@ def test_other_sources_of_stills() -> None:
 
     batch = masktrack.task(Squares()).batch(stage(), [0, 1], CPU)
     assert float(batch["image"].min()) == 1
-    assert models.task("masktrack").source.__class__ is synthetic.SyntheticStills
+    assert models.task("masktrack").source.__class__ is sprites.SyntheticStills
 
 
 def test_loss_and_iou_of_known_answers() -> None:
@@ -499,7 +500,7 @@ def test_a_box_network_turns_the_first_boxes_into_masks() -> None:
 
 
 def a_frame() -> tuple[Tensor, Tensor]:
-    made = synthetic.make_clip(1, size=32, length=1)
+    made = sprites.make_clip(1, size=32, length=1)
     return made.frames[0].float() / 255, made.masks[0] == 1
 
 
@@ -727,13 +728,8 @@ def test_the_train_command_learns_from_a_folder_of_stills(tmp_path: Path, capsys
 
 
 def test_the_ablation_commands_train_what_the_table_says() -> None:
-    spec = importlib.util.spec_from_file_location("reference_02", Path(__file__).parents[1] / "tools/reference_02.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     found = {}
-    for out, command in tool.commands():
+    for out, command in experiment.commands():
         options = _arguments(command[command.index("train") + 1 :])
         (stage,) = recipes.override(recipes.load("masktrack", options.profile), options.set).stages
         found[out.name] = (options.seed, stage.steps, stage.options)

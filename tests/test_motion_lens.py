@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from vos_tutorial.clip import VOID, Clip
-from vos_tutorial.data.camouflage import CamouflageClips
+from vos_tutorial.course.widgets import MotionLens
+from vos_tutorial.course.widgets.motion_lens import SPACE, STATES, TIME, look, windows
+from vos_tutorial.course.widgets.widget import POSTER_BYTES
+from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stcnn
 from vos_tutorial.models.frame_prediction import Prediction
 from vos_tutorial.models.stcnn import STCNN, STCNNSegmenter
-from vos_tutorial.widgets import MotionLens
-from vos_tutorial.widgets.motion_lens import SPACE, STATES, TIME, look, windows
-from vos_tutorial.widgets.widget import POSTER_BYTES
 
 T, SIZE, DELTA, FREEZE = 11, 32, 4, 5
 

@@ -25,7 +25,7 @@ from vos_tutorial.models import build, official
 from vos_tutorial.models.official import RGMP_NAMES, RVOS_NAMES, load_official, their_name
 from vos_tutorial.models.rgmp import RGMP, RGMPSegmenter
 from vos_tutorial.models.rvos import RVOS
-from vos_tutorial.segmenter import propagate
+from vos_tutorial.propagation import propagate
 
 PARITY = Path(__file__).resolve().parents[1] / "../shared/parity"
 FIXTURE = Path(__file__).parent / "fixtures/rgmp.json"

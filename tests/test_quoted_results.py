@@ -60,7 +60,7 @@ def test_the_readmes_table(method: str) -> None:
 
 @pytest.mark.parametrize(("name", "real"), [("04_rvos", "STM long run"), ("06_stcnn", "STM long run")])
 def test_stm_has_the_same_scores_in_other_notebooks(name: str, real: str) -> None:
-    """If not: tools/refresh_stm.py."""
+    """If not: experiments/refresh_stm.py."""
     own, quoted = results("05_stm"), results(name)
     for measure in "JF":
         for sequence, (score,) in own["real"][measure]["STM long run"].items():

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vos_tutorial.course.widgets import RecurrenceGrid, Rollout, ancestors
+from vos_tutorial.course.widgets.recurrence_grid import _ramp, parents
+from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.widgets import RecurrenceGrid, Rollout, ancestors
-from vos_tutorial.widgets.recurrence_grid import _ramp, parents
-from vos_tutorial.widgets.widget import POSTER_BYTES
 
 T, N, H, W = 5, 3, 40, 60
 RULES = [

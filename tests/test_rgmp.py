@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from vos_tutorial import recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import VOID, object_ids
-from vos_tutorial.data.clips import Clips
-from vos_tutorial.data.deform import iou
-from vos_tutorial.data.dice import Dice
+from vos_tutorial.data.sources.clips import Clips
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.geometry import iou
 from vos_tutorial.models import build, rgmp, segmenter, task
 from vos_tutorial.models.layers import crop_padding
 from vos_tutorial.models.rgmp import (
@@ -37,9 +36,10 @@ from vos_tutorial.models.rgmp import (
     step_loss,
 )
 from vos_tutorial.profile import PROFILES
+from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
-from vos_tutorial.segmenter import Segmenter, propagate
+from vos_tutorial.rng import Dice
 from vos_tutorial.training import train
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import Clip, ids_to_onehot
-from vos_tutorial.data.clips import Clips, VideoClips
+from vos_tutorial.data.sources.clips import Clips, VideoClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import mask_swap_iou
 from vos_tutorial.models import rvos
@@ -38,9 +38,9 @@ from vos_tutorial.models.rvos import (
     soft_iou_cost,
     unroll,
 )
+from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes import rvos as rvos_recipes
-from vos_tutorial.segmenter import Segmenter, propagate, soft_aggregate
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "rvos.pt"
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from vos_tutorial.lessons import COURSE
+from vos_tutorial.course.lessons import COURSE
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()]

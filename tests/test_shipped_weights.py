@@ -8,12 +8,12 @@ import torch
 
 from vos_tutorial import evaluation, metrics, models
 from vos_tutorial.baselines import CopyFirst
-from vos_tutorial.data.camouflage import CamouflageClips
-from vos_tutorial.data.deform import iou
-from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.data.worlds.camouflage import CamouflageClips
+from vos_tutorial.data.worlds.sprites import benchmark
+from vos_tutorial.geometry import iou
 from vos_tutorial.models.stcnn import STCNN
 from vos_tutorial.models.weights import read_weights
-from vos_tutorial.segmenter import propagate
+from vos_tutorial.propagation import propagate
 
 FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "paper-form-cured")]
 

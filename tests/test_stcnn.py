@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
-from vos_tutorial.data.camouflage import CamouflageClips
-from vos_tutorial.data.clips import Clips, VideoClips
-from vos_tutorial.data.deform import lucid_dreams
-from vos_tutorial.data.dice import Dice
+from vos_tutorial.data.sources.clips import Clips, VideoClips
+from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.geometry import lucid_dreams
 from vos_tutorial.models import stcnn
 from vos_tutorial.models.backbones import IMAGENET_MEAN, IMAGENET_STD, for_inference
 from vos_tutorial.models.frame_prediction import (
@@ -44,9 +43,10 @@ from vos_tutorial.models.stcnn import (
     segmentation_loss,
     step_down,
 )
+from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Recipe, Stage
 from vos_tutorial.recipes.stcnn import ONLINE_RECIPES, VARIANTS
-from vos_tutorial.segmenter import Segmenter, propagate, soft_aggregate
+from vos_tutorial.rng import Dice
 from vos_tutorial.training import train
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "stcnn.pt"

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import ids_to_onehot
-from vos_tutorial.data.clips import Clips
-from vos_tutorial.data.static_images import Stills
+from vos_tutorial.data.sources.clips import Clips
+from vos_tutorial.data.sources.stills import Stills
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm
 from vos_tutorial.models.layers import crop_padding
 from vos_tutorial.models.official import stm_state
 from vos_tutorial.models.stm import STM, STMSegmenter, STMTask, attention, everyone, one_mask_each, other_masks, read
 from vos_tutorial.models.weights import save_weights
+from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate, winners
 from vos_tutorial.recipes import Stage
-from vos_tutorial.segmenter import Segmenter, propagate, soft_aggregate, winners
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "stm.pt"
 CPU = torch.device("cpu")

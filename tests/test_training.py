@@ -26,14 +26,15 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from toy_method import RECIPE, ToyTask, toy_net
 
-from vos_tutorial import checkpoints, models, recipes, training
+from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
-from vos_tutorial.checkpoints import Checkpoint
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models.weights import load_weights
-from vos_tutorial.ranks import Ranks
 from vos_tutorial.recipes import Recipe, Stage
-from vos_tutorial.training import TrainingRun, derived_seed, learning_rate, sample_seeds, train
+from vos_tutorial.training import TrainingRun, checkpoints, derived_seed, learning_rate, sample_seeds, train
+from vos_tutorial.training.checkpoints import Checkpoint
+from vos_tutorial.training.optimisers import MovingAverage
+from vos_tutorial.training.ranks import Ranks
 
 SCRIPT = Path(__file__).with_name("toy_method.py")
 ONE_STAGE = dataclasses.replace(RECIPE, ema=None, stages=RECIPE.stages[:1])
@@ -170,7 +171,7 @@ def test_groups_scale_the_learning_rate_and_clipping_bounds_the_step() -> None:
 
 def test_moving_average_follows_its_formula() -> None:
     net = nn.BatchNorm1d(1)
-    average = training.MovingAverage(net, decay=0.5)
+    average = MovingAverage(net, decay=0.5)
     expected = 1.0
     for n in range(30):
         net.weight.data += 1

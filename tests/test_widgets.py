@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vos_tutorial import figures
 from vos_tutorial.clip import VOID, Clip
+from vos_tutorial.course import figures
+from vos_tutorial.course.widgets import MaskPlayer
+from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.metrics import region_similarity
-from vos_tutorial.widgets import MaskPlayer
-from vos_tutorial.widgets.widget import POSTER_BYTES
 
 T, H, W = 6, 32, 48
 
@@ -44,7 +44,7 @@ def sent_ids(player: MaskPlayer) -> np.ndarray:
 def test_the_library_imports_without_anywidget() -> None:
     code = (
         "import sys; sys.modules['anywidget'] = None; sys.modules['ipywidgets'] = None;"
-        "import vos_tutorial.figures, vos_tutorial.segmenter, vos_tutorial.metrics"
+        "import vos_tutorial.course.figures, vos_tutorial.propagation, vos_tutorial.metrics"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

@@ -46,9 +46,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from vos_tutorial.atomic import write_atomically
+from vos_tutorial.course.lessons import course_table
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.lessons import course_table
+from vos_tutorial.files import write_atomically
 from vos_tutorial.profile import PROFILES, VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from .errors import TutorialError
 COMMANDS = {
     "doctor": ("vos_tutorial.doctor", "one page about this machine, and a fix for each problem"),
     "download": ("vos_tutorial.data.download", "fetch a public data set into data/"),
-    "train": ("vos_tutorial.training", "train a method by its recipe; resumes where it stopped"),
+    "train": ("vos_tutorial.training.command", "train a method by its recipe; resumes where it stopped"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
 }
 

@@ -18,25 +18,25 @@ from .errors import TutorialError
 
 
 class CopyFirst:
-    """The first mask for every frame: a :class:`~vos_tutorial.segmenter.Segmenter` that ignores the frames."""
+    """The first mask for every frame: a :class:`~vos_tutorial.propagation.Segmenter` that ignores the frames."""
 
     def __init__(self) -> None:
         self.objects: list[int] = []
         self.probabilities = torch.zeros(0)
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self.objects = object_ids(mask)
         objects = ids_to_onehot(mask, self.objects)  # [K, H, W]
         background = ~objects.any(dim=0, keepdim=True)
         self.probabilities = torch.cat([background, objects]).float()  # [K+1, H, W]
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         return self.probabilities
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         new = [i for i in object_ids(mask) if i not in self.objects]
         objects = ids_to_onehot(mask, new)
         self.objects += new
@@ -49,7 +49,7 @@ def copy_previous_truth(masks: Tensor) -> Tensor:
 
 
 class ColourMemory:
-    """A key/value memory without learning: a :class:`~vos_tutorial.segmenter.Segmenter`, and notebook 05's beginning.
+    """A key/value memory without learning (a :class:`~vos_tutorial.propagation.Segmenter`): how notebook 05 begins.
 
     A cell's key is its mean colour and its place, its value the share of each object in it. A cell of the current
     frame takes the mean of all stored values, weighted with the softmax of minus the squared distances of the keys.
@@ -93,14 +93,14 @@ class ColourMemory:
         return torch.cat([self.colour * colours, self.place * places]).flatten(1).T
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self.objects, self.given = [], []
         key = self._key(frame)
         self.last = key, torch.zeros(len(key), 0, device=frame.device)
         self.introduce(frame, mask)
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         new = [i for i in object_ids(mask) if i not in self.objects]
         if not new:
             return
@@ -111,7 +111,7 @@ class ColourMemory:
         self.given.append(self.last)
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         stored = [] if self.memory == "previous" else list(self.given)
         if self.memory != "first" and not any(m is self.last for m in stored):
             stored.append(self.last)

@@ -19,8 +19,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from .atomic import write_atomically
 from .errors import TutorialError
+from .files import write_atomically
 
 VOID = 255
 

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .atomic import write_atomically
 from .baselines import CopyFirst
 from .clip import Clip, object_ids, write_mask
-from .data import synthetic
 from .data.davis import DavisFolder, appearances
+from .data.worlds import sprites
 from .errors import TutorialError
+from .files import write_atomically
 from .metrics import (
     ObjectScore,
     ProtocolName,
@@ -43,7 +43,7 @@ from .metrics import (
     score_objects,
     scored_frames,
 )
-from .segmenter import Segmenter, propagate
+from .propagation import Segmenter, propagate
 
 BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst}
 
@@ -326,7 +326,7 @@ def require_mask_read(make_segmenter: Callable[[], Segmenter], clips: Sequence[C
     Raises:
         TutorialError: if the method does not read the mask it is given, or answers nothing at all.
     """
-    tested = clips if clips is not None else list(synthetic.benchmark(2, ["multiple_objects"]))
+    tested = clips if clips is not None else list(sprites.benchmark(2, ["multiple_objects"]))
     values = [mask_swap_iou(make_segmenter, clip) for clip in tested]
     telling = [value for value in values if not math.isnan(value)]
     if not telling:
@@ -420,7 +420,7 @@ def main(argv: list[str] | None = None) -> int:
     device = _device(options.device)
     segmenter = _segmenter(options, device)
     if options.method not in BASELINES and not options.anyway:
-        clips = synthetic.benchmark(2, ["multiple_objects"])
+        clips = sprites.benchmark(2, ["multiple_objects"])
         moved = [Clip(c.frames.to(device), c.masks, c.name, c.attributes) for c in clips]
         swap = require_mask_read(lambda: segmenter, moved)  # begin() forgets the clip before
         print(f"mask swap: IoU {swap:.3f} of the answers for two different objects, so the mask is read\n")

@@ -29,13 +29,14 @@
 # %% tags=["setup"]
 import torch
 
-from vos_tutorial import check, doctor, figures, profile
+from vos_tutorial import doctor, profile
 from vos_tutorial.baselines import CopyFirst
-from vos_tutorial.data.synthetic import make_clip
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_00
+from vos_tutorial.course.widgets import MaskPlayer
+from vos_tutorial.data.worlds.sprites import make_clip
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.exercises import check_00
-from vos_tutorial.segmenter import propagate
-from vos_tutorial.widgets import MaskPlayer
+from vos_tutorial.propagation import propagate
 
 print("ready")
 

@@ -23,9 +23,10 @@
 import numpy as np
 import torch
 
-from vos_tutorial import check, figures, metrics, profile
+from vos_tutorial import metrics, profile
 from vos_tutorial.clip import object_ids
-from vos_tutorial.exercises import check_01
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_01
 
 print("ready")
 
@@ -35,7 +36,7 @@ print("ready")
 # Here is a generated clip. It has three objects, each with a number, its *id*.
 
 # %%
-from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.data.worlds.sprites import benchmark
 
 clip = list(benchmark(8, ["multiple_objects"]))[6]
 _ = check.shapes(frames=(clip.frames, "T 3 H W"), masks=(clip.masks, "T H W"))
@@ -264,7 +265,7 @@ for side in (3, 9, 27, 81):
 # Numbers need faces. Here is the mask of an object, and the same mask moved further and further to the right.
 
 # %%
-from vos_tutorial.data.synthetic import make_clip
+from vos_tutorial.data.worlds.sprites import make_clip
 
 picture = make_clip(6, size=160, length=1, split="test")
 mask = picture.masks[0].numpy() == 1
@@ -590,7 +591,7 @@ print(f"disk   {(np.linalg.norm(offsets, axis=2).min(axis=1) <= 1).mean():.2f}")
 print(f"square {(np.abs(offsets).max(axis=2).min(axis=1) <= 1).mean():.2f}")
 
 # %% [markdown]
-# Now at full size. This *reference* cell prints what `tools/reference_01.py` measured on large generated clips. The
+# Now at full size. This *reference* cell prints what `experiments/baselines.py` measured on large generated clips. The
 # prediction is the truth averaged over cells of
 # {{results/01_baselines.json:wrong_f.cell}} x {{results/01_baselines.json:wrong_f.cell}} pixels and enlarged again, as a
 # coarse network would return it.
@@ -762,7 +763,7 @@ class CopyFirst:
 # most probable id of each pixel.
 
 # %%
-from vos_tutorial.segmenter import propagate
+from vos_tutorial.propagation import propagate
 
 copied = propagate(CopyFirst(), clip.frames, clip.first_mask)
 _ = check.shapes(frames=(clip.frames, "T 3 H W"), mask=(clip.first_mask, "H W"), copied=(copied, "T H W"))
@@ -803,7 +804,7 @@ def score(clips, predict):
 
 
 # %% tags=["run"]
-from vos_tutorial.data.synthetic import CONDITIONS
+from vos_tutorial.data.worlds.sprites import CONDITIONS
 
 per_condition = 2 if profile.current().is_smoke else 8
 your_run = {}
@@ -975,7 +976,7 @@ figures.show(
 # their errors. Find the frame in which *copy previous truth* loses everything.
 
 # %% tags=["run"]
-from vos_tutorial.widgets import MaskPlayer
+from vos_tutorial.course.widgets import MaskPlayer
 
 stuck = propagate(CopyFirst(), hidden_clip.frames, hidden_clip.first_mask)
 copies = {"copy first": stuck, "copy previous truth": late}

@@ -36,15 +36,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vos_tutorial import check, figures, metrics, models, profile, recipes, training
+from vos_tutorial import geometry
+from vos_tutorial import metrics, models, profile, recipes, training
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
-from vos_tutorial.data import CHECKOUT, deform
-from vos_tutorial.data.dice import Dice
-from vos_tutorial.data.synthetic import SyntheticStills, benchmark
-from vos_tutorial.exercises import check_02
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_02
+from vos_tutorial.data import CHECKOUT
+from vos_tutorial.data.worlds.sprites import SyntheticStills, benchmark
 from vos_tutorial.models import masktrack
-from vos_tutorial.segmenter import propagate
+from vos_tutorial.propagation import propagate
+from vos_tutorial.rng import Dice
 
 here = profile.current()
 print("ready")
@@ -163,7 +165,7 @@ figures.show(
 # overlap, the network did not listen.
 
 # %%
-overlap = float(deform.iou(answers[0], answers[1]))
+overlap = float(geometry.iou(answers[0], answers[1]))
 _ = check.between("overlap of the two answers", overlap, 0.0, 0.2)
 
 # %% [markdown]
@@ -187,7 +189,7 @@ _ = check.between("overlap of the two answers", overlap, 0.0, 0.2)
 # pixels are enough to see it.
 
 
-# %% tags=["variant-of:vos_tutorial.data.deform.dilate"]
+# %% tags=["variant-of:vos_tutorial.geometry.dilate"]
 def dilate(mask, radius):
     grown = torch.zeros_like(mask)
     height, width = mask.shape
@@ -210,7 +212,7 @@ figures.show(
 
 # %%
 print("pixels:", int(dot.sum()), int(dilate(dot, 1).sum()), int(dilate(dot, 2).sum()))
-_ = check.equal("library", deform.dilate(dot, 2), dilate(dot, 2))
+_ = check.equal("library", geometry.dilate(dot, 2), dilate(dot, 2))
 
 # %% [markdown]
 # The library's version is a convolution with a disk of ones: a sum above zero means that a pixel of the mask was in reach.
@@ -229,7 +231,7 @@ print({height: masktrack.dilation_for(height, height) for height in (96, 240, 48
 # changes nothing names each pixel's own centre, in coordinates from -1 to 1:
 
 # %%
-print(deform.identity_grid(2, 4)[..., 0])
+print(geometry.identity_grid(2, 4)[..., 0])
 
 # %% [markdown]
 # That was the x of two rows of four pixels. **Predict.** A grid with 0.5 *added* to each x: does the mask move to the left
@@ -237,7 +239,7 @@ print(deform.identity_grid(2, 4)[..., 0])
 
 # %%
 row = torch.tensor([[[False, False, True, False], [False, False, False, False]]])
-moved = deform.warp_mask(row, deform.identity_grid(2, 4)[None] + torch.tensor([0.5, 0.0]))
+moved = geometry.warp_mask(row, geometry.identity_grid(2, 4)[None] + torch.tensor([0.5, 0.0]))
 print("was in column", row[0, 0].nonzero().flatten().tolist(), "and now in", moved[0, 0].nonzero().flatten().tolist())
 
 # %% [markdown]
@@ -256,7 +258,7 @@ print("was in column", row[0, 0].nonzero().flatten().tolist(), "and now in", mov
 # bumps leave the affine part alone. Added to the diagonal, a *stiffness* lets the pins give way.
 
 
-# %% tags=["variant-of:vos_tutorial.data.deform.thin_plate_spline"]
+# %% tags=["variant-of:vos_tutorial.geometry.thin_plate_spline"]
 def fit_spline(source, target, stiffness):
     squared = (source[:, None] - source[None]).pow(2).sum(-1)  # N N
     bumps = 0.5 * squared * squared.clamp_min(1e-9).log()  # r^2 log r, from r^2
@@ -276,22 +278,22 @@ weights, affine = fit_spline(pins, targets, stiffness=0.0)
 _ = check.shapes(weights=(weights, "N 2"), affine=(affine, "3 2"))
 
 # %%
-arrived = deform.spline_grid(pins[None, None], pins[None], weights[None], affine[None])[0, 0]
+arrived = geometry.spline_grid(pins[None, None], pins[None], weights[None], affine[None])[0, 0]
 _ = check.close("without stiffness the pins arrive", arrived, targets, atol=1e-3)
 
 # %%
 soft = fit_spline(pins, targets, stiffness=0.5)
-stopped = deform.spline_grid(pins[None, None], pins[None], soft[0][None], soft[1][None])[0, 0]
+stopped = geometry.spline_grid(pins[None, None], pins[None], soft[0][None], soft[1][None])[0, 0]
 print("with stiffness the middle pin arrives:", bool((stopped[4] - targets[4]).norm() < 0.05))
 
 # %% [markdown]
 # Four pins stayed and one moved. What becomes of a chessboard?
 
 # %%
-lines = deform.identity_grid(96, 96)
+lines = geometry.identity_grid(96, 96)
 board = ((lines * 4).floor().sum(-1) % 2 == 0)[None]
-grid = deform.spline_grid(lines[None], targets[None], *(part[None] for part in fit_spline(targets, pins, 0.0)))
-bent = deform.warp_mask(board, grid)
+grid = geometry.spline_grid(lines[None], targets[None], *(part[None] for part in fit_spline(targets, pins, 0.0)))
+bent = geometry.warp_mask(board, grid)
 figures.show(
     figures.gallery({"before": board[0], "after": bent[0]}, columns=2, height=2.6),
     "A chessboard, and the same board after one point in its middle was pulled to the right and down: the squares "
@@ -313,8 +315,8 @@ figures.show(
 # %%
 stills = SyntheticStills(split="test").batch([18], size=96)
 many = stills.masks.expand(7, -1, -1)
-how = deform.Spoiling(dilation=1)
-spoiled = deform.spoil(many, [Dice(seed) for seed in range(7)], how)
+how = geometry.Spoiling(dilation=1)
+spoiled = geometry.spoil(many, [Dice(seed) for seed in range(7)], how)
 _ = check.shapes(masks=(many, "B H W"), spoiled=(spoiled, "B H W"))
 
 # %%
@@ -332,8 +334,8 @@ figures.show(
 
 # %%
 batch = SyntheticStills(split="test").batch(range(96), size=96)
-spoiled = deform.spoil(batch.masks, [Dice(seed) for seed in range(96)], how)
-quality = deform.iou(spoiled, batch.masks)
+spoiled = geometry.spoil(batch.masks, [Dice(seed) for seed in range(96)], how)
+quality = geometry.iou(spoiled, batch.masks)
 
 # %%
 figure, axes = figures.blank(height=2.4)
@@ -436,7 +438,7 @@ figures.show(
 def follow(network, frames, mask, radius):
     masks = [mask]
     for frame in frames[1:]:
-        guide = deform.dilate(masks[-1], radius)
+        guide = geometry.dilate(masks[-1], radius)
         masks.append(network(frame[None], guide[None])[0].argmax(0).bool())
     return torch.stack(masks)
 
@@ -477,7 +479,7 @@ for name in ("clean", "deformation+scale"):
 # ## 9. The reference run
 #
 # One training proves little. We trained three, with the seeds 0, 1 and 2, and measured each on the whole benchmark: eight clips
-# for each condition, with the protocol of DAVIS-2017. `tools/reference_02.py` does it.
+# for each condition, with the protocol of DAVIS-2017. `experiments/masktrack.py` does it.
 
 # %% tags=["reference"]
 reference = json.loads((CHECKOUT / "data/results/02_masktrack.json").read_text())
@@ -621,7 +623,7 @@ figures.show(
 # which something goes wrong.
 
 # %% tags=["run"]
-from vos_tutorial.widgets import MaskPlayer
+from vos_tutorial.course.widgets import MaskPlayer
 
 hidden = next(benchmark(1, ["occlusion"]))
 lost = propagate(masktrack.segmenter(shipped), hidden.frames, hidden.first_mask)
@@ -703,13 +705,13 @@ for radius, values in reference["dilation"].items():
 # %%
 import dataclasses
 
-from vos_tutorial.data import synthetic
+from vos_tutorial.data.worlds import sprites
 
 
 def with_and_without(seed):
-    scene = synthetic.describe(seed, attributes=["distractors"], split="test")
+    scene = sprites.describe(seed, attributes=["distractors"], split="test")
     plain = dataclasses.replace(scene, sprites=[s for s in scene.sprites if s.object_id])
-    return synthetic.render([scene, plain], 96, split="test")
+    return sprites.render([scene, plain], 96, split="test")
 
 
 # %% tags=["reference"]
@@ -772,7 +774,7 @@ _ = models.load_weights(models.shipped_weights("masktrack", "boxes"), box_networ
 
 # %%
 still = SyntheticStills(split="test").batch([3], size=96)
-box = deform.fill_boxes(still.masks)
+box = geometry.fill_boxes(still.masks)
 with torch.no_grad():
     from_box = box_network.eval()(still.images, box).argmax(1).bool()
 figures.show(

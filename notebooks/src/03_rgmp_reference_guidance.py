@@ -37,17 +37,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vos_tutorial import check, evaluation, figures, metrics, models, profile, recipes, training
+from vos_tutorial import evaluation, metrics, models, profile, recipes, training
 from vos_tutorial.baselines import ColourMemory, CopyFirst
 from vos_tutorial.clip import Clip
-from vos_tutorial.data import CHECKOUT, synthetic
-from vos_tutorial.data.clips import SimulatedClips
-from vos_tutorial.data.synthetic import benchmark
-from vos_tutorial.exercises import check_03
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_03
+from vos_tutorial.data import CHECKOUT
+from vos_tutorial.data.sources.clips import SimulatedClips
+from vos_tutorial.data.worlds import sprites
+from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import rgmp
 from vos_tutorial.models.official import load_official
+from vos_tutorial.propagation import propagate
 from vos_tutorial.recipes import Stage
-from vos_tutorial.segmenter import propagate
 
 here = profile.current()
 print("ready")
@@ -63,7 +65,7 @@ print("ready")
 #   colour is nearest. It knows frame 0 and nothing else.
 
 # %%
-clip = synthetic.make_clip(1_000_018, attributes=("occlusion", "distractors"), split="test")
+clip = sprites.make_clip(1_000_018, attributes=("occlusion", "distractors"), split="test")
 two_ways = {"MaskTrack": models.segmenter("masktrack"), "colours": ColourMemory()}
 answers = {name: propagate(method, clip.frames, clip.first_mask) for name, method in two_ways.items()}
 figures.show(
@@ -866,7 +868,7 @@ for name in ("clean", "occlusion", "distractors"):
 # ## 13. The reference run
 #
 # Three trainings by the recipe, with the seeds 0, 1 and 2; the same three without a reference; and a long one, which ships: five times as many steps, the last third of them on clips that
-# look more like a camera's (`data.clips.lifelike`). <!-- given --> Each is measured on the whole benchmark: eight clips for each condition, with the protocol of DAVIS-2017. `tools/reference_03.py` does it.
+# look more like a camera's (`data.clips.lifelike`). <!-- given --> Each is measured on the whole benchmark: eight clips for each condition, with the protocol of DAVIS-2017. `experiments/rgmp.py` does it.
 
 # %% tags=["reference"]
 results = json.loads((CHECKOUT / "data/results/03_rgmp.json").read_text())
@@ -1026,7 +1028,7 @@ truth = (asked.masks == asked.objects[0]).to(torch.uint8)
 _ = check.shapes(one_setting=(maps["true", "own"], "T H W"))
 
 # %% tags=["run"]
-from vos_tutorial.widgets import GuidanceSwitch
+from vos_tutorial.course.widgets import GuidanceSwitch
 
 GuidanceSwitch(asked, maps, truth, alt="RGMP's score map under twelve combinations of reference and last mask")
 
@@ -1105,7 +1107,7 @@ figures.show(
 
 # %%
 def j_after(method, attributes, seed):
-    scene = synthetic.make_clip(seed, attributes=attributes, split="test")
+    scene = sprites.make_clip(seed, attributes=attributes, split="test")
     j = j_while_seen(scene, propagate(method, scene.frames, scene.first_mask))
     gone = np.flatnonzero(np.isnan(j))
     return np.nanmean(j[gone[-1] + 2 :]) if len(gone) and gone[-1] < 12 else np.nan
@@ -1121,7 +1123,7 @@ for name in ("masktrack", "rgmp"):
     print(f"{name:<10} J after the wall: {np.nanmean(plain):5.1f}   repainted: {np.nanmean(painted):5.1f}")
 
 # %%
-repainted = synthetic.make_clip(1_000_006, attributes=("occlusion", "appearance_change"), split="test")
+repainted = sprites.make_clip(1_000_006, attributes=("occlusion", "appearance_change"), split="test")
 lost = propagate(rgmp.segmenter(trained), repainted.frames, repainted.first_mask)
 figures.show(
     figures.contact_sheet(repainted, prediction={"RGMP": lost}, times=[0, 2, 4, 6, 11, 15], errors=False),

@@ -42,18 +42,20 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vos_tutorial import check, evaluation, figures, metrics, models, profile, recipes, training
+from vos_tutorial import evaluation, metrics, models, profile, recipes, training
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip, ids_to_onehot
-from vos_tutorial.data import CHECKOUT, synthetic
-from vos_tutorial.data.discs import Discs
-from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_04
+from vos_tutorial.data import CHECKOUT
+from vos_tutorial.data.worlds import sprites
+from vos_tutorial.data.worlds.discs import Discs
+from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.exercises import check_04
 from vos_tutorial.models import rvos
 from vos_tutorial.models.official import load_official
+from vos_tutorial.propagation import propagate, soft_aggregate, winners
 from vos_tutorial.recipes import Stage
-from vos_tutorial.segmenter import propagate, soft_aggregate, winners
 
 here = profile.current()
 print("ready")
@@ -203,7 +205,7 @@ figures.show(
 # The widget of section 13 draws the same for a trained network. Its library function sorts the ancestors by kind:
 
 # %%
-from vos_tutorial.widgets import ancestors as by_kind
+from vos_tutorial.course.widgets import ancestors as by_kind
 
 kinds = by_kind(3, 2, frames=6, objects=4)
 print({kind: sorted(cells) for kind, cells in kinds.items() if kind != "indirect"})
@@ -971,7 +973,7 @@ for name in ("clean", "multiple_objects"):
 # %% [markdown]
 # ## 11. The reference run
 #
-# Three trainings by the recipe, with the seeds 0, 1 and 2, and a longer one, which ships; its last stage uses clips that look more like a camera's (`data.clips.lifelike`, see notebook 05). <!-- given --> (The zero-shot network that ships is one of those in section 12.) Each is measured on the whole benchmark: eight clips for each condition, with the protocol of DAVIS-2017. `tools/reference_04.py` does it.
+# Three trainings by the recipe, with the seeds 0, 1 and 2, and a longer one, which ships; its last stage uses clips that look more like a camera's (`data.clips.lifelike`, see notebook 05). <!-- given --> (The zero-shot network that ships is one of those in section 12.) Each is measured on the whole benchmark: eight clips for each condition, with the protocol of DAVIS-2017. `experiments/rvos.py` does it.
 
 # %% tags=["reference"]
 reference = json.loads((CHECKOUT / "data/results/04_rvos.json").read_text())
@@ -1154,7 +1156,7 @@ def roll(network, frames, masks0=None, slots=3, recurrence="ST", cut=None):
 # Six frames of the clip from section 1, every second one, with the masks of frame 0 given:
 
 # %%
-from vos_tutorial.widgets import RecurrenceGrid, Rollout
+from vos_tutorial.course.widgets import RecurrenceGrid, Rollout
 
 some = crowd.frames[:12:2]
 asked = some.float() / 255
@@ -1273,11 +1275,11 @@ for name, row in empty["J"].items():
 
 # %%
 def crossing(seed):
-    scene, t = synthetic.describe(seed, split="test"), np.linspace(-1, 1, synthetic.LENGTH)
+    scene, t = sprites.describe(seed, split="test"), np.linspace(-1, 1, sprites.LENGTH)
     still = dataclasses.replace(scene.sprites[0], size=np.full_like(t, 0.3), angle=0 * t, bend=0 * t)
     right = dataclasses.replace(still, x=0.62 * t, y=0.06 + 0 * t, object_id=1)
     left = dataclasses.replace(still, x=-0.62 * t, y=-0.06 + 0 * t, object_id=2)
-    frames, masks = synthetic.render([dataclasses.replace(scene, sprites=[right, left])], 96, split="test")
+    frames, masks = sprites.render([dataclasses.replace(scene, sprites=[right, left])], 96, split="test")
     return Clip(frames[0], masks[0], name="crossing")
 
 

@@ -39,19 +39,21 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from vos_tutorial import check, evaluation, figures, metrics, models, profile, recipes, training
+from vos_tutorial import evaluation, metrics, models, profile, recipes, training
 from vos_tutorial.baselines import ColourMemory, CopyFirst
 from vos_tutorial.clip import Clip, ids_to_onehot, object_ids
-from vos_tutorial.data import CHECKOUT, synthetic
-from vos_tutorial.data.clips import GeneratedClips, SimulatedClips, lifelike
-from vos_tutorial.data.synthetic import benchmark
-from vos_tutorial.exercises import check_05
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_05
+from vos_tutorial.course.widgets.widget import heat_over
+from vos_tutorial.data import CHECKOUT
+from vos_tutorial.data.sources.clips import GeneratedClips, SimulatedClips, lifelike
+from vos_tutorial.data.worlds import sprites
+from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import stm
 from vos_tutorial.models.backbones import ResNetEncoder
 from vos_tutorial.models.official import load_official
+from vos_tutorial.propagation import propagate, resize_mask, soft_aggregate, winners
 from vos_tutorial.recipes import Stage
-from vos_tutorial.segmenter import propagate, resize_mask, soft_aggregate, winners
-from vos_tutorial.widgets.widget import heat_over
 
 here = profile.current()
 print("ready")
@@ -575,7 +577,7 @@ print("odds:\n", (odds / odds.sum(0)).T.round(decimals=3))
 # that is what the library computes. Their softmax is the line above.
 
 
-# %% tags=["builds:vos_tutorial.segmenter.soft_aggregate_logits"]
+# %% tags=["builds:vos_tutorial.propagation.soft_aggregate_logits"]
 def soft_aggregate_logits(probabilities, eps=1e-7):
     probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
     background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
@@ -945,7 +947,7 @@ def cost(method, clip):
 
 # %% tags=["run"]
 length = 24 if here.is_smoke else 300
-long_clip = synthetic.make_clip(5_000_000, length=length, split="test")
+long_clip = sprites.make_clip(5_000_000, length=length, split="test")
 costs = {name: cost(stm.segmenter(trained, limit=limit), long_clip) for name, limit in (("no bound", None), ("4", 4))}
 for index, what in enumerate(("KiB stored", "ms a frame")):
     lines = {f"limit: {name}": both_costs[index] for name, both_costs in costs.items()}
@@ -991,7 +993,7 @@ figures.show(
 #
 # Three trainings by the recipe, with the seeds 0, 1 and 2, and a long one, which ships: twelve times as many steps, the
 # second half of them on clips that look more like a camera's. <!-- given --> Each is measured on the whole benchmark: eight
-# clips for each condition, with the protocol of DAVIS-2017. `tools/reference_05.py` does it.
+# clips for each condition, with the protocol of DAVIS-2017. `experiments/stm.py` does it.
 
 # %% tags=["reference"]
 told = reference["training"]
@@ -1287,7 +1289,7 @@ figures.show(
 # again from what is left.
 
 # %% tags=["run"]
-from vos_tutorial.widgets import AttentionInspector
+from vos_tutorial.course.widgets import AttentionInspector
 
 inspector = AttentionInspector(
     bent.frames[-1],
@@ -1347,8 +1349,8 @@ print(f"J without the look-alike {split['J without']:.1f}, with it {split['J wit
 # The scene that suffers most, live:
 
 # %%
-scene = synthetic.describe(reference["look_alikes"]["worst"], attributes=["distractors"], split="test")
-frames, masks = synthetic.render([scene], 96, split="test")
+scene = sprites.describe(reference["look_alikes"]["worst"], attributes=["distractors"], split="test")
+frames, masks = sprites.render([scene], 96, split="test")
 alike = Clip(frames[0], masks[0], name="look-alike")
 merged = propagate(stm.segmenter(trained), alike.frames, alike.first_mask)
 figures.show(

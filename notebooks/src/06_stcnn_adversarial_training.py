@@ -40,21 +40,21 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vos_tutorial import check, evaluation, figures, metrics, models, profile, recipes, training
+from vos_tutorial import evaluation, metrics, models, profile, recipes, training
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
-from vos_tutorial.data import CHECKOUT, synthetic
-from vos_tutorial.data.camouflage import CamouflageClips, ForkClips
-from vos_tutorial.data.deform import dilate, lucid_dreams
-from vos_tutorial.data.dice import Dice
-from vos_tutorial.data.synthetic import benchmark
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_06
+from vos_tutorial.data import CHECKOUT
+from vos_tutorial.data.worlds import sprites
+from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.exercises import check_06
+from vos_tutorial.geometry import dilate, lucid_dreams
 from vos_tutorial.models import frame_prediction, stcnn
 from vos_tutorial.models.frame_prediction import from_tanh, target_like, to_tanh
 from vos_tutorial.models.official import load_official
-from vos_tutorial.recipes import Stage
-from vos_tutorial.segmenter import propagate, soft_aggregate
+from vos_tutorial.propagation import propagate, soft_aggregate
+from vos_tutorial.rng import Dice
 
 here = profile.current()
 print("ready")
@@ -200,7 +200,7 @@ _ = check.shapes(window=(window, "T 3 H W"), frame=(frame, "3 H W"))
 
 # %%
 ahead = {"objective": "prediction", "source": "camouflage"}
-one = Stage("one", steps=1, batch=2, size=64, lr=1e-3, options=ahead)
+one = recipes.Stage("one", steps=1, batch=2, size=64, lr=1e-3, options=ahead)
 batch = stcnn.task().batch(one, [3, 5], torch.device("cpu"))
 _ = check.shapes(window=(batch["window"], "B T 3 H W"), frame=(batch["frame"], "B 3 H W"))
 _ = check.equal(
@@ -225,7 +225,9 @@ def error(painted, truth):
 
 copied = {}
 for source in ("camouflage", "lifelike"):
-    of = Stage("one", steps=1, batch=16, size=64, lr=1e-3, options={"objective": "prediction", "source": source})
+    of = recipes.Stage(
+        "one", steps=1, batch=16, size=64, lr=1e-3, options={"objective": "prediction", "source": source}
+    )
     made = stcnn.task().batch(of, range(16), torch.device("cpu"))
     copied[source] = error(to_tanh(made["window"][:, -1]), to_tanh(made["frame"]))
     print(f"{source:<12} copy the last frame: {copied[source]:.1f}")
@@ -1000,7 +1002,7 @@ for detach in (True, False):
 # But frame 0 is one picture, and training on one picture ends with that picture learned by heart. So many are made of it (Khoreva and others, *Lucid Data Dreaming*): cut the object out, fill the hole with colours from around it, give both a new light, bend and rescale the object and put it down somewhere, turn the whole. The mask of each is known.
 
 # %%
-two = list(benchmark(3, ["multiple_objects"]))[2]
+two = list(sprites.benchmark(3, ["multiple_objects"]))[2]
 first, mask = two.frames[0].float() / 255, two.first_mask == two.objects[0]
 dreams, their_masks = lucid_dreams(first, mask, [Dice(i) for i in range(4)])
 shown = {"frame 0": figures.overlay(first, mask)}
@@ -1242,7 +1244,11 @@ with torch.no_grad():
     broken.discriminator.judge.score.bias.fill_(float("nan"))
 gan = {"objective": "prediction", "source": "camouflage", "adversarial": 0.1}
 plan = recipes.Recipe(
-    "stcnn", "smoke", "small", (Stage("prediction", steps=2, batch=2, size=32, lr=1e-3, options=gan),), "a broken one"
+    "stcnn",
+    "smoke",
+    "small",
+    (recipes.Stage("prediction", steps=2, batch=2, size=32, lr=1e-3, options=gan),),
+    "a broken one",
 )
 try:
     training.train(broken, stcnn.task(), plan, progress=False, log_every=1)
@@ -1300,7 +1306,7 @@ figures.show(
 
 # %% tags=["run"]
 steps = 2 if here.is_smoke else 20
-clips = list(benchmark(1 if here.is_smoke else 3, ["clean"]))
+clips = list(sprites.benchmark(1 if here.is_smoke else 3, ["clean"]))
 for name, n in (("untuned", 0), (f"{steps} steps of tuning", steps)):
     report = evaluation.evaluate(stcnn.segmenter(run.network, online_steps=n), clips, "davis2017")
     print(f"clean, {name:<22} J {100 * report.average().J.mean:5.1f}   ({len(clips)} clips)")
@@ -1308,7 +1314,7 @@ for name, n in (("untuned", 0), (f"{steps} steps of tuning", steps)):
 # %% [markdown]
 # ## 12. The reference run
 #
-# Three trainings by the recipe, with the seeds 0, 1 and 2, and a long one, which ships: about four times as many steps, on clips that look more like a camera's (notebook 05, section 16). Each is tuned to every object of every clip. `tools/reference_06.py` measures it.
+# Three trainings by the recipe, with the seeds 0, 1 and 2, and a long one, which ships: about four times as many steps, on clips that look more like a camera's (notebook 05, section 16). Each is tuned to every object of every clip. `experiments/stcnn.py` measures it.
 
 # %% tags=["reference"]
 told = reference["training"]
@@ -1492,7 +1498,7 @@ for name in ("random", "pretrained", "pretrained + adversarial"):
 # chosen frame on it repeats itself. How many frames does it take until the temporal half is blind?
 
 # %% tags=["run"]
-from vos_tutorial.widgets import MotionLens
+from vos_tutorial.course.widgets import MotionLens
 
 longer = CamouflageClips().clip(3, size=64, length=20)
 lens = MotionLens(longer, seeing, still, alt="A camouflaged object through the two halves of STCNN")
@@ -1573,10 +1579,10 @@ for name in ("space only", "scratch", "pretrained", "pretrained + learning"):
 
 # %%
 def jumping(seed, when=8):
-    scene, t = synthetic.describe(seed, split="test"), np.arange(synthetic.LENGTH)
+    scene, t = sprites.describe(seed, split="test"), np.arange(sprites.LENGTH)
     path = {"x": np.where(t < when, -0.5, 0.5) + 0.01 * t, "y": 0.2 * np.sin(seed) + 0 * t, "size": 0.3 + 0 * t}
-    sprites = [dataclasses.replace(sprite, **path) for sprite in scene.sprites]
-    frames, masks = synthetic.render([dataclasses.replace(scene, sprites=sprites)], 96, split="test")
+    moved = [dataclasses.replace(sprite, **path) for sprite in scene.sprites]
+    frames, masks = sprites.render([dataclasses.replace(scene, sprites=moved)], 96, split="test")
     return Clip(frames[0], masks[0], "jump")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # without playwright these tests skip; they must still be col
     from playwright.sync_api import Browser, Page
 
     from tools.live_lab import Notebook, Server
-    from vos_tutorial.widgets.widget import Widget
+    from vos_tutorial.course.widgets.widget import Widget
 
 REQUIRED = os.environ.get("VOS_TUTORIAL_REQUIRE_BROWSER") == "1"
 

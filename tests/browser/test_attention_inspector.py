@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vos_tutorial.widgets import AttentionInspector
-from vos_tutorial.widgets.widget import Widget
+from vos_tutorial.course.widgets import AttentionInspector
+from vos_tutorial.course.widgets.widget import Widget
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -84,7 +84,7 @@ def test_the_page_computes_what_numpy_computes(page_of: PageOf, kind: str) -> No
 
 
 def test_half_precision_keys_are_read_exactly(page_of: PageOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vos_tutorial.widgets.attention_inspector.EXACT_BYTES", 0)
+    monkeypatch.setattr("vos_tutorial.course.widgets.attention_inspector.EXACT_BYTES", 0)
     widget = inspector("l2")
     assert widget._keys["dtype"] == "float16"
     np.testing.assert_allclose(shown(page_of(widget)), widget.attention(), atol=1e-6)
@@ -160,7 +160,7 @@ def test_without_a_kernel_it_says_so_and_goes_on(page_of: PageOf) -> None:
 
 
 LIVE = """import torch
-from vos_tutorial.widgets import AttentionInspector
+from vos_tutorial.course.widgets import AttentionInspector
 frames = torch.full((3, 3, 48, 64), 90, dtype=torch.uint8)
 keys = torch.randn(4, 3, 6, 8)
 def decode(keep, temperature, topk):

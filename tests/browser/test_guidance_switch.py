@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from vos_tutorial import figures
-from vos_tutorial.widgets import GuidanceSwitch
+from vos_tutorial.course import figures
+from vos_tutorial.course.widgets import GuidanceSwitch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 CELLS = [
     """import torch
 from vos_tutorial.clip import Clip
-from vos_tutorial.widgets import MaskPlayer
+from vos_tutorial.course.widgets import MaskPlayer
 frames = torch.full((12, 3, 48, 64), 90, dtype=torch.uint8)
 masks = torch.zeros(12, 48, 64, dtype=torch.uint8)
 for t in range(12):

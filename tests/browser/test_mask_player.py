@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from vos_tutorial import figures
 from vos_tutorial.clip import VOID, Clip
-from vos_tutorial.widgets import MaskPlayer
+from vos_tutorial.course import figures
+from vos_tutorial.course.widgets import MaskPlayer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from vos_tutorial.clip import Clip
-from vos_tutorial.data.camouflage import CamouflageClips
+from vos_tutorial.course.widgets import MotionLens
+from vos_tutorial.course.widgets.widget import Widget
+from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.models import stcnn
-from vos_tutorial.widgets import MotionLens
-from vos_tutorial.widgets.widget import Widget
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -235,9 +235,9 @@ def test_nothing_overlaps_at_800_pixels(page_of: PageOf, network: stcnn.STCNN, h
 
 
 LIVE = """import torch
-from vos_tutorial.data.camouflage import CamouflageClips
+from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.models import stcnn
-from vos_tutorial.widgets import MotionLens
+from vos_tutorial.course.widgets import MotionLens
 torch.manual_seed(0)
 lens = MotionLens(CamouflageClips().clip(0, 32, 9), stcnn.build(width=8))
 lens"""

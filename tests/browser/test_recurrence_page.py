@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from vos_tutorial.widgets import RecurrenceGrid, Rollout, ancestors
-from vos_tutorial.widgets.widget import Widget
+from vos_tutorial.course.widgets import RecurrenceGrid, Rollout, ancestors
+from vos_tutorial.course.widgets.widget import Widget
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -238,7 +238,7 @@ def test_nothing_overlaps_at_800_pixels(page_of: PageOf, frames: int, slots: int
 
 
 LIVE = """import numpy as np
-from vos_tutorial.widgets import RecurrenceGrid, Rollout
+from vos_tutorial.course.widgets import RecurrenceGrid, Rollout
 rng = np.random.default_rng(0)
 one = Rollout(rng.random((4, 2, 24, 32)), [rng.standard_normal((4, 2, 3, 6, 8))])
 recurrence = RecurrenceGrid(np.zeros((4, 3, 24, 32), np.uint8), {"ST": one, "S": one._replace(time=False)}, (1, 0))

@@ -1,4 +1,4 @@
-"""Clips and pictures: generated ones, and those of public data sets."""
+"""Clips and pictures: generated ones (``worlds``), and those of public data sets."""
 
 from __future__ import annotations
 

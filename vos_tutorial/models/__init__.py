@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ..errors import TutorialError
-from ..segmenter import Resized, Segmenter
+from ..propagation import Resized, Segmenter
 from .backbones import for_inference
 from .weights import load_weights, read_weights
 
@@ -91,7 +91,7 @@ def segmenter(
     short_side: int | None = None,
     **options: Any,
 ) -> Segmenter:
-    """A method, ready for :func:`vos_tutorial.segmenter.propagate`.
+    """A method, ready for :func:`vos_tutorial.propagation.propagate`.
 
     Args:
         name: from :data:`METHODS`.

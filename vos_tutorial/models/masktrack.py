@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import ids_to_onehot, object_ids
-from ..data.deform import Spoiling, dilate, fill_boxes, spoil, turn
-from ..data.dice import Dice
-from ..data.static_images import StillSource
-from ..data.synthetic import SyntheticStills
+from ..data.sources.stills import StillSource
+from ..data.worlds.sprites import SyntheticStills
 from ..errors import TutorialError
-from ..segmenter import resize_frame, soft_aggregate, winners
+from ..geometry import Spoiling, dilate, fill_boxes, spoil, turn
+from ..propagation import resize_frame, soft_aggregate, winners
+from ..rng import Dice
 from .backbones import IMAGENET_MEAN, IMAGENET_STD
 from .layers import ResidualBlock, dice_loss, pad_to_multiple
 from .weights import require_fit
@@ -242,7 +242,7 @@ class MaskTrackTask:
     """Section 4 as a task of the training loop: stills in, spoiled guides made, cross-entropy out.
 
     A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``), ``spoiling`` (a dictionary of
-    :class:`~vos_tutorial.data.deform.Spoiling`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
+    :class:`~vos_tutorial.geometry.Spoiling`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
     cross-entropy; 0 by default) and ``head_lr`` (see :meth:`parameters`).
 
     Args:
@@ -335,14 +335,14 @@ class MaskTrackSegmenter:
         self.last_frame = torch.zeros(3, 1, 1)
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self.previous = torch.zeros(0, *mask.shape, dtype=torch.bool, device=mask.device)
         self.objects, self.networks = [], []
         self.introduce(frame, mask)
         self.last_frame = frame
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         new = [i for i in object_ids(mask) if i not in self.objects]
         self.objects += new
         given = ids_to_onehot(mask, new)  # [O, H, W]
@@ -354,7 +354,7 @@ class MaskTrackSegmenter:
             self.networks.append(self.online(self.network, frame, one) if self.online else self.network)
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         radius = self.dilation if self.dilation is not None else dilation_for(*frame.shape[-2:])
         guide = make_guide(dilate(self.previous, radius), self.guide)  # [O, H, W]
         alone = self._object_probability(frame, guide)

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips, lifelike
-from ..data.deform import Spoiling, iou, spoil
-from ..data.dice import Dice
-from ..data.static_images import StillSource
+from ..data.sources.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips, lifelike
+from ..data.sources.stills import StillSource
 from ..errors import TutorialError
-from ..segmenter import winners
+from ..geometry import Spoiling, iou, spoil
+from ..propagation import winners
+from ..rng import Dice
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, crop_padding, dice_loss
 from .weights import require_fit
@@ -259,9 +259,9 @@ class RGMPTask:
     A stage's ``options``:
 
     * ``source``: ``"video"``, where the first last mask is the true one of the frame before; ``"lifelike"``, the same
-      with clips of :func:`~vos_tutorial.data.clips.lifelike`; or ``"simulated"``,
+      with clips of :func:`~vos_tutorial.data.sources.clips.lifelike`; or ``"simulated"``,
       where there is no frame before and the true mask of the target itself is spoiled (``spoiling``: fields of
-      :class:`~vos_tutorial.data.deform.Spoiling`).
+      :class:`~vos_tutorial.geometry.Spoiling`).
     * ``recurrence``: number of steps N; the paper's grows from 1 to 5 (unverified).
     * ``max_skip``: frames left out between two frames of a video, at the most.
     * ``feedback``: ``"soft"``, the probability, or ``"hard"``, the decision, which stops the gradient as well.
@@ -513,12 +513,12 @@ class RGMPSegmenter:
         return ROUNDING[self.padding](round(length), self.network.stride)
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._clear(mask)
         self.introduce(frame, mask)
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`.
+        """See :class:`~vos_tutorial.propagation.Segmenter`.
 
         A new object's reference is this frame. So is the union's from now on, with the old objects as they were
         last predicted, because frame 0 does not show the new one. (The authors' code knows frame 0 only.)
@@ -559,7 +559,7 @@ class RGMPSegmenter:
         return self.network.encode(resize(frames, size), resize(masks[:, None], size)[:, 0])
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         previous = self.previous if self.use_previous else torch.zeros_like(self.previous)
         several = len(self.objects) > 1
         if several:

@@ -23,11 +23,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import ClipSource, GeneratedClips, SimulatedClips, VideoClips, lifelike
-from ..data.discs import Discs
-from ..data.static_images import StillSource
+from ..data.sources.clips import ClipSource, GeneratedClips, SimulatedClips, VideoClips, lifelike
+from ..data.sources.stills import StillSource
+from ..data.worlds.discs import Discs
 from ..errors import TutorialError
-from ..segmenter import Segmenter, soft_aggregate
+from ..propagation import Segmenter, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import group_norm
 from .weights import require_fit
@@ -564,9 +564,9 @@ class RVOSTask:
 
     A stage's ``options``:
 
-    * ``source``: ``"video"``; ``"lifelike"`` (:func:`~vos_tutorial.data.clips.lifelike`); ``"simulated"``, clips
-      made of stills; or :class:`Discs`, two ``"discs"`` or three ``"same discs"``, objects that a zero-shot network
-      can find by itself.
+    * ``source``: ``"video"``; ``"lifelike"`` (:func:`~vos_tutorial.data.sources.clips.lifelike`); ``"simulated"``,
+      clips made of stills; or :class:`Discs`, two ``"discs"`` or three ``"same discs"``, objects that a zero-shot
+      network can find by itself.
     * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
     * ``slots``: the largest number of objects (10 in the paper); further ones are background.
     * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its
@@ -705,7 +705,7 @@ class RVOSSegmenter:
     authors' code). A later object gets the next slot: its frame is its frame 0.
 
     The network judges every object by itself, so that two may claim a pixel, and what is fed back is left so. What
-    :meth:`step` returns is made of it by soft aggregation (:func:`~vos_tutorial.segmenter.soft_aggregate`); the
+    :meth:`step` returns is made of it by soft aggregation (:func:`~vos_tutorial.propagation.soft_aggregate`); the
     authors decide at 0.5 instead, and let the object that fitted best on frame 0 win.
 
     Args:
@@ -732,12 +732,12 @@ class RVOSSegmenter:
         self.alone = nothing  # the last frame's answers, each object by itself
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._clear(frame.new_zeros(0, *mask.shape))
         self.introduce(frame, mask)
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`. New objects take their pixels from the old ones.
+        """See :class:`~vos_tutorial.propagation.Segmenter`. New objects take their pixels from the old ones.
 
         The frame is walked once more, with the new slots at the end; the slots before them do not notice.
         """
@@ -752,7 +752,7 @@ class RVOSSegmenter:
         self.previous = torch.cat([self.previous * (given.sum(0) == 0), given])
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self.before = self.memory
         self._look(frame, self.previous)
         self.previous = self.alone
@@ -857,13 +857,13 @@ class ZeroShotSegmenter:
         self.alone = torch.zeros(0, 1, 1)  # float [N, H, W], all slots
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._clear()
         self._look(frame)
         self.introduce(frame, mask)
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`; the frame was seen already, so only the mask counts.
+        """See :class:`~vos_tutorial.propagation.Segmenter`; the frame was seen already, so only the mask counts.
 
         Raises:
             TutorialError: if there are more objects than slots.
@@ -877,7 +877,7 @@ class ZeroShotSegmenter:
         self.chosen += [free[s] for s in found.tolist()]
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._look(frame)
         return soft_aggregate(self.alone[self.chosen])
 

@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.camouflage import CamouflageClips, ForkClips
-from ..data.clips import ClipSource, GeneratedClips, VideoClips, lifelike
-from ..data.deform import Dreaming, dilate, iou, lucid_dreams, turn
-from ..data.dice import Dice
-from ..data.static_images import StillSource
-from ..data.synthetic import SyntheticStills
+from ..data.sources.clips import ClipSource, GeneratedClips, VideoClips, lifelike
+from ..data.sources.stills import StillSource
+from ..data.worlds.camouflage import CamouflageClips, ForkClips
+from ..data.worlds.sprites import SyntheticStills
 from ..errors import TutorialError
-from ..segmenter import soft_aggregate
+from ..geometry import Dreaming, dilate, iou, lucid_dreams, turn
+from ..propagation import soft_aggregate
+from ..rng import Dice
 from .backbones import Normalised
 from .frame_prediction import (
     RESNET101,
@@ -469,7 +469,7 @@ class DreamedClips:
         frame: ``float32 [3, H, W]`` in [0, 1].
         mask: ``bool [H, W]``, the object.
         dreams: how many different ones there are; the authors make 100.
-        how: see :func:`~vos_tutorial.data.deform.lucid_dreams`.
+        how: see :func:`~vos_tutorial.geometry.lucid_dreams`.
     """
 
     def __init__(self, frame: Tensor, mask: Tensor, dreams: int = 100, how: Dreaming | None = None) -> None:
@@ -503,7 +503,7 @@ class STCNNTask:
     * ``objective``: ``"prediction"`` trains generator and discriminator, on video without a look at its masks;
       ``"spatial"`` the spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half
       of a joint network, by its final output, on dreams of one frame.
-    * ``source``: ``"stills"``, ``"video"``, ``"lifelike"`` (:func:`~vos_tutorial.data.clips.lifelike`),
+    * ``source``: ``"stills"``, ``"video"``, ``"lifelike"`` (:func:`~vos_tutorial.data.sources.clips.lifelike`),
       ``"camouflage"``, ``"fork"`` or ``"dreams"``; ``max_skip``: frames left out between two; ``clips``: how many
       different samples there are (without it, endlessly many); ``reverse``: the share of clips that run backwards;
       ``turn``: ``{"angle": degrees, "zoom": share}``, and mirroring; ``delta``: frames before the current one (4).
@@ -649,7 +649,7 @@ class STCNNTask:
 def turn_clips(
     frames: Tensor, masks: Tensor, dice: Sequence[Dice], angle: float, zoom: float
 ) -> tuple[Tensor, Tensor]:
-    """Turn, zoom and mirror whole clips: :func:`~vos_tutorial.data.deform.turn`, the same for all frames of a clip.
+    """Turn, zoom and mirror whole clips: :func:`~vos_tutorial.geometry.turn`, the same for all frames of a clip.
 
     Args:
         frames: ``float32 [B, T, 3, H, W]``.
@@ -853,14 +853,14 @@ class STCNNSegmenter:
         self.seen: dict[str, Any] = {}
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._clear()
         self.masks = torch.zeros(0, *mask.shape, device=frame.device)
         self.past.extend([frame] * max(1, self.network.delta))
         self.introduce(frame, mask)
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`. New objects take their pixels from the old ones."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`. New objects take their pixels from the old ones."""
         new = [i for i in object_ids(mask) if i not in self.objects]
         given = ids_to_onehot(mask, new)
         self.objects += new
@@ -872,7 +872,7 @@ class STCNNSegmenter:
             )
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self.time += 1
         window = self._window(frame)
         generator = self.network.generator

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.clips import ClipSource, GeneratedClips, SimulatedClips, lifelike
-from ..data.deform import iou
-from ..data.static_images import StillSource
+from ..data.sources.clips import ClipSource, GeneratedClips, SimulatedClips, lifelike
+from ..data.sources.stills import StillSource
 from ..errors import TutorialError
-from ..segmenter import soft_aggregate, soft_aggregate_logits, winners
+from ..geometry import iou
+from ..propagation import soft_aggregate, soft_aggregate_logits, winners
 from .backbones import Normalised, ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, ResidualBlock, crop_padding, dice_loss, pad_centred
 from .weights import require_fit
@@ -421,7 +421,7 @@ class STMTask:
     """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given.
 
     A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, ``"video"``, or
-    ``"lifelike"``, clips of :func:`~vos_tutorial.data.clips.lifelike`), ``max_skip`` (frames
+    ``"lifelike"``, clips of :func:`~vos_tutorial.data.sources.clips.lifelike`), ``max_skip`` (frames
     left out between two frames, at the most), ``frames`` of a clip (3 in the paper), ``detach`` (no gradient through
     memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy), ``penalty`` (see
     :func:`scores`) and ``read``: ``"memory"``, or ``"place"`` for a warm-up on the task of MaskTrack, in which the
@@ -640,13 +640,13 @@ class STMSegmenter:
         self.last: Moment | None = None
 
     def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._clear()
         self.masks = torch.zeros(0, *mask.shape, device=frame.device)
         self.introduce(frame, mask)
 
     def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`. New objects take their pixels from the old ones."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`. New objects take their pixels from the old ones."""
         new = [i for i in object_ids(mask) if i not in self.objects]
         if not new:
             return
@@ -656,7 +656,7 @@ class STMSegmenter:
         self.frame, self.given = frame, True
 
     def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.segmenter.Segmenter`."""
+        """See :class:`~vos_tutorial.propagation.Segmenter`."""
         self._memorize_last()
         self.time += 1
         self.query = self.network.encode(frame[None])

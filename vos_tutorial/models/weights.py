@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..atomic import write_atomically
 from ..errors import TutorialError
+from ..files import write_atomically
 
 
 def save_weights(

@@ -1,0 +1,311 @@
+"""Train and measure what notebook 03 quotes; writes ``rgmp.safetensors`` and ``03_rgmp.json``.
+
+    python experiments/rgmp.py train [--jobs 2]         three seeds of the cpu recipe, and of the experiments
+    python experiments/rgmp.py measure [--davis DIR]    the generated part, and the real part from a DAVIS folder
+
+Runs live under ``runs/`` and resume where they stopped, so that ``train`` can be called again after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments import runs
+from experiments.runs import (
+    SEEDS,
+    SHORT_SIDE,
+    by_condition,
+    held_out,
+    j_of,
+    keep,
+    mean,
+    per_frame,
+    percent,
+    recovery,
+    smooth,
+    swap,
+)
+from vos_tutorial import models, recipes
+from vos_tutorial.baselines import CopyFirst
+from vos_tutorial.clip import Clip
+from vos_tutorial.data.worlds import sprites
+from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
+from vos_tutorial.evaluation import require_mask_read
+from vos_tutorial.models import masktrack, rgmp
+from vos_tutorial.models.weights import save_weights
+from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
+
+RUNS = runs.ROOT / "runs" / "rgmp"
+OUT = runs.RESULTS / "03_rgmp.json"
+COMMAND = "python experiments/rgmp.py train; python experiments/rgmp.py measure --davis DIR"
+#: Experiments, and how many seeds of each.
+COMPARED = {
+    "full": 3,
+    "teacher forcing": 3,
+    "detach": 3,
+    "no reference": 3,
+    "no pre-training": 3,
+    "hard feedback": 3,
+    "no previous": 3,
+}
+
+
+# ---------------------------------------------------------------------------------------------------- train
+
+
+def run_folder(name: str, seed: int) -> Path:
+    """Where one training lives: ``recipe``, or a variant's name."""
+    return RUNS / f"{name.replace(' ', '-')}-{seed}"
+
+
+def commands() -> Iterator[tuple[Path, list[str]]]:
+    """All trainings, the most important first."""
+    wanted = [("long", 0), *(("recipe", s) for s in SEEDS), *(("recipe without reference", s) for s in SEEDS)]
+    wanted += [(name, s) for name, seeds in COMPARED.items() for s in range(seeds)]
+    for name, seed in wanted:
+        out = run_folder(name, seed)
+        command = [sys.executable, "-m", "vos_tutorial", "train", "rgmp", "--seed", str(seed), "--out", str(out)]
+        yield out, command + (["--profile", "cpu"] if name == "recipe" else ["--variant", name])
+
+
+def train(jobs: int) -> None:
+    """Run what is not finished, ``jobs`` at a time, and store what ships."""
+    runs.run_all(commands(), jobs)
+    ship()
+
+
+def ship() -> None:
+    """Store the long run, as half precision."""
+    about = {"method": "rgmp", "size": "small", "options": "{}", "recipe": "cpu, long", "seed": "0"}
+    about |= {"steps": str(VARIANTS["long"].steps), "device": "cpu"}
+    about |= {"data": "generated stills and clips, split train"}
+    save_weights(models.shipped_weights("rgmp"), network_of("long", 0), about, dtype=torch.float16)
+
+
+def network_of(name: str, seed: int) -> rgmp.RGMP:
+    """A trained network."""
+    network = models.trained("rgmp", run_folder(name, seed) / "weights.safetensors")
+    assert isinstance(network, rgmp.RGMP)
+    return network
+
+
+def trained(name: str) -> list[rgmp.RGMP]:
+    """Those seeds of a training that are finished."""
+    return [network_of(name, s) for s in SEEDS if (run_folder(name, s) / "weights.safetensors").exists()]
+
+
+def made_for(name: str) -> dict[str, Any]:
+    """Options of the segmenter that fit a variant's training."""
+    options: dict[str, dict[str, Any]] = {
+        "no reference": {"use_reference": False},
+        "no previous": {"use_previous": False},
+        "hard feedback": {"feedback": "hard"},
+    }
+    return options.get(name, {})
+
+
+# -------------------------------------------------------------------------------------------------- measure
+
+
+def maker(network: rgmp.RGMP, **options: Any) -> Callable[[], Segmenter]:
+    """Makes a new segmenter at each call."""
+    return lambda: rgmp.segmenter(network, **options)
+
+
+def main_part(clips: list[Clip]) -> dict[str, Any]:
+    """The recipe's seeds, the same without a reference, and the long run on the whole benchmark."""
+    of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in CONDITIONS}
+    nets, blind, long = trained("recipe"), trained("recipe without reference"), network_of("long", 0)
+    stages = recipes.load("rgmp", "cpu").stages
+    result: dict[str, Any] = {"seeds": list(SEEDS[: len(nets)]), "clips_per_condition": len(of["clean"])}
+    result["training"] = {
+        "steps": [stage.steps for stage in stages],
+        "long_steps": [stage.steps for stage in VARIANTS["long"].stages],
+        "batch": stages[0].batch,
+        "size": stages[0].size,
+        "parameters": sum(p.numel() for p in nets[0].parameters()),
+        "loss": [smooth(run_folder("recipe", s), "loss") for s in result["seeds"]],
+        "iou": [smooth(run_folder("recipe", s), "iou") for s in result["seeds"]],
+    }
+    print("benchmark", flush=True)
+    for n in [*nets, long]:
+        require_mask_read(maker(n))
+    best = by_condition(rgmp.segmenter(long), clips)
+    without = [by_condition(rgmp.segmenter(n, use_reference=False), clips) for n in blind]
+    scores, copied = [by_condition(rgmp.segmenter(n), clips) for n in nets], by_condition(CopyFirst(), clips)
+    earlier = json.loads((runs.RESULTS / "02_masktrack.json").read_text())
+    result["benchmark"] = {
+        c: {
+            "RGMP": [s[c]["J"] for s in scores],
+            "F": [s[c]["F"] for s in scores],
+            "mean": mean([s[c]["J"] for s in scores]),
+            "long": best[c]["J"],
+            "without reference": [s[c]["J"] for s in without],
+            "copy first": copied[c]["J"],
+            "MaskTrack": earlier["benchmark"][c]["mean"],
+        }
+        for c in CONDITIONS
+    }
+    result["mask_swap"] = [swap(maker(n), of["multiple_objects"]) for n in nets]
+    result["mask_swap_long"] = swap(maker(long), of["multiple_objects"])
+    result["recovery"] = {
+        c: {
+            "RGMP": [recovery(rgmp.segmenter(n), of[c]) for n in nets],
+            "without reference": [recovery(rgmp.segmenter(n, use_reference=False), of[c])["after"] for n in blind],
+            "long": recovery(rgmp.segmenter(long), of[c]),
+            "MaskTrack": earlier["recovery"][c][-1],
+        }
+        for c in ("occlusion", "out_of_view")
+    }
+    chosen_by = held_out()
+    result["held_out"] = {
+        "recipe": [j_of(rgmp.segmenter(n), chosen_by) for n in nets],
+        "long": j_of(rgmp.segmenter(long), chosen_by),
+    }
+    return result
+
+
+def experiments(clips: list[Clip]) -> dict[str, Any]:
+    """Short runs of equal length: J by condition, after occlusion, and per frame of clips of 24 frames."""
+    shown = ("clean", "deformation+scale", "occlusion", "distractors", "multiple_objects")
+    of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in shown}
+    long = [sprites.make_clip(6_000_000 + s, length=24, attributes=("deformation",), split="test") for s in range(8)]
+    long = [clip for clip in long if len(clip.objects)]
+    result: dict[str, Any] = {
+        "steps": list(SHORT),
+        "frames": 24,
+        "clips": len(long),
+        "J": {},
+        "after": {},
+        "curve": {},
+    }
+    for name in COMPARED:
+        nets, options = trained(name), made_for(name)
+        if not nets:
+            continue
+        print("experiment", name, len(nets), flush=True)
+        result["J"][name] = {c: [j_of(rgmp.segmenter(n, **options), some) for n in nets] for c, some in of.items()}
+        result["after"][name] = [recovery(rgmp.segmenter(n, **options), of["occlusion"])["after"] for n in nets]
+        curves = []
+        for n in nets:
+            j = [per_frame(propagate(rgmp.segmenter(n, **options), c.frames, c.first_mask), c) for c in long]
+            curves.append([percent(v) for v in np.mean(j, axis=0)])
+        result["curve"][name] = curves
+    return {"experiments": result}
+
+
+def switches(clips: list[Clip]) -> dict[str, Any]:
+    """The recipe's networks with an input taken away or swapped at test time, without training anew."""
+    of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in ("clean", "occlusion", "distractors")}
+    rows: dict[str, dict[str, Any]] = {
+        "both": {},
+        "no reference": {"use_reference": False},
+        "no previous mask": {"use_previous": False},
+        "hard feedback": {"feedback": "hard"},
+        "three scales": {"scales": (0.5, 0.75, 1.0)},
+    }
+    nets = trained("recipe")
+    return {
+        "switches": {
+            name: {c: [j_of(rgmp.segmenter(n, **options), some) for n in nets] for c, some in of.items()}
+            for name, options in rows.items()
+        }
+    }
+
+
+def sizes(count: int = 8) -> dict[str, Any]:
+    """J against the size of the object: clean scenes through shorter and longer lenses."""
+    zooms = (0.3, 0.45, 0.7, 1.0, 1.5)
+    nets = {"RGMP": rgmp.segmenter(network_of("long", 0)), "MaskTrack": masktrack.segmenter(_masktrack())}
+    result: dict[str, Any] = {"pixels": [], "J": {name: [] for name in nets}}
+    scenes = [sprites.describe(7_000_000 + s, split="test") for s in range(count)]
+    for zoom in zooms:
+        frames, ids = sprites.render([s.closer(zoom, 0.0, 0.0) for s in scenes], 96, split="test")
+        clips = [Clip(f, m) for f, m in zip(frames, ids, strict=True) if (m[0] > 0).sum() >= 4]
+        result["pixels"].append(round(float(np.mean([(c.first_mask > 0).sum().item() ** 0.5 for c in clips])), 1))
+        for name, method in nets.items():
+            j = [per_frame(propagate(method, c.frames, c.first_mask), c)[1:-1].mean() for c in clips]
+            result["J"][name].append(percent(np.mean(j)))
+    return {"sizes": result}
+
+
+def repainted(count: int = 16) -> dict[str, Any]:
+    """J after a wall, on the same scenes as they are and with an object that changes its texture over the clip."""
+    methods: dict[str, list[Segmenter]] = {
+        "MaskTrack": [masktrack.segmenter(_masktrack())],
+        "RGMP": [rgmp.segmenter(n) for n in trained("recipe")],
+        "RGMP long run": [rgmp.segmenter(network_of("long", 0))],
+    }
+    dials = {"as it was": ("occlusion",), "repainted": ("occlusion", "appearance_change")}
+    result: dict[str, Any] = {"J after": {name: {} for name in methods}}
+    for how, attributes in dials.items():
+        clips = [sprites.make_clip(1_000_003 + s, attributes=attributes, split="test") for s in range(count)]
+        seen = [(c.masks > 0).flatten(1).any(1) for c in clips]
+        # hidden once, and back for long enough to score
+        good = [c for c, s in zip(clips, seen, strict=True) if not s.all() and int((~s).nonzero().max()) < 12]
+        result["scenes"] = len(good)
+        for name, seeds in methods.items():
+            result["J after"][name][how] = [recovery(method, good)["after"] for method in seeds]
+    return {"repainted": result}
+
+
+def _masktrack() -> masktrack.MaskTrack:
+    network = models.trained("masktrack")
+    assert isinstance(network, masktrack.MaskTrack)
+    return network
+
+
+def real(folder: Path) -> dict[str, Any]:
+    """J and F on three DAVIS-2016 sequences."""
+    methods: dict[str, list[Segmenter]] = {
+        "copy first": [CopyFirst()],
+        "MaskTrack": [models.segmenter("masktrack", short_side=SHORT_SIDE)],
+        "RGMP": [models.segmenter("rgmp", network=n, short_side=SHORT_SIDE) for n in trained("recipe")],
+        "RGMP long run": [models.segmenter("rgmp", network=network_of("long", 0), short_side=SHORT_SIDE)],
+    }
+    return {"real": runs.real(methods, folder) | {"short_side": SHORT_SIDE}}
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "measure", "ship"))
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
+    parts = ("main", "experiments", "switches", "sizes", "repainted", "real")
+    parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
+    options = parser.parse_args()
+    if options.what == "train":
+        train(options.jobs)
+        return
+    if options.what == "ship":
+        ship()
+        return
+    clips = list(benchmark())
+    if "main" in options.only:
+        keep(OUT, main_part(clips), COMMAND)
+    if "experiments" in options.only:
+        keep(OUT, experiments(clips), COMMAND)
+    if "switches" in options.only:
+        keep(OUT, switches(clips), COMMAND)
+    if "sizes" in options.only:
+        keep(OUT, sizes(), COMMAND)
+    if "repainted" in options.only:
+        keep(OUT, repainted(), COMMAND)
+    if options.davis and "real" in options.only:
+        keep(OUT, real(options.davis), COMMAND)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What the reference runs of all methods share: running trainings, scoring, and storing the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vos_tutorial import evaluation, metrics
+from vos_tutorial.clip import Clip
+from vos_tutorial.data.davis import DavisFolder
+from vos_tutorial.data.sources.clips import lifelike
+from vos_tutorial.files import write_atomically
+from vos_tutorial.propagation import Segmenter, propagate
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "data" / "results"
+SEEDS = (0, 1, 2)
+SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
+SHORT_SIDE = 128  # pixels of real video's shorter side, fixed before any real video was looked at
+
+
+def run_all(commands: Iterable[tuple[Path, list[str]]], jobs: int) -> None:
+    """Run the trainings that have no ``weights.safetensors`` in their folder yet, ``jobs`` at a time, a core each."""
+    waiting = [(out, command) for out, command in commands if not (out / "weights.safetensors").exists()]
+    running: list[tuple[Path, subprocess.Popen[bytes]]] = []
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            out, command = waiting.pop(0)
+            out.mkdir(parents=True, exist_ok=True)
+            with open(out / "output.txt", "wb") as output:
+                running.append((out, subprocess.Popen(command, stdout=output, stderr=output, env=environment)))
+        time.sleep(2)
+        for out, process in list(running):
+            if process.poll() is not None:
+                running.remove((out, process))
+                state = "finished" if process.returncode == 0 else f"failed, see {out / 'output.txt'}"
+                print(out.name, state, flush=True)
+
+
+def seconds_of(run: Path) -> float:
+    """Training time, as the run itself printed it."""
+    words = (run / "output.txt").read_text().split()
+    return float(words[words.index("steps") + 2])
+
+
+def smooth(run: Path, name: str, points: int = 50) -> list[float]:
+    """A logged quantity, averaged over equal stretches of the training."""
+    values = [json.loads(line)[name] for line in (run / "log.jsonl").read_text().splitlines()]
+    return [round(float(part.mean()), 4) for part in np.array_split(np.array(values), points)]
+
+
+def percent(value: float | np.floating[Any]) -> float:
+    """Rounded to what is worth quoting."""
+    return round(100 * float(value), 2)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of numbers that are rounded already."""
+    return round(float(np.mean(values)), 2)
+
+
+def by_condition(segmenter: Segmenter, clips: list[Clip]) -> dict[str, dict[str, float]]:
+    """J and F in percent per condition, DAVIS-2017 protocol."""
+    report = evaluation.evaluate(segmenter, clips)
+    return {
+        name: {"J": percent(summary.J.mean), "F": percent(summary.F.mean)}
+        for name, summary in report.by_attribute().items()
+    }
+
+
+def j_of(segmenter: Segmenter, clips: list[Clip]) -> float:
+    """Mean J in percent, DAVIS-2017 protocol."""
+    return percent(evaluation.evaluate(segmenter, clips).average().J.mean)
+
+
+def per_frame(ids: Tensor, clip: Clip) -> np.ndarray:
+    """J of every frame, averaged over the objects: ``float64 [T]``."""
+    return np.mean([metrics.region_similarity(clip.masks == o, ids == o) for o in clip.objects], axis=0)
+
+
+def held_out(count: int = 32) -> list[Clip]:
+    """Clips by which the networks that ship are chosen: close to what a camera sees, with held-out textures."""
+    made = lifelike(split="test").batch(range(9_000_000, 9_000_000 + count), 128, 16)
+    return [
+        Clip((frames * 255).round().to(torch.uint8), masks, f"lifelike-{i}", ("lifelike",))
+        for i, (frames, masks) in enumerate(zip(*made, strict=True))
+    ]
+
+
+def swap(make: Callable[[], Segmenter], clips: list[Clip]) -> float:
+    """The mean of :func:`vos_tutorial.evaluation.mask_swap_iou` over the clips in which it says something."""
+    return round(float(np.nanmean([evaluation.mask_swap_iou(make, clip) for clip in clips])), 4)
+
+
+def recovery(segmenter: Segmenter, clips: list[Clip]) -> dict[str, Any]:
+    """J while the object is in view before and after it was hidden completely, and how often it is hallucinated."""
+    before, after, false_alarms, curves = [], [], [], []
+    for clip in clips:
+        ids = propagate(segmenter, clip.frames, clip.first_mask)
+        j, seen = per_frame(ids, clip), (clip.masks > 0).flatten(1).any(1).numpy()
+        hidden = np.flatnonzero(~seen)
+        before.append(j[1 : hidden[0]].mean())
+        after.append(j[hidden[-1] + 2 :].mean())
+        false_alarms.append((ids[torch.from_numpy(hidden)] > 0).flatten(1).any(1).float().mean().item())
+        curves.append(np.where(seen, j, np.nan))
+    return {
+        "before": percent(np.mean(before)),
+        "after": percent(np.mean(after)),
+        "false_alarms": percent(np.mean(false_alarms)),
+        "curve": [None if np.isnan(v) else percent(v) for v in curves[0]],
+    }
+
+
+def real(methods: Mapping[str, Sequence[Segmenter]], folder: Path) -> dict[str, Any]:
+    """J and F on three DAVIS-2016 sequences, as the protocol of 2016 has it, at the folder's own size.
+
+    Args:
+        methods: for each name one segmenter, or one for each seed.
+        folder: in DAVIS-2016 layout.
+    """
+    videos = DavisFolder(folder)
+    clips = [videos[name] for name in SEQUENCES]
+    result: dict[str, Any] = {"size": list(clips[0].size), "J": {}, "F": {}, "per_frame": {}}
+    for name, runs in methods.items():
+        print("real", name, flush=True)
+        reports = [evaluation.evaluate(run, clips, protocol="davis2016") for run in runs]
+        for measure in "JF":
+            scores = [[percent(getattr(row.score.summary, measure).mean) for row in r.rows] for r in reports]
+            result[measure][name] = {clip.name: [run[i] for run in scores] for i, clip in enumerate(clips)} | {
+                "mean": [mean(run) for run in scores]
+            }
+        result["per_frame"][name] = {
+            clip.name: [round(float(v), 4) for v in reports[0].rows[i].score.J] for i, clip in enumerate(clips)
+        }
+    return result
+
+
+def keep(path: Path, found: dict[str, Any], command: str) -> None:
+    """Put what was found, and the command that finds it, beside what is stored already."""
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    stored |= found
+    stored["command"] = command
+    write_atomically(path, (json.dumps(stored, indent=1) + "\n").encode())
+    print("wrote", ", ".join(found), "to", path.relative_to(ROOT), flush=True)

@@ -1,0 +1,124 @@
+"""What measures notebook 06: the trainings it names, networks tuned once and kept, and its yardsticks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import stcnn as tool
+from vos_tutorial import recipes
+from vos_tutorial.geometry import dilate
+from vos_tutorial.models import build, for_inference
+from vos_tutorial.models.stcnn import STCNN, fine_tune
+from vos_tutorial.models.weights import save_weights
+from vos_tutorial.recipes.stcnn import VARIANTS
+from vos_tutorial.training.command import _arguments
+
+
+def test_the_commands_train_every_variant_with_three_seeds_and_the_long_run_once() -> None:
+    found: dict[str, set[int]] = {}
+    for out, command in tool.commands():
+        options = _arguments(command[command.index("train") + 1 :])
+        name = options.variant or "recipe"
+        assert out == tool.run_folder(name, options.seed)
+        assert "," not in out.name
+        assert " " not in out.name
+        found.setdefault(name, set()).add(options.seed)
+    assert found.keys() == {"recipe", *VARIANTS}
+    assert found.pop("long") == {0}
+    assert set(map(tuple, map(sorted, found.values()))) == {(0, 1, 2)}
+    assert all(tool.recipe_of(name).steps == recipes.load("stcnn", "cpu").steps for name in ("recipe",))
+    assert not any("," in tool.key(name) or "." in tool.key(name) for name in VARIANTS)
+
+
+@pytest.fixture
+def a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> STCNN:
+    """A finished training that never took place: seed 0 of the recipe."""
+    monkeypatch.setattr(tool, "RUNS", tmp_path)
+    monkeypatch.setattr(tool, "TUNED", tmp_path / "tuned")
+    monkeypatch.setattr(tool, "LADDER", (0, 1, 3))
+    tool.loaded.cache_clear()
+    torch.manual_seed(0)
+    network = build("stcnn", scaffold=True)
+    assert isinstance(network, STCNN)
+    about = {"method": "stcnn", "size": "small", "options": json.dumps({"scaffold": True})}
+    save_weights(tool.run_folder("recipe", 0) / "weights.safetensors", network, about)
+    return network
+
+
+def test_a_network_is_tuned_once_and_read_from_then_on(a_run: STCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, mask = torch.rand(3, 32, 48), torch.zeros(32, 48, dtype=torch.uint8)
+    mask[4:16, 4:16], mask[20:30, 20:40] = 1, 2
+    method = tool.Tuned("recipe", 0, 3)
+    with torch.no_grad():
+        method.begin(frame, mask)
+        answer = method.step(frame)
+    assert len(method.seconds) == 2
+    assert min(method.seconds) > 0
+    assert len(list(tool.TUNED.iterdir())) == 4  # two objects, and the shorter tuning of each
+
+    whole = for_inference(a_run)
+    again = fine_tune(whole, frame, mask == 2, steps=1)
+    monkeypatch.setattr(tool.stcnn, "fine_tuning", None)  # from here on nothing can be tuned
+    read, seconds = tool.tuned("recipe", 0, frame, mask == 2, 1)
+    assert 0 < seconds < method.seconds[1]
+    with torch.no_grad():
+        for a, b in zip(read.state_dict().values(), again.state_dict().values(), strict=True):
+            torch.testing.assert_close(a, b)
+        method.begin(frame, mask)
+        assert torch.equal(method.step(frame), answer)
+        assert not torch.equal(method.networks[0].decoder.last[1].weight, method.networks[1].decoder.last[1].weight)
+        assert torch.equal(tool.loaded("recipe", 0)[0].decoder.last[1].weight, whole.decoder.last[1].weight)
+    assert method.networks[0].generator is method.network.generator
+
+
+def test_two_ghosts_are_neither_sharp_nor_on_one_side() -> None:
+    windows, truth, true, other = tool.futures(12, 64)
+    assert windows.shape == (12, 4, 3, 64, 64)
+    assert not (true == other).flatten(1).all(1).any()
+    right = tool.judged(truth, truth, true, other)
+    assert (right["mse"], right["sharpness"], right["one_side"]) == (0, 100, 100)
+    empty = torch.full_like(truth, -0.5)
+    nothing = tool.judged(empty, truth, true, other)
+    assert (nothing["sharpness"], nothing["one_side"]) == (0, 0)
+    mirrored = torch.where((dilate(other, 1) | dilate(true, 1))[:, None], empty, truth)
+    ghosts = torch.where((true | other)[:, None], torch.zeros(()), mirrored)  # half as bright, in both places
+    both = tool.judged(ghosts, truth, true, other)
+    assert both["one_side"] == 0
+    assert both["mse"] > 0
+    assert 30 < both["fainter"] <= both["brighter"] < 70
+
+
+def test_a_probe_reads_what_a_sum_can_tell_and_no_more() -> None:
+    dice = torch.Generator().manual_seed(0)
+    masks = torch.zeros(12, 16, 16, dtype=torch.bool)
+    for i in range(12):
+        masks[i, i % 6 : i % 6 + 6, i : i + 4] = True
+    noise = torch.randn(12, 3, 16, 16, generator=dice)
+    told = torch.cat([noise, noise[:, :1] + masks[:, None]], 1)  # the difference of two channels says it all
+    full = masks.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert tool.probe(told[:6], masks[:6], told[6:], full[6:]) > 85
+    assert tool.probe(noise[:6], masks[:6], noise[6:], full[6:]) < 40
+
+
+def test_the_worlds_differ_in_what_they_say() -> None:
+    worlds = tool.worlds(3, 48)
+    window, frame, _ = worlds["frozen"]
+    assert torch.equal(window, frame[:, None].expand_as(window))
+    window, frame, truth = worlds["moving"]
+    assert torch.equal(frame, worlds["frozen"][1])
+    assert not torch.equal(window[:, -1], frame)
+    assert torch.equal(window, worlds["jump"][0])  # the window does not see it come
+    assert not (truth & worlds["jump"][2]).flatten(1).all()
+    assert torch.equal(worlds["static"][0][:, 0], worlds["static"][1])
+
+
+def test_an_object_jumps_out_of_the_gate() -> None:
+    clip = tool.jumping(7_000_000)
+    here, there = (clip.masks[t] > 0 for t in (tool.JUMP - 1, tool.JUMP))
+    assert here.any()
+    assert there.any()
+    assert not (dilate(here, 8) & there).any()

@@ -1,0 +1,1 @@
+"""Where training samples come from: generated, simulated from stills, real video."""

@@ -1,0 +1,289 @@
+"""Still images with one object each: what MaskTrack learns to follow objects from.
+
+MaskTrack never sees two frames of a video in training (Perazzi, Khoreva et al., CVPR 2017, section 3.1): a picture
+and the mask of its object are enough, because the "mask of the previous frame" is the same mask, spoiled. The paper
+uses saliency sets (ECSSD, MSRA10K, SOD, PASCAL-S); any folder of pictures and masks serves, and so do the Oxford-IIIT
+pets and PASCAL VOC, which torchvision can fetch. Sample ``i`` of a batch depends on ``seeds[i]`` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision import datasets
+
+from ...clip import object_ids, read_frame, read_mask
+from ...errors import TutorialError
+
+DRAWS = 50  # pictures tried for one sample
+SMALLEST, LARGEST = 0.02, 0.9  # the object's share of a crop; outside, the crop is drawn again
+NARROWEST = 0.5  # a crop's side, as a share of the picture's shorter side; the widest is 1
+TINY = 0.01  # instances of VOC below this share of the picture are left out
+PICTURES, MASKS = (".jpg", ".jpeg"), (".png", ".bmp")
+
+
+class Stills(NamedTuple):
+    """Pictures and the mask of one object in each."""
+
+    images: Tensor
+    """``float32 [B, 3, H, W]`` in [0, 1]."""
+    masks: Tensor
+    """``bool [B, H, W]``."""
+
+
+class StillSource(Protocol):
+    """Anything that gives stills for seeds."""
+
+    def batch(self, seeds: Sequence[int], size: int) -> Stills:
+        """Square stills of ``size`` pixels a side; sample ``i`` depends on ``seeds[i]`` only."""
+        ...
+
+
+class PhotoStills(ABC):
+    """Random crops of photos: scale, place and mirror image are drawn from the seed.
+
+    A subclass says how many photos there are and how to read one.
+    """
+
+    name: str  # of the folder, for messages
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of photos."""
+
+    @abstractmethod
+    def pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+        """One photo ``uint8 [3, H, W]`` and the mask of one of its objects ``bool [H, W]``.
+
+        Returns None if the photo has no object worth learning from.
+        """
+
+    def batch(self, seeds: Sequence[int], size: int) -> Stills:
+        """Square crops in which the object covers 2 % to 90 %.
+
+        Args:
+            seeds: one integer >= 0 for each sample.
+            size: pixels a side.
+
+        Raises:
+            TutorialError: if a picture or mask is broken, or no crop with a fair share of object is found.
+        """
+        samples = [self._sample(np.random.default_rng(seed), size) for seed in seeds]
+        return Stills(torch.stack([image for image, _ in samples]), torch.stack([mask for _, mask in samples]))
+
+    def _sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+        for _ in range(DRAWS):
+            pair = self.pair(int(rng.integers(len(self))), rng)
+            if pair is None:
+                continue
+            image, mask = crop(*pair, rng, size)
+            if SMALLEST <= float(mask.float().mean()) <= LARGEST:
+                return (image.flip(-1), mask.flip(-1)) if rng.random() < 0.5 else (image, mask)
+        raise TutorialError(
+            f"{self.name}: in {DRAWS} draws no crop held an object of {SMALLEST:.0%} to {LARGEST:.0%} of it; "
+            "its objects are too small or fill the picture, so take another set."
+        )
+
+
+def crop(image: Tensor, mask: Tensor, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+    """A random square that holds a random pixel of the object, brought to ``size``.
+
+    Both are resized by the same antialiased bilinear filter, so that the mask's outline stays on the picture's.
+
+    Args:
+        image: ``uint8 [3, H, W]``.
+        mask: ``bool [H, W]``, not empty.
+        rng: where chance comes from.
+        size: pixels a side.
+
+    Returns:
+        ``float32 [3, size, size]`` in [0, 1] and ``bool [size, size]``.
+    """
+    height, width = mask.shape
+    side = max(1, round(min(height, width) * rng.uniform(NARROWEST, 1)))
+    ys, xs = torch.nonzero(mask, as_tuple=True)
+    pixel = int(rng.integers(len(ys)))
+    y = _start(int(ys[pixel]), side, height, rng)
+    x = _start(int(xs[pixel]), side, width, rng)
+    both = torch.cat(
+        [image[:, y : y + side, x : x + side].float() / 255, mask[None, y : y + side, x : x + side].float()]
+    )
+    both = F.interpolate(both[None], size=(size, size), mode="bilinear", antialias=True)[0]
+    return both[:3].clamp(0, 1), both[3] > 0.5
+
+
+def _start(pixel: int, side: int, length: int, rng: np.random.Generator) -> int:
+    """Where a stretch of ``side`` out of ``length`` may start so that it holds ``pixel``."""
+    low, high = max(0, pixel - side + 1), min(pixel, length - side)
+    return int(rng.integers(low, high + 1))
+
+
+class FolderStills(PhotoStills):
+    """Any folder of pictures and masks with the same names.
+
+    Either ``images/a.jpg`` beside ``masks/a.png`` (ECSSD calls the second folder ``ground_truth_mask``), or ``a.jpg``
+    and ``a.png`` side by side (MSRA10K). Grey masks up to 255 are cut at 127; small numbers count as ids, and all
+    ids together are the object.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        TutorialError: if there is no picture, a picture without mask, or a mask without picture.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        base = Path(root)
+        self.name = str(base)
+        if not base.is_dir():
+            raise TutorialError(f"there is no folder {base} of pictures and masks; check the path.")
+        apart = next((base / m for m in ("masks", "ground_truth_mask") if (base / m).is_dir()), None)
+        masks = _by_stem(apart or base, MASKS)
+        if apart is not None and not (base / "images").is_dir():
+            raise TutorialError(f"{base} has {apart.name}/ but no images/; put the pictures there.")
+        images = _by_stem(base / "images", (*PICTURES, ".png")) if apart is not None else _by_stem(base, PICTURES)
+        if not images:
+            raise TutorialError(
+                f"{base} holds no picture; expected images/NAME.jpg with masks/NAME.png, or NAME.jpg beside NAME.png."
+            )
+        for stem in sorted(images.keys() ^ masks.keys()):
+            have, lack = (images[stem], "mask") if stem in images else (masks[stem], "picture")
+            raise TutorialError(f"{have} has no {lack} of the same name; add it, or remove the file.")
+        self._pairs = [(images[stem], masks[stem]) for stem in sorted(images)]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """One photo and its mask; see :class:`PhotoStills`.
+
+        Raises:
+            TutorialError: if a file is broken, the mask is in colour or empty, or the sizes differ.
+        """
+        image_path, mask_path = self._pairs[index]
+        image, mask = read_frame(image_path), read_mask(mask_path)
+        _same_size(image, mask, mask_path)
+        found = mask > 127 if int(mask.max()) > 127 else mask > 0
+        if not found.any():
+            raise TutorialError(f"mask {mask_path} is empty; remove it and its picture.")
+        return image, found
+
+
+class PetStills(PhotoStills):
+    """Oxford-IIIT Pet through torchvision: a cat or dog in each picture.
+
+    The set's masks have three values: pet, background, and a border a few pixels wide that is neither; the border,
+    fur for the most part, counts as pet.
+
+    Args:
+        root: the folder that holds ``oxford-iiit-pet/``.
+        split: "trainval" or "test".
+        download: let torchvision fetch it (about 0.8 GB) if it is not there.
+
+    Raises:
+        TutorialError: if the set is not there, or cannot be fetched.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], split: str = "trainval", download: bool = False) -> None:
+        self.name = str(Path(root) / "oxford-iiit-pet")
+        self._set = _open(datasets.OxfordIIITPet, root, split=split, target_types="segmentation", download=download)
+
+    def __len__(self) -> int:
+        return len(self._set)
+
+    def pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+        """One pet; see :class:`PhotoStills`.
+
+        Raises:
+            TutorialError: if a file is missing or broken, or the sizes differ.
+        """
+        try:
+            picture, trimap = self._set[index]
+            image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+            mask = torch.from_numpy(np.array(trimap)) != 2  # 1 pet, 2 background, 3 border
+        except (OSError, SyntaxError) as error:
+            raise TutorialError(
+                f"{self.name}: pair {index} cannot be read ({error}); unpack the set again."
+            ) from None
+        _same_size(image, mask, f"number {index} of {self.name}")
+        return (image, mask) if mask.any() else None
+
+
+class VocStills(PhotoStills):
+    """PASCAL VOC through torchvision: one random instance of a picture; tiny ones (under 1 %) are left out.
+
+    Pixels on the outline of objects are void (255) and count as background.
+
+    Args:
+        root: the folder that holds ``VOCdevkit/``.
+        year: "2007" to "2012".
+        image_set: "train", "trainval" or "val".
+        download: let torchvision fetch it (about 2 GB for 2012) if it is not there.
+
+    Raises:
+        TutorialError: if the set is not there, or cannot be fetched.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], year: str = "2012", image_set: str = "train", download: bool = False
+    ) -> None:
+        self.name = f"{root} (VOC {year})"
+        voc = _open(datasets.VOCSegmentation, root, year=year, image_set=image_set, download=download)
+        # torchvision lists the masks of classes; those of instances lie beside them under the same names
+        by_class = [Path(mask) for mask in voc.masks]
+        instances = [mask.parent.parent / "SegmentationObject" / mask.name for mask in by_class]
+        self._pairs = list(zip(map(Path, voc.images), instances, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+        """One instance; see :class:`PhotoStills`.
+
+        Raises:
+            TutorialError: if a file is missing or broken, or the sizes differ.
+        """
+        image_path, mask_path = self._pairs[index]
+        image, ids = read_frame(image_path), read_mask(mask_path)
+        _same_size(image, ids, mask_path)
+        large = [mask for i in object_ids(ids) if float((mask := ids == i).float().mean()) >= TINY]
+        return (image, large[int(rng.integers(len(large)))]) if large else None
+
+
+def _open(dataset: Any, root: str | os.PathLike[str], **options: Any) -> Any:
+    """A torchvision data set, its complaints turned into one sentence."""
+    try:
+        opened = dataset(root, **options)
+    except urllib.error.URLError as error:
+        raise TutorialError(
+            f"{dataset.__name__} cannot be fetched ({error.reason}); connect to the network, or unpack it in {root}."
+        ) from None
+    except (RuntimeError, OSError, ValueError) as error:
+        raise TutorialError(
+            f"{dataset.__name__} cannot be opened in {root} ({error}); "
+            "give download=True, or the folder in which it was unpacked."
+        ) from None
+    if len(opened) == 0:
+        raise TutorialError(f"{dataset.__name__} in {root} lists no picture; unpack it again.")
+    return opened
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    return {p.stem: p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")}
+
+
+def _same_size(image: Tensor, mask: Tensor, what: Path | str) -> None:
+    if image.shape[1:] != mask.shape:
+        raise TutorialError(
+            f"mask {what} is {mask.shape[0]}x{mask.shape[1]} but its picture is {image.shape[1]}x{image.shape[2]} "
+            "(height x width); remove the pair, or resize the mask with nearest neighbour."
+        )

@@ -1,0 +1,1 @@
+"""Endless clips that are drawn, with exact masks: sprites, discs, camouflage."""
