@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from training import WARM_UP, now
 
-from vos_tutorial import models, recipes
+from vos_tutorial import models, recipes, training
 from vos_tutorial.files import write_atomically
 from vos_tutorial.models import start_from_imagenet
 from vos_tutorial.recipes import Recipe, Stage
@@ -139,7 +139,7 @@ def interrupted_run(
 def measure(method: str, recipe: Recipe, steps: int, device: torch.device, repeats: int = 20) -> dict[str, Any]:
     """Both parts, for one method."""
     torch.manual_seed(0)
-    network, task = models.build(method, size=recipe.network, **recipe.options), models.task(method)
+    network, task = models.build(method, size=recipe.network, **recipe.options), training.task(method)
     imagenet = start_from_imagenet(method, network) if recipe.network == "paper" else False
     found: dict[str, Any] = {"imagenet": imagenet, "step": {}}
     for stage in recipe.stages:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from vos_tutorial.data.worlds.sprites import ATTRIBUTES, SyntheticStills, bank, make_batch
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 
 SIZES = (64, 96, 128)
 GOAL, AT = 1.2, 96
@@ -46,7 +46,7 @@ def one_each(seed: int) -> Sequence[str]:
 
 def half_of_them(seed: int) -> Sequence[str]:
     """Each dial with probability one half."""
-    dice = Dice(seed, 9)
+    dice = Rng(seed, 9)
     return [a for a in ATTRIBUTES if dice.chance(0.5)]
 
 

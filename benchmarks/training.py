@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vos_tutorial import models, recipes
+from vos_tutorial import models, recipes, training
 from vos_tutorial.profile import PROFILES, current
 from vos_tutorial.recipes import Stage
 from vos_tutorial.training.loop import Objective, Task, learning_rate, make_optimizer, optimise, sample_seeds, train
@@ -68,7 +68,7 @@ def main() -> None:
         network = models.build(recipe.method, size=recipe.network).to(device)
         if recipe.channels_last:
             network = network.to(memory_format=torch.channels_last)
-        task = models.task(recipe.method)
+        task = training.task(recipe.method)
         optimizer = make_optimizer(short, task.parameters(network, short))
 
         objective, batches, steps = Objective(network, task, short).train(), [], []

@@ -53,7 +53,7 @@ from vos_tutorial.models import masktrack
 from vos_tutorial.models.weights import load_weights, save_weights
 from vos_tutorial.propagation import Segmenter, propagate, propagate_nearest
 from vos_tutorial.recipes.masktrack import ABLATION_STEPS, ABLATIONS
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 
 RUNS = ROOT / "runs" / "masktrack"
 OUT = runs.RESULTS / "02_masktrack.json"
@@ -112,7 +112,7 @@ def response(network: masktrack.MaskTrack, guides_of: str) -> dict[str, list[flo
     for k, amount in enumerate((0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)):
         stills = source.batch(range(900_000, 900_000 + n // 4), 96)
         how = Spoiling(scale=0.05 * amount, shift=0.1 * amount, jitter=0.1 * amount, dilation=0, floor=0.0)
-        guide = spoil(stills.masks, [Dice(k, i) for i in range(n // 4)], how)
+        guide = spoil(stills.masks, [Rng(k, i) for i in range(n // 4)], how)
         shown = dilate(guide, 1) if guides_of == "mask" else guide
         x.append(iou(guide, stills.masks))
         y.append(iou(network(stills.images, shown).argmax(1).bool(), stills.masks))

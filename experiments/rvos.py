@@ -53,6 +53,7 @@ from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Resized, Segmenter, as_float, propagate
 from vos_tutorial.recipes import Recipe
 from vos_tutorial.recipes.rvos import RECIPES, VARIANTS
+from vos_tutorial.training.tasks import rvos as rvos_task
 
 RUNS = runs.ROOT / "runs" / "rvos"
 OUT = runs.RESULTS / "04_rvos.json"
@@ -373,7 +374,9 @@ def gradient(weight: float) -> float:
     """The largest, of the loss with respect to the logits of an empty target."""
     logits = torch.randn(1, 2, 24, 24, generator=torch.Generator().manual_seed(0)).requires_grad_()
     moment = rvos.Moment(logits, logits.sigmoid(), [], None)
-    rvos.frame_loss(moment, torch.zeros(1, 2, 24, 24), torch.ones(1, 2, dtype=torch.bool), empty=weight).backward()
+    rvos_task.frame_loss(
+        moment, torch.zeros(1, 2, 24, 24), torch.ones(1, 2, dtype=torch.bool), empty=weight
+    ).backward()
     assert logits.grad is not None
     return float(logits.grad.abs().max())
 

@@ -48,7 +48,7 @@ from vos_tutorial.models.weights import load_weights, read_weights, save_weights
 from vos_tutorial.propagation import Resized, Segmenter, propagate
 from vos_tutorial.recipes import Recipe
 from vos_tutorial.recipes.stcnn import FEW, LABELLED, ONLINE_RECIPES, RECIPES, VARIANTS
-from vos_tutorial.rng import Array, Dice
+from vos_tutorial.rng import Array, Rng
 
 RUNS = runs.ROOT / "runs" / "stcnn"
 TUNED = RUNS / "tuned"
@@ -574,7 +574,7 @@ def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------- fork
 
 
-class Turned(Dice):
+class Turned(Rng):
     """The same dice, but signs come out the other way round."""
 
     def sign(self) -> float:
@@ -585,7 +585,7 @@ class Turned(Dice):
 class OtherFuture(ForkClips):
     """The clip of the same seed, whose object turns the other way in the end."""
 
-    def _draw(self, dice: Dice, size: int, length: int) -> tuple[Array, Array]:
+    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
         other = Turned(0)
         other._rng = dice._rng
         return super()._draw(other, size, length)

@@ -14,7 +14,7 @@ from vos_tutorial.data.sources.clips import ClipSource
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips, fold, grain, moved
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import dilate
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 
 
 def grey(source: ClipSource, length: int = 2, clips: int = 32) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ def test_it_moves_evenly_stays_inside_and_jumps_when_told() -> None:
 
 
 def test_a_texture_is_moved_exactly() -> None:
-    spectrum = grain(Dice(1), 32)
+    spectrum = grain(Rng(1), 32)
     still = moved(spectrum, np.zeros(2))
     np.testing.assert_allclose(moved(spectrum, np.array([3.0, -2.0])), np.roll(still, (-2, 3), (0, 1)), atol=1e-9)
     half = moved(spectrum, np.array([0.5, 0.0]))

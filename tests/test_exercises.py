@@ -22,6 +22,7 @@ from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import official, rvos, stcnn
 from vos_tutorial.models.frame_prediction import bilinear_kernel, target_like
+from vos_tutorial.training.tasks import rvos as rvos_task
 
 MODULES = [
     importlib.import_module(f"{exercises.__name__}.{info.name}")
@@ -271,7 +272,7 @@ def test_a_cell_of_the_network_is_reached_by_the_cells_of_the_exercise(recurrenc
 def test_the_cost_of_an_empty_slot_is_the_library_s() -> None:
     logits, target, weight = check_04.slot_cost.cases["one seen, two hidden"]
     moment = rvos.Moment(logits[None], logits[None].sigmoid(), [], None)
-    loss = rvos.frame_loss(moment, target[None], torch.ones(1, 3, dtype=torch.bool), empty=weight)
+    loss = rvos_task.frame_loss(moment, target[None], torch.ones(1, 3, dtype=torch.bool), empty=weight)
     torch.testing.assert_close(check_04.slot_cost.reference(logits, target, weight).mean(), loss)
 
 

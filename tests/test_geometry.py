@@ -33,7 +33,7 @@ from vos_tutorial.geometry import (
     turn,
     warp_mask,
 )
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 
 
 def ellipse(height: int, width: int, cy: float, cx: float, ry: float, rx: float) -> Tensor:
@@ -58,11 +58,11 @@ def some_masks() -> Tensor:
     )
 
 
-def dice(n: int, seed: int = 0) -> list[Dice]:
-    return [Dice(seed, i) for i in range(n)]
+def dice(n: int, seed: int = 0) -> list[Rng]:
+    return [Rng(seed, i) for i in range(n)]
 
 
-class Loaded(Dice):
+class Loaded(Rng):
     """Dice that always give the same uniform number."""
 
     def __init__(self, value: float) -> None:
@@ -84,15 +84,15 @@ class Loaded(Dice):
 def test_dice_repeat_for_good() -> None:
     """Published pictures and trained weights hang on these numbers: another NumPy must give the same."""
     expected = [0.7701409510034741, 0.1119272443176843, 0.18909773329712753]
-    assert Dice(7, 1).array(3).tolist() == expected
-    assert Dice(7, 1).array(3).tolist() == Dice(7, 1).array(3).tolist()
-    assert Dice(7, 1).array(3).tolist() != Dice(7, 2).array(3).tolist()
-    one, other = Dice(3), Dice(3)
+    assert Rng(7, 1).array(3).tolist() == expected
+    assert Rng(7, 1).array(3).tolist() == Rng(7, 1).array(3).tolist()
+    assert Rng(7, 1).array(3).tolist() != Rng(7, 2).array(3).tolist()
+    one, other = Rng(3), Rng(3)
     assert [one.uniform(0, 1) for _ in range(4)] == other.array(4).tolist()
 
 
 def test_dice_stay_in_their_ranges() -> None:
-    d = Dice(0)
+    d = Rng(0)
     assert {d.pick(3) for _ in range(100)} == {0, 1, 2}
     assert {d.sign() for _ in range(50)} == {-1.0, 1.0}
     values = [d.uniform(2, 5) for _ in range(500)]
@@ -256,7 +256,7 @@ def test_the_contour_moves_with_its_control_points() -> None:
 
     class Spread(Loaded):
         def array(self, *shape: int) -> np.ndarray:
-            return Dice(5).array(*shape) if len(shape) == 1 else np.full(shape, self.value)
+            return Rng(5).array(*shape) if len(shape) == 1 else np.full(shape, self.value)
 
     moved = warp_mask(mask, bending_grid(mask, [Spread(1.0)], 5, 0.1, 0.0))
     assert boxes(moved).tolist() == [[21, 32, 30, 51]]
@@ -278,7 +278,7 @@ def test_a_guide_depends_on_its_own_mask_and_dice_only(how: Spoiling) -> None:
     """However the batch is split, and although wild guides are drawn again and tame ones are not."""
     masks = torch.cat([some_masks().flip(0), some_masks()])
     together = spoil(masks, dice(16), how)
-    apart = torch.cat([spoil(masks[i : i + 1], [Dice(0, i)], how) for i in range(16)])
+    apart = torch.cat([spoil(masks[i : i + 1], [Rng(0, i)], how) for i in range(16)])
     assert torch.equal(together, apart)
     halves = torch.cat([spoil(masks[a : a + 8], dice(16)[a : a + 8], how) for a in (0, 8)])
     assert torch.equal(together, halves)
@@ -341,7 +341,7 @@ def as_picture(mask: Tensor) -> Tensor:
 @pytest.mark.parametrize("seeds", [range(0, 4), range(4, 8)])
 def test_turning_keeps_picture_and_mask_aligned(seeds: Sequence[int]) -> None:
     masks = ellipse(60, 90, 28, 40, 16, 22).expand(4, -1, -1)
-    images, turned = turn(as_picture(masks), masks, [Dice(s) for s in seeds], angle=20, zoom=0.2)
+    images, turned = turn(as_picture(masks), masks, [Rng(s) for s in seeds], angle=20, zoom=0.2)
     assert ((images[:, 0] > 0.5) != turned).float().mean() < 0.002
     assert all(0.3 < float(v) < 0.95 for v in iou(turned, masks))
     assert images.dtype == torch.float32
@@ -369,7 +369,7 @@ def test_turning_is_a_rotation_a_zoom_and_a_mirror() -> None:
 def test_a_view_depends_on_its_own_dice_only() -> None:
     masks = fields(4)
     images, turned = turn(as_picture(masks), masks, dice(4), angle=20, zoom=0.1)
-    one, alone = turn(as_picture(masks[2:3]), masks[2:3], [Dice(0, 2)], angle=20, zoom=0.1)
+    one, alone = turn(as_picture(masks[2:3]), masks[2:3], [Rng(0, 2)], angle=20, zoom=0.1)
     assert torch.equal(images[2:3], one)
     assert torch.equal(turned[2:3], alone)
 
@@ -410,7 +410,7 @@ def test_dreams_move_picture_and_mask_together() -> None:
 def test_a_dream_depends_on_its_own_dice_only() -> None:
     image, mask = red_on_green()
     images, masks = lucid_dreams(image, mask, dice(4))
-    one, alone = lucid_dreams(image, mask, [Dice(0, 2)])
+    one, alone = lucid_dreams(image, mask, [Rng(0, 2)])
     assert torch.equal(images[2:3], one)
     assert torch.equal(masks[2:3], alone)
     again, _ = lucid_dreams(image, mask, dice(4))

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from experiments import masktrack as experiment
-from vos_tutorial import models, recipes
+from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import object_ids
 from vos_tutorial.data.sources.stills import Stills
@@ -29,7 +29,6 @@ from vos_tutorial.models.masktrack import (
     DeepLabVGG16,
     MaskTrack,
     MaskTrackSegmenter,
-    MaskTrackTask,
     RaftFlow,
     dilation_for,
     fine_tune,
@@ -43,6 +42,7 @@ from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.masktrack import ABLATIONS
 from vos_tutorial.training.command import _arguments
 from vos_tutorial.training.optimisers import make_optimizer
+from vos_tutorial.training.tasks.masktrack import MaskTrackTask
 
 
 def parameters(network: nn.Module) -> int:
@@ -244,9 +244,9 @@ def test_other_sources_of_stills() -> None:
             masks[:, 10:30, 10:30] = True
             return Stills(torch.ones(len(seeds), 3, size, size), masks)
 
-    batch = masktrack.task(Squares()).batch(stage(), [0, 1], CPU)
+    batch = training.task("masktrack", source=Squares()).batch(stage(), [0, 1], CPU)
     assert float(batch["image"].min()) == 1
-    assert models.task("masktrack").source.__class__ is sprites.SyntheticStills
+    assert training.task("masktrack").source.__class__ is sprites.SyntheticStills
 
 
 def test_loss_and_iou_of_known_answers() -> None:
@@ -659,7 +659,7 @@ def test_unknown_names() -> None:
     with pytest.raises(TutorialError, match="there is no method 'stm9'"):
         segmenter("stm9")
     with pytest.raises(TutorialError, match="there is no method 'stm9'"):
-        models.task("stm9")
+        training.task("stm9")
     with pytest.raises(TutorialError, match="there is no size 'large' of masktrack; choose small or paper"):
         build("masktrack", "large")  # type: ignore[arg-type]
     with pytest.raises(TutorialError, match="there is no head 'fcn' for DeepLabv2; choose aspp or largefov"):

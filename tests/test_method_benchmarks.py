@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vos_tutorial.models import build, task
+from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
 from vos_tutorial.models.frame_prediction import Body, Encoder, Generator
 from vos_tutorial.models.rgmp import RGMP
@@ -17,6 +17,7 @@ from vos_tutorial.models.rvos import RVOS
 from vos_tutorial.models.stcnn import STCNN, SegmentationDecoder
 from vos_tutorial.models.stm import STM, STMSegmenter
 from vos_tutorial.recipes import load
+from vos_tutorial.training import task
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -19,28 +19,17 @@ from vos_tutorial.clip import VOID, object_ids
 from vos_tutorial.data.sources.clips import Clips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import iou
-from vos_tutorial.models import build, rgmp, segmenter, task
+from vos_tutorial.models import build, rgmp, segmenter
 from vos_tutorial.models.layers import crop_padding
-from vos_tutorial.models.rgmp import (
-    RGMP,
-    GlobalConvolution,
-    Guidance,
-    RGMPSegmenter,
-    RGMPTask,
-    Scores,
-    least,
-    merge,
-    one_object,
-    reference_first,
-    roomy,
-    step_loss,
-)
+from vos_tutorial.models.rgmp import RGMP, GlobalConvolution, Guidance, RGMPSegmenter, Scores, least, merge, roomy
 from vos_tutorial.profile import PROFILES
 from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
-from vos_tutorial.rng import Dice
-from vos_tutorial.training import train
+from vos_tutorial.rng import Rng
+from vos_tutorial.training import task, train
+from vos_tutorial.training.tasks import rgmp as rgmp_task
+from vos_tutorial.training.tasks.rgmp import RGMPTask, one_object, reference_first, step_loss
 
 
 def parameters(module: nn.Module) -> int:
@@ -248,15 +237,15 @@ def test_the_reference_shows_the_object() -> None:
     masks = torch.zeros(4, 10, 10, dtype=torch.bool)
     masks[1, :1, :1] = True  # one per cent
     masks[2, :2, :2] = masks[3, :3] = True
-    seen = {tuple(reference_first(masks, Dice(s))) for s in range(30)}
+    seen = {tuple(reference_first(masks, Rng(s))) for s in range(30)}
     assert seen == {(2, 0, 1, 3), (3, 0, 1, 2)}
-    assert reference_first(masks[:2], Dice(0)) == [1, 0]  # small everywhere: where there is most of it
+    assert reference_first(masks[:2], Rng(0)) == [1, 0]  # small everywhere: where there is most of it
 
 
 def test_only_objects_of_the_first_frame_are_followed() -> None:
     ids = torch.zeros(2, 4, 4, dtype=torch.uint8)
     ids[0, 0], ids[1, 1], ids[1, 2], ids[1, 3] = 3, 3, 7, VOID
-    followed = one_object(ids, Dice(0))
+    followed = one_object(ids, Rng(0))
     assert followed[0].sum(1).tolist() == [4, 0, 0, 0]
     assert followed[1, :, 0].tolist() == [0, 1, 0, VOID]
 
@@ -392,7 +381,7 @@ def test_recipes_and_variants_hold_options_that_are_read() -> None:
         recipe = recipes.load("rgmp", profile)
         for made in recipe.stages:
             for step in (0, made.steps - 1):
-                rgmp.settings(made.at(step))
+                rgmp_task.settings(made.at(step))
     cpu = recipes.load("rgmp", "cpu")
     video = cpu.stages[1]
     assert video.at(0).options["recurrence"] == 1
@@ -404,7 +393,7 @@ def test_recipes_and_variants_hold_options_that_are_read() -> None:
         assert recipe.steps == equal, "only runs of equal length can be compared"
         assert (recipe == VARIANTS["full"]) == (name == "full")
         for made in recipe.stages:
-            rgmp.settings(made.at(0))
+            rgmp_task.settings(made.at(0))
     assert [s.name for s in VARIANTS["no pre-training"].stages] == ["video"]
     assert [s.options["reference"] for s in VARIANTS["no reference"].stages] == [False, False]
     assert [s.options["previous"] for s in VARIANTS["no previous"].stages] == [False, False]

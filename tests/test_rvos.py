@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_tutorial import models, recipes
+from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import Clip, ids_to_onehot
 from vos_tutorial.data.sources.clips import Clips, VideoClips
@@ -25,13 +25,9 @@ from vos_tutorial.models.rvos import (
     Moment,
     Recurrence,
     RVOSSegmenter,
-    RVOSTask,
     State,
     ZeroShotSegmenter,
-    assign,
     discover,
-    frame_loss,
-    in_slots,
     mask_pyramid,
     rollout,
     select,
@@ -41,6 +37,8 @@ from vos_tutorial.models.rvos import (
 from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes import rvos as rvos_recipes
+from vos_tutorial.training.tasks import rvos as rvos_task
+from vos_tutorial.training.tasks.rvos import RVOSTask, assign, frame_loss, in_slots
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "rvos.pt"
 CPU = torch.device("cpu")
@@ -542,7 +540,7 @@ def squares(**options: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("source", ["simulated", "video", "lifelike", "discs", "same discs"])
 def test_a_sample_depends_on_its_seed_only(source: str) -> None:
-    task, options = models.task("rvos"), stage(source=source, max_skip=2, frames=3)
+    task, options = training.task("rvos"), stage(source=source, max_skip=2, frames=3)
     whole, one = task.batch(options, [3, 1, 4], CPU), task.batch(options, [4], CPU)
     assert whole["frames"].shape == (3, 3, 3, 32, 32)
     for key, value in one.items():
@@ -618,7 +616,7 @@ def test_ten_objects_of_real_video_stay() -> None:
     """Other methods keep three; five stripes side by side, each with an id of its own."""
     mask = torch.arange(1, 6, dtype=torch.uint8).repeat_interleave(8).expand(40, 40)
     video = VideoClips([Clip(torch.zeros(5, 3, 40, 40, dtype=torch.uint8), mask.expand(5, 40, 40).clone())])
-    clips = models.task("rvos", video=video).batch(stage(), [0, 1, 2], CPU)
+    clips = training.task("rvos", video=video).batch(stage(), [0, 1, 2], CPU)
     assert int(clips["masks"][clips["masks"] != 255].max()) > 3
     assert video.objects == 3
 
@@ -729,7 +727,7 @@ def understood(recipe: recipes.Recipe) -> None:
     network = small(recipe.options.get("one_shot", True))
     for each in recipe.stages:
         options = {**each.at(0).options, "frames": 2}
-        assert rvos.settings(each.at(each.steps - 1))["frames"] >= 2
+        assert rvos_task.settings(each.at(each.steps - 1))["frames"] >= 2
         loss, _ = TASK.loss(
             network, TASK.batch(stage(**{**options, "source": "video"}), [0, 1], CPU), stage(**options)
         )

@@ -34,7 +34,7 @@ from vos_tutorial.data.sources.stills import Stills
 from vos_tutorial.data.worlds.sprites import ATTRIBUTES, make_clip
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import identity_grid
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 
 SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "davis_sample"
 SIZE = 48
@@ -49,7 +49,7 @@ class WhiteSquares:
     def batch(self, seeds: Sequence[int], size: int) -> Stills:
         masks = torch.zeros(len(seeds), size, size, dtype=torch.bool)
         for mask, seed in zip(masks, seeds, strict=True):
-            dice = Dice(seed, 77)
+            dice = Rng(seed, 77)
             side = max(1, round(dice.uniform(self.smallest, self.largest) * size))
             y, x = (dice.pick(size - side + 1) for _ in range(2))
             mask[y : y + side, x : x + side] = True
@@ -148,7 +148,7 @@ def test_small_objects_become_background_and_the_others_close_the_gaps() -> None
 def test_moments_fit_and_use_all_that_is_allowed(available: int, length: int, skip: int) -> None:
     steps, starts, ends = set(), set(), set()
     for seed in range(600):
-        times = draw_times(Dice(seed), available, length, skip)
+        times = draw_times(Rng(seed), available, length, skip)
         assert len(times) == length
         steps |= set(np.diff(times).tolist())
         starts.add(times[0])
@@ -214,7 +214,7 @@ def test_an_occluder_starts_far_away_and_comes_close_in_half_of_the_frames() -> 
     gaps = []
     for seed in range(200):
         occluder = copy.deepcopy(still)
-        clips_module._go_for(Dice(seed), occluder, [still], 0.5)
+        clips_module._go_for(Rng(seed), occluder, [still], 0.5)
         gaps.append(np.linalg.norm(occluder.place, axis=1))
     start, *later = np.stack(gaps, axis=1)
     assert np.median(start) > 0.9
@@ -318,7 +318,7 @@ def test_blur_spares_the_masks_and_keeps_the_mean() -> None:
     assert torch.allclose(before.frames.mean((1, 2, 3, 4)), after.frames.mean((1, 2, 3, 4)), atol=0.02)
     dots = torch.zeros(4, 3, SIZE, SIZE)
     dots[..., SIZE // 2, SIZE // 2] = 1
-    smear = blurred(dots, Dice(3))
+    smear = blurred(dots, Rng(3))
     assert (smear[:, 0].flatten(1).amax(1) < 0.9).any()
     assert not torch.equal(smear[0], smear[1])  # by another length in each frame
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_tutorial import models, recipes
+from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.data.sources.clips import Clips, VideoClips
 from vos_tutorial.data.worlds.camouflage import CamouflageClips
@@ -33,21 +33,13 @@ from vos_tutorial.models.frame_prediction import (
     target_like,
 )
 from vos_tutorial.models.official import load_official, stcnn_state
-from vos_tutorial.models.stcnn import (
-    STCNN,
-    Balance,
-    DreamedClips,
-    STCNNSegmenter,
-    STCNNTask,
-    prediction_loss,
-    segmentation_loss,
-    step_down,
-)
+from vos_tutorial.models.stcnn import STCNN, Balance, STCNNSegmenter, segmentation_loss, step_down
 from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Recipe, Stage
 from vos_tutorial.recipes.stcnn import ONLINE_RECIPES, VARIANTS
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 from vos_tutorial.training import train
+from vos_tutorial.training.tasks.stcnn import DreamedClips, STCNNTask, prediction_loss
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "stcnn.pt"
 CPU = torch.device("cpu")
@@ -819,7 +811,7 @@ def test_real_video_is_not_shaken() -> None:
     """A video in which nothing moves: the frame to be foreseen is the last one that was seen."""
     still = CamouflageClips(static=True).clip(0, 48, 6)
     shaken = VideoClips([still])
-    for source, same in ((STCNNTask(video=shaken), False), (models.task("stcnn", video=shaken), True)):
+    for source, same in ((STCNNTask(video=shaken), False), (training.task("stcnn", video=shaken), True)):
         sample = source.batch(stage(), [0, 1], CPU)
         assert torch.equal(sample["frame"], sample["window"][:, -1]) == same
 
@@ -1038,8 +1030,8 @@ def test_stage_4_resumes_and_dreams_repeat(tmp_path: Path) -> None:
     dreams = DreamedClips(*frame_and_mask(), dreams=3)
     plan = replace(ONLINE_RECIPES["smoke"], options={"width": 8, "scaffold": True})
     one, two = small(scaffold=True), small(scaffold=True)
-    train(one, models.task("stcnn", dreams=dreams), plan, progress=False)
-    train(two, models.task("stcnn", dreams=dreams), plan, out=tmp_path, progress=False)
+    train(one, training.task("stcnn", dreams=dreams), plan, progress=False)
+    train(two, training.task("stcnn", dreams=dreams), plan, out=tmp_path, progress=False)
     assert all(torch.equal(v, two.state_dict()[k]) for k, v in one.state_dict().items())
     fresh = small(scaffold=True).state_dict()
     for name, value in one.state_dict().items():
@@ -1320,7 +1312,7 @@ def test_the_generators_form_is_kept(tmp_path: Path) -> None:
 
 def test_dreams_of_the_task_are_those_of_the_picture() -> None:
     frame, mask = frame_and_mask()
-    images, masks = lucid_dreams(frame, mask, [Dice(2, stcnn.DREAMS)])
+    images, masks = lucid_dreams(frame, mask, [Rng(2, stcnn.DREAMS)])
     found = toy().batch(stage(objective="online", source="dreams"), [2], CPU)
     assert torch.equal(found["frame"], images)
     assert torch.equal(found["mask"] == 1, masks)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_tutorial import models, recipes
+from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import ids_to_onehot
 from vos_tutorial.data.sources.clips import Clips
@@ -22,10 +22,11 @@ from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm
 from vos_tutorial.models.layers import crop_padding
 from vos_tutorial.models.official import stm_state
-from vos_tutorial.models.stm import STM, STMSegmenter, STMTask, attention, everyone, one_mask_each, other_masks, read
+from vos_tutorial.models.stm import STM, STMSegmenter, attention, everyone, other_masks, read
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate, winners
 from vos_tutorial.recipes import Stage
+from vos_tutorial.training.tasks.stm import STMTask, one_mask_each
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "stm.pt"
 CPU = torch.device("cpu")
@@ -708,7 +709,7 @@ def squares(length: int = 3, **options: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("source", ["simulated", "video"])
 def test_a_sample_depends_on_its_seed_only(source: str) -> None:
-    task, options = models.task("stm"), stage(source=source, max_skip=2)
+    task, options = training.task("stm"), stage(source=source, max_skip=2)
     whole, one = task.batch(options, [3, 1, 4], CPU), task.batch(options, [4], CPU)
     assert whole["frames"].shape == (3, 3, 3, 32, 32)
     assert (whole["frames"].dtype, whole["masks"].dtype) == (torch.float32, torch.uint8)
@@ -737,7 +738,7 @@ def test_stills_of_ones_own() -> None:
             masks[:, 8:24, 8:24] = True
             return Stills(torch.full((len(seeds), 3, size, size), 0.5), masks)
 
-    frames = models.task("stm", source=Grey()).batch(stage(source="simulated"), [0], CPU)["frames"]
+    frames = training.task("stm", source=Grey()).batch(stage(source="simulated"), [0], CPU)["frames"]
     assert float(frames.flatten(3).std(-1).max()) < 1e-3
 
 

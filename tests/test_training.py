@@ -485,7 +485,7 @@ def test_shares_are_contiguous_and_must_be_even() -> None:
 def toy_on_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(recipes, "load", lambda method, profile: RECIPE)
     monkeypatch.setattr(models, "build", lambda name, size: toy_net(int(torch.initial_seed())), raising=False)
-    monkeypatch.setattr(models, "task", lambda name: ToyTask(), raising=False)
+    monkeypatch.setattr("vos_tutorial.training.command.task", lambda name: ToyTask(), raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -519,7 +519,7 @@ def test_train_command_stops_on_ctrl_c_and_goes_on(
 ) -> None:
     stopping = ToyTask(before=lambda step: interrupt(signal.SIGINT) if step == 7 else None)
     with monkeypatch.context() as patch:
-        patch.setattr(models, "task", lambda name: stopping, raising=False)
+        patch.setattr("vos_tutorial.training.command.task", lambda name: stopping, raising=False)
         assert command_line(["train", "toy", "--profile", "cpu", "--out", "here"]) == 130
     assert "run the same command again" in capsys.readouterr().err
     assert len(steps_logged(Path("here"))) == 8

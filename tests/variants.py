@@ -200,7 +200,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,
     "vos_tutorial.models.stm.read": same_read,
     "vos_tutorial.models.rvos.ConvLSTMCell": same_cell,
-    "vos_tutorial.models.rvos.assign": same_assignment,
+    "vos_tutorial.training.tasks.rvos.assign": same_assignment,
     "vos_tutorial.models.rvos.rollout": same_walk,
     "vos_tutorial.models.frame_prediction.Generator": same_painting,
     "vos_tutorial.models.stcnn.Balance": same_referee,

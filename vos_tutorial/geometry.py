@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .rng import Dice
+from .rng import Rng
 
 
 def disk(radius: int) -> Tensor:
@@ -108,7 +108,7 @@ def _extent(mask: Tensor) -> tuple[Tensor, Tensor]:
     return (low + high + 1) / pixels - 1, (high - low + 1) * 2 / pixels
 
 
-def affine_grid(mask: Tensor, dice: Sequence[Dice], scale: float, shift: float) -> Tensor:
+def affine_grid(mask: Tensor, dice: Sequence[Rng], scale: float, shift: float) -> Tensor:
     """Random size and place around each mask's own centre (section 4, step 1).
 
     Args:
@@ -170,7 +170,7 @@ def ring(mask: Tensor) -> Tensor:
     return dilate(mask, 1) & ~mask
 
 
-def contour_points(mask: Tensor, dice: Sequence[Dice], points: int) -> tuple[Tensor, Tensor]:
+def contour_points(mask: Tensor, dice: Sequence[Rng], points: int) -> tuple[Tensor, Tensor]:
     """Draw ``points`` pixels of each mask's ring: ``[B, N, 2]``; and ``bool [B]``: were there so many."""
     b, height, width = mask.shape
     chosen, enough = torch.zeros(b, points, 2), torch.zeros(b, dtype=torch.bool)
@@ -183,7 +183,7 @@ def contour_points(mask: Tensor, dice: Sequence[Dice], points: int) -> tuple[Ten
     return ((chosen * 2 + 1) / pixels - 1).to(mask.device), enough.to(mask.device)
 
 
-def bending_grid(mask: Tensor, dice: Sequence[Dice], points: int, jitter: float, stiffness: float) -> Tensor:
+def bending_grid(mask: Tensor, dice: Sequence[Rng], points: int, jitter: float, stiffness: float) -> Tensor:
     """A random thin-plate warp per mask (section 4, step 2): ``points`` of the contour move by up to ``jitter``.
 
     The spline is fitted from the moved points back to the contour, so that looking pixels up leaves no holes.
@@ -247,7 +247,7 @@ class Spoiling:
 REDRAWS = 10  # then the last draw stands: an object of three pixels cannot keep its IoU
 
 
-def spoil(mask: Tensor, dice: Sequence[Dice], how: Spoiling) -> Tensor:
+def spoil(mask: Tensor, dice: Sequence[Rng], how: Spoiling) -> Tensor:
     """Make guides from true masks: affine, then thin-plate, then dilation (section 4 of the paper).
 
     Args:
@@ -274,7 +274,7 @@ def spoil(mask: Tensor, dice: Sequence[Dice], how: Spoiling) -> Tensor:
     return dilate(guide, how.dilation)
 
 
-def turn(images: Tensor, masks: Tensor, dice: Sequence[Dice], angle: float, zoom: float) -> tuple[Tensor, Tensor]:
+def turn(images: Tensor, masks: Tensor, dice: Sequence[Rng], angle: float, zoom: float) -> tuple[Tensor, Tensor]:
     """Rotate, zoom and mirror pictures with their masks: the views online training learns from (section 3.2).
 
     Args:
@@ -356,7 +356,7 @@ def fill_hole(image: Tensor, hole: Tensor) -> Tensor:
     return torch.where(hole, smooth, image)
 
 
-def relight(images: Tensor, dice: Sequence[Dice], how: Dreaming) -> Tensor:
+def relight(images: Tensor, dice: Sequence[Rng], how: Dreaming) -> Tensor:
     """Other saturation and value (of HSV), the same hue: ``float32 [B, 3, H, W]`` in [0, 1] -> the same."""
     draw = torch.tensor(np.stack([d.array(2, 3) for d in dice]), dtype=torch.float32, device=images.device) * 2 - 1
     draw = draw * torch.tensor([how.gain, how.power, how.offset], device=images.device)
@@ -372,7 +372,7 @@ def relight(images: Tensor, dice: Sequence[Dice], how: Dreaming) -> Tensor:
 
 
 def lucid_dreams(
-    image: Tensor, mask: Tensor, dice: Sequence[Dice], how: Dreaming | None = None
+    image: Tensor, mask: Tensor, dice: Sequence[Rng], how: Dreaming | None = None
 ) -> tuple[Tensor, Tensor]:
     """What else the video of a picture might show: its object bent, rescaled, elsewhere, in other light.
 

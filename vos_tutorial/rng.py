@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Dice:
+class Rng:
     """Uniform numbers from a seed; only ``random()`` is used, whose stream NumPy keeps between versions.
 
     Args:
         seed: one or more integers >= 0. Other integers are another stream, zeros at the end apart, which NumPy's
-            seeding does not see: ``Dice(5, 0)`` is ``Dice(5)``.
+            seeding does not see: ``Rng(5, 0)`` is ``Rng(5)``.
     """
 
     def __init__(self, *seed: int) -> None:

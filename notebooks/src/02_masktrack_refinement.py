@@ -46,7 +46,7 @@ from vos_tutorial.data import CHECKOUT
 from vos_tutorial.data.worlds.sprites import SyntheticStills, benchmark
 from vos_tutorial.models import masktrack
 from vos_tutorial.propagation import propagate
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
 
 here = profile.current()
 print("ready")
@@ -316,7 +316,7 @@ figures.show(
 stills = SyntheticStills(split="test").batch([18], size=96)
 many = stills.masks.expand(7, -1, -1)
 how = geometry.Spoiling(dilation=1)
-spoiled = geometry.spoil(many, [Dice(seed) for seed in range(7)], how)
+spoiled = geometry.spoil(many, [Rng(seed) for seed in range(7)], how)
 _ = check.shapes(masks=(many, "B H W"), spoiled=(spoiled, "B H W"))
 
 # %%
@@ -334,7 +334,7 @@ figures.show(
 
 # %%
 batch = SyntheticStills(split="test").batch(range(96), size=96)
-spoiled = geometry.spoil(batch.masks, [Dice(seed) for seed in range(96)], how)
+spoiled = geometry.spoil(batch.masks, [Rng(seed) for seed in range(96)], how)
 quality = geometry.iou(spoiled, batch.masks)
 
 # %%
@@ -412,7 +412,7 @@ print(f"{here.name}: {stage.steps} steps of {stage.batch} stills at {stage.size}
 # %% tags=["run"]
 torch.manual_seed(0)
 folder = CHECKOUT / "runs" / f"notebook_02_{here.name}"
-run = training.train(masktrack.build(), masktrack.task(), recipe, seed=0, out=folder)
+run = training.train(masktrack.build(), training.task("masktrack"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
 # %% tags=["run"]
@@ -882,7 +882,7 @@ if network is None:
     print(f"needs a GPU: {paper.steps} steps of {paper.stages[0].batch} pictures at {paper.stages[0].size} px")
 else:
     masktrack.start_from_imagenet(network)
-    training.train(network, masktrack.task(), paper, out=CHECKOUT / "runs" / "masktrack_paper")
+    training.train(network, training.task("masktrack"), paper, out=CHECKOUT / "runs" / "masktrack_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and on several

@@ -550,7 +550,7 @@ figures.show(
 # A pair has no frame in between, so the *last mask* is faked as in notebook 02: the target's true mask, spoiled. Here is one complete sample:
 
 # %%
-task = rgmp.task()
+task = training.task("rgmp")
 pair_stage = Stage("one", steps=1, batch=1, size=96, lr=1e-3, options={"source": "simulated"})
 sample = task.batch(pair_stage, [5], torch.device("cpu"))
 shown = {
@@ -786,7 +786,7 @@ print("share of samples whose first last mask is blank:", [stage.options["drop_p
 # %% tags=["run"]
 torch.manual_seed(0)
 folder = CHECKOUT / "runs" / f"notebook_03_{here.name}"
-run = training.train(rgmp.build(), rgmp.task(), recipe, seed=0, out=folder)
+run = training.train(rgmp.build(), training.task("rgmp"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
 # %% tags=["run"]
@@ -1231,7 +1231,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes_of_stages}")
 else:
     rgmp.start_from_imagenet(network)
-    training.train(network, rgmp.task(), gpu, out=CHECKOUT / "runs" / "rgmp_paper")
+    training.train(network, training.task("rgmp"), gpu, out=CHECKOUT / "runs" / "rgmp_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left, as measured. Stop it when you like; it resumes. In a terminal, and on several GPUs:

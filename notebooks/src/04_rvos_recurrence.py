@@ -50,12 +50,12 @@ from vos_tutorial.course.exercises import check_04
 from vos_tutorial.data import CHECKOUT
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.discs import Discs
-from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import rvos
 from vos_tutorial.models.official import load_official
 from vos_tutorial.propagation import propagate, soft_aggregate, winners
 from vos_tutorial.recipes import Stage
+from vos_tutorial.training.tasks import rvos as rvos_task
 
 here = profile.current()
 print("ready")
@@ -67,7 +67,7 @@ print("ready")
 # have found. Here are three objects, each followed by MaskTrack on its own:
 
 # %%
-crowd = list(benchmark(5, ["multiple_objects"]))[4]
+crowd = list(sprites.benchmark(5, ["multiple_objects"]))[4]
 masktrack = models.segmenter("masktrack")
 alone = {
     o: propagate(masktrack, crowd.frames, torch.where(crowd.first_mask == o, crowd.first_mask, 0))
@@ -554,7 +554,7 @@ print("slots of objects 1, 2, 3:", columns.tolist(), f" sum {costs[rows, columns
 # A clip may hold fewer objects than there are slots. The authors then allow only the first n slots for n objects; every other pair has a cost of 10, far above any real one. So what is drawn in the later slots is never looked at.
 
 
-# %% tags=["variant-of:vos_tutorial.models.rvos.assign"]
+# %% tags=["variant-of:vos_tutorial.training.tasks.rvos.assign"]
 def assign(cost, valid):
     answers = []
     for table, there in zip(cost, valid, strict=True):  # [G, S], [G]
@@ -571,8 +571,10 @@ def assign(cost, valid):
 # %%
 table = torch.tensor(costs)[None]
 two_of_three = torch.tensor([[True, True, False]])
-_ = check.equal("three objects", assign(table, torch.ones(1, 3).bool()), rvos.assign(table, torch.ones(1, 3).bool()))
-_ = check.equal("two objects", assign(table, two_of_three), rvos.assign(table, two_of_three))
+_ = check.equal(
+    "three objects", assign(table, torch.ones(1, 3).bool()), rvos_task.assign(table, torch.ones(1, 3).bool())
+)
+_ = check.equal("two objects", assign(table, two_of_three), rvos_task.assign(table, two_of_three))
 
 # %% [markdown]
 # In training this is done *once a clip*, on frame 0, and the answer holds for all its frames. If slots were matched anew in each frame, it would
@@ -629,11 +631,11 @@ with torch.no_grad():
 
 # %%
 strict = Stage("strict", steps=3, batch=2, size=64, lr=0.01, options={"source": "discs", "recurrence": "T"})
-two = rvos.task().batch(strict, [1, 2], torch.device("cpu"))
+two = training.task("rvos").batch(strict, [1, 2], torch.device("cpu"))
 optimizer = torch.optim.Adam(untrained.parameters(), lr=strict.lr)
 for _ in range(3):
     optimizer.zero_grad()
-    rvos.task().loss(untrained, two, strict)[0].backward()
+    training.task("rvos").loss(untrained, two, strict)[0].backward()
     optimizer.step()
 
 # %%
@@ -834,7 +836,7 @@ truth[0, 0, :2] = 1  # two slots: an object that is there, and one that is away
 z = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
 moment = rvos.Moment(z, z.sigmoid(), [], None)
 mine = torch.stack([cured_cost(z[0, i], truth[0, i], weight=0.5) for i in (0, 1)]).mean()
-library = rvos.frame_loss(moment, truth, valid=torch.ones(1, 2).bool(), empty=0.5)
+library = rvos_task.frame_loss(moment, truth, valid=torch.ones(1, 2).bool(), empty=0.5)
 _ = check.close("the library's loss, with the term", mine, library, atol=1e-5)
 
 # %% [markdown]
@@ -896,7 +898,7 @@ else:
 # %%
 short = {"source": "discs", "frames": 3, "previous": "own"}
 one_clip = Stage("one", steps=1, batch=1, size=64, lr=1e-3, options=short)
-batch = rvos.task().batch(one_clip, [4], torch.device("cpu"))
+batch = training.task("rvos").batch(one_clip, [4], torch.device("cpu"))
 targets = ids_to_onehot(batch["masks"][0], [1, 2]).float()  # T N H W
 moments = list(rvos.unroll(small, batch["frames"], targets[None, 0], slots=2, given=1))
 
@@ -910,7 +912,7 @@ for t in (1, 2):
 
 # %%
 costs = torch.stack([soft_iou_cost(m.probability[0], y).mean() for m, y in zip(moments, targets, strict=True)])
-_ = check.close("the library's loss", costs.sum(), rvos.task().loss(small, batch, one_clip)[0], atol=1e-4)
+_ = check.close("the library's loss", costs.sum(), training.task("rvos").loss(small, batch, one_clip)[0], atol=1e-4)
 
 # %% [markdown]
 # The authors *add* the frames of a clip, so that a clip twice as long makes steps twice as large. Our recipe takes the mean, which does not depend on the length.
@@ -936,7 +938,7 @@ for stage in recipe.stages:
 # %% tags=["run"]
 torch.manual_seed(0)
 folder = CHECKOUT / "runs" / f"notebook_04_{here.name}"
-run = training.train(models.build("rvos", **recipe.options), rvos.task(), recipe, seed=0, out=folder)
+run = training.train(models.build("rvos", **recipe.options), training.task("rvos"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
 # %% tags=["run"]
@@ -967,7 +969,7 @@ print(
 # %% tags=["run"]
 count = 1 if here.is_smoke else 8
 for name in ("clean", "multiple_objects"):
-    report = evaluation.evaluate(rvos.segmenter(run.network), benchmark(count, [name]), "davis2017")
+    report = evaluation.evaluate(rvos.segmenter(run.network), sprites.benchmark(count, [name]), "davis2017")
     print(f"{name:<18} J {100 * report.average().J.mean:5.1f}   ({count} clips)")
 
 # %% [markdown]
@@ -1227,7 +1229,7 @@ def area(ids, object_id=1):
 
 
 # %%
-leaving = list(benchmark(3, ["out_of_view"]))[2]
+leaving = list(sprites.benchmark(3, ["out_of_view"]))[2]
 cured = propagate(models.segmenter("rvos"), leaving.frames, leaving.first_mask)
 figures.show(
     figures.contact_sheet(leaving, prediction={"RVOS, shipped": cured}, columns=6),
@@ -1374,7 +1376,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes_of_stages}")
 else:
     rvos.start_from_imagenet(network)
-    training.train(network, rvos.task(), gpu, out=CHECKOUT / "runs" / "rvos_paper")
+    training.train(network, training.task("rvos"), gpu, out=CHECKOUT / "runs" / "rvos_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and on several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train rvos --profile gpu`.

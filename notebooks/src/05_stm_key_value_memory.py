@@ -718,7 +718,7 @@ def rollout(network, frames, ids):
 
 # %%
 one = Stage("one", steps=1, batch=1, size=64, lr=1e-3, options={"source": "video", "max_skip": 4})
-task = stm.task()
+task = training.task("stm")
 batch = task.batch(one, [3], torch.device("cpu"))
 mine = rollout(small, batch["frames"][0], batch["masks"][0])
 _ = check.close("the library's loss", mine, task.loss(small, batch, one)[0], atol=1e-5)
@@ -798,7 +798,7 @@ print(
 # %% tags=["run"]
 torch.manual_seed(0)
 folder = CHECKOUT / "runs" / f"notebook_05_{here.name}"
-run = training.train(models.build("stm", **recipe.options), stm.task(), recipe, seed=0, out=folder)
+run = training.train(models.build("stm", **recipe.options), training.task("stm"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
 # %% tags=["run"]
@@ -1490,7 +1490,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes}")
 else:
     stm.start_from_imagenet(network)
-    training.train(network, stm.task(), full, out=CHECKOUT / "runs" / "stm_paper")
+    training.train(network, training.task("stm"), full, out=CHECKOUT / "runs" / "stm_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and

@@ -50,11 +50,11 @@ from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import dilate, lucid_dreams
-from vos_tutorial.models import frame_prediction, stcnn
+from vos_tutorial.models import frame_prediction, official, stcnn
 from vos_tutorial.models.frame_prediction import from_tanh, target_like, to_tanh
-from vos_tutorial.models.official import load_official
 from vos_tutorial.propagation import propagate, soft_aggregate
-from vos_tutorial.rng import Dice
+from vos_tutorial.rng import Rng
+from vos_tutorial.training.tasks import stcnn as stcnn_task
 
 here = profile.current()
 print("ready")
@@ -201,7 +201,7 @@ _ = check.shapes(window=(window, "T 3 H W"), frame=(frame, "3 H W"))
 # %%
 ahead = {"objective": "prediction", "source": "camouflage"}
 one = recipes.Stage("one", steps=1, batch=2, size=64, lr=1e-3, options=ahead)
-batch = stcnn.task().batch(one, [3, 5], torch.device("cpu"))
+batch = training.task("stcnn").batch(one, [3, 5], torch.device("cpu"))
 _ = check.shapes(window=(batch["window"], "B T 3 H W"), frame=(batch["frame"], "B 3 H W"))
 _ = check.equal(
     "window and frame",
@@ -228,7 +228,7 @@ for source in ("camouflage", "lifelike"):
     of = recipes.Stage(
         "one", steps=1, batch=16, size=64, lr=1e-3, options={"objective": "prediction", "source": source}
     )
-    made = stcnn.task().batch(of, range(16), torch.device("cpu"))
+    made = training.task("stcnn").batch(of, range(16), torch.device("cpu"))
     copied[source] = error(to_tanh(made["window"][:, -1]), to_tanh(made["frame"]))
     print(f"{source:<12} copy the last frame: {copied[source]:.1f}")
 
@@ -558,7 +558,7 @@ def two_backwards(network, window, frame, weight):
 # %%
 expected = two_backwards(with_judge, batch["window"], batch["frame"], weight=0.1)
 prediction = with_judge.generator(batch["window"])
-loss, logs = stcnn.prediction_loss(with_judge, prediction, batch["frame"], adversarial=0.1, margin=0.3)
+loss, logs = stcnn_task.prediction_loss(with_judge, prediction, batch["frame"], adversarial=0.1, margin=0.3)
 loss.backward()
 for name, grads in zip(("generator", "discriminator"), expected, strict=True):
     mine = [p.grad for p in getattr(with_judge, name).parameters()]
@@ -1004,7 +1004,7 @@ for detach in (True, False):
 # %%
 two = list(sprites.benchmark(3, ["multiple_objects"]))[2]
 first, mask = two.frames[0].float() / 255, two.first_mask == two.objects[0]
-dreams, their_masks = lucid_dreams(first, mask, [Dice(i) for i in range(4)])
+dreams, their_masks = lucid_dreams(first, mask, [Rng(i) for i in range(4)])
 shown = {"frame 0": figures.overlay(first, mask)}
 shown |= {f"dream {i}": figures.overlay(d, m) for i, (d, m) in enumerate(zip(dreams, their_masks, strict=True))}
 figures.show(
@@ -1026,7 +1026,7 @@ def tune(network, frame, mask, steps, batch=4):
     learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, weight_decay=0.0)
     for step in range(steps):
-        dice = [Dice(0, stcnn.DREAMS, (step * batch + i) % 100) for i in range(batch)]
+        dice = [Rng(0, stcnn.DREAMS, (step * batch + i) % 100) for i in range(batch)]
         images, masks = lucid_dreams(frame, mask, dice)
         window = images[:, None].expand(-1, 4, -1, -1, -1)  # nothing moves in it
         logits = tuned(images, window, sides=False).logits
@@ -1200,7 +1200,7 @@ print("with three objects:", f"{cost['generator'] + 3 * cost['spatial half']:.0f
 # %% tags=["run"]
 theirs = CHECKOUT / "data" / "STCNN_weights.pth"
 if theirs.is_file():
-    released = load_official("stcnn", theirs)
+    released = official.load_official("stcnn", theirs)
     print(f"loaded {sum(p.numel() for p in released.parameters()):,} parameters")
 else:
     print("no STCNN_weights.pth in the data folder; put one of their files there under this name if you have it.")
@@ -1251,7 +1251,7 @@ plan = recipes.Recipe(
     "a broken one",
 )
 try:
-    training.train(broken, stcnn.task(), plan, progress=False, log_every=1)
+    training.train(broken, training.task("stcnn"), plan, progress=False, log_every=1)
 except TutorialError as caught:
     print(caught)
 
@@ -1263,7 +1263,7 @@ except TutorialError as caught:
 # %% tags=["run"]
 torch.manual_seed(0)
 folder = CHECKOUT / "runs" / f"notebook_06_{here.name}"
-run = training.train(models.build("stcnn", **recipe.options), stcnn.task(), recipe, seed=0, out=folder)
+run = training.train(models.build("stcnn", **recipe.options), training.task("stcnn"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
 
@@ -1713,7 +1713,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes_of_stages}")
 else:
     stcnn.start_from_imagenet(network)
-    training.train(network, stcnn.task(), gpu, out=CHECKOUT / "runs" / "stcnn_paper")
+    training.train(network, training.task("stcnn"), gpu, out=CHECKOUT / "runs" / "stcnn_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left, as measured. Stop it when you like; it resumes, in every stage. Stage 4 for a video, resumable as well: `training.train(network, stcnn.task(dreams=stcnn.DreamedClips(frame, mask)), recipes.stcnn.ONLINE_RECIPES["gpu"])`. In a terminal, and

@@ -19,10 +19,15 @@ METHODS = ("masktrack", "rgmp", "rvos", "stm", "stcnn")
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "weights"
 
 
-def _module(name: str) -> ModuleType:
+def require_method(name: str) -> str:
+    """The name itself; TutorialError if it is none of :data:`METHODS`."""
     if name not in METHODS:
         raise TutorialError(f"there is no method {name!r}; choose from {', '.join(METHODS)}.")
-    return importlib.import_module(f"{__name__}.{name}")
+    return name
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{require_method(name)}")
 
 
 def build(name: str, size: Literal["small", "paper"] = "small", **options: Any) -> nn.Module:
@@ -38,11 +43,6 @@ def build(name: str, size: Literal["small", "paper"] = "small", **options: Any) 
     """
     network: nn.Module = _module(name).build(size, **options)
     return network
-
-
-def task(name: str, **options: Any) -> Any:
-    """What the training loop needs to know of a method (see ``vos_tutorial.training.Task``)."""
-    return _module(name).task(**options)
 
 
 def start_from(name: str, network: nn.Module, weights: str | Path) -> None:

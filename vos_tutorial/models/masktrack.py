@@ -10,7 +10,7 @@ the guide for frame t. In the order of the paper: network (section 3.1), loss an
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,14 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip import ids_to_onehot, object_ids
-from ..data.sources.stills import StillSource
-from ..data.worlds.sprites import SyntheticStills
 from ..errors import TutorialError
 from ..geometry import Spoiling, dilate, fill_boxes, spoil, turn
 from ..propagation import resize_frame, soft_aggregate, winners
-from ..rng import Dice
+from ..rng import Rng
 from .backbones import IMAGENET_MEAN, IMAGENET_STD
-from .layers import ResidualBlock, dice_loss, pad_to_multiple
+from .layers import ResidualBlock, pad_to_multiple
 from .weights import require_fit
 
 # ----------------------------------------------------------------------------------------------- network
@@ -238,63 +236,6 @@ def make_guide(mask: Tensor, kind: Guide) -> Tensor:
     return torch.zeros_like(mask) if kind == "none" else mask
 
 
-class MaskTrackTask:
-    """Section 4 as a task of the training loop: stills in, spoiled guides made, cross-entropy out.
-
-    A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``), ``spoiling`` (a dictionary of
-    :class:`~vos_tutorial.geometry.Spoiling`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
-    cross-entropy; 0 by default) and ``head_lr`` (see :meth:`parameters`).
-
-    Args:
-        source: where the stills come from; generated ones by default.
-    """
-
-    def __init__(self, source: StillSource | None = None) -> None:
-        self.source = source if source is not None else SyntheticStills()
-
-    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
-        """``image [B, 3, H, W]``, ``guide`` and ``target`` ``bool [B, H, W]``; sample i depends on seed i only.
-
-        Raises:
-            TutorialError: if the stage has an option that no one reads.
-        """
-        how = self._spoiling(stage)
-        images, masks = self.source.batch(seeds, stage.size)
-        guide = make_guide(spoil(masks, [Dice(s, 4) for s in seeds], how), stage.options.get("guide", "mask"))
-        return {"image": images.to(device), "guide": guide.to(device), "target": masks.to(device)}
-
-    @staticmethod
-    def _spoiling(stage: Any) -> Spoiling:
-        amounts = stage.options.get("spoiling", {})
-        for given, known in ((stage.options, ("guide", "spoiling", "head_lr", "dice")), (amounts, vars(Spoiling()))):
-            unknown = [key for key in given if key not in known]
-            if unknown:
-                raise TutorialError(
-                    f"stage {stage.name!r}: masktrack does not know the option {unknown[0]!r}; "
-                    f"choose from {', '.join(known)}."
-                )
-        return Spoiling(**amounts)
-
-    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""
-        logits = network(batch["image"], batch["guide"])
-        answer = logits.detach().argmax(1).bool()
-        hit = (answer & batch["target"]).flatten(1).sum(1) / (answer | batch["target"]).flatten(1).sum(1).clamp_min(1)
-        loss = F.cross_entropy(logits, batch["target"].long())
-        if weight := stage.options.get("dice", 0.0):
-            loss = loss + weight * dice_loss(logits.softmax(1)[:, 1], batch["target"])
-        return loss, {"iou": hit.mean()}
-
-    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
-        """All of them; a stage's option ``head_lr`` multiplies the rate of DeepLabv2's new layers."""
-        head = [p for n, p in network.named_parameters() if "branches" in n]
-        rest = [p for n, p in network.named_parameters() if "branches" not in n]
-        groups: list[dict[str, Any]] = [{"params": rest}]
-        if head:
-            groups.append({"params": head, "lr_scale": stage.options.get("head_lr", 1.0)})
-        return groups
-
-
 # ------------------------------------------------------------------------------------------- propagation
 
 
@@ -413,7 +354,7 @@ def fine_tune(
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=lr, weight_decay=0.0)
     with torch.enable_grad():
         for step in range(steps):
-            dice = [Dice(seed, step, i) for i in range(batch)]
+            dice = [Rng(seed, step, i) for i in range(batch)]
             images, masks = turn(
                 frame.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1), dice, angle=20, zoom=0.15
             )
@@ -477,8 +418,3 @@ def segmenter(network: MaskTrack, online_steps: int = 0, **options: Any) -> Mask
     if online_steps:
         options["online"] = lambda net, frame, mask: fine_tune(net, frame, mask, steps=online_steps)
     return MaskTrackSegmenter(network, **options)
-
-
-def task(source: StillSource | None = None) -> MaskTrackTask:
-    """The training task; see :class:`MaskTrackTask`."""
-    return MaskTrackTask(source)

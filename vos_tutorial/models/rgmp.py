@@ -13,22 +13,18 @@ what is known of it comes from their later papers and answers; what could not be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip import VOID, ids_to_onehot, object_ids
-from ..data.sources.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips, lifelike
-from ..data.sources.stills import StillSource
+from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
-from ..geometry import Spoiling, iou, spoil
 from ..propagation import winners
-from ..rng import Dice
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
-from .layers import PreActivation, crop_padding, dice_loss
+from .layers import PreActivation, crop_padding
 from .weights import require_fit
 
 # ---------------------------------------------------------------------------------------------------- network
@@ -233,178 +229,6 @@ def start_from_imagenet(network: RGMP) -> bool:
 # --------------------------------------------------------------------------------------------------- training
 
 Feedback = Literal["soft", "hard"]
-
-DEFAULTS: dict[str, Any] = {
-    "source": "video",
-    "recurrence": 1,
-    "max_skip": 0,
-    "feedback": "soft",
-    "detach": False,
-    "teacher_forcing": False,
-    "reference": True,
-    "previous": True,
-    "drop_previous": 0.0,
-    "spoiling": {},
-    "dice": 0.0,
-    "aux": 0.0,
-}
-
-
-class RGMPTask:
-    """Two kinds of stages: pairs made of stills (one step long), and video, in which errors are fed back.
-
-    A roll-out starts from a last mask and takes ``recurrence`` steps; each step's answer is the next one's last mask.
-    The reference is any other frame of the clip in which the object shows. One object per sample is followed.
-
-    A stage's ``options``:
-
-    * ``source``: ``"video"``, where the first last mask is the true one of the frame before; ``"lifelike"``, the same
-      with clips of :func:`~vos_tutorial.data.sources.clips.lifelike`; or ``"simulated"``,
-      where there is no frame before and the true mask of the target itself is spoiled (``spoiling``: fields of
-      :class:`~vos_tutorial.geometry.Spoiling`).
-    * ``recurrence``: number of steps N; the paper's grows from 1 to 5 (unverified).
-    * ``max_skip``: frames left out between two frames of a video, at the most.
-    * ``feedback``: ``"soft"``, the probability, or ``"hard"``, the decision, which stops the gradient as well.
-    * ``detach``: no gradient through what is fed back. By default it goes through the whole roll-out.
-    * ``teacher_forcing``: true masks are fed back instead.
-    * ``reference``: False blanks the reference's picture and mask.
-    * ``previous``: False blanks every last mask.
-    * ``drop_previous``: for this share of the samples the *first* last mask is blank: the object must be found by the
-      reference alone, as after an occlusion, and is then followed.
-    * ``dice``: weight of a Dice loss beside the cross-entropy (which the authors' later papers use).
-    * ``aux``: weight of the cross-entropy of each coarser head. The heads are in the released weights; that they
-      were trained like this is not verified.
-
-    Args:
-        simulated: clips made of stills; of generated ones by default.
-        video: clips with real time; generated ones by default.
-    """
-
-    def __init__(self, simulated: ClipSource | None = None, video: ClipSource | None = None) -> None:
-        self.sources: dict[str, ClipSource] = {
-            "simulated": simulated if simulated is not None else SimulatedClips(),
-            "video": video if video is not None else GeneratedClips(),
-            "lifelike": lifelike(),
-        }
-
-    def batch(self, stage: Any, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
-        """Roll-outs of N steps; sample i depends on seed i only.
-
-        Returns:
-            ``frames float [B, N, 3, H, W]``, ``targets uint8 [B, N, H, W]`` (1 the object, 255 void), ``previous
-            float [B, H, W]``, ``reference_frame float [B, 3, H, W]`` and ``reference_mask float [B, H, W]``.
-
-        Raises:
-            TutorialError: if the stage has an option that no one reads, or an unknown source or feedback.
-        """
-        how = settings(stage)
-        before = how["source"] != "simulated"  # whether there is a frame before the first target
-        length = 1 + before + how["recurrence"]
-        frames, ids = self.sources[how["source"]].batch(seeds, stage.size, length, how["max_skip"])
-        dice = [Dice(s, 5) for s in seeds]
-        masks = torch.stack([one_object(i, d) for i, d in zip(ids, dice, strict=True)])  # [B, T, H, W]
-        order = torch.tensor([reference_first(m == 1, d) for m, d in zip(masks, dice, strict=True)])  # [B, T]
-        dropped = torch.tensor([d.chance(how["drop_previous"]) for d in dice], device=frames.device)
-        rows = torch.arange(len(seeds))[:, None]
-        frames, masks = frames[rows, order], masks[rows, order]
-        previous = masks[:, 1] == 1
-        if not before:
-            previous = spoil(previous, dice, Spoiling(**how["spoiling"]))
-        batch = {
-            "frames": frames[:, 1 + before :],
-            "targets": masks[:, 1 + before :],
-            "previous": (previous & ~dropped[:, None, None]).float(),
-            "reference_frame": frames[:, 0] * how["reference"],
-            "reference_mask": (masks[:, 0] == 1).float() * how["reference"],
-        }
-        return {name: value.to(device) for name, value in batch.items()}
-
-    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean over the steps of a roll-out, and the mean IoU of its answers; void pixels do not count."""
-        assert isinstance(network, RGMP)
-        how = settings(stage)
-        guidance = network.prepare(network.encode(batch["reference_frame"], batch["reference_mask"])[-1])
-        previous, losses, overlaps = batch["previous"], [], []
-        for frame, target in zip(batch["frames"].unbind(1), batch["targets"].unbind(1), strict=True):
-            scores = network(frame, previous if how["previous"] else torch.zeros_like(previous), guidance)
-            losses.append(step_loss(scores, target, how["dice"], how["aux"]))
-            probability = scores.logits.float().softmax(1)[:, 1]
-            answer = probability.detach() > 0.5
-            overlaps.append(iou(answer & (target != VOID), target == 1).mean())
-            if how["teacher_forcing"]:
-                previous = (target == 1).float()
-            elif how["feedback"] == "hard":
-                previous = answer.float()
-            else:
-                previous = probability.detach() if how["detach"] else probability
-        return torch.stack(losses).mean(), {"iou": torch.stack(overlaps).mean()}
-
-    def parameters(self, network: nn.Module, stage: Any) -> list[dict[str, Any]]:
-        """All that can learn, in one group; frozen batch norm stays out."""
-        return [{"params": [p for p in network.parameters() if p.requires_grad]}]
-
-
-def settings(stage: Any) -> dict[str, Any]:
-    """A stage's options, with the defaults for those it does not name.
-
-    Raises:
-        TutorialError: on an unknown option, or a value that an option does not have.
-    """
-    known_spoiling = vars(Spoiling())
-    for given, known in ((stage.options, DEFAULTS), (stage.options.get("spoiling", {}), known_spoiling)):
-        unknown = [key for key in given if key not in known]
-        if unknown:
-            raise TutorialError(
-                f"stage {stage.name!r}: rgmp does not know the option {unknown[0]!r}; choose from {', '.join(known)}."
-            )
-    how = {**DEFAULTS, **stage.options}
-    for key, known_values in (("source", ("simulated", "video", "lifelike")), ("feedback", get_args(Feedback))):
-        if how[key] not in known_values:
-            raise TutorialError(
-                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose from {', '.join(known_values)}."
-            )
-    if how["recurrence"] < 1:
-        raise TutorialError(f"stage {stage.name!r} has a recurrence of {how['recurrence']} steps; use 1 or more.")
-    return how
-
-
-def one_object(ids: Tensor, dice: Dice) -> Tensor:
-    """A random object of frame 0 alone: ids ``uint8 [T, H, W]`` -> 1 where it is, 255 where void, else 0."""
-    objects = object_ids(ids[0])
-    chosen = objects[dice.pick(len(objects))]
-    return torch.where(ids == VOID, ids, (ids == chosen).to(torch.uint8))
-
-
-def reference_first(masks: Tensor, dice: Dice) -> list[int]:
-    """The frames of a clip with a random one moved to the front, in which the object covers 2 % at least.
-
-    Args:
-        masks: ``bool [T, H, W]``; if the object is smaller everywhere, the frame that shows most of it is taken.
-        dice: where chance comes from.
-    """
-    share = masks.float().mean((1, 2))
-    good = [t for t, s in enumerate(share.tolist()) if s >= SMALLEST] or [int(share.argmax())]
-    chosen = good[dice.pick(len(good))]
-    return [chosen, *(t for t in range(len(masks)) if t != chosen)]
-
-
-def step_loss(scores: Scores, target: Tensor, dice: float = 0.0, aux: float = 0.0) -> Tensor:
-    """Cross-entropy of one step, with the shares of Dice and of the coarser heads; ``target uint8 [B, H, W]``."""
-    truth = target.long()
-    loss = F.cross_entropy(scores.logits.float(), truth, ignore_index=VOID)
-    if dice:
-        counts = target != VOID
-        loss = loss + dice * dice_loss(scores.logits.float().softmax(1)[:, 1] * counts, target == 1)
-    if aux:
-        for level in scores.levels[1:]:
-            coarse = F.interpolate(level.float(), target.shape[-2:], mode="bilinear", align_corners=False)
-            loss = loss + aux * F.cross_entropy(coarse, truth, ignore_index=VOID)
-    return loss
-
-
-def task(source: StillSource | None = None, video: ClipSource | None = None) -> RGMPTask:
-    """The training task: pairs are made of the stills of ``source``; see :class:`RGMPTask`."""
-    return RGMPTask(SimulatedClips(source), video)
 
 
 # -------------------------------------------------------------------------------------------------- inference

@@ -20,6 +20,7 @@ from ..models.weights import save_weights
 from ..profile import PROFILES, current
 from .checkpoints import plan
 from .loop import train
+from .tasks import task
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -84,10 +85,10 @@ def main(argv: Sequence[str]) -> int:
                 f"{recipe.method!r} does not learn from video, so leave --video {arguments.video} out."
             )
         sources["video"] = VideoClips(DavisFolder(arguments.video, year=2017, split="train"))
-    task = models.task(recipe.method, **sources)
+    learned = task(recipe.method, **sources)
     run = train(
         network,
-        task,
+        learned,
         recipe,
         seed=arguments.seed,
         out=out,

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...clip import VOID, Clip, object_ids
 from ...errors import TutorialError
 from ...geometry import boxes
-from ...rng import Array, Dice
+from ...rng import Array, Rng
 from ..davis import VideoFolder
 from ..worlds.sprites import ATTRIBUTES, LENGTH, Split, SyntheticStills, Textures, describe, render
 from .stills import Stills, StillSource
@@ -78,20 +78,20 @@ def number_objects(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _draw_until_shown(
-    source: str, seeds: Sequence[int], stream: int, draw: Callable[[list[Dice]], tuple[Tensor, Tensor]]
+    source: str, seeds: Sequence[int], stream: int, draw: Callable[[list[Rng]], tuple[Tensor, Tensor]]
 ) -> Clips:
     """Call ``draw`` for all seeds, then again for those whose frame 0 shows no object, with the next dice.
 
     Raises:
         TutorialError: if a seed gives none in :data:`DRAWS` draws.
     """
-    frames, ids = draw([Dice(seed, stream) for seed in seeds])
+    frames, ids = draw([Rng(seed, stream) for seed in seeds])
     masks, shown = number_objects(ids)
     for attempt in range(1, DRAWS):
         missing = (~shown).nonzero().flatten()
         if not len(missing):
             break
-        frames[missing], ids = draw([Dice(seeds[i], stream, attempt) for i in missing.tolist()])
+        frames[missing], ids = draw([Rng(seeds[i], stream, attempt) for i in missing.tolist()])
         masks[missing], shown[missing] = number_objects(ids)
     if not shown.all():
         raise TutorialError(
@@ -112,7 +112,7 @@ def _check(seeds: Sequence[int], size: int, length: int, max_skip: int) -> None:
         raise TutorialError(f"max_skip is {max_skip}; it must be 0 or larger.")
 
 
-def draw_times(dice: Dice, available: int, length: int, max_skip: int) -> list[int]:
+def draw_times(dice: Rng, available: int, length: int, max_skip: int) -> list[int]:
     """Moments of a video: steps of 1 to ``max_skip + 1`` frames, from a random start.
 
     Where the video is too short for such steps, the longest allowed step is shortened until all fit.
@@ -208,7 +208,7 @@ class GeneratedClips:
         """
         _check(seeds, size, length, max_skip)
 
-        def draw(dice: list[Dice]) -> tuple[Tensor, Tensor]:
+        def draw(dice: list[Rng]) -> tuple[Tensor, Tensor]:
             scenes = []
             for d in dice:
                 dials = [name for name, probability in self.dials.items() if d.chance(probability)]
@@ -240,7 +240,7 @@ def lifelike(textures: Textures = "mixed", split: Split = "train") -> GeneratedC
     return GeneratedClips(textures, split, patches=0.6, pan=0.5, clutter=0.6, blur=0.5)
 
 
-def blurred(frames: Tensor, dice: Dice) -> Tensor:
+def blurred(frames: Tensor, dice: Rng) -> Tensor:
     """Out of focus, smeared along one direction, and grainy: what a cheap camera and fast motion do.
 
     Args:
@@ -386,7 +386,7 @@ class SimulatedClips:
         _check(seeds, size, length, max_skip)
         return _draw_until_shown("SimulatedClips", seeds, SIMULATED, lambda dice: self._draw(dice, size, length))
 
-    def _draw(self, dice: list[Dice], size: int, length: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, dice: list[Rng], size: int, length: int) -> tuple[Tensor, Tensor]:
         layers: list[_Layer] = []
         seeds: list[int] = []  # of the stills
         for sample, d in enumerate(dice):
@@ -403,7 +403,7 @@ class SimulatedClips:
         gain, offset = torch.from_numpy(light * LIGHT).float().to(frames.device)[..., None, None, None].unbind(2)
         return (frames * (1 + gain) + offset).clamp_(0, 1), ids
 
-    def _cast(self, dice: Dice) -> list[tuple[int, int]]:
+    def _cast(self, dice: Rng) -> list[tuple[int, int]]:
         """Draw what a sample is made of, from back to front: the id of each layer's object, and which still it is."""
         if not dice.chance(self.paste):
             return [(1, 0)]
@@ -414,7 +414,7 @@ class SimulatedClips:
         return cast
 
 
-def _move(dice: Dice, layers: Sequence[_Layer], centres: Array, extents: Array, length: int) -> None:
+def _move(dice: Rng, layers: Sequence[_Layer], centres: Array, extents: Array, length: int) -> None:
     """Draw how the layers of one sample move.
 
     Args:
@@ -446,7 +446,7 @@ def _move(dice: Dice, layers: Sequence[_Layer], centres: Array, extents: Array, 
                 _go_for(dice, motion, [other.motion for other in layers[1:k]], half)
 
 
-def _go_for(dice: Dice, occluder: _Motion, objects: Sequence[_Motion], half: float) -> None:
+def _go_for(dice: Rng, occluder: _Motion, objects: Sequence[_Motion], half: float) -> None:
     """Move an occluder: in frame 0 to the emptiest of a few places, later half of the time onto an object."""
     length = len(occluder.place)
     places = dice.array(length, 6, 2) * 1.8 - 0.9
@@ -536,7 +536,7 @@ class VideoClips:
                 f"{max(map(len, self.annotated))} annotated frames; ask for fewer."
             )
 
-        def draw(dice: list[Dice]) -> tuple[Tensor, Tensor]:
+        def draw(dice: list[Rng]) -> tuple[Tensor, Tensor]:
             samples = []
             for d in dice:
                 chosen = long_enough[d.pick(len(long_enough))]
@@ -563,7 +563,7 @@ def _read(clips: Sequence[Clip], index: int, times: list[int]) -> tuple[Tensor, 
     return clips[index].frames[times], clips[index].masks[times]
 
 
-def _view(dice: Dice, frames: Tensor, masks: Tensor, size: int, objects: int, shaken: bool) -> tuple[Tensor, Tensor]:
+def _view(dice: Rng, frames: Tensor, masks: Tensor, size: int, objects: int, shaken: bool) -> tuple[Tensor, Tensor]:
     """A square of a video at ``size`` pixels, with at most ``objects`` of its objects.
 
     Pictures and masks go through the same filters, one channel for each object, so that outlines stay together.
@@ -590,7 +590,7 @@ def _view(dice: Dice, frames: Tensor, masks: Tensor, size: int, objects: int, sh
     return pictures.clamp(0, 1), torch.tensor([0, *chosen, VOID], dtype=torch.uint8)[winner]
 
 
-def _square(dice: Dice, mask: Tensor, size: int) -> tuple[int, int, int]:
+def _square(dice: Rng, mask: Tensor, size: int) -> tuple[int, int, int]:
     """Top, left and side of a random square in ``mask [H, W]`` that holds a random true pixel."""
     shorter = min(mask.shape)
     side = round(dice.uniform(min(size, shorter), shorter))
@@ -602,7 +602,7 @@ def _square(dice: Dice, mask: Tensor, size: int) -> tuple[int, int, int]:
     return corner[0], corner[1], side
 
 
-def _shaky_grid(dice: Dice, length: int, size: int, shaken: bool) -> Tensor:
+def _shaky_grid(dice: Rng, length: int, size: int, shaken: bool) -> Tensor:
     """A hand-held camera, or one on a tripod: ``float32 [T, size, size, 2]``.
 
     One mirror for all frames, the rest drawn for each.

@@ -16,7 +16,7 @@ import torch
 
 from ...clip import Clip
 from ...errors import TutorialError
-from ...rng import Array, Dice
+from ...rng import Array, Rng
 from ..sources.clips import Clips
 
 CAMOUFLAGE, FORK = 14, 15  # streams of dice
@@ -31,7 +31,7 @@ CONTRAST = 0.16  # deviation of the texture, in [0, 1] colours
 # ---------------------------------------------------------------------------------------------------------- texture
 
 
-def grain(dice: Dice, size: int) -> Array:
+def grain(dice: Rng, size: int) -> Array:
     """The spectrum ``complex [size, size]`` of a random texture with mean 0 and, on average, variance 1.
 
     Smoothed noise that goes on over the edges without a seam. Its statistics are the same at every place, and stay so
@@ -54,7 +54,7 @@ def moved(spectrum: Array, shift: Array) -> Array:
     return texture
 
 
-def blob(dice: Dice, size: int, feather: float) -> Callable[[Array], Array]:
+def blob(dice: Rng, size: int, feather: float) -> Callable[[Array], Array]:
     """A random round shape: a function from its centre (x, y), in pixels, to how much of it covers each pixel.
 
     Covers are 0 to 1 ``[size, size]``, and fall across the outline within ``feather``, a share of the side.
@@ -101,7 +101,7 @@ class _World:
             raise TutorialError(
                 f"clips of size {size} and length {length} cannot be made; give 16 pixels and 1 frame at the least."
             )
-        made = [self._draw(Dice(seed, self.stream), size, length) for seed in seeds]
+        made = [self._draw(Rng(seed, self.stream), size, length) for seed in seeds]
         frames = torch.from_numpy(np.stack([f for f, _ in made])).float().clamp_(0, 1)
         masks = torch.from_numpy(np.stack([m for _, m in made])).to(torch.uint8)
         return Clips(frames[:, :, None].expand(-1, -1, 3, -1, -1).contiguous(), masks)
@@ -111,7 +111,7 @@ class _World:
         frames, masks = self.batch([seed], size, length)
         return Clip((frames[0] * 255).round().to(torch.uint8), masks[0], f"{type(self).__name__} {seed}")
 
-    def _draw(self, dice: Dice, size: int, length: int) -> tuple[Array, Array]:
+    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
         """Grey frames ``float [T, size, size]`` in [0, 1], and where the object is."""
         raise NotImplementedError
 
@@ -138,7 +138,7 @@ class CamouflageClips(_World):
             raise TutorialError(f"shake is {shake}; it must be 0 or more.")
         self.static, self.shake, self.jump = static, shake, jump
 
-    def _draw(self, dice: Dice, size: int, length: int) -> tuple[Array, Array]:
+    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
         back, front, cover = grain(dice, size), grain(dice, size), blob(dice, size, FEATHER)
         low, high = 1.25 * RADIUS[1] * size, (1 - 1.25 * RADIUS[1]) * size  # its widest outline stays in the frame
         start, angle = low + dice.array(2) * (high - low), dice.uniform(0, 2 * np.pi)
@@ -165,7 +165,7 @@ class ForkClips(_World):
 
     STEP = 0.14  # of the last frame, as a share of its side; wide enough for the two futures to lie apart
 
-    def _draw(self, dice: Dice, size: int, length: int) -> tuple[Array, Array]:
+    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
         back, front, cover = grain(dice, size), grain(dice, size), blob(dice, size, 0.03)
         angle, speed = dice.uniform(0, 2 * np.pi), dice.uniform(*SPEED) * size
         ahead = np.array([np.cos(angle), np.sin(angle)])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...clip import Clip
 from ...errors import TutorialError
-from ...rng import Array, Dice
+from ...rng import Array, Rng
 from ..sources.clips import Clips, draw_times
 
 STREAM = 17  # of dice, so that no other source draws the same numbers
@@ -46,7 +46,7 @@ class Discs:
 
     def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
         """As :meth:`~vos_tutorial.data.sources.clips.ClipSource.batch`."""
-        clips = [self._draw(Dice(seed, STREAM), size, length, max_skip) for seed in seeds]
+        clips = [self._draw(Rng(seed, STREAM), size, length, max_skip) for seed in seeds]
         frames, masks = zip(*clips, strict=True)
         return Clips(torch.stack(frames), torch.stack(masks))
 
@@ -56,7 +56,7 @@ class Discs:
         pixels = (frames[0] * 255).round().to(torch.uint8)
         return Clip(pixels, masks[0], f"discs {seed}", ("multiple_objects",) if masks.max() > 1 else ())
 
-    def _draw(self, dice: Dice, size: int, length: int, max_skip: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, dice: Rng, size: int, length: int, max_skip: int) -> tuple[Tensor, Tensor]:
         """``float32 [T, 3, S, S]`` and ``uint8 [T, S, S]``."""
         low, high = self.objects
         count = low + dice.pick(high - low + 1)
@@ -82,7 +82,7 @@ class Discs:
         return frames, masks
 
 
-def _apart(dice: Dice, count: int) -> tuple[Array, Array]:
+def _apart(dice: Rng, count: int) -> tuple[Array, Array]:
     """Radii ``[K]`` and centres ``[K, 2]`` of discs that do not touch; each new try is a little smaller."""
     shrink = 1.0
     while True:

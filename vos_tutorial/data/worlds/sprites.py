@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...clip import Clip
 from ...errors import TutorialError
-from ...rng import Array, Dice
+from ...rng import Array, Rng
 from ..sources.stills import Stills
 
 ATTRIBUTES = (
@@ -50,7 +50,7 @@ PHOTO_SHARE = 0.6  # of "mixed" textures
 # ------------------------------------------------------------------------------------------------- banks
 
 
-def _fractal_noise(dice: Dice, n: int, side: int, octaves: Sequence[int]) -> Tensor:
+def _fractal_noise(dice: Rng, n: int, side: int, octaves: Sequence[int]) -> Tensor:
     """Sums of smooth random grids, coarse to fine: ``float32 [n, 3, side, side]`` around 0.5."""
     total = torch.zeros(n, 3, side, side)
     for i, cells in enumerate(octaves):
@@ -67,7 +67,7 @@ def _wave(x: Tensor) -> Tensor:
     return 4 * q * (1 - q) * (1 - 2 * half)
 
 
-def _patterns(dice: Dice, n: int, side: int) -> Tensor:
+def _patterns(dice: Rng, n: int, side: int) -> Tensor:
     """Two colours mixed by warped stripes, checks or spots: ``float32 [n, 3, side, side]`` in [0, 1]."""
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -101,7 +101,7 @@ PHOTOS = {
 CROPS = 8  # per photo
 
 
-def _photo_crops(dice: Dice, split: Split, side: int) -> Tensor:
+def _photo_crops(dice: Rng, split: Split, side: int) -> Tensor:
     """Random crops of the photos that ship inside scikit-image: ``float32 [n, 3, side, side]`` in [0, 1]."""
     from skimage import data
 
@@ -121,7 +121,7 @@ def _photo_crops(dice: Dice, split: Split, side: int) -> Tensor:
     return torch.stack(out)
 
 
-def _blob(dice: Dice, x: Array, y: Array) -> Array:
+def _blob(dice: Rng, x: Array, y: Array) -> Array:
     """A star-shaped blob: how far inside its contour each point lies, about 1 at the centre, 0 on the contour."""
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     contour = np.full_like(angle, 0.72)
@@ -130,7 +130,7 @@ def _blob(dice: Dice, x: Array, y: Array) -> Array:
     return np.clip(contour, 0.25, 0.95) - radius
 
 
-def _figure(dice: Dice, x: Array, y: Array) -> Array:
+def _figure(dice: Rng, x: Array, y: Array) -> Array:
     """A body with three to five limbs, all capsules: the field is positive inside their union."""
     field = 0.34 - np.hypot(x / dice.uniform(0.8, 1.6), y / dice.uniform(0.8, 1.6))
     start = dice.uniform(0, 2 * np.pi)
@@ -142,7 +142,7 @@ def _figure(dice: Dice, x: Array, y: Array) -> Array:
     return field
 
 
-def _polygon(dice: Dice, x: Array, y: Array) -> Array:
+def _polygon(dice: Rng, x: Array, y: Array) -> Array:
     """A convex polygon with three to seven sides."""
     sides, start = 3 + dice.pick(5), dice.uniform(0, 2 * np.pi)
     field = np.full_like(x, 9.0)
@@ -166,7 +166,7 @@ class Bank:
     procedural: int
     shapes: Tensor
 
-    def texture(self, dice: Dice, textures: Textures) -> int:
+    def texture(self, dice: Rng, textures: Textures) -> int:
         """Draw a texture's row."""
         photos = textures == "photos" or (textures == "mixed" and dice.chance(PHOTO_SHARE))
         n = len(self.textures)
@@ -203,7 +203,7 @@ def _full_bank(split: Split) -> Bank:
 
 
 def _make_bank(split: Split, side: int) -> Bank:
-    dice = Dice(20261123, ("train", "test").index(split))
+    dice = Rng(20261123, ("train", "test").index(split))
     count = 96 if split == "train" else 48
     noise = _fractal_noise(dice, count // 2, side, (2, 5, 11, 23, 47))
     noise = (noise - noise.amin((2, 3), keepdim=True)) / (
@@ -302,7 +302,7 @@ class Scene:
             view_zoom=self.view_zoom / zoom,
         )
 
-    def patched(self, dice: Dice, textures: Textures = "mixed", split: Split = "train") -> Scene:
+    def patched(self, dice: Rng, textures: Textures = "mixed", split: Split = "train") -> Scene:
         """The same scene with one or two more cloths on each sprite; look-alikes of a patched sprite differ from it.
 
         Args:
@@ -331,7 +331,7 @@ class Scene:
         x, y = self.view_x + speed_x * self.view_zoom * t, self.view_y + speed_y * self.view_zoom * t
         return replace(self, view_x=x, view_y=y)
 
-    def cluttered(self, dice: Dice, count: int, textures: Textures = "mixed", split: Split = "train") -> Scene:
+    def cluttered(self, dice: Rng, count: int, textures: Textures = "mixed", split: Split = "train") -> Scene:
         """The same scene with things standing around: sprites at the back that move as the background does.
 
         Args:
@@ -359,14 +359,14 @@ class Scene:
         return replace(self, sprites=[*things, *self.sprites])
 
 
-def _cut(dice: Dice) -> Array:
+def _cut(dice: Rng) -> Array:
     """A random piece of a texture: any turn, between half and all of it."""
     zoom = dice.uniform(0.5, 1.0)
     x, y = ((2 * dice.array(2) - 1) * (1 - zoom)).tolist()
     return np.array([dice.uniform(0, 2 * np.pi), zoom, x, y])
 
 
-def _mix(dice: Dice) -> Array:
+def _mix(dice: Rng) -> Array:
     """A random recolouring: channels change places, gains vary, one in four is a negative."""
     gains = 0.7 + 0.5 * dice.array(3)
     matrix = np.diag(gains)[np.argsort(dice.array(3))]
@@ -377,7 +377,7 @@ def _mix(dice: Dice) -> Array:
     return np.concatenate([matrix, offset[:, None]], axis=1)
 
 
-def _path(dice: Dice, times: Array, speed: float, room: float) -> tuple[Array, Array]:
+def _path(dice: Rng, times: Array, speed: float, room: float) -> tuple[Array, Array]:
     """A smooth path inside [-room, room]: ``speed`` is its largest step per frame in frame half-extents."""
     out = []
     for _ in range(2):
@@ -388,7 +388,7 @@ def _path(dice: Dice, times: Array, speed: float, room: float) -> tuple[Array, A
     return out[0], out[1]
 
 
-def _sprite(dice: Dice, stock: Bank, times: Array, dials: frozenset[str], textures: Textures, many: bool) -> Sprite:
+def _sprite(dice: Rng, stock: Bank, times: Array, dials: frozenset[str], textures: Textures, many: bool) -> Sprite:
     """An object with every dial that concerns a single sprite."""
     span = max(float(times.max()), 1.0)
     size = dice.uniform(0.38, 0.54) if many else dice.uniform(0.46, 0.74)
@@ -425,7 +425,7 @@ def _sprite(dice: Dice, stock: Bank, times: Array, dials: frozenset[str], textur
     )
 
 
-def _look_alike(dice: Dice, stock: Bank, times: Array, model: Sprite, textures: Textures) -> Sprite:
+def _look_alike(dice: Rng, stock: Bank, times: Array, model: Sprite, textures: Textures) -> Sprite:
     """The same texture, slightly recoloured, on another contour, crossing close to its model."""
     other = _sprite(dice, stock, times, frozenset(), textures, many=True)
     other.texture, other.texture_end, other.fade = model.texture, model.texture_end, model.fade
@@ -444,7 +444,7 @@ def _look_alike(dice: Dice, stock: Bank, times: Array, model: Sprite, textures: 
 HIDDEN = 3  # frames for which an occluder covers its victim completely, at the least
 
 
-def _occluder(dice: Dice, stock: Bank, times: Array, victim: Sprite, textures: Textures) -> Sprite:
+def _occluder(dice: Rng, stock: Bank, times: Array, victim: Sprite, textures: Textures) -> Sprite:
     """A wall that sweeps over ``victim``: wide enough to hide all of it for :data:`HIDDEN` frames or more."""
     meet = dice.uniform(5.0, 8.0)
     extent = float(victim.size.max()) * max(victim.aspect, 1 / victim.aspect) ** 0.5 * 1.15
@@ -487,7 +487,7 @@ def describe(
     if length < 1:
         raise TutorialError(f"a clip of {length} frames cannot be drawn; ask for at least 1.")
     dials, t = frozenset(attributes), np.arange(length, dtype=np.float64)
-    dice, stock = Dice(seed, 1), _full_bank(split)
+    dice, stock = Rng(seed, 1), _full_bank(split)
     many = "multiple_objects" in dials
     objects = [_sprite(dice, stock, t, dials, textures, many) for _ in range(2 + dice.pick(2) if many else 1)]
     if many:  # start apart: each object keeps its own corner of a ring, so that all are visible in frame 0
@@ -504,7 +504,7 @@ def describe(
         sprites.append(_occluder(dice, stock, t, objects[0], textures))
     view_x, view_y = _path(dice, t, 0.02, 0.3)
     if "camera_shake" in dials:  # the whole picture jumps, background and sprites alike
-        jolt = Dice(seed, 2).array(length, 2).T * 0.34 - 0.17
+        jolt = Rng(seed, 2).array(length, 2).T * 0.34 - 0.17
         view_x, view_y = view_x - jolt[0], view_y - jolt[1]
         for sprite in sprites:
             sprite.x, sprite.y = sprite.x + jolt[0], sprite.y + jolt[1]
@@ -720,14 +720,14 @@ class SyntheticStills:
     ) -> None:
         self.textures, self.split, self.device = textures, split, device
 
-    def _moment(self, dice: Dice) -> Scene:
+    def _moment(self, dice: Rng) -> Scene:
         dials = [a for a, p in STILL_DIALS.items() if dice.chance(p)]
         scene = describe(dice.pick(2**50), LENGTH, dials, self.textures, self.split)
         return scene.at([dice.pick(LENGTH)])
 
     def batch(self, seeds: Sequence[int], size: int) -> Stills:
         """Pictures ``float32 [B, 3, H, W]`` in [0, 1], masks ``bool [B, H, W]``; picture i depends on seed i only."""
-        dice = [Dice(seed, 3) for seed in seeds]
+        dice = [Rng(seed, 3) for seed in seeds]
         frames, ids = render([self._moment(d) for d in dice], size, self.split, self.device)
         images, masks = frames[:, 0], torch.zeros_like(ids[:, 0], dtype=torch.bool)
         for i, d in enumerate(dice):
