@@ -140,8 +140,8 @@ class Sides:
     def __init__(
         self, network: RGMP, fast: RGMP, objects: int, scales: tuple[float, ...], size: tuple[int, int]
     ) -> None:
-        dice = torch.Generator().manual_seed(0)
-        self.frames = F.interpolate(torch.rand(2, 3, 12, 20, generator=dice), size, mode="bilinear")
+        rng = torch.Generator().manual_seed(0)
+        self.frames = F.interpolate(torch.rand(2, 3, 12, 20, generator=rng), size, mode="bilinear")
         self.ids = torch.zeros(size, dtype=torch.uint8)
         for i in range(objects):
             self.ids[size[0] // 4 : size[0] // 2, i * size[1] // 4 : (i + 1) * size[1] // 4] = i + 1

@@ -135,8 +135,8 @@ class Sides:
     """
 
     def __init__(self, network: RVOS, fast: RVOS, objects: int, slots: int, size: tuple[int, int]) -> None:
-        dice = torch.Generator().manual_seed(0)
-        self.frames = F.interpolate(torch.rand(2, 3, 12, 20, generator=dice), size, mode="bilinear")
+        rng = torch.Generator().manual_seed(0)
+        self.frames = F.interpolate(torch.rand(2, 3, 12, 20, generator=rng), size, mode="bilinear")
         self.ids = torch.zeros(size, dtype=torch.uint8)
         for i in range(objects):
             self.ids[size[0] // 4 : size[0] // 2, i * size[1] // objects : (i + 1) * size[1] // objects] = i + 1

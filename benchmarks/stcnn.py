@@ -99,8 +99,8 @@ class Sides:
     """
 
     def __init__(self, network: STCNN, fast: STCNN, size: tuple[int, int]) -> None:
-        dice = torch.Generator().manual_seed(0)
-        self.frames = F.interpolate(torch.rand(4, 3, 12, 20, generator=dice), size, mode="bilinear")
+        rng = torch.Generator().manual_seed(0)
+        self.frames = F.interpolate(torch.rand(4, 3, 12, 20, generator=rng), size, mode="bilinear")
         mask = torch.zeros(size, dtype=torch.uint8)
         mask[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
         self.plain, self.ours, self.shown = Plain(network), STCNNSegmenter(fast), 0

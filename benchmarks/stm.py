@@ -130,8 +130,8 @@ class Sides:
     """
 
     def __init__(self, network: STM, fast: STM, objects: int, frames: int, size: tuple[int, int]) -> None:
-        dice = torch.Generator().manual_seed(0)
-        coarse = torch.rand(frames + 1, 3, 12, 20, generator=dice)
+        rng = torch.Generator().manual_seed(0)
+        coarse = torch.rand(frames + 1, 3, 12, 20, generator=rng)
         self.pictures = F.interpolate(coarse, size, mode="bilinear").unsqueeze(1)  # [T+1, 1, 3, H, W]
         self.masks = torch.zeros(SLOTS, *size)
         for i in range(objects):

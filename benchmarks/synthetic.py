@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from vos_tutorial.data.worlds.sprites import ATTRIBUTES, SyntheticStills, bank, make_batch
-from vos_tutorial.rng import Rng
+from vos_tutorial.rng import Rng, Stream
 
 SIZES = (64, 96, 128)
 GOAL, AT = 1.2, 96
@@ -46,8 +46,8 @@ def one_each(seed: int) -> Sequence[str]:
 
 def half_of_them(seed: int) -> Sequence[str]:
     """Each dial with probability one half."""
-    dice = Rng(seed, 9)
-    return [a for a in ATTRIBUTES if dice.chance(0.5)]
+    rng = Rng(seed, Stream.BENCHMARK)
+    return [a for a in ATTRIBUTES if rng.chance(0.5)]
 
 
 def clips(batch: int, length: int, dials: Callable[[int], Sequence[str]], size: int) -> Callable[[int], object]:

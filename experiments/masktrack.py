@@ -42,13 +42,14 @@ from experiments.runs import (
     swap,
 )
 from vos_tutorial import models, recipes
+from vos_tutorial.augment import Corruption, corrupt
 from vos_tutorial.baselines import CopyFirst, copy_previous_truth
 from vos_tutorial.clip import Clip
 from vos_tutorial.course import figures
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import CONDITIONS, SyntheticStills, benchmark
 from vos_tutorial.files import write_atomically
-from vos_tutorial.geometry import Spoiling, dilate, fill_boxes, iou, spoil
+from vos_tutorial.geometry import dilate, fill_boxes, iou
 from vos_tutorial.models import masktrack
 from vos_tutorial.models.weights import load_weights, save_weights
 from vos_tutorial.propagation import Segmenter, propagate, propagate_nearest
@@ -111,8 +112,8 @@ def response(network: masktrack.MaskTrack, guides_of: str) -> dict[str, list[flo
     x, y = [], []
     for k, amount in enumerate((0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)):
         stills = source.batch(range(900_000, 900_000 + n // 4), 96)
-        how = Spoiling(scale=0.05 * amount, shift=0.1 * amount, jitter=0.1 * amount, dilation=0, floor=0.0)
-        guide = spoil(stills.masks, [Rng(k, i) for i in range(n // 4)], how)
+        how = Corruption(scale=0.05 * amount, shift=0.1 * amount, jitter=0.1 * amount, dilation=0, floor=0.0)
+        guide = corrupt(stills.masks, [Rng(k, i) for i in range(n // 4)], how)
         shown = dilate(guide, 1) if guides_of == "mask" else guide
         x.append(iou(guide, stills.masks))
         y.append(iou(network(stills.images, shown).argmax(1).bool(), stills.masks))

@@ -17,7 +17,7 @@ from torch import Tensor
 from vos_tutorial import evaluation, metrics
 from vos_tutorial.clip import Clip
 from vos_tutorial.data.davis import DavisFolder
-from vos_tutorial.data.sources.clips import lifelike
+from vos_tutorial.data.sources.generated import lifelike
 from vos_tutorial.files import write_atomically
 from vos_tutorial.propagation import Segmenter, propagate
 

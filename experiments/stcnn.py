@@ -37,7 +37,8 @@ from experiments.runs import SEEDS, SHORT_SIDE, by_condition, keep, mean, per_fr
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip, ids_to_onehot
-from vos_tutorial.data.sources.clips import ClipSource, GeneratedClips, lifelike
+from vos_tutorial.data.batches import ClipSource
+from vos_tutorial.data.sources.generated import GeneratedClips, lifelike
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips
 from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
@@ -575,7 +576,7 @@ def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
 
 
 class Turned(Rng):
-    """The same dice, but signs come out the other way round."""
+    """The same generator, but signs come out the other way round."""
 
     def sign(self) -> float:
         """-1 or +1."""
@@ -585,9 +586,9 @@ class Turned(Rng):
 class OtherFuture(ForkClips):
     """The clip of the same seed, whose object turns the other way in the end."""
 
-    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
+    def _draw(self, rng: Rng, size: int, length: int) -> tuple[Array, Array]:
         other = Turned(0)
-        other._rng = dice._rng
+        other._rng = rng._rng
         return super()._draw(other, size, length)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_tutorial.data.sources.clips import ClipSource
+from vos_tutorial.data.batches import ClipSource
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips, fold, grain, moved
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import dilate

@@ -1,4 +1,4 @@
-"""Spoiling masks: each step against what it says, and each sample independent of its batch."""
+"""Corruption masks: each step against what it says, and each sample independent of its batch."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import torch
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
-from vos_tutorial import geometry
-from vos_tutorial.geometry import (
+from vos_tutorial import augment
+from vos_tutorial.augment import (
+    Corruption,
     Dreaming,
-    Spoiling,
     affine_grid,
     bending_grid,
-    boxes,
     contour_points,
+    corrupt,
+    fill_hole,
+    lucid_dreams,
+    relight,
+    rotate_zoom_flip,
+)
+from vos_tutorial.geometry import (
+    boxes,
     dilate,
     disk,
     fill_boxes,
-    fill_hole,
     identity_grid,
     iou,
-    lucid_dreams,
-    relight,
     ring,
     spline_grid,
-    spoil,
     thin_plate_spline,
-    turn,
     warp_mask,
 )
 from vos_tutorial.rng import Rng
@@ -58,7 +60,7 @@ def some_masks() -> Tensor:
     )
 
 
-def dice(n: int, seed: int = 0) -> list[Rng]:
+def rngs(n: int, seed: int = 0) -> list[Rng]:
     return [Rng(seed, i) for i in range(n)]
 
 
@@ -147,11 +149,11 @@ def test_iou() -> None:
 def test_the_identity_grid_changes_nothing() -> None:
     masks = some_masks()
     assert torch.equal(warp_mask(masks, identity_grid(48, 64).expand(8, -1, -1, -1)), masks)
-    assert torch.equal(warp_mask(masks, affine_grid(masks, dice(8), 0, 0)), masks)
+    assert torch.equal(warp_mask(masks, affine_grid(masks, rngs(8), 0, 0)), masks)
 
 
 def test_the_affine_step_moves_by_a_share_of_the_object() -> None:
-    """An object of 20 x 10 pixels, dice at their upper end: 10 % of the width right, 10 % of the height down."""
+    """An object of 20 x 10 pixels, draws at their upper end: 10 % of the width right, 10 % of the height down."""
     mask = torch.zeros(1, 60, 80, dtype=torch.bool)
     mask[:, 20:30, 30:50] = True
     moved = warp_mask(mask, affine_grid(mask, [Loaded(1.0)], scale=0, shift=0.1))
@@ -231,7 +233,7 @@ def test_points_on_a_line_or_in_one_place_do_not_blow_up(stiffness: float) -> No
 
 def test_control_points_lie_on_the_ring_and_differ() -> None:
     masks = some_masks()
-    contour, enough = contour_points(masks, dice(8), 5)
+    contour, enough = contour_points(masks, rngs(8), 5)
     assert enough.tolist() == [True, True, True, True, True, True, False, False]  # empty, and full: no ring
     pixels = ((contour + 1) * torch.tensor([64, 48]) - 1) / 2
     torch.testing.assert_close(pixels, pixels.round(), atol=1e-3, rtol=0)
@@ -243,8 +245,8 @@ def test_control_points_lie_on_the_ring_and_differ() -> None:
 
 def test_no_jitter_bends_nothing_and_what_has_no_ring_stays() -> None:
     masks = some_masks()
-    assert torch.equal(warp_mask(masks, bending_grid(masks, dice(8), 5, 0.0, 0.1)), masks)
-    bent = warp_mask(masks, bending_grid(masks, dice(8), 5, 0.1, 0.1))
+    assert torch.equal(warp_mask(masks, bending_grid(masks, rngs(8), 5, 0.0, 0.1)), masks)
+    bent = warp_mask(masks, bending_grid(masks, rngs(8), 5, 0.1, 0.1))
     assert torch.equal(bent[6:], masks[6:])
     assert all((bent[i] != masks[i]).any() for i in range(5))
 
@@ -273,60 +275,60 @@ def fields(b: int = 40) -> Tensor:
     )
 
 
-@pytest.mark.parametrize("how", [Spoiling(dilation=1), Spoiling(jitter=0.25, shift=0.2, stiffness=0.0)])
-def test_a_guide_depends_on_its_own_mask_and_dice_only(how: Spoiling) -> None:
+@pytest.mark.parametrize("how", [Corruption(dilation=1), Corruption(jitter=0.25, shift=0.2, stiffness=0.0)])
+def test_a_guide_depends_on_its_own_mask_and_generator_only(how: Corruption) -> None:
     """However the batch is split, and although wild guides are drawn again and tame ones are not."""
     masks = torch.cat([some_masks().flip(0), some_masks()])
-    together = spoil(masks, dice(16), how)
-    apart = torch.cat([spoil(masks[i : i + 1], [Rng(0, i)], how) for i in range(16)])
+    together = corrupt(masks, rngs(16), how)
+    apart = torch.cat([corrupt(masks[i : i + 1], [Rng(0, i)], how) for i in range(16)])
     assert torch.equal(together, apart)
-    halves = torch.cat([spoil(masks[a : a + 8], dice(16)[a : a + 8], how) for a in (0, 8)])
+    halves = torch.cat([corrupt(masks[a : a + 8], rngs(16)[a : a + 8], how) for a in (0, 8)])
     assert torch.equal(together, halves)
-    assert not torch.equal(together, spoil(masks, dice(16, seed=1), how))
+    assert not torch.equal(together, corrupt(masks, rngs(16, seed=1), how))
 
 
 def test_no_deformation_is_the_mask_itself() -> None:
     masks = some_masks()
-    nothing = Spoiling(scale=0, shift=0, points=0, dilation=0)
-    assert torch.equal(spoil(masks, dice(8), nothing), masks)
-    assert spoil(masks, dice(8), nothing) is not masks
+    nothing = Corruption(scale=0, shift=0, points=0, dilation=0)
+    assert torch.equal(corrupt(masks, rngs(8), nothing), masks)
+    assert corrupt(masks, rngs(8), nothing) is not masks
 
 
 def test_only_the_dilation_is_left_when_the_rest_is_off() -> None:
     masks = some_masks()
-    assert torch.equal(spoil(masks, dice(8), Spoiling(scale=0, shift=0, points=0, dilation=3)), dilate(masks, 3))
+    assert torch.equal(corrupt(masks, rngs(8), Corruption(scale=0, shift=0, points=0, dilation=3)), dilate(masks, 3))
 
 
 def test_a_spoiled_mask_looks_like_a_mask_of_the_frame_before() -> None:
     """Affine alone and with the spline: means as in the table of the paper's spoiling, measured on our masks."""
     masks = fields(200)
-    affine = iou(spoil(masks, dice(200), Spoiling(points=0, dilation=0)), masks)
-    both = iou(spoil(masks, dice(200), Spoiling(dilation=0)), masks)
+    affine = iou(corrupt(masks, rngs(200), Corruption(points=0, dilation=0)), masks)
+    both = iou(corrupt(masks, rngs(200), Corruption(dilation=0)), masks)
     assert 0.75 < float(affine.mean()) < 0.92
     assert 0.6 < float(both.mean()) < float(affine.mean())
     assert float(affine.min()) > 0.6
 
 
 def test_wild_warps_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    masks, wild = fields(60), Spoiling(jitter=0.25, shift=0.2, stiffness=0.0, dilation=0, floor=0.4)
-    kept = iou(spoil(masks, dice(60), wild), masks)
+    masks, wild = fields(60), Corruption(jitter=0.25, shift=0.2, stiffness=0.0, dilation=0, floor=0.4)
+    kept = iou(corrupt(masks, rngs(60), wild), masks)
     assert float(kept.min()) >= wild.floor
-    monkeypatch.setattr(geometry, "REDRAWS", 1)
-    once = iou(spoil(masks, dice(60), wild), masks)
+    monkeypatch.setattr(augment, "REDRAWS", 1)
+    once = iou(corrupt(masks, rngs(60), wild), masks)
     assert int((once < wild.floor).sum()) >= 6
     assert torch.equal(once[once >= wild.floor], kept[once >= wild.floor])  # good draws stay as they were
 
 
 def test_the_floor_is_kept_in_nearly_all_cases() -> None:
     for masks in (fields(100), some_masks()[:6].repeat(20, 1, 1)):
-        kept = iou(spoil(masks, dice(len(masks)), Spoiling(dilation=0)), masks)
+        kept = iou(corrupt(masks, rngs(len(masks)), Corruption(dilation=0)), masks)
         assert int((kept < 0.4).sum()) <= 1
 
 
 def test_empty_and_tiny_masks_survive() -> None:
     masks = torch.zeros(2, 32, 32, dtype=torch.bool)
     masks[1, 0, 31] = True
-    guide = spoil(masks, dice(2), Spoiling())
+    guide = corrupt(masks, rngs(2), Corruption())
     assert not guide[0].any()
     assert guide.shape == masks.shape
 
@@ -341,7 +343,7 @@ def as_picture(mask: Tensor) -> Tensor:
 @pytest.mark.parametrize("seeds", [range(0, 4), range(4, 8)])
 def test_turning_keeps_picture_and_mask_aligned(seeds: Sequence[int]) -> None:
     masks = ellipse(60, 90, 28, 40, 16, 22).expand(4, -1, -1)
-    images, turned = turn(as_picture(masks), masks, [Rng(s) for s in seeds], angle=20, zoom=0.2)
+    images, turned = rotate_zoom_flip(as_picture(masks), masks, [Rng(s) for s in seeds], angle=20, zoom=0.2)
     assert ((images[:, 0] > 0.5) != turned).float().mean() < 0.002
     assert all(0.3 < float(v) < 0.95 for v in iou(turned, masks))
     assert images.dtype == torch.float32
@@ -350,26 +352,26 @@ def test_turning_keeps_picture_and_mask_aligned(seeds: Sequence[int]) -> None:
 def test_turning_is_a_rotation_a_zoom_and_a_mirror() -> None:
     """On a wide picture: a disk stays a disk, its size grows by the zoom, and its place goes round the centre."""
     disk_right = ellipse(61, 101, 30, 80, 8, 8)[None]
-    _, same = turn(as_picture(disk_right), disk_right, [Loaded(0.5 - 1e-9)], angle=20, zoom=0.2)
+    _, same = rotate_zoom_flip(as_picture(disk_right), disk_right, [Loaded(0.5 - 1e-9)], angle=20, zoom=0.2)
     assert torch.equal(same, disk_right)
-    _, mirrored = turn(as_picture(disk_right), disk_right, [Loaded(0.5)], angle=20, zoom=0.2)
+    _, mirrored = rotate_zoom_flip(as_picture(disk_right), disk_right, [Loaded(0.5)], angle=20, zoom=0.2)
     assert torch.equal(mirrored, disk_right.flip(2))
-    _, turned = turn(as_picture(disk_right), disk_right, [Loaded(0.0)], angle=20, zoom=0.0)
+    _, turned = rotate_zoom_flip(as_picture(disk_right), disk_right, [Loaded(0.0)], angle=20, zoom=0.0)
     top, left, bottom, right = boxes(turned)[0].tolist()
     assert bottom - top == pytest.approx(16, abs=1)
     assert right - left == pytest.approx(16, abs=1)
     assert (left + right) / 2 - 50 == pytest.approx(30 * np.cos(np.deg2rad(20)), abs=0.8)
     assert abs((top + bottom) / 2 - 30) == pytest.approx(30 * np.sin(np.deg2rad(20)), abs=0.8)
     centred = ellipse(61, 101, 30, 50, 10, 10)[None]
-    _, shrunk = turn(as_picture(centred), centred, [Loaded(0.0)], angle=0, zoom=0.2)
+    _, shrunk = rotate_zoom_flip(as_picture(centred), centred, [Loaded(0.0)], angle=0, zoom=0.2)
     top, _, bottom, _ = boxes(shrunk)[0].tolist()
     assert bottom - top == pytest.approx(16, abs=1)  # zoom 0.8 of 20
 
 
 def test_a_view_depends_on_its_own_dice_only() -> None:
     masks = fields(4)
-    images, turned = turn(as_picture(masks), masks, dice(4), angle=20, zoom=0.1)
-    one, alone = turn(as_picture(masks[2:3]), masks[2:3], [Rng(0, 2)], angle=20, zoom=0.1)
+    images, turned = rotate_zoom_flip(as_picture(masks), masks, rngs(4), angle=20, zoom=0.1)
+    one, alone = rotate_zoom_flip(as_picture(masks[2:3]), masks[2:3], [Rng(0, 2)], angle=20, zoom=0.1)
     assert torch.equal(images[2:3], one)
     assert torch.equal(turned[2:3], alone)
 
@@ -391,7 +393,7 @@ def seen(images: Tensor) -> Tensor:
 
 def test_dreams_move_picture_and_mask_together() -> None:
     image, mask = red_on_green()
-    images, masks = lucid_dreams(image, mask, dice(24))
+    images, masks = lucid_dreams(image, mask, rngs(24))
     assert images.shape == (24, 3, 60, 80)
     assert masks.shape == (24, 60, 80)
     assert float(images.min()) >= 0
@@ -409,13 +411,13 @@ def test_dreams_move_picture_and_mask_together() -> None:
 
 def test_a_dream_depends_on_its_own_dice_only() -> None:
     image, mask = red_on_green()
-    images, masks = lucid_dreams(image, mask, dice(4))
+    images, masks = lucid_dreams(image, mask, rngs(4))
     one, alone = lucid_dreams(image, mask, [Rng(0, 2)])
     assert torch.equal(images[2:3], one)
     assert torch.equal(masks[2:3], alone)
-    again, _ = lucid_dreams(image, mask, dice(4))
+    again, _ = lucid_dreams(image, mask, rngs(4))
     assert torch.equal(images, again)
-    other, _ = lucid_dreams(image, mask, dice(4, seed=1))
+    other, _ = lucid_dreams(image, mask, rngs(4, seed=1))
     assert not torch.equal(images, other)
 
 
@@ -423,7 +425,7 @@ def test_what_stays_stays() -> None:
     """Without any amount a dream is the picture, or its mirror image."""
     image, mask = red_on_green()
     still = Dreaming(stay=1, jitter=0, gain=0, power=0, offset=0, angle=0)
-    images, masks = lucid_dreams(image, mask, dice(6), still)
+    images, masks = lucid_dreams(image, mask, rngs(6), still)
     mirrored = 0
     for picture, told in zip(images, masks, strict=True):
         flip = float((picture.flip(-1) - image).abs().mean()) < float((picture - image).abs().mean())
@@ -438,7 +440,7 @@ def test_what_stays_stays() -> None:
 def test_an_object_that_left_is_not_left_behind() -> None:
     image, mask = red_on_green()
     away = Dreaming(stay=0, angle=0)
-    images, masks = lucid_dreams(image, mask, dice(24), away)
+    images, masks = lucid_dreams(image, mask, rngs(24), away)
     old = [not (told & mask).any() and not (told.flip(-1) & mask).any() for told in masks]
     assert sum(old) >= 3
     for picture in images[torch.tensor(old)]:
@@ -459,7 +461,7 @@ def test_holes_are_filled_from_around() -> None:
 
 def test_other_light_keeps_the_hue() -> None:
     images = torch.rand(5, 3, 6, 7, generator=torch.Generator().manual_seed(0))
-    changed = relight(images, dice(5), Dreaming())
+    changed = relight(images, rngs(5), Dreaming())
 
     def hue(picture: Tensor) -> Tensor:
         low, high = picture.amin(1, keepdim=True), picture.amax(1, keepdim=True)
@@ -469,17 +471,17 @@ def test_other_light_keeps_the_hue() -> None:
     difference = (hue(changed) - hue(images)).abs().amax(1)
     assert float(difference[clear].max()) < 1e-3
     assert 0.01 < float((changed - images).abs().mean()) < 0.2
-    same = relight(images, dice(5), Dreaming(gain=0, power=0, offset=0))
+    same = relight(images, rngs(5), Dreaming(gain=0, power=0, offset=0))
     torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
     grey = torch.full((1, 3, 4, 4), 0.5)
-    assert float(relight(grey, dice(1), Dreaming()).std(1).max()) < 1e-6
+    assert float(relight(grey, rngs(1), Dreaming()).std(1).max()) < 1e-6
 
 
 def test_a_picture_without_an_object_is_dreamed_of_too() -> None:
     image, mask = red_on_green()
-    images, masks = lucid_dreams(image, torch.zeros_like(mask), dice(3))
+    images, masks = lucid_dreams(image, torch.zeros_like(mask), rngs(3))
     assert not masks.any()
     assert torch.isfinite(images).all()
-    everything, all_ = lucid_dreams(image, torch.ones_like(mask), dice(3))
+    everything, all_ = lucid_dreams(image, torch.ones_like(mask), rngs(3))
     assert torch.isfinite(everything).all()
     assert all_.any()

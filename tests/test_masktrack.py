@@ -18,7 +18,7 @@ from experiments import masktrack as experiment
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import object_ids
-from vos_tutorial.data.sources.stills import Stills
+from vos_tutorial.data.batches import Stills
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import boxes, dilate, fill_boxes, iou

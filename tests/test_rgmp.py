@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vos_tutorial import recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import VOID, object_ids
-from vos_tutorial.data.sources.clips import Clips
+from vos_tutorial.data.batches import Clips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import iou
 from vos_tutorial.models import build, rgmp, segmenter

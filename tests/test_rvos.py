@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import Clip, ids_to_onehot
-from vos_tutorial.data.sources.clips import Clips, VideoClips
+from vos_tutorial.data.batches import Clips
+from vos_tutorial.data.sources.video import VideoClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import mask_swap_iou
 from vos_tutorial.models import rvos

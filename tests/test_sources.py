@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,22 +17,12 @@ from torch import Tensor
 
 from vos_tutorial.clip import Clip, write_mask
 from vos_tutorial.data import davis
+from vos_tutorial.data.batches import SMALLEST, Clips, ClipSource, Stills, draw_times, number_objects
 from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder
-from vos_tutorial.data.sources import clips as clips_module
-from vos_tutorial.data.sources.clips import (
-    SMALLEST,
-    Clips,
-    ClipSource,
-    GeneratedClips,
-    SimulatedClips,
-    VideoClips,
-    blurred,
-    draw_times,
-    free_form_grid,
-    lifelike,
-    number_objects,
-)
-from vos_tutorial.data.sources.stills import Stills
+from vos_tutorial.data.sources import simulated
+from vos_tutorial.data.sources.generated import GeneratedClips, blurred, lifelike
+from vos_tutorial.data.sources.simulated import SimulatedClips, free_form_grid
+from vos_tutorial.data.sources.video import VideoClips
 from vos_tutorial.data.worlds.sprites import ATTRIBUTES, make_clip
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import identity_grid
@@ -49,9 +41,9 @@ class WhiteSquares:
     def batch(self, seeds: Sequence[int], size: int) -> Stills:
         masks = torch.zeros(len(seeds), size, size, dtype=torch.bool)
         for mask, seed in zip(masks, seeds, strict=True):
-            dice = Rng(seed, 77)
-            side = max(1, round(dice.uniform(self.smallest, self.largest) * size))
-            y, x = (dice.pick(size - side + 1) for _ in range(2))
+            rng = Rng(seed, 77)
+            side = max(1, round(rng.uniform(self.smallest, self.largest) * size))
+            y, x = (rng.pick(size - side + 1) for _ in range(2))
             mask[y : y + side, x : x + side] = True
         return Stills(masks[:, None].float().repeat(1, 3, 1, 1), masks)
 
@@ -210,11 +202,11 @@ def test_an_occluder_hides_objects_later_and_leaves_frame_0_alone() -> None:
 
 
 def test_an_occluder_starts_far_away_and_comes_close_in_half_of_the_frames() -> None:
-    still = clips_module._Motion(*(np.zeros(s) for s in ((2,), (3, 2), (3,), (3,), (3,), (3, 4, 4, 2))))
+    still = simulated._Motion(*(np.zeros(s) for s in ((2,), (3, 2), (3,), (3,), (3,), (3, 4, 4, 2))))
     gaps = []
     for seed in range(200):
         occluder = copy.deepcopy(still)
-        clips_module._go_for(Rng(seed), occluder, [still], 0.5)
+        simulated._go_for(Rng(seed), occluder, [still], 0.5)
         gaps.append(np.linalg.norm(occluder.place, axis=1))
     start, *later = np.stack(gaps, axis=1)
     assert np.median(start) > 0.9
@@ -461,3 +453,13 @@ def test_real_sequences() -> None:
     assert frames.shape == (4, 2, 3, 64, 64)
     assert float(area(masks)[:, 0].min()) >= SMALLEST
     assert float(frames.std()) > 0.1
+
+
+def test_the_worlds_know_no_source_and_what_both_share_knows_neither() -> None:
+    """In a fresh process each: what a module loads is what it leans on."""
+    for module, strangers in (("worlds.sprites", "sources"), ("worlds.discs", "sources"), ("batches", "worlds")):
+        loads = (
+            f"import sys, vos_tutorial.data.{module}; print(*(m for m in sys.modules if '.data.{strangers}' in m))"
+        )
+        found = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == "", module

@@ -1,12 +1,14 @@
 """The sprite world: the same bits however it is drawn, every dial does what it says, and the benchmark stays put.
 
-``python tests/test_synthetic.py`` writes the benchmark's fingerprint anew; raise ``BENCHMARK_VERSION`` with it.
+``python tests/test_sprites.py`` writes the benchmark's fingerprint anew; raise ``BENCHMARK_VERSION`` with it.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -370,7 +372,7 @@ def fingerprint(clip: Clip) -> dict[str, Any]:
 
 def test_the_benchmark_is_the_published_one() -> None:
     stored = json.loads(FINGERPRINT.read_text())
-    assert stored["version"] == BENCHMARK_VERSION, "python tests/test_synthetic.py writes the fingerprint anew"
+    assert stored["version"] == BENCHMARK_VERSION, "python tests/test_sprites.py writes the fingerprint anew"
     found = {clip.name: fingerprint(clip) for clip in benchmark_clips()}
     assert list(found) == list(stored["clips"])
     for name, clip in stored["clips"].items():
@@ -443,3 +445,11 @@ if __name__ == "__main__":
     clips = {clip.name: fingerprint(clip) for clip in benchmark()}
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in clips.items())
     FINGERPRINT.write_text(f'{{"version": {BENCHMARK_VERSION}, "clips": {{\n{lines}\n}}}}\n')
+
+
+def test_make_clip_is_at_the_door_of_data_and_the_door_is_light() -> None:
+    light = "import sys, vos_tutorial.data; assert 'vos_tutorial.data.worlds.sprites' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", light], check=False).returncode == 0
+    from vos_tutorial.data import make_clip as door
+
+    assert door is make_clip

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
-from vos_tutorial.data.sources.clips import Clips, VideoClips
+from vos_tutorial.augment import lucid_dreams
+from vos_tutorial.data.batches import Clips
+from vos_tutorial.data.sources.video import VideoClips
 from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.geometry import lucid_dreams
 from vos_tutorial.models import stcnn
 from vos_tutorial.models.backbones import IMAGENET_MEAN, IMAGENET_STD, for_inference
 from vos_tutorial.models.frame_prediction import (
@@ -37,7 +38,7 @@ from vos_tutorial.models.stcnn import STCNN, Balance, STCNNSegmenter, segmentati
 from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Recipe, Stage
 from vos_tutorial.recipes.stcnn import ONLINE_RECIPES, VARIANTS
-from vos_tutorial.rng import Rng
+from vos_tutorial.rng import Rng, Stream
 from vos_tutorial.training import train
 from vos_tutorial.training.tasks.stcnn import DreamedClips, STCNNTask, prediction_loss
 
@@ -1312,7 +1313,7 @@ def test_the_generators_form_is_kept(tmp_path: Path) -> None:
 
 def test_dreams_of_the_task_are_those_of_the_picture() -> None:
     frame, mask = frame_and_mask()
-    images, masks = lucid_dreams(frame, mask, [Rng(2, stcnn.DREAMS)])
+    images, masks = lucid_dreams(frame, mask, [Rng(2, Stream.DREAMS)])
     found = toy().batch(stage(objective="online", source="dreams"), [2], CPU)
     assert torch.equal(found["frame"], images)
     assert torch.equal(found["mask"] == 1, masks)

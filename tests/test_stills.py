@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from vos_tutorial.clip import write_mask
+from vos_tutorial.data.batches import StillSource
 from vos_tutorial.data.sources import stills
-from vos_tutorial.data.sources.stills import FolderStills, PetStills, StillSource, VocStills, crop
+from vos_tutorial.data.sources.stills import FolderStills, PetStills, VocStills, crop
 from vos_tutorial.errors import TutorialError
 
 H, W = 60, 80

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import ids_to_onehot
-from vos_tutorial.data.sources.clips import Clips
-from vos_tutorial.data.sources.stills import Stills
+from vos_tutorial.data.batches import Clips, Stills
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm
 from vos_tutorial.models.layers import crop_padding

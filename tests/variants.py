@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 def _pairs(seed: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Two masks ``bool [H, W]`` of random size and density, empty and full ones, a pair with a tolerance of 2."""
-    dice = np.random.default_rng(seed)
-    yield dice.random((90, 90)) > 0.99, dice.random((90, 90)) > 0.99
+    rng = np.random.default_rng(seed)
+    yield rng.random((90, 90)) > 0.99, rng.random((90, 90)) > 0.99
     for low, high in ((0.0, 0.2), (0.3, 0.7), (0.8, 1.0), (0.0, 1.0)):
-        shape = tuple(dice.integers(1, 12, size=2))
-        first, second = (dice.random(shape) < dice.uniform(low, high) for _ in range(2))
+        shape = tuple(rng.integers(1, 12, size=2))
+        first, second = (rng.random(shape) < rng.uniform(low, high) for _ in range(2))
         yield first, second
     empty, full = np.zeros((5, 5), dtype=bool), np.ones((5, 5), dtype=bool)
     yield empty, empty
@@ -57,19 +57,19 @@ def same_tolerance(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_dilation(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     for radius in (0, 1, 2, 3):
         for density in (0.0, 0.03, 0.3, 1.0):
-            mask = torch.rand(9, 12, generator=dice) < density
+            mask = torch.rand(9, 12, generator=rng) < density
             assert torch.equal(variant(mask, radius), library(mask, radius))
 
 
 def same_spline(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.1, 0.2]])
     for stiffness in (0.0, 0.1, 1.0):
-        source = corners + 0.2 * torch.rand(5, 2, generator=dice)
-        target = source + 0.3 * torch.rand(5, 2, generator=dice)
+        source = corners + 0.2 * torch.rand(5, 2, generator=rng)
+        target = source + 0.3 * torch.rand(5, 2, generator=rng)
         weights, affine = library(source[None], target[None], stiffness)
         mine = variant(source, target, stiffness)
         torch.testing.assert_close(mine[0], weights[0], rtol=1e-3, atol=1e-3)
@@ -80,8 +80,8 @@ def same_spline(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_comparison(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
-    channels, width, h, w = (int(size) for size in torch.randint(1, 9, (4,), generator=dice))
+    rng = torch.Generator().manual_seed(seed)
+    channels, width, h, w = (int(size) for size in torch.randint(1, 9, (4,), generator=rng))
     k = (3, 5, 7)[seed % 3]
     ours, paper = library(channels, width, k), variant(channels, width, k)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def same_comparison(variant: Any, library: Any, seed: int) -> None:
             first.weight.copy_(torch.cat(halves, dim=1))
             first.bias.copy_(getattr(ours, f"{side}_target").bias)
             second.load_state_dict(getattr(ours, side).state_dict())
-        target, reference = (torch.randn(2, channels, h, w, generator=dice) for _ in range(2))
+        target, reference = (torch.randn(2, channels, h, w, generator=rng) for _ in range(2))
         found = ours(target, ours.prepare(reference))
         torch.testing.assert_close(paper(target, reference), found, rtol=1e-4, atol=1e-5)
 
@@ -100,10 +100,10 @@ def same_comparison(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_read(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
-    n, key, value, t, h, w = (int(size) for size in torch.randint(1, 5, (6,), generator=dice))
-    query_key = 2 * torch.randn(n, key, h, w, generator=dice)
-    memory_key, memory_value = (torch.randn(n, c, t, h, w, generator=dice) for c in (key, value))
+    rng = torch.Generator().manual_seed(seed)
+    n, key, value, t, h, w = (int(size) for size in torch.randint(1, 5, (6,), generator=rng))
+    query_key = 2 * torch.randn(n, key, h, w, generator=rng)
+    memory_key, memory_value = (torch.randn(n, c, t, h, w, generator=rng) for c in (key, value))
     found = library(query_key, memory_key, memory_value)
     torch.testing.assert_close(variant(query_key, memory_key, memory_value), found, rtol=1e-4, atol=1e-5)
 
@@ -112,10 +112,10 @@ def same_read(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_cell(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
-    channels, hidden, h, w = (int(size) for size in torch.randint(1, 6, (4,), generator=dice))
-    x, mask = torch.randn(2, channels, h, w, generator=dice), torch.rand(2, 1, h, w, generator=dice)
-    state, temporal, c = torch.randn(3, 2, hidden, h, w, generator=dice)
+    rng = torch.Generator().manual_seed(seed)
+    channels, hidden, h, w = (int(size) for size in torch.randint(1, 6, (4,), generator=rng))
+    x, mask = torch.randn(2, channels, h, w, generator=rng), torch.rand(2, 1, h, w, generator=rng)
+    state, temporal, c = torch.randn(3, 2, hidden, h, w, generator=rng)
     for one_shot in (True, False):
         ours = library(channels, hidden, one_shot)
         naive = variant(channels, hidden, one_shot)
@@ -126,10 +126,10 @@ def same_cell(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_assignment(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     objects = 1 + seed % 4
     slots = objects + seed % 2
-    cost, valid = torch.rand(3, objects, slots, generator=dice), torch.rand(3, objects, generator=dice) > 0.3
+    cost, valid = torch.rand(3, objects, slots, generator=rng), torch.rand(3, objects, generator=rng) > 0.3
     found, ours = variant(cost, valid), library(cost, valid)
     for row in (found, ours):
         assert all(len(set(sample)) == objects for sample in row.tolist())
@@ -183,9 +183,9 @@ def same_pyramid(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_segmentation_loss(variant: Any, library: Any, seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
-    logits = torch.randn(2, 5, 7, 8, generator=dice)
-    ids = torch.randint(0, 4, (2, 7, 8), generator=dice).to(torch.uint8)
+    rng = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 5, 7, 8, generator=rng)
+    ids = torch.randint(0, 4, (2, 7, 8), generator=rng).to(torch.uint8)
     ids[ids == 3] = 255
     torch.testing.assert_close(variant(logits, ids, seed / 9), library(logits, ids, seed / 9), rtol=1e-4, atol=1e-5)
 

@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
+class Stream(IntEnum):
+    """Who draws: the second integer of an :class:`Rng`, so that two who share a seed share no random numbers.
+
+    A number belongs to its name for good: with another one, every clip and every training drawn from it would change.
+    ``MIRROR`` came to the number of ``DISCS`` by mistake and keeps it for that reason; nothing draws from both, since
+    STCNN never learns from discs. MaskTrack's online tuning has no stream: it counts steps and samples in these
+    places, ``Rng(seed, step, sample)``.
+    """
+
+    SCENE = 1
+    """A scene of the sprite world."""
+    SHAKE = 2
+    """Its camera shake."""
+    STILL = 3
+    """A moment and a target of a scene."""
+    GUIDE = 4
+    """MaskTrack's corrupted guides."""
+    TARGET = 5
+    """RGMP's choice of an object, a reference frame and the guides it loses."""
+    BENCHMARK = 9
+    """What the data benchmark asks of the sprite world."""
+    SIMULATED = 11
+    """Clips out of stills."""
+    GENERATED = 12
+    """Clips of the sprite world."""
+    VIDEO = 13
+    """Clips out of real video."""
+    CAMOUFLAGE = 14
+    FORK = 15
+    DREAMS = 16
+    """STCNN's lucid dreams of a first frame."""
+    DISCS = 17
+    MIRROR = 17
+    """STCNN's clips played backwards and turned."""
+
+
 class Rng:
     """Uniform numbers from a seed; only ``random()`` is used, whose stream NumPy keeps between versions.
 
     Args:
-        seed: one or more integers >= 0. Other integers are another stream, zeros at the end apart, which NumPy's
-            seeding does not see: ``Rng(5, 0)`` is ``Rng(5)``.
+        seed: one or more integers >= 0, the second one a :class:`Stream`. Other integers are another stream, zeros at
+            the end apart, which NumPy's seeding does not see: ``Rng(5, 0)`` is ``Rng(5)``.
     """
 
     def __init__(self, *seed: int) -> None:

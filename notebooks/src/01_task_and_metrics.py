@@ -312,8 +312,8 @@ def iou(truth, prediction):
 
 
 # %%
-dice = np.random.default_rng(0)
-truths, predictions = dice.random((2, 200, 5, 5)) > 0.85
+rng = np.random.default_rng(0)
+truths, predictions = rng.random((2, 200, 5, 5)) > 0.85
 mine = [iou(t, p) for t, p in zip(truths, predictions, strict=True)]
 _ = check.equal("J of 200 random masks", np.array(mine), metrics.region_similarity(truths, predictions))
 

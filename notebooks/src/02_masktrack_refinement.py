@@ -36,7 +36,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vos_tutorial import geometry
+from vos_tutorial import augment, geometry
 from vos_tutorial import metrics, models, profile, recipes, training
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
@@ -310,13 +310,13 @@ figures.show(
 # %% [markdown]
 # ### All three
 #
-# `spoil` does them in order, on a batch. What comes out?
+# `corrupt` does them in order, on a batch. What comes out?
 
 # %%
 stills = SyntheticStills(split="test").batch([18], size=96)
 many = stills.masks.expand(7, -1, -1)
-how = geometry.Spoiling(dilation=1)
-spoiled = geometry.spoil(many, [Rng(seed) for seed in range(7)], how)
+how = augment.Corruption(dilation=1)
+spoiled = augment.corrupt(many, [Rng(seed) for seed in range(7)], how)
 _ = check.shapes(masks=(many, "B H W"), spoiled=(spoiled, "B H W"))
 
 # %%
@@ -334,7 +334,7 @@ figures.show(
 
 # %%
 batch = SyntheticStills(split="test").batch(range(96), size=96)
-spoiled = geometry.spoil(batch.masks, [Rng(seed) for seed in range(96)], how)
+spoiled = augment.corrupt(batch.masks, [Rng(seed) for seed in range(96)], how)
 quality = geometry.iou(spoiled, batch.masks)
 
 # %%

@@ -43,7 +43,7 @@ from vos_tutorial.clip import Clip
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_03
 from vos_tutorial.data import CHECKOUT
-from vos_tutorial.data.sources.clips import SimulatedClips
+from vos_tutorial.data.sources.simulated import SimulatedClips
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import rgmp

@@ -46,7 +46,8 @@ from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_05
 from vos_tutorial.course.widgets.widget import heat_over
 from vos_tutorial.data import CHECKOUT
-from vos_tutorial.data.sources.clips import GeneratedClips, SimulatedClips, lifelike
+from vos_tutorial.data.sources.generated import GeneratedClips, lifelike
+from vos_tutorial.data.sources.simulated import SimulatedClips
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import stm
@@ -316,10 +317,10 @@ for name, row in real_by_hand.items():
 # key and `C_v` of a value.
 
 # %%
-dice = torch.Generator().manual_seed(5)
-query_key = torch.randn(2, 8, 3, 4, generator=dice)
-memory_key = torch.randn(2, 8, 5, 3, 4, generator=dice)
-memory_value = torch.randn(2, 16, 5, 3, 4, generator=dice)
+rng = torch.Generator().manual_seed(5)
+query_key = torch.randn(2, 8, 3, 4, generator=rng)
+memory_key = torch.randn(2, 8, 5, 3, 4, generator=rng)
+memory_value = torch.randn(2, 16, 5, 3, 4, generator=rng)
 _ = check.shapes(q=(query_key, "N Ck h w"), k=(memory_key, "N Ck T h w"), v=(memory_value, "N Cv T h w"))
 
 # %% [markdown]

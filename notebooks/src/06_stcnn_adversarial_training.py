@@ -49,11 +49,12 @@ from vos_tutorial.data import CHECKOUT
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.geometry import dilate, lucid_dreams
+from vos_tutorial.augment import lucid_dreams
+from vos_tutorial.geometry import dilate
 from vos_tutorial.models import frame_prediction, official, stcnn
 from vos_tutorial.models.frame_prediction import from_tanh, target_like, to_tanh
 from vos_tutorial.propagation import propagate, soft_aggregate
-from vos_tutorial.rng import Rng
+from vos_tutorial.rng import Rng, Stream
 from vos_tutorial.training.tasks import stcnn as stcnn_task
 
 here = profile.current()
@@ -471,10 +472,10 @@ for d in (0.01, 0.5, 0.99):
 
 
 # %%
-def rows(n, dice):
-    past, future = (0.1 * torch.rand(n, 12, generator=dice) for _ in range(2))
+def rows(n, rng):
+    past, future = (0.1 * torch.rand(n, 12, generator=rng) for _ in range(2))
     past[:, 5:7] = 1
-    left = torch.rand(n, generator=dice) < 0.5
+    left = torch.rand(n, generator=rng) < 0.5
     future[left, 2:4] = 1
     future[~left, 8:10] = 1
     return past, future
@@ -502,13 +503,13 @@ def game(painter, judge_net, optimizers, past, future, weight):
 # %%
 def play(weight, steps=400):
     torch.manual_seed(0)
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     painter = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 12), nn.Sigmoid())
     judge_net = nn.Sequential(nn.Linear(12, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
     optimizers = [torch.optim.Adam(n.parameters(), lr=3e-3, betas=(0.5, 0.999)) for n in (painter, judge_net)]
     for _ in range(steps):
-        game(painter, judge_net, optimizers, *rows(64, dice), weight)
-    past, future = rows(500, dice)
+        game(painter, judge_net, optimizers, *rows(64, rng), weight)
+    past, future = rows(500, rng)
     return painter(past).detach(), future
 
 
@@ -1026,8 +1027,8 @@ def tune(network, frame, mask, steps, batch=4):
     learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, weight_decay=0.0)
     for step in range(steps):
-        dice = [Rng(0, stcnn.DREAMS, (step * batch + i) % 100) for i in range(batch)]
-        images, masks = lucid_dreams(frame, mask, dice)
+        rngs = [Rng(0, Stream.DREAMS, (step * batch + i) % 100) for i in range(batch)]
+        images, masks = lucid_dreams(frame, mask, rngs)
         window = images[:, None].expand(-1, 4, -1, -1, -1)  # nothing moves in it
         logits = tuned(images, window, sides=False).logits
         loss = stcnn.segmentation_loss(logits, masks.to(torch.uint8), sides=0.0)

@@ -1,8 +1,21 @@
-"""Clips and pictures: generated ones (``worlds``), and those of public data sets."""
+"""Clips and pictures: drawn ones (``worlds``), those of public data sets, and what a training sees (``sources``)."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .worlds.sprites import make_clip as make_clip
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The folder that holds ``vos_tutorial/`` and ``notebooks/``; downloads go to ``CHECKOUT / "data"``."""
+
+
+def __getattr__(name: str) -> Any:
+    """``vos_tutorial.data.make_clip``, loaded when it is first asked for: the package itself stays light."""
+    if name == "make_clip":
+        from .worlds.sprites import make_clip
+
+        return make_clip
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..augment import Corruption, corrupt, rotate_zoom_flip
 from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
-from ..geometry import Spoiling, dilate, fill_boxes, spoil, turn
+from ..geometry import dilate, fill_boxes
 from ..propagation import resize_frame, soft_aggregate, winners
 from ..rng import Rng
 from .backbones import IMAGENET_MEAN, IMAGENET_STD
@@ -332,7 +333,7 @@ def fine_tune(
     steps: int = 200,
     batch: int = 4,
     lr: float = 1e-4,
-    spoiling: Spoiling | None = None,
+    spoiling: Corruption | None = None,
     seed: int = 0,
 ) -> MaskTrack:
     """Teach a copy of the network this object, from frame 0 alone (section 3.2; the paper takes 200 steps).
@@ -350,15 +351,15 @@ def fine_tune(
         seed: of the views.
     """
     tuned = copy.deepcopy(network).train()
-    how = spoiling if spoiling is not None else Spoiling(dilation=dilation_for(*mask.shape))
+    how = spoiling if spoiling is not None else Corruption(dilation=dilation_for(*mask.shape))
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=lr, weight_decay=0.0)
     with torch.enable_grad():
         for step in range(steps):
-            dice = [Rng(seed, step, i) for i in range(batch)]
-            images, masks = turn(
-                frame.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1), dice, angle=20, zoom=0.15
+            rngs = [Rng(seed, step, i) for i in range(batch)]
+            images, masks = rotate_zoom_flip(
+                frame.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1), rngs, angle=20, zoom=0.15
             )
-            guide = spoil(masks, dice, how)
+            guide = corrupt(masks, rngs, how)
             loss = F.cross_entropy(tuned(images, guide), masks.long())
             optimizer.zero_grad()
             loss.backward()

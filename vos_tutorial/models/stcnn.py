@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..augment import lucid_dreams
 from ..clip import VOID, ids_to_onehot, object_ids
 from ..errors import TutorialError
-from ..geometry import dilate, lucid_dreams
+from ..geometry import dilate
 from ..propagation import soft_aggregate
-from ..rng import Rng
+from ..rng import Rng, Stream
 from .backbones import Normalised
 from .frame_prediction import (
     RESNET101,
@@ -450,9 +451,6 @@ def start_from_imagenet(network: STCNN) -> bool:
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-DREAMS, MIRROR = 16, 17  # streams of dice
-
-
 def segmentation_loss(logits: Tensor, ids: Tensor, sides: float, dice: float = 0.0) -> Tensor:
     """Cross-entropy of the final output, and ``sides`` times that of each side output.
 
@@ -524,8 +522,8 @@ def fine_tuning(
     optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
     for step in count():
         yield tuned
-        dice = [Rng(seed, DREAMS, (step * batch + i) % dreams) for i in range(batch)]
-        images, masks = lucid_dreams(frame, mask, dice)
+        rngs = [Rng(seed, Stream.DREAMS, (step * batch + i) % dreams) for i in range(batch)]
+        images, masks = lucid_dreams(frame, mask, rngs)
         prediction = None
         if tuned.generator is not None:
             with torch.no_grad():

@@ -13,8 +13,8 @@ import torch
 
 from .. import models, recipes
 from ..data.davis import DavisFolder
-from ..data.sources.clips import VideoClips
 from ..data.sources.stills import FolderStills
+from ..data.sources.video import VideoClips
 from ..errors import TutorialError
 from ..models.weights import save_weights
 from ..profile import PROFILES, current

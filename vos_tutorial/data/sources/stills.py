@@ -1,7 +1,7 @@
 """Still images with one object each: what MaskTrack learns to follow objects from.
 
 MaskTrack never sees two frames of a video in training (Perazzi, Khoreva et al., CVPR 2017, section 3.1): a picture
-and the mask of its object are enough, because the "mask of the previous frame" is the same mask, spoiled. The paper
+and the mask of its object are enough, because the "mask of the previous frame" is the same mask, corrupted. The paper
 uses saliency sets (ECSSD, MSRA10K, SOD, PASCAL-S); any folder of pictures and masks serves, and so do the Oxford-IIIT
 pets and PASCAL VOC, which torchvision can fetch. Sample ``i`` of a batch depends on ``seeds[i]`` alone.
 """
@@ -13,7 +13,7 @@ import urllib.error
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,29 +23,13 @@ from torchvision import datasets
 
 from ...clip import object_ids, read_frame, read_mask
 from ...errors import TutorialError
+from ..batches import Stills
 
 DRAWS = 50  # pictures tried for one sample
 SMALLEST, LARGEST = 0.02, 0.9  # the object's share of a crop; outside, the crop is drawn again
 NARROWEST = 0.5  # a crop's side, as a share of the picture's shorter side; the widest is 1
 TINY = 0.01  # instances of VOC below this share of the picture are left out
 PICTURES, MASKS = (".jpg", ".jpeg"), (".png", ".bmp")
-
-
-class Stills(NamedTuple):
-    """Pictures and the mask of one object in each."""
-
-    images: Tensor
-    """``float32 [B, 3, H, W]`` in [0, 1]."""
-    masks: Tensor
-    """``bool [B, H, W]``."""
-
-
-class StillSource(Protocol):
-    """Anything that gives stills for seeds."""
-
-    def batch(self, seeds: Sequence[int], size: int) -> Stills:
-        """Square stills of ``size`` pixels a side; sample ``i`` depends on ``seeds[i]`` only."""
-        ...
 
 
 class PhotoStills(ABC):

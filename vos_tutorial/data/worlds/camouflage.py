@@ -4,7 +4,7 @@
 do, as soon as it moves. *Fork*: an object that anyone can see goes straight on, and turns left or right, with equal
 chance, in the last frame: the future is sharp, but no one can know which of two it is.
 
-Both are sources of clips like those of ``clips.py``; a clip of 64 pixels and one of 96 show the same, larger.
+Both are sources of clips like those of ``data.sources``; a clip of 64 pixels and one of 96 show the same, larger.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import torch
 
 from ...clip import Clip
 from ...errors import TutorialError
-from ...rng import Array, Rng
-from ..sources.clips import Clips
-
-CAMOUFLAGE, FORK = 14, 15  # streams of dice
+from ...rng import Array, Rng, Stream
+from ..batches import Clips
 
 # Shares of the frame's side: at 64 pixels the grain is 1.3 of them, and the object moves by 1.5 to 3.5 a frame.
 GRAIN = 0.02
@@ -31,7 +29,7 @@ CONTRAST = 0.16  # deviation of the texture, in [0, 1] colours
 # ---------------------------------------------------------------------------------------------------------- texture
 
 
-def grain(dice: Rng, size: int) -> Array:
+def grain(rng: Rng, size: int) -> Array:
     """The spectrum ``complex [size, size]`` of a random texture with mean 0 and, on average, variance 1.
 
     Smoothed noise that goes on over the edges without a seam. Its statistics are the same at every place, and stay so
@@ -41,7 +39,7 @@ def grain(dice: Rng, size: int) -> Array:
     tent = np.exp(-2 * (np.pi * GRAIN * size * frequency) ** 2)
     smooth = tent[:, None] * tent
     smooth[0, 0] = 0  # no texture is brighter than another
-    noise = (dice.array(size, size) - 0.5) * np.sqrt(12)
+    noise = (rng.array(size, size) - 0.5) * np.sqrt(12)
     spectrum: Array = np.fft.fft2(noise) * smooth / np.sqrt((smooth**2).mean())
     return spectrum
 
@@ -54,13 +52,13 @@ def moved(spectrum: Array, shift: Array) -> Array:
     return texture
 
 
-def blob(dice: Rng, size: int, feather: float) -> Callable[[Array], Array]:
+def blob(rng: Rng, size: int, feather: float) -> Callable[[Array], Array]:
     """A random round shape: a function from its centre (x, y), in pixels, to how much of it covers each pixel.
 
     Covers are 0 to 1 ``[size, size]``, and fall across the outline within ``feather``, a share of the side.
     """
-    radius = dice.uniform(*RADIUS) * size
-    phases = dice.array(2) * 2 * np.pi
+    radius = rng.uniform(*RADIUS) * size
+    phases = rng.array(2) * 2 * np.pi
 
     def cover(centre: Array) -> Array:
         y, x = np.mgrid[:size, :size] + 0.5
@@ -74,7 +72,7 @@ def blob(dice: Rng, size: int, feather: float) -> Callable[[Array], Array]:
 
 
 def fold(x: Array, low: float, high: float) -> Array:
-    """Numbers thrown back at both ends of an interval, as a ball is by walls."""
+    """Numbers reflected at both ends of an interval, as a ball is by walls."""
     period = 2 * (high - low)
     distance = np.abs((x - low + period / 2) % period - period / 2)
     folded: Array = low + distance
@@ -87,10 +85,10 @@ def fold(x: Array, low: float, high: float) -> Array:
 class _World:
     """What both have in common: clips from seeds, one by one."""
 
-    stream = 0
+    stream: Stream
 
     def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
-        """As :meth:`~vos_tutorial.data.sources.clips.ClipSource.batch`; ``max_skip`` changes nothing.
+        """As :meth:`~vos_tutorial.data.batches.ClipSource.batch`; ``max_skip`` changes nothing.
 
         Raises:
             TutorialError: without seeds, or if one is negative, or there is nothing to draw.
@@ -111,7 +109,7 @@ class _World:
         frames, masks = self.batch([seed], size, length)
         return Clip((frames[0] * 255).round().to(torch.uint8), masks[0], f"{type(self).__name__} {seed}")
 
-    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
+    def _draw(self, rng: Rng, size: int, length: int) -> tuple[Array, Array]:
         """Grey frames ``float [T, size, size]`` in [0, 1], and where the object is."""
         raise NotImplementedError
 
@@ -131,19 +129,19 @@ class CamouflageClips(_World):
         TutorialError: if ``shake`` is negative.
     """
 
-    stream = CAMOUFLAGE
+    stream = Stream.CAMOUFLAGE
 
     def __init__(self, static: bool = False, shake: float = 0.0, jump: int | None = None) -> None:
         if shake < 0:
             raise TutorialError(f"shake is {shake}; it must be 0 or more.")
         self.static, self.shake, self.jump = static, shake, jump
 
-    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
-        back, front, cover = grain(dice, size), grain(dice, size), blob(dice, size, FEATHER)
+    def _draw(self, rng: Rng, size: int, length: int) -> tuple[Array, Array]:
+        back, front, cover = grain(rng, size), grain(rng, size), blob(rng, size, FEATHER)
         low, high = 1.25 * RADIUS[1] * size, (1 - 1.25 * RADIUS[1]) * size  # its widest outline stays in the frame
-        start, angle = low + dice.array(2) * (high - low), dice.uniform(0, 2 * np.pi)
-        speed = 0.0 if self.static else dice.uniform(*SPEED) * size
-        tremor = (dice.array(length, 2) * 2 - 1) * self.shake / 100 * size
+        start, angle = low + rng.array(2) * (high - low), rng.uniform(0, 2 * np.pi)
+        speed = 0.0 if self.static else rng.uniform(*SPEED) * size
+        tremor = (rng.array(length, 2) * 2 - 1) * self.shake / 100 * size
         frames, masks = [], []
         for t in range(length):
             away = t * speed * np.array([np.cos(angle), np.sin(angle)])
@@ -161,16 +159,16 @@ class CamouflageClips(_World):
 class ForkClips(_World):
     """A bright object on a dark texture: straight on, and in the last frame a wide step to the left or the right."""
 
-    stream = FORK
+    stream = Stream.FORK
 
     STEP = 0.14  # of the last frame, as a share of its side; wide enough for the two futures to lie apart
 
-    def _draw(self, dice: Rng, size: int, length: int) -> tuple[Array, Array]:
-        back, front, cover = grain(dice, size), grain(dice, size), blob(dice, size, 0.03)
-        angle, speed = dice.uniform(0, 2 * np.pi), dice.uniform(*SPEED) * size
+    def _draw(self, rng: Rng, size: int, length: int) -> tuple[Array, Array]:
+        back, front, cover = grain(rng, size), grain(rng, size), blob(rng, size, 0.03)
+        angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED) * size
         ahead = np.array([np.cos(angle), np.sin(angle)])
-        aside = np.array([-ahead[1], ahead[0]]) * dice.sign()
-        middle = size / 2 + (dice.array(2) - 0.5) * 0.2 * size
+        aside = np.array([-ahead[1], ahead[0]]) * rng.sign()
+        middle = size / 2 + (rng.array(2) - 0.5) * 0.2 * size
         frames, masks = [], []
         for t in range(length):
             centre = middle + (t - length + 2) * speed * ahead

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from ...clip import Clip
 from ...errors import TutorialError
-from ...rng import Array, Rng
-from ..sources.clips import Clips, draw_times
+from ...rng import Array, Rng, Stream
+from ..batches import Clips, draw_times
 
-STREAM = 17  # of dice, so that no other source draws the same numbers
 RADIUS = (0.2, 0.32)  # in frame half-extents, as all lengths here
 SPEED = (0.03, 0.12)  # a frame
 WALL = 0.85  # where centres turn round
@@ -45,8 +44,8 @@ class Discs:
         self.objects, self.alike, self.leaving = objects, alike, leaving
 
     def batch(self, seeds: Sequence[int], size: int, length: int, max_skip: int = 0) -> Clips:
-        """As :meth:`~vos_tutorial.data.sources.clips.ClipSource.batch`."""
-        clips = [self._draw(Rng(seed, STREAM), size, length, max_skip) for seed in seeds]
+        """As :meth:`~vos_tutorial.data.batches.ClipSource.batch`."""
+        clips = [self._draw(Rng(seed, Stream.DISCS), size, length, max_skip) for seed in seeds]
         frames, masks = zip(*clips, strict=True)
         return Clips(torch.stack(frames), torch.stack(masks))
 
@@ -56,20 +55,20 @@ class Discs:
         pixels = (frames[0] * 255).round().to(torch.uint8)
         return Clip(pixels, masks[0], f"discs {seed}", ("multiple_objects",) if masks.max() > 1 else ())
 
-    def _draw(self, dice: Rng, size: int, length: int, max_skip: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, rng: Rng, size: int, length: int, max_skip: int) -> tuple[Tensor, Tensor]:
         """``float32 [T, 3, S, S]`` and ``uint8 [T, S, S]``."""
         low, high = self.objects
-        count = low + dice.pick(high - low + 1)
-        radii, start = _apart(dice, count)
-        angle, speed = 2 * np.pi * dice.array(count), SPEED[0] + (SPEED[1] - SPEED[0]) * dice.array(count)
+        count = low + rng.pick(high - low + 1)
+        radii, start = _apart(rng, count)
+        angle, speed = 2 * np.pi * rng.array(count), SPEED[0] + (SPEED[1] - SPEED[0]) * rng.array(count)
         velocity = np.stack([np.cos(angle), np.sin(angle)], 1) * speed[:, None]
-        times = np.array(draw_times(dice, 1 + (length - 1) * (max_skip + 1), length, max_skip))
+        times = np.array(draw_times(rng, 1 + (length - 1) * (max_skip + 1), length, max_skip))
         path = start + (times - times[0])[:, None, None] * velocity  # [T, K, 2]
-        stays = ~(dice.array(count) < self.leaving)
+        stays = ~(rng.array(count) < self.leaving)
         path = np.where(stays[:, None], _bounced(path), path)
-        hue = dice.uniform(0, 1)
+        hue = rng.uniform(0, 1)
         colours = [colorsys.hsv_to_rgb((hue if self.alike else hue + k / count) % 1, 0.85, 0.9) for k in range(count)]
-        coarse = torch.from_numpy(dice.array(1, 3, COARSE, COARSE)).float()
+        coarse = torch.from_numpy(rng.array(1, 3, COARSE, COARSE)).float()
         ground = F.interpolate(0.35 + 0.3 * coarse, (size, size), mode="bilinear", align_corners=True)
         frames, masks = ground.repeat(length, 1, 1, 1), torch.zeros(length, size, size, dtype=torch.uint8)
         axis = (torch.arange(size) + 0.5) * 2 / size - 1
@@ -82,12 +81,12 @@ class Discs:
         return frames, masks
 
 
-def _apart(dice: Rng, count: int) -> tuple[Array, Array]:
+def _apart(rng: Rng, count: int) -> tuple[Array, Array]:
     """Radii ``[K]`` and centres ``[K, 2]`` of discs that do not touch; each new try is a little smaller."""
     shrink = 1.0
     while True:
-        radii = shrink * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * dice.array(count))
-        centres = (2 * dice.array(count, 2) - 1) * (1 - RADIUS[1])
+        radii = shrink * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * rng.array(count))
+        centres = (2 * rng.array(count, 2) - 1) * (1 - RADIUS[1])
         gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) - radii[:, None] - radii + 9 * np.eye(count)
         if (gaps > 0).all():
             return radii, centres

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from ...clip import Clip
 from ...errors import TutorialError
-from ...rng import Array, Rng
-from ..sources.stills import Stills
+from ...rng import Array, Rng, Stream
+from ..batches import Stills
 
 ATTRIBUTES = (
     "deformation",
@@ -50,11 +50,11 @@ PHOTO_SHARE = 0.6  # of "mixed" textures
 # ------------------------------------------------------------------------------------------------- banks
 
 
-def _fractal_noise(dice: Rng, n: int, side: int, octaves: Sequence[int]) -> Tensor:
+def _fractal_noise(rng: Rng, n: int, side: int, octaves: Sequence[int]) -> Tensor:
     """Sums of smooth random grids, coarse to fine: ``float32 [n, 3, side, side]`` around 0.5."""
     total = torch.zeros(n, 3, side, side)
     for i, cells in enumerate(octaves):
-        grid = torch.from_numpy(dice.array(n, 3, cells + 1, cells + 1)).float() - 0.5
+        grid = torch.from_numpy(rng.array(n, 3, cells + 1, cells + 1)).float() - 0.5
         total += F.interpolate(grid, (side, side), mode="bilinear", align_corners=True) * 0.75**i
     return total * 0.9 + 0.5
 
@@ -67,20 +67,20 @@ def _wave(x: Tensor) -> Tensor:
     return 4 * q * (1 - q) * (1 - 2 * half)
 
 
-def _patterns(dice: Rng, n: int, side: int) -> Tensor:
+def _patterns(rng: Rng, n: int, side: int) -> Tensor:
     """Two colours mixed by warped stripes, checks or spots: ``float32 [n, 3, side, side]`` in [0, 1]."""
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    warp = _fractal_noise(dice, n, side, (3, 6)) - 0.5
+    warp = _fractal_noise(rng, n, side, (3, 6)) - 0.5
     out = torch.empty(n, 3, side, side)
     for i in range(n):
-        angle, pitch = dice.uniform(0, np.pi), dice.uniform(1.2, 4.5)
-        u = (x * float(np.cos(angle)) + y * float(np.sin(angle)) + dice.uniform(0.1, 0.8) * warp[i, 0]) * pitch
-        v = (y * float(np.cos(angle)) - x * float(np.sin(angle)) + dice.uniform(0.1, 0.8) * warp[i, 1]) * pitch
+        angle, pitch = rng.uniform(0, np.pi), rng.uniform(1.2, 4.5)
+        u = (x * float(np.cos(angle)) + y * float(np.sin(angle)) + rng.uniform(0.1, 0.8) * warp[i, 0]) * pitch
+        v = (y * float(np.cos(angle)) - x * float(np.sin(angle)) + rng.uniform(0.1, 0.8) * warp[i, 1]) * pitch
         kind = i % 3
         field = _wave(u) if kind == 0 else _wave(u) * _wave(v) if kind == 1 else _wave(u) + _wave(v) - 0.4
-        mix = (field * dice.uniform(1.5, 6) + 0.5).clamp(0, 1)
-        a, b = (torch.from_numpy(dice.array(3, 1, 1)).float() for _ in range(2))
+        mix = (field * rng.uniform(1.5, 6) + 0.5).clamp(0, 1)
+        a, b = (torch.from_numpy(rng.array(3, 1, 1)).float() for _ in range(2))
         out[i] = a * mix + b * (1 - mix) + 0.25 * (warp[i, 2] - 0.1)
     return out.clamp(0, 1)
 
@@ -101,7 +101,7 @@ PHOTOS = {
 CROPS = 8  # per photo
 
 
-def _photo_crops(dice: Rng, split: Split, side: int) -> Tensor:
+def _photo_crops(rng: Rng, split: Split, side: int) -> Tensor:
     """Random crops of the photos that ship inside scikit-image: ``float32 [n, 3, side, side]`` in [0, 1]."""
     from skimage import data
 
@@ -111,44 +111,44 @@ def _photo_crops(dice: Rng, split: Split, side: int) -> Tensor:
         photo = photo if photo.ndim == 3 else np.repeat(photo[..., None], 3, axis=2)
         whole = torch.from_numpy(np.array(photo[..., :3])).permute(2, 0, 1).float() / 255
         for _ in range(CROPS):
-            cut = int(dice.uniform(0.3, 0.9) * min(whole.shape[1:]))
-            top, left = dice.pick(whole.shape[1] - cut), dice.pick(whole.shape[2] - cut)
+            cut = int(rng.uniform(0.3, 0.9) * min(whole.shape[1:]))
+            top, left = rng.pick(whole.shape[1] - cut), rng.pick(whole.shape[2] - cut)
             crop = whole[None, :, top : top + cut, left : left + cut]
             crop = F.interpolate(crop, (side, side), mode="bilinear", antialias=True, align_corners=False)
-            # Grey photos get a tint, colour photos another hue: channel order and gain are dice too.
-            gain = torch.from_numpy(0.65 + 0.5 * dice.array(3, 1, 1)).float()
-            out.append((crop[0][np.argsort(dice.array(3))] * gain).clamp(0, 1))
+            # Grey photos get a tint, colour photos another hue: channel order and gain are random too.
+            gain = torch.from_numpy(0.65 + 0.5 * rng.array(3, 1, 1)).float()
+            out.append((crop[0][np.argsort(rng.array(3))] * gain).clamp(0, 1))
     return torch.stack(out)
 
 
-def _blob(dice: Rng, x: Array, y: Array) -> Array:
+def _blob(rng: Rng, x: Array, y: Array) -> Array:
     """A star-shaped blob: how far inside its contour each point lies, about 1 at the centre, 0 on the contour."""
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     contour = np.full_like(angle, 0.72)
     for k in range(1, 7):
-        contour += dice.uniform(0, 0.26 / k**0.9) * np.cos(k * angle + dice.uniform(0, 2 * np.pi))
+        contour += rng.uniform(0, 0.26 / k**0.9) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
     return np.clip(contour, 0.25, 0.95) - radius
 
 
-def _figure(dice: Rng, x: Array, y: Array) -> Array:
+def _figure(rng: Rng, x: Array, y: Array) -> Array:
     """A body with three to five limbs, all capsules: the field is positive inside their union."""
-    field = 0.34 - np.hypot(x / dice.uniform(0.8, 1.6), y / dice.uniform(0.8, 1.6))
-    start = dice.uniform(0, 2 * np.pi)
-    for k in range(limbs := 3 + dice.pick(3)):
-        a = start + 2 * np.pi * (k + dice.uniform(-0.3, 0.3)) / limbs
-        length, width = dice.uniform(0.55, 0.82), dice.uniform(0.11, 0.2)
+    field = 0.34 - np.hypot(x / rng.uniform(0.8, 1.6), y / rng.uniform(0.8, 1.6))
+    start = rng.uniform(0, 2 * np.pi)
+    for k in range(limbs := 3 + rng.pick(3)):
+        a = start + 2 * np.pi * (k + rng.uniform(-0.3, 0.3)) / limbs
+        length, width = rng.uniform(0.55, 0.82), rng.uniform(0.11, 0.2)
         along = np.clip(x * np.cos(a) + y * np.sin(a), 0, length)
         field = np.maximum(field, width - np.hypot(x - along * np.cos(a), y - along * np.sin(a)))
     return field
 
 
-def _polygon(dice: Rng, x: Array, y: Array) -> Array:
+def _polygon(rng: Rng, x: Array, y: Array) -> Array:
     """A convex polygon with three to seven sides."""
-    sides, start = 3 + dice.pick(5), dice.uniform(0, 2 * np.pi)
+    sides, start = 3 + rng.pick(5), rng.uniform(0, 2 * np.pi)
     field = np.full_like(x, 9.0)
     for k in range(sides):
-        a = start + 2 * np.pi * (k + dice.uniform(-0.2, 0.2)) / sides
-        field = np.minimum(field, dice.uniform(0.45, 0.75) - x * np.cos(a) - y * np.sin(a))
+        a = start + 2 * np.pi * (k + rng.uniform(-0.2, 0.2)) / sides
+        field = np.minimum(field, rng.uniform(0.45, 0.75) - x * np.cos(a) - y * np.sin(a))
     return np.minimum(field, 0.95 - np.hypot(x, y))
 
 
@@ -166,11 +166,11 @@ class Bank:
     procedural: int
     shapes: Tensor
 
-    def texture(self, dice: Rng, textures: Textures) -> int:
+    def texture(self, rng: Rng, textures: Textures) -> int:
         """Draw a texture's row."""
-        photos = textures == "photos" or (textures == "mixed" and dice.chance(PHOTO_SHARE))
+        photos = textures == "photos" or (textures == "mixed" and rng.chance(PHOTO_SHARE))
         n = len(self.textures)
-        return self.procedural + dice.pick(n - self.procedural) if photos else dice.pick(self.procedural)
+        return self.procedural + rng.pick(n - self.procedural) if photos else rng.pick(self.procedural)
 
 
 @functools.lru_cache(maxsize=8)
@@ -203,20 +203,20 @@ def _full_bank(split: Split) -> Bank:
 
 
 def _make_bank(split: Split, side: int) -> Bank:
-    dice = Rng(20261123, ("train", "test").index(split))
+    rng = Rng(20261123, ("train", "test").index(split))
     count = 96 if split == "train" else 48
-    noise = _fractal_noise(dice, count // 2, side, (2, 5, 11, 23, 47))
+    noise = _fractal_noise(rng, count // 2, side, (2, 5, 11, 23, 47))
     noise = (noise - noise.amin((2, 3), keepdim=True)) / (
         noise.amax((2, 3), keepdim=True) - noise.amin((2, 3), keepdim=True)
     )
-    low, high = (torch.from_numpy(dice.array(count // 2, 3, 1, 1)).float() for _ in range(2))
+    low, high = (torch.from_numpy(rng.array(count // 2, 3, 1, 1)).float() for _ in range(2))
     noise = noise * (high - low) + low
-    photos = _photo_crops(dice, split, side)
+    photos = _photo_crops(rng, split, side)
     y, x = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
     makers = (_blob, _figure, _polygon, _blob)
-    fields = [makers[i % 4](dice, x, y) for i in range(count)]
+    fields = [makers[i % 4](rng, x, y) for i in range(count)]
     return Bank(
-        torch.cat([noise, _patterns(dice, count // 2, side), photos]),
+        torch.cat([noise, _patterns(rng, count // 2, side), photos]),
         count // 2 * 2,
         torch.from_numpy(np.stack(fields)).float()[:, None],
     )
@@ -302,21 +302,21 @@ class Scene:
             view_zoom=self.view_zoom / zoom,
         )
 
-    def patched(self, dice: Rng, textures: Textures = "mixed", split: Split = "train") -> Scene:
+    def patched(self, rng: Rng, textures: Textures = "mixed", split: Split = "train") -> Scene:
         """The same scene with one or two more cloths on each sprite; look-alikes of a patched sprite differ from it.
 
         Args:
-            dice: where chance comes from.
+            rng: where chance comes from.
             textures: as :func:`describe`'s, as the next.
             split: see there.
         """
         stock, sprites = _full_bank(split), []
         for sprite in self.sprites:
             patches = []
-            for _ in range(1 + dice.pick(2)):
-                angle = dice.uniform(0, 2 * np.pi)
-                line = (float(np.cos(angle)), float(np.sin(angle)), dice.uniform(-0.1, 0.45))
-                patches.append(Patch(stock.texture(dice, textures), _cut(dice), _mix(dice), line))
+            for _ in range(1 + rng.pick(2)):
+                angle = rng.uniform(0, 2 * np.pi)
+                line = (float(np.cos(angle)), float(np.sin(angle)), rng.uniform(-0.1, 0.45))
+                patches.append(Patch(stock.texture(rng, textures), _cut(rng), _mix(rng), line))
             sprites.append(replace(sprite, patches=tuple(patches)))
         return replace(self, sprites=sprites)
 
@@ -331,11 +331,11 @@ class Scene:
         x, y = self.view_x + speed_x * self.view_zoom * t, self.view_y + speed_y * self.view_zoom * t
         return replace(self, view_x=x, view_y=y)
 
-    def cluttered(self, dice: Rng, count: int, textures: Textures = "mixed", split: Split = "train") -> Scene:
+    def cluttered(self, rng: Rng, count: int, textures: Textures = "mixed", split: Split = "train") -> Scene:
         """The same scene with things standing around: sprites at the back that move as the background does.
 
         Args:
-            dice: where chance comes from.
+            rng: where chance comes from.
             count: how many.
             textures: as :func:`describe`'s, as the next.
             split: see there.
@@ -343,15 +343,15 @@ class Scene:
         stock, t = _full_bank(split), np.arange(len(self.gain), dtype=np.float64)
         things = []
         for _ in range(count):
-            thing = _sprite(dice, stock, t, frozenset(), textures, many=True)
-            x, y = dice.uniform(-1.2, 1.2), dice.uniform(-1.2, 1.2)
+            thing = _sprite(rng, stock, t, frozenset(), textures, many=True)
+            x, y = rng.uniform(-1.2, 1.2), rng.uniform(-1.2, 1.2)
             things.append(
                 replace(
                     thing,
                     object_id=0,
                     x=x - (self.view_x - self.view_x.mean()) / self.view_zoom,
                     y=y - (self.view_y - self.view_y.mean()) / self.view_zoom,
-                    size=np.full_like(t, dice.uniform(0.2, 0.7)),
+                    size=np.full_like(t, rng.uniform(0.2, 0.7)),
                     angle=np.full_like(t, thing.angle[0]),
                     bend_phase=np.full_like(t, thing.bend_phase[0]),
                 )
@@ -359,81 +359,81 @@ class Scene:
         return replace(self, sprites=[*things, *self.sprites])
 
 
-def _cut(dice: Rng) -> Array:
+def _cut(rng: Rng) -> Array:
     """A random piece of a texture: any turn, between half and all of it."""
-    zoom = dice.uniform(0.5, 1.0)
-    x, y = ((2 * dice.array(2) - 1) * (1 - zoom)).tolist()
-    return np.array([dice.uniform(0, 2 * np.pi), zoom, x, y])
+    zoom = rng.uniform(0.5, 1.0)
+    x, y = ((2 * rng.array(2) - 1) * (1 - zoom)).tolist()
+    return np.array([rng.uniform(0, 2 * np.pi), zoom, x, y])
 
 
-def _mix(dice: Rng) -> Array:
+def _mix(rng: Rng) -> Array:
     """A random recolouring: channels change places, gains vary, one in four is a negative."""
-    gains = 0.7 + 0.5 * dice.array(3)
-    matrix = np.diag(gains)[np.argsort(dice.array(3))]
+    gains = 0.7 + 0.5 * rng.array(3)
+    matrix = np.diag(gains)[np.argsort(rng.array(3))]
     matrix = 0.85 * matrix + 0.15 * matrix.mean(axis=0)
-    offset = 0.2 * dice.array(3) - 0.1
-    if dice.chance(0.25):
+    offset = 0.2 * rng.array(3) - 0.1
+    if rng.chance(0.25):
         matrix, offset = -matrix, 1 + offset
     return np.concatenate([matrix, offset[:, None]], axis=1)
 
 
-def _path(dice: Rng, times: Array, speed: float, room: float) -> tuple[Array, Array]:
+def _path(rng: Rng, times: Array, speed: float, room: float) -> tuple[Array, Array]:
     """A smooth path inside [-room, room]: ``speed`` is its largest step per frame in frame half-extents."""
     out = []
     for _ in range(2):
-        reach = dice.uniform(0.35, 1.0) * room
+        reach = rng.uniform(0.35, 1.0) * room
         rate = speed / max(reach, 1e-3)
-        centre = dice.uniform(-1, 1) * (room - reach)
-        out.append(centre + reach * np.sin(dice.uniform(0, 2 * np.pi) + rate * times * dice.uniform(0.5, 1.0)))
+        centre = rng.uniform(-1, 1) * (room - reach)
+        out.append(centre + reach * np.sin(rng.uniform(0, 2 * np.pi) + rate * times * rng.uniform(0.5, 1.0)))
     return out[0], out[1]
 
 
-def _sprite(dice: Rng, stock: Bank, times: Array, dials: frozenset[str], textures: Textures, many: bool) -> Sprite:
+def _sprite(rng: Rng, stock: Bank, times: Array, dials: frozenset[str], textures: Textures, many: bool) -> Sprite:
     """An object with every dial that concerns a single sprite."""
     span = max(float(times.max()), 1.0)
-    size = dice.uniform(0.38, 0.54) if many else dice.uniform(0.46, 0.74)
-    sizes = size * (1 + 0.06 * np.sin(0.35 * times + dice.uniform(0, 6.28)))
+    size = rng.uniform(0.38, 0.54) if many else rng.uniform(0.46, 0.74)
+    sizes = size * (1 + 0.06 * np.sin(0.35 * times + rng.uniform(0, 6.28)))
     if "scale_change" in dials:
-        ratio = dice.uniform(1.9, 2.5) ** dice.sign()  # from first to last frame, growing or shrinking
+        ratio = rng.uniform(1.9, 2.5) ** rng.sign()  # from first to last frame, growing or shrinking
         size = size * (0.62 if ratio > 1 else 1.0)
         sizes = size * ratio ** (times / span)
-    speed = size * (dice.uniform(0.5, 0.9) if "fast_motion" in dials else dice.uniform(0.12, 0.24))
-    x, y = _path(dice, times, speed, max(0.1, 0.95 - 0.8 * size))
+    speed = size * (rng.uniform(0.5, 0.9) if "fast_motion" in dials else rng.uniform(0.12, 0.24))
+    x, y = _path(rng, times, speed, max(0.1, 0.95 - 0.8 * size))
     if "out_of_view" in dials:  # leaves to one side in the middle of the clip and comes back
-        x = x + dice.sign() * 3.0 * np.clip(np.sin(np.pi * times / span) * 2.6 - 1.6, 0, 1)
-    bend = dice.uniform(0.10, 0.18) if "deformation" in dials else dice.uniform(0.0, 0.05)
-    rate = dice.uniform(0.03, 0.06) if "deformation" in dials else dice.uniform(0.0, 0.02)
-    texture = stock.texture(dice, textures)
+        x = x + rng.sign() * 3.0 * np.clip(np.sin(np.pi * times / span) * 2.6 - 1.6, 0, 1)
+    bend = rng.uniform(0.10, 0.18) if "deformation" in dials else rng.uniform(0.0, 0.05)
+    rate = rng.uniform(0.03, 0.06) if "deformation" in dials else rng.uniform(0.0, 0.02)
+    texture = stock.texture(rng, textures)
     change = "appearance_change" in dials
-    texture_end = stock.texture(dice, textures) if change else texture
+    texture_end = stock.texture(rng, textures) if change else texture
     return Sprite(
-        shape=dice.pick(len(stock.shapes)),
+        shape=rng.pick(len(stock.shapes)),
         texture=texture,
         texture_end=texture_end,
         fade=np.clip((times / span - 0.15) / 0.7, 0, 1) * change,
         x=x,
         y=y,
         size=sizes,
-        angle=dice.uniform(0, 6.28) + times * dice.sign() * (dice.uniform(0.05, 0.10) if bend > 0.09 else 0.02),
-        aspect=dice.uniform(0.7, 1.4),
+        angle=rng.uniform(0, 6.28) + times * rng.sign() * (rng.uniform(0.05, 0.10) if bend > 0.09 else 0.02),
+        aspect=rng.uniform(0.7, 1.4),
         bend=bend * np.ones_like(times),
-        bend_pitch=dice.uniform(0.4, 0.9),
-        bend_phase=dice.uniform(0, 1) + rate * times,
+        bend_pitch=rng.uniform(0.4, 0.9),
+        bend_phase=rng.uniform(0, 1) + rate * times,
         object_id=1,
-        cut=_cut(dice),
-        mix=_mix(dice),
+        cut=_cut(rng),
+        mix=_mix(rng),
     )
 
 
-def _look_alike(dice: Rng, stock: Bank, times: Array, model: Sprite, textures: Textures) -> Sprite:
+def _look_alike(rng: Rng, stock: Bank, times: Array, model: Sprite, textures: Textures) -> Sprite:
     """The same texture, slightly recoloured, on another contour, crossing close to its model."""
-    other = _sprite(dice, stock, times, frozenset(), textures, many=True)
+    other = _sprite(rng, stock, times, frozenset(), textures, many=True)
     other.texture, other.texture_end, other.fade = model.texture, model.texture_end, model.fade
     other.cut = model.cut
-    other.mix = model.mix * (1 + 0.24 * (dice.array(3, 1) - 0.5))
-    other.size = model.size * dice.uniform(0.8, 1.1)
-    meet, across = dice.uniform(4, 11), dice.uniform(0, 2 * np.pi)
-    gap = (times - meet) * dice.uniform(0.07, 0.13)
+    other.mix = model.mix * (1 + 0.24 * (rng.array(3, 1) - 0.5))
+    other.size = model.size * rng.uniform(0.8, 1.1)
+    meet, across = rng.uniform(4, 11), rng.uniform(0, 2 * np.pi)
+    gap = (times - meet) * rng.uniform(0.07, 0.13)
     side = 1.25 * model.size
     other.x = np.clip(model.x + np.cos(across) * gap - np.sin(across) * side, -0.95, 0.95)
     other.y = np.clip(model.y + np.sin(across) * gap + np.cos(across) * side, -0.95, 0.95)
@@ -444,16 +444,16 @@ def _look_alike(dice: Rng, stock: Bank, times: Array, model: Sprite, textures: T
 HIDDEN = 3  # frames for which an occluder covers its victim completely, at the least
 
 
-def _occluder(dice: Rng, stock: Bank, times: Array, victim: Sprite, textures: Textures) -> Sprite:
+def _occluder(rng: Rng, stock: Bank, times: Array, victim: Sprite, textures: Textures) -> Sprite:
     """A wall that sweeps over ``victim``: wide enough to hide all of it for :data:`HIDDEN` frames or more."""
-    meet = dice.uniform(5.0, 8.0)
+    meet = rng.uniform(5.0, 8.0)
     extent = float(victim.size.max()) * max(victim.aspect, 1 / victim.aspect) ** 0.5 * 1.15
-    speed = extent * dice.uniform(0.45, 0.6)
+    speed = extent * rng.uniform(0.45, 0.6)
     wall = extent + speed * HIDDEN / 2
     drift = np.clip(times - meet, -HIDDEN, HIDDEN)  # while it hides its victim the wall keeps up with it
-    sprite = _sprite(dice, stock, times, frozenset(), textures, many=False)
+    sprite = _sprite(rng, stock, times, frozenset(), textures, many=False)
     sprite.shape, sprite.object_id = -1, 0
-    sprite.x = np.interp(meet + drift, times, victim.x) + dice.sign() * speed * (times - meet)
+    sprite.x = np.interp(meet + drift, times, victim.x) + rng.sign() * speed * (times - meet)
     sprite.y, sprite.size = np.zeros_like(times), wall * np.ones_like(times)
     sprite.angle, sprite.aspect, sprite.bend = np.zeros_like(times), 1.0, np.zeros_like(times)
     return sprite
@@ -487,11 +487,11 @@ def describe(
     if length < 1:
         raise TutorialError(f"a clip of {length} frames cannot be drawn; ask for at least 1.")
     dials, t = frozenset(attributes), np.arange(length, dtype=np.float64)
-    dice, stock = Rng(seed, 1), _full_bank(split)
+    rng, stock = Rng(seed, Stream.SCENE), _full_bank(split)
     many = "multiple_objects" in dials
-    objects = [_sprite(dice, stock, t, dials, textures, many) for _ in range(2 + dice.pick(2) if many else 1)]
+    objects = [_sprite(rng, stock, t, dials, textures, many) for _ in range(2 + rng.pick(2) if many else 1)]
     if many:  # start apart: each object keeps its own corner of a ring, so that all are visible in frame 0
-        turn = dice.uniform(0, 2 * np.pi)
+        turn = rng.uniform(0, 2 * np.pi)
         for k, sprite in enumerate(objects):
             a = turn + 2 * np.pi * k / len(objects)
             sprite.x = np.clip(sprite.x + 0.5 * np.cos(a) - sprite.x[0] * 0.6, -0.9, 0.9)
@@ -499,25 +499,25 @@ def describe(
             sprite.object_id = k + 1
     sprites = list(objects)
     if "distractors" in dials:
-        sprites = [_look_alike(dice, stock, t, objects[0], textures), *sprites]
+        sprites = [_look_alike(rng, stock, t, objects[0], textures), *sprites]
     if "occlusion" in dials:
-        sprites.append(_occluder(dice, stock, t, objects[0], textures))
-    view_x, view_y = _path(dice, t, 0.02, 0.3)
+        sprites.append(_occluder(rng, stock, t, objects[0], textures))
+    view_x, view_y = _path(rng, t, 0.02, 0.3)
     if "camera_shake" in dials:  # the whole picture jumps, background and sprites alike
-        jolt = Rng(seed, 2).array(length, 2).T * 0.34 - 0.17
+        jolt = Rng(seed, Stream.SHAKE).array(length, 2).T * 0.34 - 0.17
         view_x, view_y = view_x - jolt[0], view_y - jolt[1]
         for sprite in sprites:
             sprite.x, sprite.y = sprite.x + jolt[0], sprite.y + jolt[1]
     lit = "illumination" in dials
-    period, phase = dice.uniform(9, 15), dice.uniform(0, 1)
+    period, phase = rng.uniform(9, 15), rng.uniform(0, 1)
     swing, late = (np.sin(2 * np.pi * (now / period + phase)) for now in (t, t - 1))
     return Scene(
         sprites=sprites,
-        background=stock.texture(dice, textures),
-        mix=_mix(dice),
+        background=stock.texture(rng, textures),
+        mix=_mix(rng),
         view_x=view_x,
         view_y=view_y,
-        view_zoom=dice.uniform(0.55, 0.8),
+        view_zoom=rng.uniform(0.55, 0.8),
         gain=1 + (0.45 if lit else 0.03) * swing,
         slope=0.35 * late if lit else 0.05 * swing,
     )
@@ -720,25 +720,25 @@ class SyntheticStills:
     ) -> None:
         self.textures, self.split, self.device = textures, split, device
 
-    def _moment(self, dice: Rng) -> Scene:
-        dials = [a for a, p in STILL_DIALS.items() if dice.chance(p)]
-        scene = describe(dice.pick(2**50), LENGTH, dials, self.textures, self.split)
-        return scene.at([dice.pick(LENGTH)])
+    def _moment(self, rng: Rng) -> Scene:
+        dials = [a for a, p in STILL_DIALS.items() if rng.chance(p)]
+        scene = describe(rng.pick(2**50), LENGTH, dials, self.textures, self.split)
+        return scene.at([rng.pick(LENGTH)])
 
     def batch(self, seeds: Sequence[int], size: int) -> Stills:
         """Pictures ``float32 [B, 3, H, W]`` in [0, 1], masks ``bool [B, H, W]``; picture i depends on seed i only."""
-        dice = [Rng(seed, 3) for seed in seeds]
-        frames, ids = render([self._moment(d) for d in dice], size, self.split, self.device)
+        rngs = [Rng(seed, Stream.STILL) for seed in seeds]
+        frames, ids = render([self._moment(rng) for rng in rngs], size, self.split, self.device)
         images, masks = frames[:, 0], torch.zeros_like(ids[:, 0], dtype=torch.bool)
-        for i, d in enumerate(dice):
+        for i, rng in enumerate(rngs):
             while True:  # draw again while nothing is large enough to be pointed at
                 areas = torch.bincount(ids[i, 0].flatten(), minlength=8)[1:8]
                 large = [k + 1 for k in range(7) if areas[k] >= self.SMALLEST * size * size]
                 if large:
                     break
-                again, again_ids = render([self._moment(d)], size, self.split, self.device)
+                again, again_ids = render([self._moment(rng)], size, self.split, self.device)
                 images[i], ids[i] = again[0, 0], again_ids[0]
-            masks[i] = ids[i, 0] == large[d.pick(len(large))]
+            masks[i] = ids[i, 0] == large[rng.pick(len(large))]
         return Stills(images.float() / 255, masks)
 
 

@@ -9,23 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data.sources.stills import StillSource
+from ...augment import Corruption, corrupt
+from ...data.batches import StillSource
 from ...data.worlds.sprites import SyntheticStills
 from ...errors import TutorialError
-from ...geometry import Spoiling, spoil
 from ...models.layers import dice_loss
 from ...models.masktrack import (
     make_guide,
 )
 from ...recipes import Stage
-from ...rng import Rng
+from ...rng import Rng, Stream
 
 
 class MaskTrackTask:
     """Section 4 as a task of the training loop: stills in, spoiled guides made, cross-entropy out.
 
     A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``), ``spoiling`` (a dictionary of
-    :class:`~vos_tutorial.geometry.Spoiling`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
+    :class:`~vos_tutorial.augment.Corruption`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
     cross-entropy; 0 by default) and ``head_lr`` (see :meth:`parameters`).
 
     Args:
@@ -43,20 +43,25 @@ class MaskTrackTask:
         """
         how = self._spoiling(stage)
         images, masks = self.source.batch(seeds, stage.size)
-        guide = make_guide(spoil(masks, [Rng(s, 4) for s in seeds], how), stage.options.get("guide", "mask"))
+        guide = make_guide(
+            corrupt(masks, [Rng(s, Stream.GUIDE) for s in seeds], how), stage.options.get("guide", "mask")
+        )
         return {"image": images.to(device), "guide": guide.to(device), "target": masks.to(device)}
 
     @staticmethod
-    def _spoiling(stage: Stage) -> Spoiling:
+    def _spoiling(stage: Stage) -> Corruption:
         amounts = stage.options.get("spoiling", {})
-        for given, known in ((stage.options, ("guide", "spoiling", "head_lr", "dice")), (amounts, vars(Spoiling()))):
+        for given, known in (
+            (stage.options, ("guide", "spoiling", "head_lr", "dice")),
+            (amounts, vars(Corruption())),
+        ):
             unknown = [key for key in given if key not in known]
             if unknown:
                 raise TutorialError(
                     f"stage {stage.name!r}: masktrack does not know the option {unknown[0]!r}; "
                     f"choose from {', '.join(known)}."
                 )
-        return Spoiling(**amounts)
+        return Corruption(**amounts)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""

@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...augment import Corruption, corrupt
 from ...clip import VOID, object_ids
-from ...data.sources.clips import SMALLEST, ClipSource, GeneratedClips, SimulatedClips, lifelike
-from ...data.sources.stills import StillSource
+from ...data.batches import SMALLEST, ClipSource, StillSource
+from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.simulated import SimulatedClips
 from ...errors import TutorialError
-from ...geometry import Spoiling, iou, spoil
+from ...geometry import iou
 from ...models.layers import dice_loss
 from ...models.rgmp import (
     RGMP,
@@ -21,7 +23,7 @@ from ...models.rgmp import (
     Scores,
 )
 from ...recipes import Stage
-from ...rng import Rng
+from ...rng import Rng, Stream
 
 DEFAULTS: dict[str, Any] = {
     "source": "video",
@@ -48,9 +50,9 @@ class RGMPTask:
     A stage's ``options``:
 
     * ``source``: ``"video"``, where the first last mask is the true one of the frame before; ``"lifelike"``, the same
-      with clips of :func:`~vos_tutorial.data.sources.clips.lifelike`; or ``"simulated"``,
+      with clips of :func:`~vos_tutorial.data.sources.generated.lifelike`; or ``"simulated"``,
       where there is no frame before and the true mask of the target itself is spoiled (``spoiling``: fields of
-      :class:`~vos_tutorial.geometry.Spoiling`).
+      :class:`~vos_tutorial.augment.Corruption`).
     * ``recurrence``: number of steps N; the paper's grows from 1 to 5 (unverified).
     * ``max_skip``: frames left out between two frames of a video, at the most.
     * ``feedback``: ``"soft"``, the probability, or ``"hard"``, the decision, which stops the gradient as well.
@@ -90,15 +92,15 @@ class RGMPTask:
         before = how["source"] != "simulated"  # whether there is a frame before the first target
         length = 1 + before + how["recurrence"]
         frames, ids = self.sources[how["source"]].batch(seeds, stage.size, length, how["max_skip"])
-        dice = [Rng(s, 5) for s in seeds]
-        masks = torch.stack([one_object(i, d) for i, d in zip(ids, dice, strict=True)])  # [B, T, H, W]
-        order = torch.tensor([reference_first(m == 1, d) for m, d in zip(masks, dice, strict=True)])  # [B, T]
-        dropped = torch.tensor([d.chance(how["drop_previous"]) for d in dice], device=frames.device)
+        rngs = [Rng(s, Stream.TARGET) for s in seeds]
+        masks = torch.stack([one_object(i, rng) for i, rng in zip(ids, rngs, strict=True)])  # [B, T, H, W]
+        order = torch.tensor([reference_first(m == 1, rng) for m, rng in zip(masks, rngs, strict=True)])  # [B, T]
+        dropped = torch.tensor([rng.chance(how["drop_previous"]) for rng in rngs], device=frames.device)
         rows = torch.arange(len(seeds))[:, None]
         frames, masks = frames[rows, order], masks[rows, order]
         previous = masks[:, 1] == 1
         if not before:
-            previous = spoil(previous, dice, Spoiling(**how["spoiling"]))
+            previous = corrupt(previous, rngs, Corruption(**how["spoiling"]))
         batch = {
             "frames": frames[:, 1 + before :],
             "targets": masks[:, 1 + before :],
@@ -139,7 +141,7 @@ def settings(stage: Stage) -> dict[str, Any]:
     Raises:
         TutorialError: on an unknown option, or a value that an option does not have.
     """
-    known_spoiling = vars(Spoiling())
+    known_spoiling = vars(Corruption())
     for given, known in ((stage.options, DEFAULTS), (stage.options.get("spoiling", {}), known_spoiling)):
         unknown = [key for key in given if key not in known]
         if unknown:
@@ -157,23 +159,23 @@ def settings(stage: Stage) -> dict[str, Any]:
     return how
 
 
-def one_object(ids: Tensor, dice: Rng) -> Tensor:
+def one_object(ids: Tensor, rng: Rng) -> Tensor:
     """A random object of frame 0 alone: ids ``uint8 [T, H, W]`` -> 1 where it is, 255 where void, else 0."""
     objects = object_ids(ids[0])
-    chosen = objects[dice.pick(len(objects))]
+    chosen = objects[rng.pick(len(objects))]
     return torch.where(ids == VOID, ids, (ids == chosen).to(torch.uint8))
 
 
-def reference_first(masks: Tensor, dice: Rng) -> list[int]:
+def reference_first(masks: Tensor, rng: Rng) -> list[int]:
     """The frames of a clip with a random one moved to the front, in which the object covers 2 % at least.
 
     Args:
         masks: ``bool [T, H, W]``; if the object is smaller everywhere, the frame that shows most of it is taken.
-        dice: where chance comes from.
+        rng: where chance comes from.
     """
     share = masks.float().mean((1, 2))
     good = [t for t, s in enumerate(share.tolist()) if s >= SMALLEST] or [int(share.argmax())]
-    chosen = good[dice.pick(len(good))]
+    chosen = good[rng.pick(len(good))]
     return [chosen, *(t for t in range(len(masks)) if t != chosen)]
 
 

@@ -12,8 +12,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ...clip import VOID
-from ...data.sources.clips import ClipSource, GeneratedClips, SimulatedClips, VideoClips, lifelike
-from ...data.sources.stills import StillSource
+from ...data.batches import ClipSource, StillSource
+from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.simulated import SimulatedClips
+from ...data.sources.video import VideoClips
 from ...data.worlds.discs import Discs
 from ...errors import TutorialError
 from ...models.backbones import ResNetEncoder
@@ -107,9 +109,9 @@ class RVOSTask:
 
     A stage's ``options``:
 
-    * ``source``: ``"video"``; ``"lifelike"`` (:func:`~vos_tutorial.data.sources.clips.lifelike`); ``"simulated"``,
-      clips made of stills; or :class:`Discs`, two ``"discs"`` or three ``"same discs"``, objects that a zero-shot
-      network can find by itself.
+    * ``source``: ``"video"``; ``"lifelike"`` (:func:`~vos_tutorial.data.sources.generated.lifelike`);
+      ``"simulated"``, clips made of stills; or :class:`Discs`, two ``"discs"`` or three ``"same discs"``, objects
+      that a zero-shot network can find by itself.
     * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
     * ``slots``: the largest number of objects (10 in the paper); further ones are background.
     * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its

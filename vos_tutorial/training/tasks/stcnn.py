@@ -10,26 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...augment import Dreaming, lucid_dreams, rotate_zoom_flip
 from ...clip import VOID
-from ...data.sources.clips import ClipSource, GeneratedClips, VideoClips, lifelike
-from ...data.sources.stills import StillSource
+from ...data.batches import ClipSource, StillSource
+from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.video import VideoClips
 from ...data.worlds.camouflage import CamouflageClips, ForkClips
 from ...data.worlds.sprites import SyntheticStills
 from ...errors import TutorialError
-from ...geometry import Dreaming, iou, lucid_dreams, turn
+from ...geometry import iou
 from ...models.frame_prediction import (
     Prediction,
     target_like,
 )
 from ...models.stcnn import (
-    DREAMS,
-    MIRROR,
     STCNN,
     Answer,
     segmentation_loss,
 )
 from ...recipes import Stage
-from ...rng import Rng
+from ...rng import Rng, Stream
 
 Objective = Literal["prediction", "spatial", "joint", "online"]
 
@@ -48,7 +48,7 @@ class DreamedClips:
         frame: ``float32 [3, H, W]`` in [0, 1].
         mask: ``bool [H, W]``, the object.
         dreams: how many different ones there are; the authors make 100.
-        how: see :func:`~vos_tutorial.geometry.lucid_dreams`.
+        how: see :func:`~vos_tutorial.augment.lucid_dreams`.
     """
 
     def __init__(self, frame: Tensor, mask: Tensor, dreams: int = 100, how: Dreaming | None = None) -> None:
@@ -65,8 +65,8 @@ class DreamedClips:
             length: T.
             max_skip: without effect.
         """
-        dice = [Rng(seed % self.dreams, DREAMS) for seed in seeds]
-        images, masks = lucid_dreams(self.frame, self.mask, dice, self.how)
+        rngs = [Rng(seed % self.dreams, Stream.DREAMS) for seed in seeds]
+        images, masks = lucid_dreams(self.frame, self.mask, rngs, self.how)
         frames = images[:, None].expand(-1, length, -1, -1, -1)
         return frames, masks[:, None].expand(-1, length, -1, -1).to(torch.uint8)
 
@@ -79,7 +79,7 @@ class STCNNTask:
     * ``objective``: ``"prediction"`` trains generator and discriminator, on video without a look at its masks;
       ``"spatial"`` the spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half
       of a joint network, by its final output, on dreams of one frame.
-    * ``source``: ``"stills"``, ``"video"``, ``"lifelike"`` (:func:`~vos_tutorial.data.sources.clips.lifelike`),
+    * ``source``: ``"stills"``, ``"video"``, ``"lifelike"`` (:func:`~vos_tutorial.data.sources.generated.lifelike`),
       ``"camouflage"``, ``"fork"`` or ``"dreams"``; ``max_skip``: frames left out between two; ``clips``: how many
       different samples there are (without it, endlessly many); ``reverse``: the share of clips that run backwards;
       ``turn``: ``{"angle": degrees, "zoom": share}``, and mirroring; ``delta``: frames before the current one (4).
@@ -131,13 +131,13 @@ class STCNNTask:
             length = options.get("delta", 4) + 1
             clips = self.clips[options.get("source", "video")]
             frames, masks = clips.batch(seeds, stage.size, length, options.get("max_skip", 0))
-        dice = [Rng(seed, MIRROR) for seed in seeds]
+        rngs = [Rng(seed, Stream.MIRROR) for seed in seeds]
         if share := options.get("reverse", 0.0):
-            back = torch.tensor([d.chance(share) for d in dice])
+            back = torch.tensor([rng.chance(share) for rng in rngs])
             frames = torch.where(back[:, None, None, None, None], frames.flip(1), frames)
             masks = torch.where(back[:, None, None, None], masks.flip(1), masks)
         if "turn" in options:
-            frames, masks = turn_clips(frames, masks, dice, options["turn"]["angle"], options["turn"]["zoom"])
+            frames, masks = turn_clips(frames, masks, rngs, options["turn"]["angle"], options["turn"]["zoom"])
         made = {"frame": frames[:, -1], "mask": masks[:, -1]}
         if frames.shape[1] > 1:
             made["window"] = frames[:, :-1]
@@ -223,21 +223,21 @@ class STCNNTask:
 
 
 def turn_clips(
-    frames: Tensor, masks: Tensor, dice: Sequence[Rng], angle: float, zoom: float
+    frames: Tensor, masks: Tensor, rngs: Sequence[Rng], angle: float, zoom: float
 ) -> tuple[Tensor, Tensor]:
-    """Turn, zoom and mirror whole clips: :func:`~vos_tutorial.geometry.turn`, the same for all frames of a clip.
+    """Rotate, zoom and mirror clips by :func:`~vos_tutorial.augment.rotate_zoom_flip`, all frames of one alike.
 
     Args:
         frames: ``float32 [B, T, 3, H, W]``.
         masks: ``uint8 [B, T, H, W]``; all ids become 1, and void becomes background.
-        dice: B of them.
+        rngs: B of them.
         angle: largest rotation in degrees.
         zoom: largest relative change of size.
     """
     length = frames.shape[1]
     object_ = (masks != 0) & (masks != VOID)
-    copies = [copy.deepcopy(dice) for _ in range(length)]  # the same throws for each frame
-    turned = [turn(frames[:, t], object_[:, t], copies[t], angle, zoom) for t in range(length)]
+    copies = [copy.deepcopy(rngs) for _ in range(length)]  # the same draws for each frame
+    turned = [rotate_zoom_flip(frames[:, t], object_[:, t], copies[t], angle, zoom) for t in range(length)]
     images, found = zip(*turned, strict=True)
     return torch.stack(images, 1), torch.stack(found, 1).to(torch.uint8)
 

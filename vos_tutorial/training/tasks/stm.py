@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...clip import VOID, object_ids
-from ...data.sources.clips import ClipSource, GeneratedClips, SimulatedClips, lifelike
-from ...data.sources.stills import StillSource
+from ...data.batches import ClipSource, StillSource
+from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.simulated import SimulatedClips
 from ...errors import TutorialError
 from ...geometry import iou
 from ...models.layers import dice_loss
@@ -30,7 +31,7 @@ class STMTask:
     """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given.
 
     A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, ``"video"``, or
-    ``"lifelike"``, clips of :func:`~vos_tutorial.data.sources.clips.lifelike`), ``max_skip`` (frames
+    ``"lifelike"``, clips of :func:`~vos_tutorial.data.sources.generated.lifelike`), ``max_skip`` (frames
     left out between two frames, at the most), ``frames`` of a clip (3 in the paper), ``detach`` (no gradient through
     memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy), ``penalty`` (see
     :func:`scores`) and ``read``: ``"memory"``, or ``"place"`` for a warm-up on the task of MaskTrack, in which the
