@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,10 @@ def test_mask_values_of_every_kind(tmp_path: Path) -> None:
     soft = (90 * mask + 160 * (mask & (np.arange(W) > 30))).astype(np.uint8)
     for values, wanted in ((mask * 1, mask), (mask * 7, mask), (mask * 255, mask), (soft, soft > 127)):
         save(tmp_path / "a.png", values.astype(np.uint8))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            FolderStills(tmp_path).pair(0, np.random.default_rng(0))
+        assert len(warned) == (values is soft)
         assert np.array_equal(FolderStills(tmp_path).pair(0, np.random.default_rng(0))[1].numpy(), wanted)
 
 
@@ -195,7 +200,7 @@ def test_folder_errors(tmp_path: Path) -> None:
     ("mask", "message"),
     [
         (np.zeros((H, W), np.uint8), r"a.png is empty"),
-        (np.full((H, W, 3), 255, np.uint8), r"a.png is a RGB picture"),
+        (np.full((H, W, 3), (255, 0, 0), np.uint8), r"a.png is a RGB picture"),
         (np.full((H, W - 5), 255, np.uint8), r"a.png is 60x75 but its picture is 60x80"),
         (np.full((H, W), 255, np.uint8), "too small or fill the picture"),
     ],

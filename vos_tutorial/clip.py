@@ -2,27 +2,31 @@
 
 A mask is stored the way DAVIS stores it, one ``uint8`` id per pixel: 0 is background, 1..254 are
 objects, 255 is *void* (the annotator could not say). Networks want one channel per object instead.
-This module holds both forms, the way from one to the other, and the palette that gives an id its colour.
+This module holds both forms, the way from one to the other, and the palette that gives an id its colour;
+:mod:`vos_tutorial.pictures` reads frames and masks from files.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from .errors import TutorialError
 from .files import write_atomically
+from .pictures import VOID as VOID
+from .pictures import read_frame as read_frame
+from .pictures import read_mask as read_mask
 
-VOID = 255
+ALL: tuple[int, ...] = (-1,)
+"""For :attr:`Clip.annotated`: every frame. An empty tuple says that none is."""
 
 
 def object_ids(mask: Tensor) -> list[int]:
@@ -30,7 +34,7 @@ def object_ids(mask: Tensor) -> list[int]:
     return [int(i) for i in torch.unique(mask) if int(i) not in (0, VOID)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """A short video with the masks of its objects.
 
@@ -39,17 +43,22 @@ class Clip:
         masks: ``uint8 [T, H, W]``, object ids; 0 background, 255 void.
         name: what tables and files call it.
         attributes: what makes it hard, in DAVIS's sense (``"occlusion"``, ...), sorted.
-        annotated: frames that have a mask (YouTube-VOS annotates every fifth); all of them when empty.
+        annotated: frames that have a mask (YouTube-VOS annotates every fifth), ascending; all by default, none if
+            empty.
+        complete: whether the masks of these frames show every object. Those of YouTube-VOS's valid and test sets do
+            not: they show the objects that are new there, and 0 means "not labelled". Such a clip cannot be scored.
 
     Raises:
-        TutorialError: if shapes or dtypes are not as above, or the clip has no frame.
+        TutorialError: if shapes or dtypes are not as above, the clip has no frame, or ``annotated`` names one that
+            is not there.
     """
 
     frames: Tensor
     masks: Tensor
     name: str = "clip"
     attributes: tuple[str, ...] = ()
-    annotated: tuple[int, ...] = field(default=())
+    annotated: tuple[int, ...] = ALL
+    complete: bool = True
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != torch.uint8:
@@ -66,8 +75,27 @@ class Clip:
             )
         if self.frames.shape[0] == 0:
             raise TutorialError(f"clip {self.name!r} has no frame.")
-        if not self.annotated:
+        if self.annotated == ALL:
             object.__setattr__(self, "annotated", tuple(range(len(self))))
+        if sorted(set(self.annotated)) != list(self.annotated) or not set(self.annotated) <= set(range(len(self))):
+            raise TutorialError(
+                f"clip {self.name!r}: the annotated frames are {list(self.annotated)}; give ascending numbers of "
+                f"0..{len(self) - 1}, each once."
+            )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two clips show the same: frames, masks, name, attributes and what is annotated."""
+        if not isinstance(other, Clip):
+            return NotImplemented
+        told = (self.name, self.attributes, self.annotated, self.complete)
+        return (
+            told == (other.name, other.attributes, other.annotated, other.complete)
+            and torch.equal(self.frames, other.frames)
+            and torch.equal(self.masks, other.masks)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.attributes, self.annotated, self.complete, self.frames.shape))
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -143,58 +171,6 @@ def davis_palette() -> np.ndarray:
                 palette[object_id, channel] |= (rest & 1) << bit
                 rest >>= 1
     return palette
-
-
-def _open_image(path: Path, what: str) -> Image.Image:
-    if not path.exists():
-        raise TutorialError(f"{what} {path} does not exist; check the folder or download the data set again.")
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except UnidentifiedImageError:
-        raise TutorialError(f"{what} {path} cannot be read: it is no image, or truncated; copy it again.") from None
-    # Pillow's PNG reader lets SyntaxError, ValueError and struct.error out where a file is damaged.
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise TutorialError(
-            f"{what} {path} cannot be read ({error}): it is truncated or damaged; copy it again."
-        ) from None
-    return image
-
-
-def read_frame(path: str | os.PathLike[str]) -> Tensor:
-    """An RGB picture from a file: ``uint8 [3, H, W]``.
-
-    Raises:
-        TutorialError: if the file is missing, truncated or no image.
-    """
-    image = _open_image(Path(path), "frame").convert("RGB")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
-def read_mask(path: str | os.PathLike[str], binary: bool = False) -> Tensor:
-    """Object ids from a palette or grey PNG: ``uint8 [H, W]``.
-
-    Args:
-        path: the file.
-        binary: read as DAVIS-2016 does, where every non-zero value (usually 255) is *the* object, id 1. A grey
-            picture saved in colour is taken too: DAVIS-2016 holds one such mask (``bear/00077.png``, RGBA).
-
-    Raises:
-        TutorialError: if the file is missing, truncated, or an RGB picture (whose colours are not ids).
-    """
-    image = _open_image(Path(path), "mask")
-    if image.mode == "1":
-        image = image.convert("L")
-    elif binary and image.mode in ("LA", "RGB", "RGBA"):
-        red, *others = image.convert("RGB").split()
-        image = red if all(channel.tobytes() == red.tobytes() for channel in others) else image
-    if image.mode not in ("P", "L"):
-        raise TutorialError(
-            f"mask {path} is a {image.mode} picture, but a mask holds one id per pixel; "
-            "save it as a palette (mode P) or grey (mode L) PNG."
-        )
-    ids = torch.from_numpy(np.array(image, dtype=np.uint8))
-    return (ids != 0).to(torch.uint8) if binary else ids
 
 
 def write_mask(path: str | os.PathLike[str], ids: Tensor) -> None:

@@ -13,15 +13,18 @@ YouTube-VOS (Xu et al., ECCV 2018)::
 
     <split>/JPEGImages/<name>/00000.jpg   <split>/Annotations/<name>/00005.png   <split>/meta.json
 
+Frames and masks are numbered; their order is that of the numbers, and letter case and leading zeros do not matter.
 DAVIS's own list of what makes each sequence hard is not part of these folders, so the clips' ``attributes`` are ().
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, overload
 
@@ -29,8 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..clip import Clip, object_ids, read_frame, read_mask
+from ..clip import Clip, object_ids
 from ..errors import TutorialError
+from ..files import is_folder, listing, numbered_pictures, plain_names, read_text
+from ..pictures import read_frame, read_mask
 from . import CHECKOUT
 
 VARIABLE = "VOS_TUTORIAL_DAVIS"
@@ -63,6 +68,23 @@ class VideoFolder(Sequence[Clip]):
     def read_mask(self, path: Path) -> Tensor:
         """One mask as the layout means it: ``uint8 [H, W]`` ids."""
         return read_mask(path)
+
+    def is_complete(self, name: str) -> bool:
+        """Whether the masks show every object wherever there is one: see :attr:`Clip.complete`.
+
+        Raises:
+            TutorialError: if a file is missing or broken.
+        """
+        return True
+
+    def asked_for(self, name: str) -> list[int]:
+        """The frames whose masks a result must hold: all, unless the layout says otherwise."""
+        return list(range(len(self.files(name).frames)))
+
+    def results_of(self, name: str) -> list[Path]:
+        """Where the masks of :meth:`asked_for` belong in a folder of results: ``<name>/00000.png``, ..."""
+        frames, masks = self.files(name)
+        return [Path(name, f"{(masks[t] or frames[t]).stem}.png") for t in self.asked_for(name)]
 
     def frames(self, name: str, times: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Read a video frame by frame, all of it or the frames at ``times``; memory does not grow with its length.
@@ -148,7 +170,8 @@ class VideoFolder(Sequence[Clip]):
                 masks[t] = mask
         assert frames is not None  # files() never returns an empty list
         assert masks is not None
-        return Clip(frames, masks, name, annotated=tuple(t for t, m in enumerate(given) if m is not None))
+        annotated = tuple(t for t, mask in enumerate(given) if mask is not None)
+        return Clip(frames, masks, name, annotated=annotated, complete=self.is_complete(name))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r}, {len(self)} clips)"
@@ -185,7 +208,7 @@ class DavisFolder(VideoFolder):
         self.root = Path(root)
         self.year = year
         self.split = split
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             raise TutorialError(
                 f"there is no DAVIS folder {self.root}; run 'python -m vos_tutorial download davis{year}', "
                 "or see data/README.md to fetch it by hand."
@@ -200,22 +223,23 @@ class DavisFolder(VideoFolder):
         Raises:
             TutorialError: naming the first frame or mask that is missing.
         """
-        frames = _stems(self._images / name, ".jpg")
-        masks = _stems(self._masks / name, ".png")
-        _no_gap(frames)
-        for stem in masks.keys() - frames.keys():
-            raise TutorialError(
-                f"{name}: mask {masks[stem]} has no frame ({len(frames)} frames, {len(masks)} masks); "
-                "unpack the data set again."
-            )
-        given = dict(list(frames.items())[:1]) if self.split.startswith("test") else frames
-        for stem in given:
-            if stem not in masks:
+        frames = numbered_pictures(_existing(self._images / name), "frame")
+        masks = numbered_pictures(_existing(self._masks / name), "mask")
+        counted = f"({len(frames)} frames, {len(masks)} masks)"
+        for t, number in enumerate(frames):
+            if number != t:
                 raise TutorialError(
-                    f"{name}: frame {frames[stem]} has no mask {self._masks / name / stem}.png "
-                    f"({len(frames)} frames, {len(masks)} masks); unpack the data set again."
+                    f"frame {self._images / name / f'{t:05d}.jpg'} is missing {counted}; unpack the data set again."
                 )
-        return Files(list(frames.values()), [masks.get(stem) for stem in frames])
+        _require_frames(name, frames, masks, counted)
+        given = [0] if self.split.startswith("test") else list(frames)
+        for number in given:
+            if number not in masks:
+                raise TutorialError(
+                    f"{name}: frame {frames[number]} has no mask {self._masks / name / frames[number].stem}.png "
+                    f"{counted}; unpack the data set again."
+                )
+        return Files(list(frames.values()), [masks.get(number) for number in frames])
 
     def read_mask(self, path: Path) -> Tensor:
         """One mask as the year means it: ``uint8 [H, W]``."""
@@ -244,7 +268,12 @@ class YouTubeVosFolder(VideoFolder):
     """A folder in YouTube-VOS layout.
 
     Every fifth frame or fewer has a mask; ``clip.annotated`` says which, the other masks are zero. Objects may
-    appear late and ids have gaps: see :func:`appearances`. ``meta.json``, where present, gives the list of videos.
+    appear late and ids have gaps: see :func:`appearances`.
+
+    ``meta.json`` gives the list of videos, and the frames in which each object counts. In ``train`` there is a mask
+    for all of these. In ``valid`` and ``test`` an object has one mask, where it first appears; a zero elsewhere says
+    "not labelled". Their clips are not :attr:`~vos_tutorial.clip.Clip.complete`: they can be followed, and scored by
+    the data set's server only, which wants the masks of the frames that ``meta.json`` lists.
 
     Args:
         root: the folder that holds ``train/``, ``valid/``, ...
@@ -260,19 +289,55 @@ class YouTubeVosFolder(VideoFolder):
         self._images = _existing(self.root / split / "JPEGImages")
         self._masks = _existing(self.root / split / "Annotations")
         meta = self.root / split / "meta.json"
-        self.names = _meta_names(meta) if meta.exists() else [p.name for p in _visible(self._images) if p.is_dir()]
+        self._objects = _meta(meta) if os.path.lexists(meta) else None
+        videos = [p.name for p in listing(self._images) if is_folder(p)]
+        self.names = plain_names(self._objects or videos, str(meta if self._objects else self._images))
+        if not self.names:
+            raise TutorialError(f"{self._images} holds no video; unpack the data set again.")
 
     def files(self, name: str) -> Files:
         """The files of one video.
 
         Raises:
-            TutorialError: if a mask has no frame, or there is no mask at all.
+            TutorialError: if a mask, or a frame that ``meta.json`` lists, has no frame; or there is no mask at all.
         """
-        frames = _stems(self._images / name, ".jpg")
-        masks = _stems(self._masks / name, ".png")
-        for stem in masks.keys() - frames.keys():
-            raise TutorialError(f"{name}: mask {masks[stem]} has no frame; unpack the data set again.")
-        return Files(list(frames.values()), [masks.get(stem) for stem in frames])
+        frames = numbered_pictures(_existing(self._images / name), "frame")
+        masks = numbered_pictures(_existing(self._masks / name), "mask")
+        _require_frames(name, frames, masks, f"({len(frames)} frames, {len(masks)} masks)")
+        missing = sorted(set().union(*self._counted(name).values()) - set(frames))
+        if missing:
+            raise TutorialError(
+                f"{name}: frame {self._images / name / f'{missing[0]:05d}.jpg'} is missing, and meta.json lists it; "
+                "unpack the data set again."
+            )
+        return Files(list(frames.values()), [masks.get(number) for number in frames])
+
+    def _counted(self, name: str) -> dict[int, set[int]]:
+        """The numbers of the frames in which each object counts; empty without ``meta.json``."""
+        return (self._objects or {}).get(name, {})
+
+    def asked_for(self, name: str) -> list[int]:
+        """The frames that ``meta.json`` lists; all without it."""
+        counted = set().union(*self._counted(name).values())
+        numbers = [int(path.stem) for path in self.files(name).frames]
+        return [t for t, number in enumerate(numbers) if number in counted or not counted]
+
+    def is_complete(self, name: str) -> bool:
+        """Whether each object has pixels in each frame that ``meta.json`` lists for it.
+
+        Without ``meta.json`` nobody can say, and only ``train`` is taken to be. Of ``train`` files are counted, of
+        other splits pixels: there, a mask may show the new object only.
+        """
+        counted = self._counted(name)
+        if not counted:
+            return self.split.startswith("train")
+        frames, masks = self.files(name)
+        shown: dict[int, list[int]] = {}
+        for frame, mask in zip(frames, masks, strict=True):
+            if mask is None:
+                continue
+            shown[int(frame.stem)] = list(counted) if self.split.startswith("train") else object_ids(read_mask(mask))
+        return all(i in shown.get(number, ()) for i, numbers in counted.items() for number in numbers)
 
 
 def appearances(clip: Clip) -> dict[int, Tensor]:
@@ -310,12 +375,21 @@ def find_davis(year: int = 2016) -> Path | None:
             )
         return Path(chosen)
     places = ("data/DAVIS", "data/DAVIS-2016", "data/DAVIS-2017", "../DAVIS", "../shared/davis_sample")
-    return next((p.resolve() for p in (CHECKOUT / place for place in places) if _has_val(p, year)), None)
+    for path in (CHECKOUT / place for place in places):
+        with contextlib.suppress(TutorialError):  # a folder that nobody chose, and that may not be read
+            if _has_val(path, year):
+                return path.resolve()
+    return None
 
 
 def _has_val(root: Path, year: int) -> bool:
-    pictures = all((root / part / "480p").is_dir() for part in ("JPEGImages", "Annotations"))
-    return pictures and any(p.exists() for p in _lists(root, year, "val"))
+    pictures = all(is_folder(root / part / "480p") for part in ("JPEGImages", "Annotations"))
+    return pictures and lists_split(root, year, "val")
+
+
+def lists_split(root: Path, year: int, split: str) -> bool:
+    """Whether a DAVIS folder has the list of a split for ``year``."""
+    return any(os.path.lexists(path) for path in _lists(root, year, split))
 
 
 def _lists(root: Path, year: int, split: str) -> list[Path]:
@@ -325,48 +399,46 @@ def _lists(root: Path, year: int, split: str) -> list[Path]:
 
 
 def _split_names(root: Path, year: int, split: str) -> list[str]:
-    path = next((p for p in _lists(root, year, split) if p.is_file()), None)
+    sets = _existing(root / "ImageSets")
+    path = next((p for p in _lists(root, year, split) if is_folder(p.parent) and p in listing(p.parent)), None)
     if path is None:
-        found = sorted(str(p.relative_to(root / "ImageSets")) for p in (root / "ImageSets").glob("*/*.txt"))
+        found = [p.relative_to(sets) for folder in listing(sets) if is_folder(folder) for p in listing(folder)]
         raise TutorialError(
             f"{root} has no list for year {year}, split {split!r}; under ImageSets it has "
-            f"{', '.join(found) or 'nothing'}."
+            f"{', '.join(p.as_posix() for p in found if p.suffix == '.txt') or 'nothing'}."
         )
-    try:
-        lines = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise TutorialError(f"the list {path} cannot be read ({error}); unpack the data set again.") from None
-    # a line is "<name>" or "/JPEGImages/480p/<name>/00000.jpg /Annotations/..."
-    names = list(dict.fromkeys(line.split("/")[-2] if "/" in line else line for line in lines))
+    lines = read_text(path, "the list", "unpack the data set again").splitlines()
+    names = plain_names((_listed(line) for line in lines), f"the list {path}")
     if not names:
         raise TutorialError(f"the list {path} is empty; choose another split than {split!r}.")
-    return _plain(names, path)
+    return names
 
 
-def _meta_names(path: Path) -> list[str]:
+def _listed(line: str) -> str:
+    """The name in a line: all of it, or that in 2016's ``/JPEGImages/480p/<name>/00000.jpg /Annotations/...``."""
+    frame = re.split(r"\s+(?=/)", line.strip())[0].lstrip("/").split("/")
+    return frame[2] if len(frame) == 4 and frame[0] == "JPEGImages" else line
+
+
+def _meta(path: Path) -> dict[str, dict[int, set[int]]]:
+    """``{video: {object: numbers of the frames in which it counts}}`` from YouTube-VOS's ``meta.json``."""
+    text = read_text(path, "the list of videos", "unpack it again, or delete it to use the folders' names")
     try:
-        names = sorted(json.loads(path.read_text("utf-8"))["videos"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        videos = json.loads(text)["videos"]
+        return {
+            name: {int(i): {int(f) for f in about.get("frames", ())} for i, about in video.get("objects", {}).items()}
+            for name, video in sorted(videos.items())
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TutorialError(
             f"{path} cannot be read as a list of videos ({type(error).__name__}: {error}); "
             "unpack it again, or delete it to use the folders' names."
         ) from None
-    return _plain(names, path)
-
-
-def _plain(names: list[str], source: Path) -> list[str]:
-    """Names become folders, here and where results are written, so none may lead elsewhere."""
-    for name in names:
-        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise TutorialError(
-                f"{source} holds {name!r}, which is no plain folder name; correct or remove that line."
-            )
-    return names
 
 
 def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        beside = sorted(p.name for p in folder.parent.glob("*") if p.is_dir())
+    if not is_folder(folder):
+        beside = [p.name for p in listing(folder.parent) if is_folder(p)] if is_folder(folder.parent) else []
         raise TutorialError(
             f"there is no folder {folder}; {folder.parent} has {', '.join(beside) or 'no folders'}, "
             "so check the root, the split and the resolution."
@@ -374,27 +446,9 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not p.name.startswith("."))  # macOS leaves ._00000.jpg behind
-
-
-def _stems(folder: Path, suffix: str) -> dict[str, Path]:
-    """``{"00000": folder/00000.jpg, ...}`` in order."""
-    found = {p.stem: p for p in _visible(_existing(folder)) if p.suffix == suffix}
-    if not found:
-        raise TutorialError(f"{folder} holds no {suffix} file; unpack the data set again.")
-    return found
-
-
-def _no_gap(frames: dict[str, Path]) -> None:
-    numbers = [int(stem) for stem in frames if stem.isdecimal()]
-    if len(numbers) != len(frames):
-        odd = next(path for stem, path in frames.items() if not stem.isdecimal())
-        raise TutorialError(f"frame {odd} has no number for a name; DAVIS names frames 00000.jpg, 00001.jpg, ...")
-    for t, number in enumerate(numbers):
-        if number != t:
-            folder = next(iter(frames.values())).parent
-            raise TutorialError(f"frame {folder / f'{t:05d}.jpg'} is missing; unpack the data set again.")
+def _require_frames(name: str, frames: Mapping[int, Path], masks: Mapping[int, Path], counted: str) -> None:
+    for number in masks.keys() - frames.keys():
+        raise TutorialError(f"{name}: mask {masks[number]} has no frame {counted}; unpack the data set again.")
 
 
 def _size(picture: Tensor) -> str:

@@ -21,15 +21,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision import datasets
 
-from ...clip import object_ids, read_frame, read_mask
+from ...clip import object_ids
 from ...errors import TutorialError
+from ...files import PICTURES, is_folder, pictures_by_stem
+from ...pictures import read_frame, read_mask, read_object
 from ..batches import Stills
 
 DRAWS = 50  # pictures tried for one sample
 SMALLEST, LARGEST = 0.02, 0.9  # the object's share of a crop; outside, the crop is drawn again
 NARROWEST = 0.5  # a crop's side, as a share of the picture's shorter side; the widest is 1
 TINY = 0.01  # instances of VOC below this share of the picture are left out
-PICTURES, MASKS = (".jpg", ".jpeg"), (".png", ".bmp")
+PHOTOS, MASKS = (".jpg", ".jpeg"), (".png", ".bmp", ".tif", ".tiff")
 
 
 class PhotoStills(ABC):
@@ -115,8 +117,7 @@ class FolderStills(PhotoStills):
     """Any folder of pictures and masks with the same names.
 
     Either ``images/a.jpg`` beside ``masks/a.png`` (ECSSD calls the second folder ``ground_truth_mask``), or ``a.jpg``
-    and ``a.png`` side by side (MSRA10K). Grey masks up to 255 are cut at 127; small numbers count as ids, and all
-    ids together are the object.
+    and ``a.png`` side by side (MSRA10K). How masks are read: :func:`~vos_tutorial.pictures.read_object`.
 
     Args:
         root: the folder.
@@ -128,13 +129,13 @@ class FolderStills(PhotoStills):
     def __init__(self, root: str | os.PathLike[str]) -> None:
         base = Path(root)
         self.name = str(base)
-        if not base.is_dir():
+        if not is_folder(base):
             raise TutorialError(f"there is no folder {base} of pictures and masks; check the path.")
-        apart = next((base / m for m in ("masks", "ground_truth_mask") if (base / m).is_dir()), None)
-        masks = _by_stem(apart or base, MASKS)
-        if apart is not None and not (base / "images").is_dir():
+        apart = next((base / m for m in ("masks", "ground_truth_mask") if is_folder(base / m)), None)
+        if apart is not None and not is_folder(base / "images"):
             raise TutorialError(f"{base} has {apart.name}/ but no images/; put the pictures there.")
-        images = _by_stem(base / "images", (*PICTURES, ".png")) if apart is not None else _by_stem(base, PICTURES)
+        masks = pictures_by_stem(apart, (*MASKS, *PHOTOS)) if apart else pictures_by_stem(base, MASKS)
+        images = pictures_by_stem(base / "images", PICTURES) if apart else pictures_by_stem(base, PHOTOS)
         if not images:
             raise TutorialError(
                 f"{base} holds no picture; expected images/NAME.jpg with masks/NAME.png, or NAME.jpg beside NAME.png."
@@ -154,12 +155,11 @@ class FolderStills(PhotoStills):
             TutorialError: if a file is broken, the mask is in colour or empty, or the sizes differ.
         """
         image_path, mask_path = self._pairs[index]
-        image, mask = read_frame(image_path), read_mask(mask_path)
+        image, mask = read_frame(image_path), read_object(mask_path)
         _same_size(image, mask, mask_path)
-        found = mask > 127 if int(mask.max()) > 127 else mask > 0
-        if not found.any():
+        if not mask.any():
             raise TutorialError(f"mask {mask_path} is empty; remove it and its picture.")
-        return image, found
+        return image, mask
 
 
 class PetStills(PhotoStills):
@@ -179,10 +179,11 @@ class PetStills(PhotoStills):
 
     def __init__(self, root: str | os.PathLike[str], split: str = "trainval", download: bool = False) -> None:
         self.name = str(Path(root) / "oxford-iiit-pet")
-        self._set = _open(datasets.OxfordIIITPet, root, split=split, target_types="segmentation", download=download)
+        pets = _open(datasets.OxfordIIITPet, root, split=split, target_types="segmentation", download=download)
+        self._pairs = list(zip(pets._images, pets._segs, strict=True))  # read here, upright, by the one reader
 
     def __len__(self) -> int:
-        return len(self._set)
+        return len(self._pairs)
 
     def pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
         """One pet; see :class:`PhotoStills`.
@@ -190,15 +191,9 @@ class PetStills(PhotoStills):
         Raises:
             TutorialError: if a file is missing or broken, or the sizes differ.
         """
-        try:
-            picture, trimap = self._set[index]
-            image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-            mask = torch.from_numpy(np.array(trimap)) != 2  # 1 pet, 2 background, 3 border
-        except (OSError, SyntaxError) as error:
-            raise TutorialError(
-                f"{self.name}: pair {index} cannot be read ({error}); unpack the set again."
-            ) from None
-        _same_size(image, mask, f"number {index} of {self.name}")
+        image_path, trimap_path = self._pairs[index]
+        image, mask = read_frame(image_path), read_mask(trimap_path) != 2  # 1 pet, 2 background, 3 border
+        _same_size(image, mask, trimap_path)
         return (image, mask) if mask.any() else None
 
 
@@ -243,6 +238,24 @@ class VocStills(PhotoStills):
         return (image, large[int(rng.integers(len(large)))]) if large else None
 
 
+def open_stills(root: str | os.PathLike[str]) -> PhotoStills:
+    """A folder of stills to train on, whatever its layout: PASCAL VOC, Oxford-IIIT Pet, or pictures with masks.
+
+    VOC is known by ``VOCdevkit/VOC20..``, of which the newest year is taken, the pets by ``oxford-iiit-pet``; the
+    folder that holds these is named. Everything else is a :class:`FolderStills`.
+
+    Raises:
+        TutorialError: as the classes.
+    """
+    base = Path(root)
+    if is_folder(base / "VOCdevkit"):
+        years = [year for year in range(2012, 2006, -1) if is_folder(base / "VOCdevkit" / f"VOC{year}")]
+        return VocStills(base, str(years[0] if years else 2012))
+    if is_folder(base / "oxford-iiit-pet"):
+        return PetStills(base)
+    return FolderStills(base)
+
+
 def _open(dataset: Any, root: str | os.PathLike[str], **options: Any) -> Any:
     """A torchvision data set, its complaints turned into one sentence."""
     try:
@@ -259,10 +272,6 @@ def _open(dataset: Any, root: str | os.PathLike[str], **options: Any) -> Any:
     if len(opened) == 0:
         raise TutorialError(f"{dataset.__name__} in {root} lists no picture; unpack it again.")
     return opened
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    return {p.stem: p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")}
 
 
 def _same_size(image: Tensor, mask: Tensor, what: Path | str) -> None:

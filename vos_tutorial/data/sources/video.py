@@ -5,7 +5,9 @@ The second stage of RGMP (Oh et al., CVPR 2018, section 3.2) and STM (Oh et al.,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +16,10 @@ from torch import Tensor
 
 from ...clip import VOID, Clip, object_ids
 from ...errors import TutorialError
+from ...files import is_folder
 from ...rng import Rng, Stream
 from ..batches import Clips, check_request, draw_times, draw_until_shown
-from ..davis import VideoFolder
+from ..davis import DavisFolder, VideoFolder, YouTubeVosFolder, lists_split
 
 CAMERA = (10.0, 0.05, 0.03)  # degrees, relative zoom, shift as a share of the frame: all +-, drawn for each frame
 
@@ -34,7 +37,7 @@ class VideoClips:
         shaken: whether each frame is turned, zoomed and shifted on its own; what comes next cannot be foreseen then.
 
     Raises:
-        TutorialError: if there is no video, one is broken, or ``objects`` is below 1.
+        TutorialError: if there is no video, one is broken or not annotated completely, or ``objects`` is below 1.
     """
 
     def __init__(self, clips: Sequence[Clip], objects: int = 3, shaken: bool = True) -> None:
@@ -74,9 +77,38 @@ class VideoClips:
 
 def _annotated(clips: Sequence[Clip], index: int) -> tuple[int, ...]:
     """The frames of a video that have a mask; of a folder without opening a picture."""
+    name = clips.names[index] if isinstance(clips, VideoFolder) else clips[index].name
+    if not (clips.is_complete(name) if isinstance(clips, VideoFolder) else clips[index].complete):
+        raise TutorialError(
+            f"video {name!r} has masks of new objects only, where they first appear, so that nothing can be learned "
+            "from it; take a split that is annotated completely, such as train."
+        )
     if isinstance(clips, VideoFolder):
-        return tuple(t for t, mask in enumerate(clips.files(clips.names[index]).masks) if mask is not None)
+        return tuple(t for t, mask in enumerate(clips.files(name).masks) if mask is not None)
     return clips[index].annotated
+
+
+def open_video(root: str | os.PathLike[str], split: str = "train") -> VideoFolder:
+    """A folder of video with masks to train on, whatever its layout: DAVIS-2017, DAVIS-2016 or YouTube-VOS.
+
+    DAVIS lists the videos of a split in ``ImageSets``; YouTube-VOS has a folder for each split.
+
+    Raises:
+        TutorialError: if it has neither layout, or as :class:`~vos_tutorial.data.davis.DavisFolder` and
+            :class:`~vos_tutorial.data.davis.YouTubeVosFolder`.
+    """
+    base = Path(root)
+    if is_folder(base / "ImageSets"):
+        years = [year for year in (2017, 2016) if lists_split(base, year, split)]
+        return DavisFolder(base, year=years[0] if years else 2017, split=split)
+    if is_folder(base / split / "JPEGImages"):
+        return YouTubeVosFolder(base, split)
+    if is_folder(base / "JPEGImages") and is_folder(base / "Annotations") and base.absolute().name == split:
+        return YouTubeVosFolder(base.absolute().parent, split)
+    raise TutorialError(
+        f"{base} has neither the layout of DAVIS (JPEGImages, Annotations, ImageSets) nor that of YouTube-VOS "
+        f"({split}/JPEGImages, {split}/Annotations); name the folder that holds these."
+    )
 
 
 def _read(clips: Sequence[Clip], index: int, times: list[int]) -> tuple[Tensor, Tensor]:
