@@ -276,8 +276,44 @@ def test_the_disk_fills_up(serve: Callable[[bytes], Server], tmp_path: Path, mon
     assert leftovers(tmp_path) == ["DAVIS-2016.zip"]  # a good archive: the next run need not load it again
     server.requests.clear()
     install(small_set(server.url), tmp_path)
-    assert leftovers(tmp_path) == ["DAVIS-2016"]
+    assert leftovers(tmp_path) == ["DAVIS-2016", "DAVIS-2016.zip"]  # it may as well be one that a person put there
     assert server.requests == []
+
+
+def windows_zip() -> bytes:
+    """As some packers on Windows write it: backslashes in the paths."""
+    with zipfile.ZipFile(io.BytesIO(davis_zip())) as source:
+        files = {name.replace("/", "\\"): source.read(name) for name in source.namelist()}
+    return make_zip(files)
+
+
+@pytest.mark.parametrize("content", [davis_zip("a/DAVIS/"), davis_zip("a/b/DAVIS/"), windows_zip()])
+def test_archives_of_other_packers(tmp_path: Path, content: bytes) -> None:
+    archive = tmp_path / "by hand.zip"
+    archive.write_bytes(content)
+    final = install(small_set("http://nowhere.invalid"), tmp_path / "data", archive)
+    assert (final / "JPEGImages/480p/cows/00002.jpg").is_file()
+    assert leftovers(tmp_path / "data") == ["DAVIS-2016"]
+    assert archive.read_bytes() == content
+
+
+def test_a_path_of_both_kinds_of_separators_does_not_lead_out_or_replace_another(tmp_path: Path) -> None:
+    for names, said in ((["..\\x"], "leads out"), (["a\\..\\..\\x"], "leads out"), (["a/b", "a\\B"], "twice")):
+        (tmp_path / "a.zip").write_bytes(make_zip(dict.fromkeys(names, b"x")))
+        with pytest.raises(DamagedArchive, match=said):
+            unpack(tmp_path / "a.zip", tmp_path / "out", 1 << 20)
+        assert leftovers(tmp_path) == ["a.zip"]
+
+
+def test_a_zip_that_was_there_before_stays(tmp_path: Path) -> None:
+    (tmp_path / "DAVIS-2016.zip").write_bytes(davis_zip())
+    install(small_set("http://nowhere.invalid"), tmp_path)
+    assert leftovers(tmp_path) == ["DAVIS-2016", "DAVIS-2016.zip"]
+    shutil.rmtree(tmp_path / "DAVIS-2016")
+    (tmp_path / "DAVIS-2016.zip").write_bytes(b"my notes")
+    with pytest.raises(DamagedArchive):
+        install(small_set("http://nowhere.invalid"), tmp_path)
+    assert (tmp_path / "DAVIS-2016.zip").read_bytes() == b"my notes"
 
 
 @pytest.mark.parametrize("top", ["DAVIS/", ""])

@@ -23,8 +23,8 @@ from vos_tutorial.clip import Clip, ids_to_onehot, object_ids, write_mask
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import (
-    Prediction,
     Report,
+    Segmentation,
     evaluate,
     export,
     main,
@@ -36,6 +36,7 @@ from vos_tutorial.evaluation import (
 from vos_tutorial.metrics import merge_objects, score_objects, statistics
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.results import MARK
 
 H, W = 24, 32
 
@@ -234,7 +235,7 @@ def test_what_cannot_be_evaluated_is_named() -> None:
     with pytest.raises(TutorialError, match="no protocol 'davis2018'"):
         evaluate(CopyFirst(), [clip], "davis2018")  # type: ignore[arg-type]
     with pytest.raises(TutorialError, match=r"'shorty'.*same"):
-        score(clip, Prediction(clip.masks[:, :-1], 0.1))
+        score(clip, Segmentation(clip.masks[:, :-1], 0.1))
     with pytest.raises(TutorialError, match="no score"):
         Report("none", "davis2017", ()).average()
 
@@ -259,6 +260,11 @@ def test_mask_swap_tells_listening_from_ignoring() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- export
+
+
+def shown(folder: Path) -> list[str]:
+    """The names in a folder of results, without the mark that says what is ours."""
+    return sorted(path.name for path in folder.iterdir() if path.name != MARK)
 
 
 def load_like_davis2017(folder: Path, names: list[str], objects: int) -> NDArray[np.bool_]:
@@ -298,7 +304,7 @@ def test_export_replaces_an_earlier_run_and_nothing_else(tmp_path: Path) -> None
     export(masks, tmp_path / "s")
     export(masks[:3], tmp_path / "s", ["00000", "00005", "00010"])
     assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["00000.png", "00005.png", "00010.png"]
-    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+    assert shown(tmp_path) == ["s"]
     (tmp_path / "s" / "notes.txt").write_text("mine")
     with pytest.raises(TutorialError, match=r"notes\.txt"):
         export(masks, tmp_path / "s")
@@ -327,7 +333,7 @@ def test_a_full_disk_leaves_the_earlier_masks_and_no_half(tmp_path: Path, monkey
         written.clear()
         with pytest.raises(TutorialError, match="No space left"):
             export(masks * 0, tmp_path / folder)
-    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+    assert shown(tmp_path) == ["s"]
     assert (tmp_path / "s" / "00003.png").read_bytes() == before
 
 
@@ -391,7 +397,7 @@ def test_command_line_runs_a_network_from_a_file(davis: Path, tmp_path: Path) ->
         main(arguments)  # random weights
     assert not out.exists()
     assert main([*arguments, "--anyway"]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["beta", "report.json"]
+    assert shown(out) == ["beta", "report.json"]
     assert Image.open(out / "beta" / "00005.png").size == (W, H), "full size, whatever the method worked at"
 
 
@@ -404,7 +410,7 @@ def test_command_line_without_truth_only_exports(
     arguments = ["copy-first", "--data", str(davis), "--year", "2017", "--split", "test-dev", "--out", str(out)]
     assert main([*arguments, "--device", "cpu"]) == 0
     assert "no truth to score" in capsys.readouterr().out
-    assert sorted(p.name for p in out.iterdir()) == ["alpha", "beta"]
+    assert shown(out) == ["alpha", "beta"]
 
 
 @pytest.mark.parametrize(

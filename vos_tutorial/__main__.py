@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from .errors import TutorialError
@@ -32,10 +33,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f"There is no command {argv[0]!r}.\n\n{usage()}", file=sys.stderr)
         return 2
     try:
-        return int(importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+        status = int(importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+        sys.stdout.flush()
+        return status
     except TutorialError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has seen enough (``| head``): no more of it, and no complaint
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

@@ -173,6 +173,23 @@ def davis_palette() -> np.ndarray:
     return palette
 
 
+def encode_mask(ids: Tensor, path: str | os.PathLike[str] = "mask") -> bytes:
+    """Ids ``uint8 [H, W]`` as the bytes of a palette PNG with DAVIS's colours.
+
+    Raises:
+        TutorialError: naming ``path``, if ``ids`` is of another kind.
+    """
+    if ids.dtype != torch.uint8 or ids.ndim != 2:
+        raise TutorialError(
+            f"mask {path} was not written: it is {ids.dtype} {list(ids.shape)}, and must be uint8 ids [H, W]."
+        )
+    image = Image.fromarray(ids.cpu().numpy())
+    image.putpalette(davis_palette().tobytes())
+    png = io.BytesIO()
+    image.save(png, format="PNG")
+    return png.getvalue()
+
+
 def write_mask(path: str | os.PathLike[str], ids: Tensor) -> None:
     """Write ids as a palette PNG with DAVIS's colours; the file appears whole or not at all.
 
@@ -183,12 +200,4 @@ def write_mask(path: str | os.PathLike[str], ids: Tensor) -> None:
     Raises:
         TutorialError: if ``ids`` is of another kind, or the file cannot be written (full disk, no permission).
     """
-    if ids.dtype != torch.uint8 or ids.ndim != 2:
-        raise TutorialError(
-            f"mask {path} was not written: it is {ids.dtype} {list(ids.shape)}, and must be uint8 ids [H, W]."
-        )
-    image = Image.fromarray(ids.cpu().numpy())
-    image.putpalette(davis_palette().tobytes())
-    png = io.BytesIO()
-    image.save(png, format="PNG")
-    write_atomically(Path(path), png.getvalue())
+    write_atomically(Path(path), encode_mask(ids, path))

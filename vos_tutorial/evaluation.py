@@ -6,6 +6,7 @@ Clips stream through: one is read, followed and scored before the next is read, 
     print(report.table())
 
     python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR
+    python -m vos_tutorial evaluate stm --data DIR --layout youtube-vos --split valid --out DIR
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import math
 import os
-import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ import torch
 from torch import Tensor
 
 from .baselines import CopyFirst
-from .clip import Clip, object_ids, write_mask
-from .data.davis import DavisFolder, appearances
+from .clip import Clip, object_ids
+from .data.davis import DavisFolder, VideoFolder, YouTubeVosFolder, appearances
 from .data.worlds import sprites
 from .errors import TutorialError
-from .files import write_atomically
+from .files import plain_names, write_atomically
 from .metrics import (
     ObjectScore,
     ProtocolName,
@@ -43,7 +44,9 @@ from .metrics import (
     score_objects,
     scored_frames,
 )
-from .propagation import Segmenter, propagate
+from .pictures import size_of
+from .propagation import Resized, Segmenter, propagate, resize_mask
+from .results import ResultsFolder
 
 BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst}
 
@@ -51,7 +54,7 @@ BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst}
 # ------------------------------------------------------------------------------------------------ scores
 
 
-class Prediction(NamedTuple):
+class Segmentation(NamedTuple):
     """What a method made of a clip."""
 
     ids: Tensor
@@ -78,11 +81,13 @@ class Report:
         method: what tables call it.
         protocol: see :func:`vos_tutorial.metrics.score_objects`.
         rows: one per object, in the order of the clips.
+        pending: clips that are still to be followed, in a report that is written while the work goes on.
     """
 
     method: str
     protocol: ProtocolName
     rows: tuple[Row, ...]
+    pending: tuple[str, ...] = ()
 
     def average(self) -> Summary:
         """Over all objects of all clips, as the official toolkit averages.
@@ -129,6 +134,7 @@ class Report:
         content = {
             "method": self.method,
             "protocol": self.protocol,
+            **({"pending": list(self.pending)} if self.pending else {}),
             "average": _summary(self.average()),
             "by_attribute": {name: _summary(summary) for name, summary in self.by_attribute().items()},
             "objects": [
@@ -187,7 +193,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 def segment(
     segmenter: Segmenter, clip: Clip, protocol: ProtocolName = "davis2017", device: torch.device | str = "cpu"
-) -> Prediction:
+) -> Segmentation:
     """Give a method what the protocol allows, and let it follow the objects through the clip.
 
     ``"davis2016"``: the mask of frame 0, all objects merged to one. ``"davis2017"``: the mask of frame 0.
@@ -212,10 +218,10 @@ def segment(
         ids = propagate(segmenter, frames, mask, later={t: m.to(device) for t, m in later.items()}).cpu()
     except TutorialError as error:
         raise TutorialError(f"clip {clip.name!r}: {error}") from None
-    return Prediction(ids, (time.perf_counter() - start) / len(clip))
+    return Segmentation(ids, (time.perf_counter() - start) / len(clip))
 
 
-def score(clip: Clip, prediction: Prediction, protocol: ProtocolName = "davis2017") -> list[Row]:
+def score(clip: Clip, prediction: Segmentation, protocol: ProtocolName = "davis2017") -> list[Row]:
     """The rows of one clip.
 
     Raises:
@@ -235,16 +241,24 @@ def check_scorable(clip: Clip, protocol: ProtocolName) -> None:
     Raises:
         TutorialError: naming the clip, if it is too short or not annotated where it should be.
     """
-    frames = scored_frames(len(clip), protocol, clip.annotated)
-    missing = sorted(set(frames.tolist()) - set(clip.annotated))
+    if not clip.complete:
+        raise TutorialError(
+            f"clip {clip.name!r} has masks of new objects only, where they first appear, and these are no truth to "
+            "score by; export the masks and have them scored by the data set's server."
+        )
+    _require_truth(clip.name, len(clip), clip.annotated, protocol)
+
+
+def _require_truth(name: str, length: int, annotated: Sequence[int], protocol: ProtocolName) -> None:
+    frames = scored_frames(length, protocol, annotated)
     if not len(frames):
         raise TutorialError(
-            f"clip {clip.name!r} has {len(clip)} frames, {len(clip.annotated)} of them annotated, and {protocol} "
+            f"clip {name!r} has {length} frames, {len(annotated)} of them annotated, and {protocol} "
             "counts none of these; score clips of at least three frames."
         )
-    if missing:
+    if missing := sorted(set(frames.tolist()) - set(annotated)):
         raise TutorialError(
-            f"clip {clip.name!r} has no mask for frame {missing[0]} ({len(missing)} missing); {protocol} needs "
+            f"clip {name!r} has no mask for frame {missing[0]} ({len(missing)} missing); {protocol} needs "
             "all; use the protocol youtube-vos, or export the masks and have them scored by the data set's server."
         )
 
@@ -348,8 +362,8 @@ def export(ids: Tensor, folder: str | os.PathLike[str], names: Sequence[str] | N
     """Write the masks of one clip the way DAVIS's toolkits read results: ``folder/00000.png``, ...
 
     Palette PNGs with ids 0, 1, 2, ...; one object is id 1, for DAVIS-2016 too: its toolkit counts every pixel that
-    is not black, while 255 would be an error to that of 2017. The clip's folder appears whole: the masks are written
-    beside it and moved when all are there. The masks of an earlier run in it are replaced.
+    is not black, while 255 would be an error to that of 2017. The masks are moved into the folder when all are
+    written. Those of an earlier run in it are replaced; a mark in the folder above says which these are.
 
     Args:
         ids: ``uint8 [T, H, W]``.
@@ -357,33 +371,78 @@ def export(ids: Tensor, folder: str | os.PathLike[str], names: Sequence[str] | N
         names: of the frames, without ending; ``00000``, ``00001``, ... by default.
 
     Raises:
-        TutorialError: if the folder holds anything but masks, a name is missing, or the disk is full.
+        TutorialError: if the folder holds anything that was not written by this function, lies in a data set, a name
+            is missing, or the disk is full.
     """
     folder = Path(folder)
     names = [f"{t:05d}" for t in range(len(ids))] if names is None else names
     if len(names) != len(ids):
         raise TutorialError(f"there are {len(ids)} masks but {len(names)} names for {folder}; give one for each.")
-    if folder.exists():
-        others = [p.name for p in folder.iterdir() if p.suffix != ".png"] if folder.is_dir() else [folder.name]
-        if others:
-            raise TutorialError(
-                f"{folder} holds {others[0]}, which is no mask; choose another folder for the results."
-            )
-    part = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # what a killed run left
-        part.mkdir(parents=True)
-        for name, mask in zip(names, ids, strict=True):
-            write_mask(part / f"{name}.png", mask)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    except OSError as error:
+    results = ResultsFolder(folder.parent, option="the folder")
+    results.write_masks({f"{folder.name}/{name}.png": mask for name, mask in zip(names, ids, strict=True)})
+
+
+def masks_to_submit(folder: VideoFolder, name: str, ids: Tensor) -> dict[str, Tensor]:
+    """The masks that the data set's scoring asks for, each at the size of the annotation.
+
+    Args:
+        folder: the data set.
+        name: of the clip.
+        ids: ``uint8 [T, H, W]`` at the size of the frames, which may be a pixel off.
+
+    Returns:
+        ``{"<name>/00000.png": uint8 [H, W], ...}``.
+    """
+    given = folder.files(name).masks
+    usual = size_of(next(mask for mask in given if mask is not None))
+    masks = {}
+    for t, path in zip(folder.asked_for(name), folder.results_of(name), strict=True):
+        mask = given[t]
+        size = usual if mask is None else size_of(mask)
+        masks[path.as_posix()] = ids[t] if ids[t].shape == size else resize_mask(ids[t], *size)
+    return masks
+
+
+def check_sequences(folder: VideoFolder, names: Sequence[str], protocol: ProtocolName) -> dict[str, bool]:
+    """Look through all sequences before the first is followed: are the files there, and is an object given?
+
+    Opens no more of a sequence than the masks that are given.
+
+    Returns:
+        for each name whether there is truth to score by.
+
+    Raises:
+        TutorialError: naming the first sequence that cannot be followed or scored, and how many there are.
+    """
+    scorable: dict[str, bool] = {}
+    wrong: list[str] = []
+    for name in names:
+        try:
+            scorable[name] = _check_sequence(folder, name, protocol)
+        except TutorialError as error:
+            wrong.append(str(error))
+    if len(wrong) > 1:
         raise TutorialError(
-            f"cannot write the masks {folder} ({error.strerror or error}); free some space or choose another folder."
-        ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            f"{len(wrong)} of {len(names)} sequences cannot be followed, the first for this: {wrong[0]}"
+        )
+    if wrong:
+        raise TutorialError(wrong[0])
+    return scorable
+
+
+def _check_sequence(folder: VideoFolder, name: str, protocol: ProtocolName) -> bool:
+    masks = folder.files(name).masks
+    annotated = [t for t, mask in enumerate(masks) if mask is not None]
+    given = annotated if protocol == "youtube-vos" else [0]
+    if not any(mask is not None and object_ids(mask) for _, mask in folder.frames(name, given)):
+        raise TutorialError(
+            f"{name}: the mask that is given, {masks[given[0]]}, holds no object; put the right mask there, or leave "
+            "the sequence out with --sequences."
+        )
+    scorable = len(annotated) > 1 and folder.is_complete(name)  # test lists give the first mask only
+    if scorable:
+        _require_truth(name, len(masks), annotated, protocol)
+    return scorable
 
 
 # ------------------------------------------------------------------------------------------- command line
@@ -397,12 +456,15 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m vos_tutorial evaluate",
-        description="Run a method over DAVIS, write its masks and report.json to --out, print the table.",
+        description="Run a method over a data set, write its masks and report.json to --out, print the table.",
     )
     parser.add_argument("method", help=f"masktrack, ..., or a baseline: {', '.join(BASELINES)}")
-    parser.add_argument("--data", required=True, help="a DAVIS folder: JPEGImages, Annotations, ImageSets")
-    parser.add_argument("--year", type=int, default=2016, help="2016: one object; 2017: several (default: 2016)")
-    parser.add_argument("--split", default="val", help="a list in ImageSets (default: val)")
+    parser.add_argument("--data", required=True, help="the data set: JPEGImages, Annotations, ... lie in it")
+    parser.add_argument("--layout", choices=["davis", "youtube-vos"], default="davis", help="(default: davis)")
+    parser.add_argument(
+        "--year", type=int, default=2016, help="of DAVIS; 2016: one object, 2017: several (default: 2016)"
+    )
+    parser.add_argument("--split", help="a list in ImageSets, or YouTube-VOS's folder (default: val, valid)")
     parser.add_argument("--out", required=True, help="gets <sequence>/00000.png, ... and report.json")
     parser.add_argument("--sequences", help="only these, with commas between")
     parser.add_argument("--weights", default="shipped", help="a file of trained weights (default: those that ship)")
@@ -412,39 +474,64 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--anyway", action="store_true", help="score a method that does not read its mask as well")
     options = parser.parse_args(argv)
 
-    folder = DavisFolder(options.data, year=options.year, split=options.split)
-    names = options.sequences.split(",") if options.sequences else list(folder.names)
+    folder, protocol = _data_set(options)
+    names = list(folder.names)
+    if options.sequences is not None:
+        names = plain_names(options.sequences.split(","), "--sequences")
+        if not names:
+            raise TutorialError("--sequences names no sequence; leave it out to take all, or name some.")
     for name in names:
         folder.index_of(name)  # a misspelt name is told now, not after an hour
-    out = _results_folder(options.out, Path(options.data))
+    results = ResultsFolder(options.out, data=[Path(options.data)])
     device = _device(options.device)
     segmenter = _segmenter(options, device)
+    scorable = check_sequences(folder, names, protocol)
+    above = "Annotations/" if options.layout == "youtube-vos" else ""  # the folder that its server wants zipped
+    planned = {name: [above + path.as_posix() for path in folder.results_of(name)] for name in names}
+    results.check([*(path for paths in planned.values() for path in paths), REPORT])
     if options.method not in BASELINES and not options.anyway:
         clips = sprites.benchmark(2, ["multiple_objects"])
         moved = [Clip(c.frames.to(device), c.masks, c.name, c.attributes) for c in clips]
         swap = require_mask_read(lambda: segmenter, moved)  # begin() forgets the clip before
         print(f"mask swap: IoU {swap:.3f} of the answers for two different objects, so the mask is read\n")
-    protocol: ProtocolName = "davis2016" if options.year == 2016 else "davis2017"
 
+    results.begin()
     rows: list[Row] = []
-    for name in names:
-        clip = folder[name]
-        scorable = len(clip.annotated) > 1  # the test lists give the first mask only
-        if scorable:
-            check_scorable(clip, protocol)
-        prediction = segment(segmenter, clip, protocol, device)
-        export(prediction.ids, out / name, [path.stem for path in folder.files(name).frames])
-        new = score(clip, prediction, protocol) if scorable else []
-        rows += new
-        said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
-        print(f"{name}  {said or 'no truth to score'}  ({prediction.seconds_per_frame:.3f} s a frame)", flush=True)
+    done: list[str] = []
+    try:
+        for name in names:
+            clip = folder[name]
+            answer = segment(segmenter, clip, protocol, device)
+            masks = masks_to_submit(folder, name, answer.ids)
+            new = score(clip, answer, protocol) if scorable[name] else []
+            results.write_masks({above + path: mask for path, mask in masks.items()})
+            rows, done = [*rows, *new], [*done, name]
+            if rows:
+                pending = tuple(names[len(done) :])
+                results.write(REPORT, Report(options.method, protocol, tuple(rows), pending).to_json().encode())
+            said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
+            print(f"{name}  {said or 'no truth to score'}  ({answer.seconds_per_frame:.3f} s a frame)", flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped; {len(done)} of {len(names)} sequences are in {options.out}", file=sys.stderr)
+        return 130
+    # what an earlier run left of sequences that this one did not follow would stand beside a report without them
+    results.keep_only([*(path for paths in planned.values() for path in paths), *([REPORT] if rows else [])])
     print()
     if rows:
-        report = Report(options.method, protocol, tuple(rows))
-        report.save(out / "report.json")
-        print(report.table(timing=True))
-    print(f"masks: {out}")
+        print(Report(options.method, protocol, tuple(rows)).table(timing=True))
+    print(f"masks: {results.root / above}")
     return 0
+
+
+REPORT = "report.json"
+
+
+def _data_set(options: argparse.Namespace) -> tuple[VideoFolder, ProtocolName]:
+    """The folder to read, and the protocol that its data set is scored by."""
+    if options.layout == "youtube-vos":
+        return YouTubeVosFolder(options.data, options.split or "valid"), "youtube-vos"
+    folder = DavisFolder(options.data, year=options.year, split=options.split or "val")
+    return folder, "davis2016" if options.year == 2016 else "davis2017"
 
 
 def _device(name: str | None) -> torch.device:
@@ -453,29 +540,28 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         return current().device
     try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError):
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
+        return torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError):
         raise TutorialError(f"this machine has no device {name!r}; use --device cpu.") from None
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """How the weights want their network to be used (``short_side``, tuning steps), unless the command says else."""
+    return {} if options.short_side is None else {"short_side": options.short_side}
+
+
 def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
+    settings = settings_of(options)
     if options.method in BASELINES:
-        return BASELINES[options.method]()
+        baseline = BASELINES[options.method]()
+        return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
     from . import models
 
     if options.method not in models.METHODS:
         known = ", ".join([*models.METHODS, *BASELINES])
         raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
     network = models.trained(options.method, options.weights, options.size)
-    return models.segmenter(options.method, network=network.to(device), short_side=options.short_side)
-
-
-def _results_folder(out: str, data: Path) -> Path:
-    """``out`` as a path, unless results there would replace what was read."""
-    path = Path(out)
-    for part in ("Annotations", "JPEGImages", "ImageSets"):
-        if (data / part).resolve() in (path.resolve(), *path.resolve().parents):
-            raise TutorialError(f"--out {out} lies in the data set's {part}; choose a folder of its own.")
-    if path.exists() and not path.is_dir():
-        raise TutorialError(f"--out {out} is a file; choose a folder.")
-    return path
+    return models.segmenter(options.method, network=network.to(device), **settings)

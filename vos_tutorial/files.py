@@ -128,7 +128,7 @@ def require_folder_place(path: str | os.PathLike[str], option: str) -> Path:
     if not os.fspath(path).strip():
         raise TutorialError(f"{option} is empty; name a folder.")
     if os.path.lexists(place) and not is_folder(place):
-        raise TutorialError(f"{option} {path} is a file; choose a folder.")
+        raise TutorialError(f"{option} {path} is a file; choose another folder.")
     _require_no_file_above(place, option)
     return place
 
@@ -182,7 +182,7 @@ def read_text(path: Path, what: str, fix: str) -> str:
         TutorialError: if it cannot be read, or holds no text; see :func:`cannot_read`.
     """
     try:
-        return path.read_text("utf-8-sig")
+        return path.read_bytes().decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise TutorialError(f"{what} {path} cannot be read (it is no UTF-8 text); {fix}.") from None
     except OSError as error:

@@ -314,7 +314,7 @@ class ObjectScore:
 
 
 def scored_frames(
-    length: int, protocol: ProtocolName = "davis2017", annotated: Sequence[int] = (), first: int = 0
+    length: int, protocol: ProtocolName = "davis2017", annotated: Sequence[int] | None = None, first: int = 0
 ) -> NDArray[np.int64]:
     """Which frames count.
 
@@ -325,7 +325,7 @@ def scored_frames(
     Args:
         length: T, frames of the clip.
         protocol: one of :data:`PROTOCOLS`.
-        annotated: frames with a mask; all when empty. DAVIS annotates all.
+        annotated: frames with a mask; all by default. DAVIS annotates all.
         first: the frame in which the object is given; 0 in DAVIS.
 
     Returns:
@@ -337,7 +337,8 @@ def scored_frames(
     if protocol not in PROTOCOLS:
         raise TutorialError(f"there is no protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}.")
     if protocol == "youtube-vos":
-        return np.array([t for t in (annotated or range(length)) if t > first], dtype=np.int64)
+        known = range(length) if annotated is None else annotated
+        return np.array([t for t in known if t > first], dtype=np.int64)
     return np.arange(1, length - 1, dtype=np.int64)
 
 
@@ -350,7 +351,7 @@ def score_objects(
     truth: NDArray[np.uint8] | Tensor,
     prediction: NDArray[np.uint8] | Tensor,
     protocol: ProtocolName = "davis2017",
-    annotated: Sequence[int] = (),
+    annotated: Sequence[int] | None = None,
 ) -> list[ObjectScore]:
     """J and F of every object of one clip.
 
@@ -364,7 +365,7 @@ def score_objects(
         truth: ``uint8 [T, H, W]`` object ids, 255 void.
         prediction: ``uint8 [T, H, W]``.
         protocol: one of :data:`PROTOCOLS`.
-        annotated: frames of ``truth`` that hold an annotation; all when empty.
+        annotated: frames of ``truth`` that hold an annotation; all by default, none if empty.
 
     Returns:
         One :class:`ObjectScore` per object, by ascending id.
@@ -380,7 +381,7 @@ def score_objects(
         )
     if protocol == "davis2016":
         t, p = merge_objects(t), (p != 0).astype(np.uint8)
-    known = list(annotated) or list(range(len(t)))
+    known = list(range(len(t)) if annotated is None else annotated)
     given = _first_frames(t, known if protocol == "youtube-vos" else [0])
     if strangers := sorted(set(np.unique(p).tolist()) - {0, *given}):
         raise TutorialError(f"the prediction holds the ids {strangers}, but the given objects are {sorted(given)}.")
@@ -390,6 +391,8 @@ def score_objects(
         frames = scored_frames(len(t), protocol, known, first)
         if not len(frames):
             continue  # YouTube-VOS: given in the last annotated frame, nothing left to score
+        if missing := sorted(set(frames.tolist()) - set(known)):
+            raise TutorialError(f"{protocol} counts frame {missing[0]}, which is not annotated; annotate all frames.")
         a, b = t[known] == object_id, p[known] == object_id
         values = np.full((2, len(t)), np.nan)
         values[:, known] = region_similarity(a, b), boundary_accuracy(a, b)

@@ -147,7 +147,7 @@ def _cut(levels: Levels, path: Path) -> Levels:
             f"mask {path} is a picture of grey shades with hardly any black and white, and so no mask; put the right "
             "file there, or save it with two values."
         )
-    warnings.warn(f"masks in {path.parent} have soft edges or lossy compression; they are cut at 127", stacklevel=4)
+    warnings.warn(f"masks in {path.parent} have soft edges or lossy compression; they are cut at 127", stacklevel=3)
     return np.where(levels > 127, np.uint8(255), np.uint8(0))
 
 

@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -36,6 +36,7 @@ BLOCK = 1 << 20  # bytes read at a time
 TIMEOUT = 30.0  # seconds without a byte before a connection counts as broken
 ATTEMPTS = 5  # connections in a row that bring nothing new
 FILES_LIMIT = 200_000
+NESTED = 3  # folders around the data set that an archive may have
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,9 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
         folder.mkdir(parents=True)
         with zipfile.ZipFile(archive) as source:
             members = source.infolist()
+            for member in members:  # some packers on Windows write the separators of their paths so
+                member.filename = member.filename.replace("\\", "/")
+            _refuse_repeats(members, archive)
             size = sum(m.file_size for m in members)
             if size > limit or len(members) > FILES_LIMIT:
                 raise DamagedArchive(
@@ -235,6 +239,15 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
                 "free some space or choose another --root, then run the command again."
             ) from None
         raise
+
+
+def _refuse_repeats(members: Sequence[zipfile.ZipInfo], archive: Path) -> None:
+    """One file would silently replace the other, also where letter case makes no difference."""
+    seen: set[str] = set()
+    for name in (member.filename.rstrip("/").lower() for member in members if not member.is_dir()):
+        if name in seen:
+            raise DamagedArchive(f"{archive} holds {name!r} twice; nothing was unpacked, fetch it again.")
+        seen.add(name)
 
 
 def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
@@ -275,7 +288,8 @@ def install(data_set: DataSet, root: Path, archive: Path | None = None) -> Path:
     Args:
         data_set: a row of :data:`DATA_SETS`.
         root: where data sets live.
-        archive: a zip fetched by hand; None downloads it. Only a downloaded archive is deleted afterwards.
+        archive: a zip fetched by hand; None takes ``<folder>.zip`` beside it, or downloads that. Only an archive
+            that this call has downloaded is deleted afterwards.
 
     Returns:
         The folder, ``root / data_set.folder``.
@@ -288,7 +302,8 @@ def install(data_set: DataSet, root: Path, archive: Path | None = None) -> Path:
         print(f"{final} is already there: {check_layout(final, data_set)}")
         return final
     zipped = archive or root / f"{data_set.folder}.zip"
-    if archive is None and not zipped.exists():
+    fetched = archive is None and not zipped.exists()  # another zip is somebody's: it is not ours to delete
+    if fetched:
         try:
             fetch(data_set.url, zipped, data_set.sha256)
         except TutorialError as error:
@@ -311,20 +326,28 @@ def install(data_set: DataSet, root: Path, archive: Path | None = None) -> Path:
             ) from None
         os.replace(top, final)
     except DamagedArchive:
-        if archive is None:
+        if fetched:
             zipped.unlink()  # or the next run would stumble over it again
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    if archive is None:
-        zipped.unlink()
     print(f"{final}: {summary}")
+    if fetched:
+        zipped.unlink()
+    elif archive is None:
+        print(f"{zipped} was there before; it is not needed any more")
     return final
 
 
 def _davis_inside(folder: Path) -> Path:
-    """The folder that holds JPEGImages: this one, or one below it."""
-    return next((p for p in (folder, *sorted(folder.iterdir())) if (p / "JPEGImages").is_dir()), folder)
+    """The folder that holds JPEGImages and Annotations: this one, or one up to :data:`NESTED` levels below it."""
+    level = [folder]
+    for _ in range(NESTED + 1):
+        for candidate in level:
+            if all((candidate / part).is_dir() for part in ("JPEGImages", "Annotations")):
+                return candidate
+        level = [p for above in level for p in sorted(above.iterdir()) if p.is_dir() and p.name != "__MACOSX"]
+    return folder
 
 
 def _length(path: Path) -> int:

@@ -132,9 +132,9 @@ class FolderStills(PhotoStills):
         if not is_folder(base):
             raise TutorialError(f"there is no folder {base} of pictures and masks; check the path.")
         apart = next((base / m for m in ("masks", "ground_truth_mask") if is_folder(base / m)), None)
+        masks = pictures_by_stem(apart, (*MASKS, *PHOTOS)) if apart else pictures_by_stem(base, MASKS)
         if apart is not None and not is_folder(base / "images"):
             raise TutorialError(f"{base} has {apart.name}/ but no images/; put the pictures there.")
-        masks = pictures_by_stem(apart, (*MASKS, *PHOTOS)) if apart else pictures_by_stem(base, MASKS)
         images = pictures_by_stem(base / "images", PICTURES) if apart else pictures_by_stem(base, PHOTOS)
         if not images:
             raise TutorialError(
