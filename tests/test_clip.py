@@ -49,6 +49,25 @@ def test_a_clip_knows_its_size_and_objects() -> None:
     assert repr(clip) == "Clip('clip', T=3, 4x6, objects=[2, 7], occlusion)"
 
 
+def test_clips_can_be_compared() -> None:
+    one, same = Clip(FRAMES, MASKS, "a"), Clip(FRAMES.clone(), MASKS.clone(), "a")
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != Clip(FRAMES, MASKS, "b")
+    assert one != Clip(FRAMES, torch.ones_like(MASKS), "a")
+    assert one != Clip(FRAMES, MASKS, "a", complete=False)
+    assert one != "a"
+    assert one in [same]
+
+
+def test_no_annotation_is_not_every_annotation() -> None:
+    assert Clip(FRAMES, MASKS, annotated=()).annotated == ()
+    assert Clip(FRAMES, MASKS).annotated == tuple(range(len(FRAMES)))
+    for wrong in ((len(FRAMES),), (1, 0), (0, 0), (-2,)):
+        with pytest.raises(TutorialError, match="annotated frames"):
+            Clip(FRAMES, MASKS, annotated=wrong)
+
+
 def test_annotated_frames_are_kept() -> None:
     assert Clip(FRAMES, MASKS, annotated=(0, 2)).annotated == (0, 2)
 

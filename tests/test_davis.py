@@ -258,6 +258,120 @@ def test_a_list_cannot_lead_elsewhere(davis2017: Path, line: str) -> None:
         DavisFolder(davis2017, 2017)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"cows\r\ndog\r\n",
+        b"\xef\xbb\xbfcows\ndog",
+        b"  cows  \n\n\tdog\n\n",
+        b"cows\ndog\ncows\ndog\n",
+    ],
+)
+def test_a_list_as_editors_leave_it(davis2017: Path, lines: bytes) -> None:
+    (davis2017 / "ImageSets/2017/val.txt").write_bytes(lines)
+    assert DavisFolder(davis2017, 2017).names == ["cows", "dog"]
+
+
+def test_a_name_with_a_blank_inside(davis2017: Path) -> None:
+    for part in ("JPEGImages", "Annotations"):
+        (davis2017 / part / "480p/dog").rename(davis2017 / part / "480p/hot dog")
+    listed(davis2017, "hot dog\n")
+    assert len(DavisFolder(davis2017, 2017)["hot dog"]) == 3
+    listed(davis2017, "/JPEGImages/480p/hot dog/00000.jpg /Annotations/480p/hot dog/00000.png\n", "480p")
+    (davis2017 / "ImageSets/2016/val.txt").unlink()
+    assert DavisFolder(davis2017, 2016).names == ["hot dog"]
+
+
+@pytest.mark.parametrize("line", ["a/b", "/etc", "C:cows", "..\\cows", ".hidden", "co\x00ws"])
+def test_a_line_that_is_no_name_is_told(davis2017: Path, line: str) -> None:
+    listed(davis2017, f"{line}\n")
+    with pytest.raises(TutorialError, match="no plain folder name"):
+        DavisFolder(davis2017, 2017)
+
+
+def renamed(folder: Path, name: str) -> None:
+    for path in sorted(folder.iterdir()):
+        path.rename(path.with_name(name.format(int(path.stem)) + path.suffix))
+
+
+@pytest.mark.parametrize("name", ["{}", "{:05d}", "{:02d}"])
+def test_the_order_is_that_of_the_numbers(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "D"
+    for t in range(12):
+        frame(root / f"JPEGImages/480p/v/{t:05d}.jpg", t)
+        palette_mask(root / f"Annotations/480p/v/{t:05d}.png", two_objects(1, 1 + t))
+    listed(root, "v\n")
+    youtube = tmp_path / "Y/train"
+    for part in ("JPEGImages", "Annotations"):
+        renamed(root / part / "480p/v", name)
+        shutil.copytree(root / part / "480p", youtube / part)
+    for folder in (DavisFolder(root, 2017), YouTubeVosFolder(tmp_path / "Y")):
+        assert [int(mask.max()) for mask in folder["v"].masks] == list(range(1, 13)), folder
+        assert [int(path.stem) for path in folder.files("v").frames] == list(range(12))
+
+
+@pytest.mark.parametrize("endings", [(".JPG", ".PNG"), (".jpeg", ".Png"), (".png", ".png")])
+def test_letter_case_and_kinds_of_endings(davis2017: Path, tmp_path: Path, endings: tuple[str, str]) -> None:
+    youtube = tmp_path / "Y/train"
+    for part, ending in zip(("JPEGImages", "Annotations"), endings, strict=True):
+        for t in (1, 2):
+            path = davis2017 / part / f"480p/dog/{t:05d}{'.jpg' if part == 'JPEGImages' else '.png'}"
+            Image.open(path).save(path.with_suffix(ending))
+            if path.with_suffix(ending) != path:
+                path.unlink()
+        shutil.copytree(davis2017 / part / "480p", youtube / part)
+    for folder in (DavisFolder(davis2017, 2017), YouTubeVosFolder(tmp_path / "Y")):
+        assert folder["dog"].annotated == (0, 1, 2)
+        assert folder["dog"].objects == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("stray", "said"),
+    [
+        ("00000 (1).jpg", "has no number"),
+        ("Copy of 00001.jpg", "has no number"),
+        ("0.jpg", "the same number as 0"),
+        ("00000.png", "the same number as 00000"),
+        ("00003.tif", "is a .tif picture"),
+    ],
+)
+def test_stray_pictures_are_named(davis2017: Path, tmp_path: Path, stray: str, said: str) -> None:
+    frame(davis2017 / "JPEGImages/480p/dog" / stray, 0)
+    for part in ("JPEGImages", "Annotations"):
+        shutil.copytree(davis2017 / part / "480p", tmp_path / "Y/train" / part)
+    for folder in (DavisFolder(davis2017, 2017), YouTubeVosFolder(tmp_path / "Y")):
+        with pytest.raises(TutorialError, match=said):
+            folder["dog"]
+    (davis2017 / "JPEGImages/480p/dog" / stray).rename(davis2017 / "JPEGImages/480p/dog/notes.txt")
+    assert len(DavisFolder(davis2017, 2017)["dog"]) == 3
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root, to become someone else")
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "JPEGImages/480p/dog",
+        "Annotations/480p",
+        "ImageSets/2017",
+        "ImageSets/2017/val.txt",
+        "Annotations/480p/dog/00001.png",
+        "",
+    ],
+)
+def test_what_may_not_be_read_is_told(davis2017: Path, tmp_path: Path, closed: str) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        os.chmod(folder, 0o755)
+    os.chmod(davis2017 / closed, 0)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(TutorialError, match="may not be read") as error:
+            DavisFolder(davis2017, 2017)["dog"]
+        assert "again" not in str(error.value)
+    finally:
+        os.seteuid(0)
+        os.chmod(davis2017 / closed, 0o755)
+
+
 def test_empty_and_binary_lists(davis2017: Path) -> None:
     listed(davis2017, "\n \n")
     with pytest.raises(TutorialError, match=r"val.txt is empty"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder
 from vos_tutorial.data.sources import simulated
 from vos_tutorial.data.sources.generated import GeneratedClips, blurred, lifelike
 from vos_tutorial.data.sources.simulated import SimulatedClips, free_form_grid
-from vos_tutorial.data.sources.video import VideoClips
+from vos_tutorial.data.sources.video import VideoClips, open_video
 from vos_tutorial.data.worlds.sprites import ATTRIBUTES, make_clip
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import identity_grid
@@ -463,3 +464,35 @@ def test_the_worlds_know_no_source_and_what_both_share_knows_neither() -> None:
         )
         found = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
         assert found.stdout.strip() == "", module
+
+
+def test_a_folder_of_video_is_recognised(tmp_path: Path) -> None:
+    clip = make_clip(3, size=48, length=4)
+    for root, kinds in (
+        ("D", ("JPEGImages/480p/v", "Annotations/480p/v")),
+        ("Y", ("train/JPEGImages/v", "train/Annotations/v")),
+    ):
+        for kind in kinds:
+            (tmp_path / root / kind).mkdir(parents=True)
+        for t in range(4):
+            Image.fromarray(clip.frames[t].permute(1, 2, 0).numpy()).save(tmp_path / root / kinds[0] / f"{t:05d}.jpg")
+            write_mask(tmp_path / root / kinds[1] / f"{t:05d}.png", clip.masks[t])
+    for year in ("2016", "2017"):
+        (tmp_path / "D/ImageSets" / year).mkdir(parents=True)
+        (tmp_path / "D/ImageSets" / year / "train.txt").write_text("v\n")
+    found = open_video(tmp_path / "D")
+    assert isinstance(found, davis.DavisFolder)
+    assert found.year == 2017
+    shutil.rmtree(tmp_path / "D/ImageSets/2017")
+    found = open_video(tmp_path / "D")
+    assert isinstance(found, davis.DavisFolder)
+    assert found.year == 2016
+    for root in (tmp_path / "Y", tmp_path / "Y/train"):
+        found = open_video(root)
+        assert isinstance(found, davis.YouTubeVosFolder)
+        assert VideoClips(found).batch([0, 1], 32, 3).frames.shape == (2, 3, 3, 32, 32)
+    with pytest.raises(TutorialError, match=r"neither the layout of DAVIS .* nor that of YouTube-VOS"):
+        open_video(tmp_path)
+    (tmp_path / "Y/train").rename(tmp_path / "Y/valid")
+    with pytest.raises(TutorialError, match="masks of new objects only"):
+        VideoClips(open_video(tmp_path / "Y", "valid"))

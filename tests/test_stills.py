@@ -14,7 +14,7 @@ from PIL import Image
 from vos_tutorial.clip import write_mask
 from vos_tutorial.data.batches import StillSource
 from vos_tutorial.data.sources import stills
-from vos_tutorial.data.sources.stills import FolderStills, PetStills, VocStills, crop
+from vos_tutorial.data.sources.stills import FolderStills, PetStills, VocStills, crop, open_stills
 from vos_tutorial.errors import TutorialError
 
 H, W = 60, 80
@@ -237,3 +237,31 @@ def test_sets_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for source in (PetStills, VocStills):
         with pytest.raises(TutorialError, match=r"cannot be fetched .*connect to the network"):
             source(tmp_path, download=True)
+
+
+def test_the_layout_is_recognised(pets: Path, voc: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    both = pets  # the fixtures share a folder, and VOC comes first
+    assert isinstance(open_stills(both), VocStills)
+    (both / "VOCdevkit").rename(both / "elsewhere")
+    assert isinstance(open_stills(both), PetStills)
+    plain = tmp_path_factory.mktemp("plain")
+    save(plain / "a.JPG", photo(0)[0])
+    save(plain / "a.PNG", (255 * photo(0)[1]).astype(np.uint8))
+    assert isinstance(open_stills(plain), FolderStills)
+    assert len(open_stills(plain)) == 1
+    save(plain / "a.jpeg", photo(0)[0])
+    with pytest.raises(TutorialError, match="pictures of one name"):
+        open_stills(plain)
+    with pytest.raises(TutorialError, match="no folder"):
+        open_stills(plain / "nowhere")
+
+
+def test_a_void_outline_is_not_the_object(tmp_path: Path) -> None:
+    image, mask = photo(0)
+    ids = np.where(mask, 15, 0).astype(np.uint8)
+    edge = mask & ~(np.roll(mask, 2, 0) & np.roll(mask, -2, 0) & np.roll(mask, 2, 1) & np.roll(mask, -2, 1))
+    ids[edge] = 255
+    save(tmp_path / "a.jpg", image)
+    save(tmp_path / "a.png", ids)
+    found = FolderStills(tmp_path).pair(0, np.random.default_rng(0))[1]
+    assert np.array_equal(found.numpy(), ids == 15)

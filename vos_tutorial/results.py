@@ -253,12 +253,17 @@ def _links_below(folder: Path, levels: int) -> Iterator[Path]:
 
 
 def _data_set_around(folder: Path) -> Path | None:
-    """The folder itself, or one above it, that is laid out like a data set of video or stills."""
+    """The folder itself, or one above it, that is laid out like a data set.
+
+    Of video all is protected, of stills the pictures and masks: results may well lie beside somebody's photos.
+    """
     place = folder.resolve()
     for candidate in (place, *place.parents):
         with contextlib.suppress(OSError):
             has = {entry.name for entry in os.scandir(candidate)}
-            video = "JPEGImages" in has or ("Annotations" in has and bool(has & {"ImageSets", "meta.json"}))
-            if video or any(has >= set(pair) for pair in STILLS):
+            if "JPEGImages" in has or ("Annotations" in has and has & {"ImageSets", "meta.json"}):
+                return candidate
+            part = place.relative_to(candidate).parts[:1]
+            if any(has >= set(pair) and (not part or part[0] in pair) for pair in STILLS):
                 return candidate
     return None

@@ -422,7 +422,7 @@ def _listed(line: str) -> str:
 
 def _meta(path: Path) -> dict[str, dict[int, set[int]]]:
     """``{video: {object: numbers of the frames in which it counts}}`` from YouTube-VOS's ``meta.json``."""
-    text = read_text(path, "the list of videos", "unpack it again, or delete it to use the folders' names")
+    text = read_text(path, "the list of videos", "unpack it again, or rename it to use the folders' names")
     try:
         videos = json.loads(text)["videos"]
         return {
@@ -432,7 +432,7 @@ def _meta(path: Path) -> dict[str, dict[int, set[int]]]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TutorialError(
             f"{path} cannot be read as a list of videos ({type(error).__name__}: {error}); "
-            "unpack it again, or delete it to use the folders' names."
+            "unpack it again, or rename it to use the folders' names."
         ) from None
 
 

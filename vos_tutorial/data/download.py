@@ -29,6 +29,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from tqdm.auto import tqdm
 
 from ..errors import TutorialError
+from ..files import cannot_read, cannot_write, is_folder
 from . import CHECKOUT
 from .davis import DavisFolder
 
@@ -208,10 +209,18 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
     Raises:
         DamagedArchive: if it is no zip or broken; if a name leads out of the folder or is a link or a device; if it
             holds more than ``limit`` bytes or 200 000 files.
-        TutorialError: if the disk has no room.
+        TutorialError: if the archive may not be read, or the disk has no room.
     """
     try:
+        with open(archive, "rb"):
+            pass
+    except OSError as error:
+        raise cannot_read("the archive", archive, error, "fetch it again") from None
+    try:
         folder.mkdir(parents=True)
+    except OSError as error:  # not ours to remove
+        raise cannot_write(folder, error) from None
+    try:
         with zipfile.ZipFile(archive) as source:
             members = source.infolist()
             for member in members:  # some packers on Windows write the separators of their paths so
@@ -298,9 +307,11 @@ def install(data_set: DataSet, root: Path, archive: Path | None = None) -> Path:
         TutorialError: as in :func:`fetch`, :func:`unpack` and :func:`check_layout`.
     """
     final = root / data_set.folder
-    if final.exists():
+    if is_folder(final):
         print(f"{final} is already there: {check_layout(final, data_set)}")
         return final
+    if os.path.lexists(final):
+        raise TutorialError(f"{final} is a file, and the data set would be a folder there; choose another --root.")
     zipped = archive or root / f"{data_set.folder}.zip"
     fetched = archive is None and not zipped.exists()  # another zip is somebody's: it is not ours to delete
     if fetched:
@@ -321,10 +332,13 @@ def install(data_set: DataSet, root: Path, archive: Path | None = None) -> Path:
         except TutorialError as error:
             told = str(error).replace(str(top), data_set.folder)  # `top` is gone when this is read
             raise TutorialError(
-                f"{zipped} does not have the layout of {data_set.name} ({told.rstrip('.')}); delete it, and "
+                f"{zipped} does not have the layout of {data_set.name} ({told.rstrip('.')}), so it is another file; "
                 f"{by_hand(data_set)}."
             ) from None
-        os.replace(top, final)
+        try:
+            os.replace(top, final)
+        except OSError as error:
+            raise cannot_write(final, error) from None
     except DamagedArchive:
         if fetched:
             zipped.unlink()  # or the next run would stumble over it again
