@@ -114,11 +114,11 @@ def _form(recipe: Recipe, **network: Any) -> Recipe:
     return replace(recipe, options={**recipe.options, **network})
 
 
-def _long() -> Recipe:
+def _long(again: int = 2000) -> Recipe:
     """The run whose weights ship: the cpu recipe, six times as long, with a second descent of the learning rate."""
     stills, video = RECIPES["cpu"].stages
-    again = replace(video, name="video again", steps=2000, lr=1e-3)
-    return replace(RECIPES["cpu"], stages=(replace(stills, steps=600), replace(video, steps=2400), again))
+    second = replace(video, name="video again", steps=again, lr=1e-3)
+    return replace(RECIPES["cpu"], stages=(replace(stills, steps=600), replace(video, steps=2400), second))
 
 
 def _lifelike() -> Recipe:
@@ -141,6 +141,8 @@ VARIANTS: dict[str, Recipe] = {
     "stills only": _form(_short(stills={"steps": SHORT}), **ALIKE),
     "video only": _form(_short(video={"steps": SHORT}), **ALIKE),
     "paper form": _form(BOTH, **PAPER_FORM),
+    # As many steps as "paper form, from shared keys" has behind it in the end: 5,000 of its start and 1,000 of its own.
+    "paper form, long": _form(_long(again=3000), **ALIKE, **PAPER_FORM),
     "distance only": _form(BOTH, affinity="l2", shared_keys=False),
     "shared keys only": _form(BOTH, affinity="dot", shared_keys=True),
     "paper form, warmed up": _form(
