@@ -141,7 +141,7 @@ VARIANTS: dict[str, Recipe] = {
     "stills only": _form(_short(stills={"steps": SHORT}), **ALIKE),
     "video only": _form(_short(video={"steps": SHORT}), **ALIKE),
     "paper form": _form(BOTH, **PAPER_FORM),
-    # As many steps as "paper form, from shared keys" has behind it in the end: 5,000 of its start and 1,000 of its own.
+    # As many steps as "paper form, from shared keys" has behind it: 5,000 of its start, 1,000 of its own.
     "paper form, long": _form(_long(again=3000), **ALIKE, **PAPER_FORM),
     "distance only": _form(BOTH, affinity="l2", shared_keys=False),
     "shared keys only": _form(BOTH, affinity="dot", shared_keys=True),
