@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vos_tutorial import places
 from vos_tutorial.clip import davis_palette, write_mask
 from vos_tutorial.data import davis as module
 from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder, appearances, find_davis
@@ -480,7 +481,7 @@ def test_youtube_errors(youtube: Path) -> None:
 
 def test_find_davis(davis2016: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout = tmp_path / "checkout"
-    monkeypatch.setattr(module, "CHECKOUT", checkout)
+    monkeypatch.setattr(places, "CHECKOUT", checkout)
     monkeypatch.delenv(module.VARIABLE, raising=False)
     assert find_davis() is None
     shutil.copytree(davis2016, checkout / "data" / "DAVIS-2016")

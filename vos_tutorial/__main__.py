@@ -7,10 +7,11 @@ import os
 import sys
 
 from .errors import TutorialError
+from .places import install_command
 
 COMMANDS = {
     "doctor": ("vos_tutorial.doctor", "one page about this machine, and a fix for each problem"),
-    "download": ("vos_tutorial.data.download", "fetch a public data set into data/"),
+    "download": ("vos_tutorial.data.download", "fetch a public data set"),
     "train": ("vos_tutorial.training.command", "train a method by its recipe; resumes where it stopped"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
 }
@@ -42,6 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough (``| head``): no more of it, and no complaint
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__package__):
+            raise
+        print(f"error: {error.name} is not installed in {sys.prefix}; run: {install_command()}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

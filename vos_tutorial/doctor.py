@@ -1,8 +1,9 @@
 """One page about this machine, and a sentence with the fix for each problem.
 
-``python -m vos_tutorial doctor`` prints it; the exit status is 0 if the course can be worked through here and 1 if
-not. The page is what to paste into a question. It must print on a machine where things are broken, so
-nothing that can break (torch, JupyterLab, our own modules that need them) is imported before its own check.
+``python -m vos_tutorial doctor`` prints it; the exit status is 1 if something does not work that was installed: the
+library always, the course where its packages are. What is optional is a note. The page is what to paste into
+a question. It must print on a machine where things are broken, so nothing that can break (torch, JupyterLab, our own
+modules that need them) is imported before its own check.
 """
 
 from __future__ import annotations
@@ -21,20 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from . import __version__
+from . import __version__, places
 from .errors import TutorialError
 
-INSTALL = 'run "make lab" again, or: pip install -c constraints.txt -e ".[dev]"'
 try:
-    import psutil  # type: ignore[import-untyped]
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
-except ModuleNotFoundError as error:  # what the page itself cannot do without
-    raise TutorialError(f"{error.name} is not installed in {sys.prefix}; {INSTALL}.") from None
 
-DISTRIBUTION = "vos-tutorial"
-CHECKOUT = Path(__file__).resolve().parent.parent
+    CAN_COMPARE = True
+except ModuleNotFoundError:  # scikit-image brings it; package_versions() says that it is missing
+    CAN_COMPARE = False
+
 GIB = 1024**3
 LEAST_MEMORY = 1 * GIB  # available; a kernel with torch loaded and a small network training in it
 LEAST_DISK = 1 * GIB
@@ -59,7 +58,7 @@ class Finding:
         section: the heading it stands under.
         name: what was looked at.
         value: what was found, in a few words.
-        level: ``note``: something optional is missing; ``problem``: the course cannot be worked through.
+        level: ``note``: something optional is missing; ``problem``: something that was installed does not work.
         fix: one sentence; empty exactly when ``level`` is ``ok``.
     """
 
@@ -77,12 +76,13 @@ def python_version() -> Finding:
     """The running Python against the package's own ``requires-python``."""
     value = f"{platform.python_version()} in {sys.prefix}"
     try:
-        wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
+        wanted = importlib.metadata.metadata(places.NAME)["Requires-Python"] or ""
     except importlib.metadata.PackageNotFoundError:
-        return Finding("versions", "python", value, "problem", f"vos_tutorial is not installed here; {INSTALL}.")
-    if platform.python_version() not in SpecifierSet(wanted, prereleases=True):
-        fix = f"Python must be {wanted}; install a newer one, remove .venv and run make lab again."
+        fix = f"vos_tutorial is not installed here; run: {places.install_command()}"
         return Finding("versions", "python", value, "problem", fix)
+    if CAN_COMPARE and platform.python_version() not in SpecifierSet(wanted, prereleases=True):
+        again = "remove .venv and run make lab again" if places.CHECKOUT else "install vos_tutorial there"
+        return Finding("versions", "python", value, "problem", f"Python must be {wanted}; get a newer one, {again}.")
     return Finding("versions", "python", value)
 
 
@@ -93,27 +93,58 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _requirements(distribution: str) -> list[Requirement]:
-    """What a distribution needs on this machine, its extras left out; empty if it is not installed."""
+def _requirements(distribution: str, extra: str = "") -> list[Requirement]:
+    """What a distribution needs on this machine, or what one extra adds to that; empty if it is not installed."""
     try:
         lines = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
         return []
+
+    def holds(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
     requirements = [Requirement(line) for line in lines]
-    return [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    if not extra:
+        return [r for r in requirements if holds(r, "")]
+    return [r for r in requirements if holds(r, extra) and not holds(r, "")]
 
 
-def package_versions() -> Iterator[Finding]:
-    """Each package that pyproject.toml asks for, against its lower bound there."""
-    for requirement in _requirements(DISTRIBUTION):
+def _compared(requirements: list[Requirement], extra: str = "") -> Iterator[Finding]:
+    """Each package against its lower bound."""
+    install = places.install_command(extra)
+    for requirement in requirements:
         name, wanted = requirement.name, requirement.specifier
         found = _installed(name)
         if found is None:
-            yield Finding("versions", name, "missing", "problem", f"{name} is not installed; {INSTALL}.")
+            yield Finding("versions", name, "missing", "problem", f"{name} is not installed; run: {install}")
         elif not wanted.contains(Version(found), prereleases=True):
-            yield Finding("versions", name, found, "problem", f"{name} must be {wanted}; {INSTALL}.")
+            yield Finding("versions", name, found, "problem", f"{name} must be {wanted}; run: {install}")
         else:
             yield Finding("versions", name, f"{found:<12} {wanted}")
+
+
+def package_versions() -> Iterator[Finding]:
+    """What the library needs, then what the course adds to it: one note where none of that is installed."""
+    if not CAN_COMPARE:
+        fix = f"packaging is not installed, so versions cannot be compared; run: {places.install_command()}"
+        yield Finding("versions", "packaging", "missing", "problem", fix)
+        return
+    yield from _compared(_requirements(places.NAME))
+    if has_course():
+        yield from _compared(_requirements(places.NAME, "course"), "course")
+    else:
+        fix = f"optional, for the notebooks, their figures and widgets; run: {places.install_command('course')}"
+        yield Finding("versions", "packages of the course", "not installed", "note", fix)
+
+
+def has_course() -> bool:
+    """Whether somebody meant to work through the course here.
+
+    ``jupyterlab`` and ``matplotlib`` may be there for other reasons. In a checkout one of these three tells that the
+    rest has gone missing; beside an installed library all of them must be there.
+    """
+    there = [_installed(name) is not None for name in ("anywidget", "jupytext", "nbval")]
+    return any(there) if places.CHECKOUT else all(there)
 
 
 def torch_pair() -> Finding:
@@ -124,19 +155,12 @@ def torch_pair() -> Finding:
     """
     name = "torch and torchvision"
     torch, torchvision = _installed("torch"), _installed("torchvision")
-    partner = next((r.specifier for r in _requirements("torchvision") if r.name == "torch"), SpecifierSet())
-    fix = (
-        "install the pair that constraints.txt names: "
-        "pip install --force-reinstall --no-deps -c constraints.txt torch torchvision."
-    )
-    if torch and torchvision and not partner.contains(Version(torch), prereleases=True):
-        return Finding(
-            "versions",
-            name,
-            "do not match",
-            "problem",
-            f"torchvision {torchvision} was built for torch{partner} but torch is {torch}; {fix}",
-        )
+    pins = f'--no-deps -c "{places.CHECKOUT / "constraints.txt"}" ' if places.CHECKOUT else "--upgrade "
+    fix = f"install a pair: python -m pip install --force-reinstall {pins}torch torchvision"
+    partners = [r.specifier for r in _requirements("torchvision") if r.name == "torch"] if CAN_COMPARE else []
+    if torch and torchvision and partners and not partners[0].contains(Version(torch), prereleases=True):
+        reason = f"torchvision {torchvision} was built for torch{partners[0]} but torch is {torch}"
+        return Finding("versions", name, "do not match", "problem", f"{reason}; {fix}")
     for module in ("torch", "torchvision"):
         try:
             importlib.import_module(module)
@@ -146,15 +170,18 @@ def torch_pair() -> Finding:
     return Finding("versions", name, "match and load")
 
 
-def widget_files() -> Finding:
+def widget_files() -> Iterator[Finding]:
     """The browser's half of the widgets, which JupyterLab reads from the environment it was started in."""
+    if not has_course():
+        return
     folder = Path(sys.prefix) / "share" / "jupyter" / "labextensions"
     needed = ("anywidget", "@jupyter-widgets/jupyterlab-manager")
     missing = [name for name in needed if not (folder / name / "package.json").is_file()]
     if missing:
-        fix = f"JupyterLab would show no widgets; {INSTALL}, then reload the page."
-        return Finding("versions", "widgets in JupyterLab", f"missing {', '.join(missing)}", "problem", fix)
-    return Finding("versions", "widgets in JupyterLab", "present")
+        fix = f"JupyterLab would show no widgets; run: {places.install_command('course')}, then reload the page."
+        yield Finding("versions", "widgets in JupyterLab", f"missing {', '.join(missing)}", "problem", fix)
+    else:
+        yield Finding("versions", "widgets in JupyterLab", "present")
 
 
 # --- machine --------------------------------------------------------------------------------------------------
@@ -180,11 +207,30 @@ def _container_limit() -> int | None:
         return None
 
 
+def _memory_of_machine() -> tuple[int, int] | None:
+    """Total and available bytes; None where neither psutil nor Linux tells them."""
+    try:
+        import psutil  # type: ignore[import-untyped]
+
+        machine = psutil.virtual_memory()
+        return machine.total, machine.available
+    except ModuleNotFoundError:
+        pass
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+        return 1024 * kibibytes["MemTotal"], 1024 * kibibytes["MemAvailable"]
+    except (OSError, ValueError, LookupError):
+        return None
+
+
 def memory() -> Finding:
     """Main memory: total and available, in GiB."""
-    machine = psutil.virtual_memory()
-    total = min(machine.total, _container_limit() or machine.total)
-    available = min(machine.available, total)
+    machine = _memory_of_machine()
+    if machine is None:
+        return Finding("machine", "memory", "unknown, since psutil is not installed")
+    total = min(machine[0], _container_limit() or machine[0])
+    available = min(machine[1], total)
     value = f"{available / GIB:.1f} GiB available of {total / GIB:.1f} GiB"
     if available < LEAST_MEMORY:
         fix = f"less than {LEAST_MEMORY / GIB:.0f} GiB of memory is available; shut down other kernels and programs."
@@ -192,12 +238,21 @@ def memory() -> Finding:
     return Finding("machine", "memory", value)
 
 
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
 def disk() -> Finding:
-    """Free space where the checkout lies: downloads and runs go there."""
-    free = shutil.disk_usage(CHECKOUT).free
+    """Free space where downloads go."""
+    try:
+        folder = _existing(places.downloads().resolve())
+        free = shutil.disk_usage(folder).free
+    except (ModuleNotFoundError, OSError) as error:  # folders() says why
+        return Finding("machine", "disk", f"unknown ({error})")
     value = f"{free / GIB:.1f} GiB free"
     if free < LEAST_DISK:
-        fix = f"less than {LEAST_DISK / GIB:.0f} GiB is free on the disk of {CHECKOUT}; delete old folders of runs/."
+        fix = f"less than {LEAST_DISK / GIB:.0f} GiB is free on the disk of {folder}; delete old runs and downloads."
         return Finding("machine", "disk", value, "problem", fix)
     return Finding("machine", "disk", value)
 
@@ -209,7 +264,7 @@ def devices() -> Iterator[Finding]:
 
         names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     except Exception:  # torch_pair() says why
-        yield Finding("machine", "devices", "unknown, since torch does not load", "note", "mend torch first.")
+        yield Finding("machine", "devices", "unknown, since torch does not load", "note", "fix torch first.")
         return
     for index, gpu in enumerate(names):
         value = f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}"
@@ -233,7 +288,7 @@ def profile() -> Finding:
     except TutorialError as error:
         return Finding("machine", "profile", "none", "problem", str(error))
     except Exception:  # torch_pair() says why
-        return Finding("machine", "profile", "unknown, since torch does not load", "note", "mend torch first.")
+        return Finding("machine", "profile", "unknown, since torch does not load", "note", "fix torch first.")
     if os.environ.get(profiles.VARIABLE):
         why = f"{profiles.VARIABLE} says so"
     else:
@@ -241,58 +296,139 @@ def profile() -> Finding:
     return Finding("machine", "profile", f"{current.name}, because {why}")
 
 
-# --- course ---------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------------------
 
 
-def checkout() -> Finding:
-    """The folder of the course, and whether runs and downloads can be written there."""
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def folders() -> Iterator[Finding]:
+    """Where the package lies, and whether downloads and runs can be written."""
+    if places.CHECKOUT is None:
+        yield Finding("files", "installed in", str(places.PACKAGE))
+        yield downloads()
+        return
+    folder = places.CHECKOUT
+    refusal = _refusal(folder)
+    if refusal is None:
+        yield Finding("files", "checkout", f"{folder}, writable")
+    else:
+        fix = f"{folder} cannot be written to ({_reason(refusal)}); copy the course to a folder of your own."
+        yield Finding("files", "checkout", f"{folder}, read-only", "problem", fix)
+
+
+def downloads() -> Finding:
+    """The user's folder for data sets; it is made by the first download."""
     try:
-        with tempfile.TemporaryFile(dir=CHECKOUT):
-            pass
+        folder = places.downloads()
+    except ModuleNotFoundError as error:
+        fix = f"{error.name} is not installed; run: {places.install_command()}"
+        return Finding("files", "downloads", "unknown", "problem", fix)
+    refusal = _refusal(_existing(folder))
+    if refusal is None:
+        return Finding("files", "downloads", f"{folder}, writable")
+    fix = f"{folder} cannot be written to ({_reason(refusal)}); give the download command a folder with --root."
+    return Finding("files", "downloads", f"{folder}, read-only", "note", fix)
+
+
+def _refusal(folder: Path) -> OSError | None:
+    """What the system says when a file is made there and removed again; None if it allows that."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
     except OSError as error:
-        fix = f"{CHECKOUT} cannot be written to ({error.strerror}); copy the course to a folder of your own."
-        return Finding("course", "folder", f"{CHECKOUT}, read-only", "problem", fix)
-    return Finding("course", "folder", f"{CHECKOUT}, writable")
+        return error
+
+
+def _restore(path: Path) -> str:
+    """How to get back what ships: one file, or all of them. Nothing else is touched."""
+    if places.CHECKOUT is None:
+        return "install vos_tutorial again, with pip's --force-reinstall --no-deps"
+    if (places.CHECKOUT / ".git").exists():
+        return f'restore it with: git -C "{places.CHECKOUT}" checkout -- {path.relative_to(places.CHECKOUT)}'
+    return f"copy it again from where {places.CHECKOUT} came from"
 
 
 def weights() -> Finding:
-    """The trained weights that ship with the course: present and whole."""
-    folder = CHECKOUT / "data" / "weights"
-    files = sorted(folder.glob("*.safetensors"))
-    restore = "restore it with: git checkout -- data/weights"
+    """The trained weights that ship: present, readable and whole."""
+    name, folder = "trained weights", places.WEIGHTS
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".safetensors")
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        fix = f"{folder} cannot be read ({_reason(error)}); correct its permissions."
+        return Finding("files", name, "cannot be read", "problem", fix)
     if not files:
-        return Finding("course", "trained weights", "none", "problem", f"{folder} holds no weights; {restore}")
-    from safetensors import SafetensorError, safe_open
+        return Finding("files", name, "none", "problem", f"{folder} holds no weights; {_restore(folder)}.")
+    try:
+        from safetensors import SafetensorError, safe_open
+    except Exception:  # package_versions() says why
+        return Finding(
+            "files", name, "not looked at, since safetensors does not load", "note", "fix safetensors first."
+        )
 
     for file in files:
         try:
+            with open(file, "rb"):  # safetensors calls a file that may not be read damaged
+                pass
             with safe_open(file, framework="np"):
                 pass
+        except PermissionError as error:
+            fix = f"{file} cannot be read ({_reason(error)}); correct its permissions."
+            return Finding("files", name, f"{file.name} cannot be read", "problem", fix)
         except (SafetensorError, OSError):
-            fix = f"{file} is damaged or incomplete; {restore}"
-            return Finding("course", "trained weights", f"{file.name} cannot be read", "problem", fix)
-    return Finding("course", "trained weights", f"{len(files)} file{'s' if len(files) > 1 else ''}")
+            fix = f"{file} is damaged or incomplete; {_restore(file)}."
+            return Finding("files", name, f"{file.name} is damaged", "problem", fix)
+    return Finding("files", name, f"{len(files)} file{'s' if len(files) > 1 else ''}")
+
+
+def _closed(folder: Path) -> str:
+    """Why a DAVIS folder cannot be looked into, as a clause; empty if it can, or is not there."""
+    for path in (folder, folder / "ImageSets", folder / "JPEGImages", folder / "Annotations"):
+        try:
+            next(path.iterdir(), None)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"{path} cannot be read ({_reason(error)})"
+    return ""
 
 
 def davis() -> Iterator[Finding]:
-    """Real video: optional, since the course's own clips are generated."""
-    for year in (2016, 2017):
-        name = f"DAVIS-{year}"
-        try:
-            from .data.davis import find_davis
+    """Real video, which is optional: the course's own clips are generated.
 
-            folder = find_davis(year)
+    The variable ``VOS_TUTORIAL_DAVIS`` is a problem only if it leads nowhere: then the notebooks stop, too.
+    """
+    try:
+        from .data.davis import VARIABLE, YEARS, find_davis
+    except Exception:  # torch_pair() says why
+        yield Finding("files", "DAVIS", "unknown, since torch does not load", "note", "fix torch first.")
+        return
+    chosen = os.environ.get(VARIABLE)
+    found: dict[int, Path | None] = {}
+    said = _closed(Path(chosen)) if chosen else ""
+    for year in YEARS:
+        found[year] = None
+        try:
+            found[year] = None if said else find_davis(year)
         except TutorialError as error:
-            yield Finding("course", name, "not found", "problem", str(error))
-            continue
-        except Exception:  # torch_pair() says why
-            yield Finding("course", name, "unknown, since torch does not load", "note", "mend torch first.")
-            continue
-        if folder is None:
-            fix = f"optional; python -m vos_tutorial download davis{year} fetches it."
-            yield Finding("course", name, "not found", "note", fix)
+            said = said or (str(error) if year == YEARS[-1] and not any(found.values()) else "")
+        except OSError as error:
+            said = f"{error.filename or 'a DAVIS folder'} cannot be read ({_reason(error)})"
+    for year, folder in found.items():
+        name = f"DAVIS-{year}"
+        if folder:
+            yield Finding("files", name, str(folder))
+        elif chosen and not any(found.values()):
+            yield Finding("files", name, "not found", "problem", said)
+        elif chosen:
+            fix = f"optional; {VARIABLE} is {chosen}, which has no val list for {year}."
+            yield Finding("files", name, "not found", "note", fix)
         else:
-            yield Finding("course", name, str(folder))
+            fix = said or f"python -m vos_tutorial download davis{year} fetches it."
+            yield Finding("files", name, "not found", "note", f"optional; {fix}")
 
 
 def find_chromium() -> Path | None:
@@ -323,13 +459,16 @@ def _starts(browser: Path) -> bool:
     return done.returncode == 0
 
 
-def browser() -> Finding:
-    """Chromium, which only the tests of the widgets need."""
+def browser() -> Iterator[Finding]:
+    """Chromium, which only the tests of the widgets need; they are in a checkout."""
+    if places.CHECKOUT is None:
+        return
     found = find_chromium()
     if found is None:
         fix = "only the tests of the widgets need it; make browser installs one where it can."
-        return Finding("course", "Chromium", "not found", "note", fix)
-    return Finding("course", "Chromium", str(found))
+        yield Finding("files", "Chromium", "not found", "note", fix)
+    else:
+        yield Finding("files", "Chromium", str(found))
 
 
 # --- page -----------------------------------------------------------------------------------------------------
@@ -341,17 +480,17 @@ def findings() -> list[Finding]:
         python_version(),
         *package_versions(),
         torch_pair(),
-        widget_files(),
+        *widget_files(),
         system(),
         processors(),
         memory(),
         disk(),
         *devices(),
         profile(),
-        checkout(),
+        *folders(),
         weights(),
         *davis(),
-        browser(),
+        *browser(),
     ]
 
 
@@ -366,19 +505,19 @@ def report(found: list[Finding]) -> str:
             section = f.section
             lines += ["", section]
         lines.append(f"{mark[f.level]} {f.name:<{width}}{f.value}")
-    for level, title in (("problem", "to mend"), ("note", "notes")):
+    for level, title in (("problem", "to fix"), ("note", "notes")):
         chosen = [f for f in found if f.level == level]
         lines += ["", title] * bool(chosen)
         lines += [f"{mark[level]} {f.name}: {f.fix}" for f in chosen]
     problems = sum(f.level == "problem" for f in found)
-    verdict = "Everything that the course needs is here."
+    verdict = f"Everything that the {'course' if has_course() else 'library'} needs is here."
     if problems:
-        verdict = f"{problems} problem{'s' if problems > 1 else ''} to mend before the course works here."
+        verdict = f"{problems} problem{'s' if problems > 1 else ''} to fix before everything works here."
     return "\n".join([*lines, "", verdict])
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the page; 0 if the course can be worked through here, 1 if not."""
+    """Print the page; 0 if all that is installed works, 1 if not."""
     argparse.ArgumentParser(
         prog="python -m vos_tutorial doctor", description="One page about this machine."
     ).parse_args(argv)

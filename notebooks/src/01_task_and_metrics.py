@@ -599,9 +599,9 @@ print(f"square {(np.abs(offsets).max(axis=2).min(axis=1) <= 1).mean():.2f}")
 # %% tags=["reference"]
 import json
 
-from vos_tutorial.data import CHECKOUT
+from vos_tutorial.places import RESULTS
 
-reference = json.loads((CHECKOUT / "data/results/01_baselines.json").read_text())
+reference = json.loads((RESULTS / "01_baselines.json").read_text())
 wrong_f = reference["wrong_f"]
 print("{frames} masks, {size} px, tolerance {tolerance} px: J {J:.1f}, F {F:.1f}".format(**wrong_f))
 print(f"\n{'change of F, in points':<46}{'mean':>7}{'largest':>9}")

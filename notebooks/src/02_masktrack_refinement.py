@@ -42,7 +42,7 @@ from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_02
-from vos_tutorial.data import CHECKOUT
+from vos_tutorial.places import RESULTS, RUNS
 from vos_tutorial.data.worlds.sprites import SyntheticStills, benchmark
 from vos_tutorial.models import masktrack
 from vos_tutorial.propagation import propagate
@@ -411,7 +411,7 @@ print(f"{here.name}: {stage.steps} steps of {stage.batch} stills at {stage.size}
 
 # %% tags=["run"]
 torch.manual_seed(0)
-folder = CHECKOUT / "runs" / f"notebook_02_{here.name}"
+folder = RUNS / f"notebook_02_{here.name}"
 run = training.train(masktrack.build(), training.task("masktrack"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
@@ -482,7 +482,7 @@ for name in ("clean", "deformation+scale"):
 # for each condition, with the protocol of DAVIS-2017. `experiments/masktrack.py` does it.
 
 # %% tags=["reference"]
-reference = json.loads((CHECKOUT / "data/results/02_masktrack.json").read_text())
+reference = json.loads((RESULTS / "02_masktrack.json").read_text())
 told = reference["training"]
 print("{steps} steps, batch {batch}, {size} px, {parameters:,} parameters".format(**told))
 print("seconds:", [round(s) for s in told["seconds"]], "on", told["machine"])
@@ -882,7 +882,7 @@ if network is None:
     print(f"needs a GPU: {paper.steps} steps of {paper.stages[0].batch} pictures at {paper.stages[0].size} px")
 else:
     masktrack.start_from_imagenet(network)
-    training.train(network, training.task("masktrack"), paper, out=CHECKOUT / "runs" / "masktrack_paper")
+    training.train(network, training.task("masktrack"), paper, out=RUNS / "masktrack_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and on several

@@ -42,7 +42,7 @@ from vos_tutorial.baselines import ColourMemory, CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_03
-from vos_tutorial.data import CHECKOUT
+from vos_tutorial.places import RESULTS, RUNS, downloads
 from vos_tutorial.data.sources.simulated import SimulatedClips
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import benchmark
@@ -504,7 +504,7 @@ for corners in (True, False):
 # long ones in half.
 
 # %% tags=["run"]
-theirs = CHECKOUT / "data" / "RGMP_weights.pth"
+theirs = downloads() / "RGMP_weights.pth"
 if theirs.is_file():
     released = load_official("rgmp", theirs)
     print(f"loaded {sum(p.numel() for p in released.parameters()):,} parameters")
@@ -785,7 +785,7 @@ print("share of samples whose first last mask is blank:", [stage.options["drop_p
 
 # %% tags=["run"]
 torch.manual_seed(0)
-folder = CHECKOUT / "runs" / f"notebook_03_{here.name}"
+folder = RUNS / f"notebook_03_{here.name}"
 run = training.train(rgmp.build(), training.task("rgmp"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
@@ -871,7 +871,7 @@ for name in ("clean", "occlusion", "distractors"):
 # look more like a camera's (`data.clips.lifelike`). <!-- given --> Each is measured on the whole benchmark: eight clips for each condition, with the protocol of DAVIS-2017. `experiments/rgmp.py` does it.
 
 # %% tags=["reference"]
-results = json.loads((CHECKOUT / "data/results/03_rgmp.json").read_text())
+results = json.loads((RESULTS / "03_rgmp.json").read_text())
 told = results["training"]
 print("{steps} steps (long: {long_steps}), batch {batch}, {size} px, {parameters:,} parameters".format(**told))
 print("mask swap, IoU of the two outputs:", results["mask_swap"], " long:", results["mask_swap_long"])
@@ -1231,7 +1231,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes_of_stages}")
 else:
     rgmp.start_from_imagenet(network)
-    training.train(network, training.task("rgmp"), gpu, out=CHECKOUT / "runs" / "rgmp_paper")
+    training.train(network, training.task("rgmp"), gpu, out=RUNS / "rgmp_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left, as measured. Stop it when you like; it resumes. In a terminal, and on several GPUs:

@@ -47,7 +47,7 @@ from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip, ids_to_onehot
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_04
-from vos_tutorial.data import CHECKOUT
+from vos_tutorial.places import RESULTS, RUNS, downloads
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.discs import Discs
 from vos_tutorial.errors import TutorialError
@@ -875,7 +875,7 @@ print("memory of ten slots:", sum(h.numel() for h in memory), "numbers; the fram
 # With their weights in it, it should give their numbers. The authors' training writes two files, `encoder.pt` and `decoder.pt`. `load_official` reads the folder that holds them, and sees from the shapes whether it is one-shot.
 
 # %% tags=["run"]
-theirs = CHECKOUT / "data" / "rvos_released"
+theirs = downloads() / "rvos_released"
 if theirs.is_dir():
     released = load_official("rvos", theirs)
     print(f"loaded {sum(p.numel() for p in released.parameters()):,} parameters")
@@ -937,7 +937,7 @@ for stage in recipe.stages:
 
 # %% tags=["run"]
 torch.manual_seed(0)
-folder = CHECKOUT / "runs" / f"notebook_04_{here.name}"
+folder = RUNS / f"notebook_04_{here.name}"
 run = training.train(models.build("rvos", **recipe.options), training.task("rvos"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
@@ -978,7 +978,7 @@ for name in ("clean", "multiple_objects"):
 # Three trainings by the recipe, with the seeds 0, 1 and 2, and a longer one, which ships; its last stage uses clips that look more like a camera's (`data.clips.lifelike`, see notebook 05). <!-- given --> (The zero-shot network that ships is one of those in section 12.) Each is measured on the whole benchmark: eight clips for each condition, with the protocol of DAVIS-2017. `experiments/rvos.py` does it.
 
 # %% tags=["reference"]
-reference = json.loads((CHECKOUT / "data/results/04_rvos.json").read_text())
+reference = json.loads((RESULTS / "04_rvos.json").read_text())
 told = reference["training"]
 print(f"recipe: {told['steps']} steps, batch {told['batch']}, {told['size']} px, frames a clip {told['frames']}")
 print(f"long: {told['long_steps']} steps; zero-shot: {told['zero_shot_steps']} steps")
@@ -1376,7 +1376,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes_of_stages}")
 else:
     rvos.start_from_imagenet(network)
-    training.train(network, training.task("rvos"), gpu, out=CHECKOUT / "runs" / "rvos_paper")
+    training.train(network, training.task("rvos"), gpu, out=RUNS / "rvos_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and on several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train rvos --profile gpu`.

@@ -45,7 +45,7 @@ from vos_tutorial.clip import Clip, ids_to_onehot, object_ids
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_05
 from vos_tutorial.course.widgets.widget import heat_over
-from vos_tutorial.data import CHECKOUT
+from vos_tutorial.places import RESULTS, RUNS, downloads
 from vos_tutorial.data.sources.generated import GeneratedClips, lifelike
 from vos_tutorial.data.sources.simulated import SimulatedClips
 from vos_tutorial.data.worlds import sprites
@@ -275,8 +275,8 @@ figures.show(
 # the mean.
 
 # %% tags=["reference"]
-reference = json.loads((CHECKOUT / "data/results/05_stm.json").read_text())
-refined = json.loads((CHECKOUT / "data/results/02_masktrack.json").read_text())
+reference = json.loads((RESULTS / "05_stm.json").read_text())
+refined = json.loads((RESULTS / "02_masktrack.json").read_text())
 print(f"{'J mean, percent':<20}{'MaskTrack':>10}{'colour':>9}{'+ place':>9}{'+ last frame':>14}")
 for condition, row in reference["by_hand"]["benchmark"].items():
     masktrack_j = refined["benchmark"][condition]["mean"]
@@ -675,7 +675,7 @@ for n in (1, 3):
 # `STM_weights.pth`, and renames its tensors.
 
 # %% tags=["run"]
-theirs = CHECKOUT / "data" / "STM_weights.pth"
+theirs = downloads() / "STM_weights.pth"
 if theirs.is_file():
     released = load_official("stm", theirs)
     print(f"loaded {sum(p.numel() for p in released.parameters()):,} parameters")
@@ -798,7 +798,7 @@ print(
 
 # %% tags=["run"]
 torch.manual_seed(0)
-folder = CHECKOUT / "runs" / f"notebook_05_{here.name}"
+folder = RUNS / f"notebook_05_{here.name}"
 run = training.train(models.build("stm", **recipe.options), training.task("stm"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
@@ -1491,7 +1491,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes}")
 else:
     stm.start_from_imagenet(network)
-    training.train(network, training.task("stm"), full, out=CHECKOUT / "runs" / "stm_paper")
+    training.train(network, training.task("stm"), full, out=RUNS / "stm_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and

@@ -45,7 +45,7 @@ from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_06
-from vos_tutorial.data import CHECKOUT
+from vos_tutorial.places import RESULTS, RUNS, downloads
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips
 from vos_tutorial.errors import TutorialError
@@ -610,7 +610,7 @@ for real, fake in ((0.6, 0.6), (0.5, 0.2), (0.4, 0.4), (0.6, 0.8), (0.2, 0.5)):
 # In the fork, for real: the same network trained by the squared error alone, and with a judge whose weight is 0.02. <!-- given -->
 
 # %% tags=["reference"]
-reference = json.loads((CHECKOUT / "data/results/06_stcnn.json").read_text())
+reference = json.loads((RESULTS / "06_stcnn.json").read_text())
 fork = reference["fork"]
 shown = {}
 for i, pictures in enumerate(fork["pictures"]):  # greys, a string of hex a row
@@ -1199,7 +1199,7 @@ print("with three objects:", f"{cost['generator'] + 3 * cost['spatial half']:.0f
 # With their weights in it, it should give their numbers. `load_official` takes the file of any of their three stages. For the first one it needs a table of names that their own code lacks: their generator has ReLUs while it learns alone, and not in the joint network, which shifts the numbers in its tensors' names, so that their third stage silently skips some of them and stops at another.
 
 # %% tags=["run"]
-theirs = CHECKOUT / "data" / "STCNN_weights.pth"
+theirs = downloads() / "STCNN_weights.pth"
 if theirs.is_file():
     released = official.load_official("stcnn", theirs)
     print(f"loaded {sum(p.numel() for p in released.parameters()):,} parameters")
@@ -1263,7 +1263,7 @@ except TutorialError as caught:
 
 # %% tags=["run"]
 torch.manual_seed(0)
-folder = CHECKOUT / "runs" / f"notebook_06_{here.name}"
+folder = RUNS / f"notebook_06_{here.name}"
 run = training.train(models.build("stcnn", **recipe.options), training.task("stcnn"), recipe, seed=0, out=folder)
 print(f"{len(run.history)} steps in {run.seconds:.0f} s")
 
@@ -1714,7 +1714,7 @@ if network is None:
     print(f"needs a GPU: steps: {sizes_of_stages}")
 else:
     stcnn.start_from_imagenet(network)
-    training.train(network, training.task("stcnn"), gpu, out=CHECKOUT / "runs" / "stcnn_paper")
+    training.train(network, training.task("stcnn"), gpu, out=RUNS / "stcnn_paper")
 
 # %% [markdown]
 # The loop first prints the memory it takes and the time that is left, as measured. Stop it when you like; it resumes, in every stage. Stage 4 for a video, resumable as well: `training.train(network, stcnn.task(dreams=stcnn.DreamedClips(frame, mask)), recipes.stcnn.ONLINE_RECIPES["gpu"])`. In a terminal, and

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .worlds.sprites import make_clip as make_clip
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-"""The folder that holds ``vos_tutorial/`` and ``notebooks/``; downloads go to ``CHECKOUT / "data"``."""
 
 
 def __getattr__(name: str) -> Any:

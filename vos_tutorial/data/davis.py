@@ -32,11 +32,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import places
 from ..clip import Clip, object_ids
 from ..errors import TutorialError
 from ..files import is_folder, listing, numbered_pictures, plain_names, read_text
 from ..pictures import read_frame, read_mask
-from . import CHECKOUT
 
 VARIABLE = "VOS_TUTORIAL_DAVIS"
 YEARS = (2016, 2017)
@@ -360,8 +360,8 @@ def appearances(clip: Clip) -> dict[int, Tensor]:
 def find_davis(year: int = 2016) -> Path | None:
     """A DAVIS folder on this machine that has a ``val`` list for ``year``, or None.
 
-    Looks at the environment variable ``VOS_TUTORIAL_DAVIS``, then at ``data/`` (where the download command puts
-    it), then for a DAVIS folder beside the checkout.
+    Looks at the environment variable ``VOS_TUTORIAL_DAVIS``, then where the download command puts it (``data/`` in a
+    checkout), then for a DAVIS folder beside the checkout.
 
     Raises:
         TutorialError: if the variable is set but names no such folder.
@@ -374,8 +374,10 @@ def find_davis(year: int = 2016) -> Path | None:
                 "correct it, or unset it."
             )
         return Path(chosen)
-    places = ("data/DAVIS", "data/DAVIS-2016", "data/DAVIS-2017", "../DAVIS", "../shared/davis_sample")
-    for path in (CHECKOUT / place for place in places):
+    folders = [places.downloads() / name for name in ("DAVIS", "DAVIS-2016", "DAVIS-2017")]
+    if places.CHECKOUT:
+        folders += [places.CHECKOUT.parent / name for name in ("DAVIS", "shared/davis_sample")]
+    for path in folders:
         with contextlib.suppress(TutorialError):  # a folder that nobody chose, and that may not be read
             if _has_val(path, year):
                 return path.resolve()

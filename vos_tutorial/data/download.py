@@ -1,8 +1,9 @@
-"""``python -m vos_tutorial download davis2016``: fetch a public data set, check it, put it under ``data/``.
+"""``python -m vos_tutorial download davis2016``: fetch a public data set, check it, put it where the loaders look.
 
-The transfer goes to ``<archive>.part`` and resumes there; the archive is unpacked beside its place, checked, and
-then renamed, so ``data/DAVIS-2016`` exists whole or not at all. torchvision's download helpers are not used here:
-they start again from zero after a break, check no free space, and unpack whatever names an archive holds.
+That is ``data/`` in a checkout, and the user's folder for data elsewhere (``vos_tutorial.places``). The transfer goes
+to ``<archive>.part`` and resumes there; the archive is unpacked beside its place, checked, and then renamed, so
+``DAVIS-2016`` exists whole or not at all. torchvision's download helpers are not used here: they start again from
+zero after a break, check no free space, and unpack whatever names an archive holds.
 
 The addresses below are those that the data sets' pages and many published loaders name. They could not be tried
 where this was written, and no trustworthy checksums are published, so what is checked is the archive's own CRCs
@@ -30,7 +31,7 @@ from tqdm.auto import tqdm
 
 from ..errors import TutorialError
 from ..files import cannot_read, cannot_write, is_folder
-from . import CHECKOUT
+from ..places import downloads
 from .davis import DavisFolder
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -396,7 +397,7 @@ def main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m vos_tutorial download", description="Fetch a public data set.")
     parser.add_argument("name", choices=sorted(DATA_SETS), help="which data set")
-    parser.add_argument("--root", type=Path, default=CHECKOUT / "data", help="where to put it (default: data/)")
+    parser.add_argument("--root", type=Path, default=downloads(), help="where to put it (default: %(default)s)")
     parser.add_argument("--archive", type=Path, help="the zip, if it was fetched by hand")
     options = parser.parse_args(argv)
     install(DATA_SETS[options.name], options.root, options.archive)

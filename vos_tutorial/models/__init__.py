@@ -11,12 +11,12 @@ from typing import Any, Literal
 from torch import nn
 
 from ..errors import TutorialError
+from ..places import WEIGHTS as SHIPPED
 from ..propagation import Resized, Segmenter
 from .backbones import for_inference
 from .weights import load_weights, read_weights
 
 METHODS = ("masktrack", "rgmp", "rvos", "stm", "stcnn")
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "weights"
 
 
 def require_method(name: str) -> str:
