@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from safetensors.numpy import save_file
 
-from vos_tutorial import __main__, doctor, profile
+from vos_tutorial import __main__, doctor, places, profile
 
 
 @pytest.fixture
-def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of the test's own, with one file of weights."""
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def course(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of the test's own, with one file of weights; no word of the environment leads to real video."""
     import numpy as np
 
-    folder = tmp_path / "data" / "weights"
+    folder = open_folder / "data" / "weights"
     folder.mkdir(parents=True)
     save_file({"a": np.zeros(3, dtype=np.float32)}, folder / "small.safetensors")
-    monkeypatch.setattr(doctor, "CHECKOUT", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(places, "CHECKOUT", open_folder)
+    monkeypatch.setattr(places, "WEIGHTS", folder)
+    monkeypatch.delenv("VOS_TUTORIAL_DAVIS", raising=False)
+    return open_folder
 
 
 @pytest.fixture
@@ -86,7 +99,7 @@ def test_report_marks_problems_and_notes() -> None:
     found = [
         doctor.Finding("a", "good", "1"),
         doctor.Finding("a", "so-so", "2", "note", "could be better."),
-        doctor.Finding("b", "bad", "3", "problem", "mend it."),
+        doctor.Finding("b", "bad", "3", "problem", "fix it."),
     ]
     assert doctor.report(found).splitlines()[1:] == [
         "",
@@ -97,13 +110,13 @@ def test_report_marks_problems_and_notes() -> None:
         "b",
         "! bad    3",
         "",
-        "to mend",
-        "! bad: mend it.",
+        "to fix",
+        "! bad: fix it.",
         "",
         "notes",
         "- so-so: could be better.",
         "",
-        "1 problem to mend before the course works here.",
+        "1 problem to fix before everything works here.",
     ]
 
 
@@ -126,9 +139,49 @@ def test_a_version_is_compared_as_a_version_not_as_text(versions: Callable[..., 
     assert ">=1.26" in problem.fix
 
 
-def test_a_missing_package(versions: Callable[..., None]) -> None:
-    versions(jupytext=None)
-    assert only_problem(list(doctor.package_versions())).fix.startswith("jupytext is not installed")
+REQUIRES = ["torch>=2.4", 'jupyterlab>=4.2; extra == "course"', 'jupytext>=1.16; extra == "course"']
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the package asks for, whatever the environment was made of."""
+    real = importlib.metadata.requires
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: REQUIRES if name == places.NAME else real(name))
+
+
+@pytest.mark.parametrize("name", ["torch", "jupytext"])
+def test_a_missing_package(name: str, versions: Callable[..., None], lists: None) -> None:
+    versions(**{name: None})
+    assert only_problem(list(doctor.package_versions())).fix.startswith(f"{name} is not installed")
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_a_library_without_the_course_is_fine(
+    checkout: bool, versions: Callable[..., None], lists: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not checkout:
+        monkeypatch.setattr(places, "CHECKOUT", None)
+    versions(jupytext=None, anywidget=None, nbval=None)
+    library, course = doctor.package_versions()
+    assert library.level == "ok"
+    assert course.level == "note"
+    assert "[course]" in course.fix
+    assert list(doctor.widget_files()) == []
+
+
+def test_a_course_in_part_beside_an_installed_library_is_nothing_to_fix(
+    versions: Callable[..., None], lists: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "CHECKOUT", None)
+    versions(nbval=None)  # jupytext is there, for something else
+    assert [f.level for f in doctor.package_versions()] == ["ok", "note"]
+
+
+def test_without_packaging_the_page_still_prints(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "CAN_COMPARE", False)
+    assert "packaging is not installed" in only_problem(doctor.findings()).fix
 
 
 def test_a_torch_of_another_torchvision_is_seen_without_importing_it(
@@ -162,21 +215,34 @@ def test_a_torchvision_that_does_not_load(error: Exception, monkeypatch: pytest.
 
 def test_widgets_without_their_browser_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert "anywidget" in only_problem([doctor.widget_files()]).value
+    assert "anywidget" in only_problem(list(doctor.widget_files())).value
 
 
 def test_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = SimpleNamespace(total=8 * doctor.GIB, available=doctor.GIB // 2)
-    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(doctor, "_memory_of_machine", lambda: (8 * doctor.GIB, doctor.GIB // 2))
     assert only_problem([doctor.memory()]).value.startswith("0.5 GiB available of")
 
 
 def test_a_container_may_have_less_memory_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        doctor.psutil, "virtual_memory", lambda: SimpleNamespace(total=64 * doctor.GIB, available=60 * doctor.GIB)
-    )
+    monkeypatch.setattr(doctor, "_memory_of_machine", lambda: (64 * doctor.GIB, 60 * doctor.GIB))
     monkeypatch.setattr(doctor, "_container_limit", lambda: 2 * doctor.GIB)
     assert doctor.memory().value == "2.0 GiB available of 2.0 GiB"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells its memory in a file")
+def test_memory_without_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_psutil = doctor._memory_of_machine()
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    without = doctor._memory_of_machine()
+    assert with_psutil is not None
+    assert without is not None
+    assert without[0] == with_psutil[0]
+    assert 0 < without[1] <= without[0]
+
+
+def test_memory_that_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_memory_of_machine", lambda: None)
+    assert doctor.memory().level == "ok"
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,8 +271,17 @@ def test_a_gpu_that_torch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CHECKOUT", tmp_path / "gone")
-    assert "cannot be written to" in only_problem([doctor.checkout()]).fix
+    monkeypatch.setattr(places, "CHECKOUT", tmp_path / "gone")
+    assert "cannot be written to" in only_problem(list(doctor.folders())).fix
+
+
+def test_an_installed_package_tells_where_downloads_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "CHECKOUT", None)
+    monkeypatch.setattr(places, "downloads", lambda: tmp_path / "not yet" / "there")
+    package, downloads = doctor.folders()
+    assert package.value == str(places.PACKAGE)
+    assert downloads.value == f"{tmp_path / 'not yet' / 'there'}, writable"
+    assert not (tmp_path / "not yet").exists(), "looking makes nothing"
 
 
 def test_weights_missing_or_damaged(course: Path) -> None:
@@ -216,6 +291,49 @@ def test_weights_missing_or_damaged(course: Path) -> None:
     assert "small.safetensors is damaged" in only_problem([doctor.weights()]).fix
     file.unlink()
     assert "holds no weights" in only_problem([doctor.weights()]).fix
+    file.parent.rmdir()
+    assert "holds no weights" in only_problem([doctor.weights()]).fix
+
+
+def test_weights_are_restored_from_where_they_came(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = course.glob("data/weights/*")
+    file.write_bytes(b"")
+    assert "copy it again" in doctor.weights().fix
+    (course / ".git").mkdir()
+    assert doctor.weights().fix.endswith("checkout -- data/weights/small.safetensors."), "and nothing else"
+    monkeypatch.setattr(places, "CHECKOUT", None)
+    assert "git" not in doctor.weights().fix
+    assert "install vos_tutorial again" in doctor.weights().fix
+
+
+@contextmanager
+def closed(path: Path) -> Iterator[None]:
+    """For a while the path may not be read. Root, who may read all, is nobody for the time."""
+    mode, is_root = path.stat().st_mode, os.geteuid() == 0
+    path.chmod(0)
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.chmod(mode)
+
+
+def test_weights_that_may_not_be_read(course: Path) -> None:
+    (file,) = course.glob("data/weights/*")
+    with closed(file):
+        problem = only_problem([doctor.weights()])
+    assert "permission denied" in problem.fix
+    assert "damaged" not in problem.fix
+    assert "checkout" not in problem.fix, "a good file must not be overwritten"
+
+
+def test_a_folder_of_weights_that_may_not_be_read(course: Path) -> None:
+    with closed(course / "data" / "weights"):
+        found = doctor.weights()
+    assert "cannot be read (permission denied)" in only_problem([found]).fix
 
 
 def test_davis_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -228,9 +346,49 @@ def test_davis_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "download davis2017" in second.fix
 
 
+def davis_folder(root: Path, *lists: str) -> Path:
+    for part in ("JPEGImages/480p/bear", "Annotations/480p/bear"):
+        (root / part).mkdir(parents=True)
+    for name in lists:
+        (root / "ImageSets" / name).parent.mkdir(parents=True)
+        (root / "ImageSets" / name).write_text("bear\n")
+    return root
+
+
+@pytest.mark.parametrize(("name", "levels"), [("480p/val.txt", ["ok", "note"]), ("2017/val.txt", ["note", "ok"])])
+def test_one_year_of_davis_is_enough(
+    name: str, levels: list[str], course: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VOS_TUTORIAL_DAVIS", str(davis_folder(tmp_path / "DAVIS", name)))
+    found = list(doctor.davis())
+    assert [f.level for f in found] == levels
+    assert next(f for f in found if f.level == "note").fix.startswith("optional; VOS_TUTORIAL_DAVIS is ")
+    assert doctor.main([]) == 0
+
+
 def test_a_davis_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VOS_TUTORIAL_DAVIS", str(tmp_path))
-    assert {f.level for f in doctor.davis()} == {"problem"}
+    found = list(doctor.davis())
+    assert {f.level for f in found} == {"problem"}
+    assert all("VOS_TUTORIAL_DAVIS" in f.fix for f in found)
+
+
+@pytest.mark.parametrize("inside", ["", "ImageSets", "JPEGImages"])
+def test_a_davis_folder_that_may_not_be_read(inside: str, monkeypatch: pytest.MonkeyPatch, open_folder: Path) -> None:
+    folder = davis_folder(open_folder / "DAVIS", "2017/val.txt")
+    monkeypatch.setenv("VOS_TUTORIAL_DAVIS", str(folder))
+    with closed(folder / inside):
+        found = list(doctor.davis())
+    for finding in found:
+        assert finding.level == "problem"
+        assert f"{folder / inside} cannot be read (permission denied)" in finding.fix
+
+
+def test_an_unreadable_folder_that_nobody_named_is_a_note(course: Path) -> None:
+    folder = davis_folder(course / "data" / "DAVIS", "2017/val.txt")
+    with closed(folder):
+        found = list(doctor.davis())
+    assert {f.level for f in found} == {"note"}
 
 
 def test_chromium_is_the_one_that_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -239,18 +397,32 @@ def test_chromium_is_the_one_that_starts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path / "none"))
     monkeypatch.delenv("VOS_TUTORIAL_CHROMIUM", raising=False)
     assert doctor.find_chromium() is None
-    assert doctor.browser().level == "note"
+    assert [f.level for f in doctor.browser()] == ["note"]
     for name, status in (("chromium", 1), ("google-chrome", 0)):  # the first is a stub, as Ubuntu's without snap
         (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
         (tmp_path / name).chmod(0o755)
     assert doctor.find_chromium() == tmp_path / "google-chrome"
 
 
-def test_without_its_own_packages_it_says_so_in_one_sentence() -> None:
+def without(package: str, *words: str) -> subprocess.CompletedProcess[str]:
     code = (
-        "import sys; sys.modules['psutil'] = None; from vos_tutorial.__main__ import main; sys.exit(main(['doctor']))"
+        f"import sys; sys.modules[{package!r}] = None; "
+        "from vos_tutorial.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=places.CHECKOUT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_page_prints_where_torch_is_missing() -> None:
+    done = without("torch", "doctor")
+    assert done.returncode == 1, done.stderr
+    assert "! torch and torchvision" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_command_without_its_packages_says_so_in_one_sentence(command: str) -> None:
+    done = without("torch", command, "stm")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: psutil is not installed")
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: torch is not installed in ")
+    assert done.stderr.count("\n") == 1

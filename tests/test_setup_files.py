@@ -15,7 +15,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from vos_tutorial import __version__
 from vos_tutorial.course.lessons import COURSE
+from vos_tutorial.places import NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()]
@@ -66,10 +68,15 @@ def test_every_pin_is_exact_and_names_no_place() -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_hold_all_that_pyproject_asks_for(python: str) -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    lists = re.findall(r"(?:^dependencies|^dev) = (\[.*?\])$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(lists) == 2
+    extras = ("dependencies", "course", "train", "dev")
+    lists = re.findall(rf"^(?:{'|'.join(extras)}) = (\[.*?\])$", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(lists) == len(extras)
+    assert text[text.index("[project.optional-dependencies]") :].split("\n[")[0].count(" = [") == len(extras) - 1
     pins = pins_for(python)
-    for wanted in (Requirement(item) for part in lists for item in ast.literal_eval(part)):
+    wanted_by_us = [Requirement(item) for part in lists for item in ast.literal_eval(part)]
+    (own,) = (wanted for wanted in wanted_by_us if wanted.name == NAME)  # dev stands on the other extras
+    assert own.extras == {"course", "train"}
+    for wanted in (wanted for wanted in wanted_by_us if wanted is not own):
         assert wanted.name in pins, f"{wanted.name} is in pyproject.toml but not in constraints.txt; run make pins"
         assert wanted.specifier.contains(pins[wanted.name].removeprefix("==")), wanted
 
@@ -133,6 +140,14 @@ def test_licences_and_citation() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["license"] == ["Apache-2.0", "CC-BY-4.0"]
     assert citation["authors"] == [{"name": "The vos_tutorial authors"}]
+
+
+def test_the_version_stands_in_one_place() -> None:
+    for name in ("pyproject.toml", "CITATION.cff", "setup.py"):
+        assert __version__ not in (ROOT / name).read_text(), name
+    changes = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert changes[0] == "Unreleased"
+    assert __version__ in changes[1:] or changes == ["Unreleased"]
 
 
 def test_make_targets_and_parts_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +341,50 @@ def test_lab_opens_a_browser_only_where_it_is_seen(
     environment: dict[str, str], platform: str, seen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_tool("lab", monkeypatch).has_screen(environment, platform) is seen
+
+
+def test_lab_leaves_out_what_the_reader_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = load_tool("lab", monkeypatch)
+    monkeypatch.setattr(lab, "is_root", lambda: True)
+    monkeypatch.setattr(lab, "has_screen", lambda: False)
+    given = [
+        "--ip=::1",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=mine",
+        "--no-browser",
+        "--allow-root",
+    ]
+    names = [option.split("=")[0] for option in lab.arguments("secret", given)]
+    assert "--ServerApp.ip" not in names, "JupyterLab stops when a value is given twice"
+    assert sorted(names) == sorted(set(names))
+    assert names[-5:] == [option.split("=")[0] for option in given]
+
+
+@pytest.mark.parametrize("question", ["--help", "--help-all", "--version"])
+def test_lab_passes_questions_on(
+    question: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = load_tool("lab", monkeypatch)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(lab.subprocess, "call", lambda command: asked.append(command) or 0)
+    assert lab.main(["--port", "9000", question]) == 0
+    assert asked == [[sys.executable, "-m", "jupyterlab", "--port", "9000", question]]
+    assert ("make lab ARGS=" in capsys.readouterr().out) == question.startswith("--help")
+
+
+def test_lab_answers_help() -> None:
+    command = [sys.executable, ROOT / "tools/lab.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "--no-browser" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_lab_without_jupyterlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab = load_tool("lab", monkeypatch)
+    monkeypatch.setattr(lab.importlib.util, "find_spec", lambda name: None)
+    assert lab.main([]) == 1
+    assert capsys.readouterr().err.endswith("run: make setup\n")
 
 
 def test_lab_without_its_first_notebook(

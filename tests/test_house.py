@@ -1,0 +1,155 @@
+"""The plan of the house, held against its imports: arrows point down only, and nothing goes round in a circle."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from vos_tutorial.models import METHODS
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "vos_tutorial"
+
+GROUND = {"errors", "places", "files", "rng", "geometry", "clip", "profile"}
+SHARED = {*GROUND, "propagation", "metrics", "baselines"}  # what methods, data and training all may build on
+
+# Room -> the rooms that it may import from, itself included. A module that is not listed is on the ground.
+MAY_IMPORT = {
+    "propagation": {*GROUND, "propagation"},
+    "metrics": {*GROUND, "metrics"},
+    "baselines": {*GROUND, "propagation", "baselines"},
+    "models": {*SHARED, "models"},
+    "recipes": {*GROUND, "recipes"},
+    "data": {*GROUND, "data"},
+    "training": {*SHARED, "models", "recipes", "data", "training"},
+    "evaluation": {*SHARED, "models", "data", "evaluation"},
+    "doctor": {*GROUND, "data", "doctor", ""},
+    "course": {*SHARED, "models", "recipes", "data", "training", "evaluation", "course"},
+    "__main__": {*GROUND, "__main__"},
+    "": {*SHARED, "models", ""},  # the package itself: its public names, loaded when asked for
+}
+
+# Arrows that should not be there and that somebody has promised to turn: this list only shrinks.
+KNOWN: set[tuple[str, str]] = set()
+
+
+def dotted(path: Path) -> str:
+    """``models/stm.py`` -> ``models.stm``; the package itself is the empty name."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(source: str, name: str, is_package: bool) -> Iterator[str]:
+    """Our own modules that a module's source imports anywhere, in functions too, as names below ``vos_tutorial``."""
+    here = ["vos_tutorial", *filter(None, name.split("."))]
+    package = here if is_package else here[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            targets = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for target in targets:
+            if target.split(".")[0] == "vos_tutorial":
+                inner = target.partition(".")[2]
+                while inner not in MODULES:  # a name in a module, not a module
+                    inner = inner.rpartition(".")[0]
+                yield inner
+
+
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports."""
+    return {
+        name: {*imports(path.read_text(encoding="utf-8"), name, path.name == "__init__.py")} - {name}
+        for name, path in MODULES.items()
+    }
+
+
+def upward(arrows: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """The arrows that the plan does not allow, in order."""
+    return sorted(
+        (name, target)
+        for name, targets in arrows.items()
+        for target in targets
+        if target.split(".")[0] not in MAY_IMPORT.get(name.split(".")[0], GROUND)
+    )
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, first again at the end; empty if there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(arrows.get(name, ())):
+            if found := walk(target, [*path, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := walk(name, []))), [])
+
+
+def test_arrows_point_down() -> None:
+    found = set(upward(graph()))
+    assert sorted(found - KNOWN) == [], "a room imports from above; move what both need down, or say so in MAY_IMPORT"
+    assert sorted(KNOWN - found) == [], "mended: take it out of KNOWN"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert circle(graph()) == []
+
+
+def test_the_course_is_imported_by_nothing_in_the_library() -> None:
+    inside = [
+        (name, target)
+        for name, targets in graph().items()
+        for target in targets
+        if target.split(".")[0] == "course" and name.split(".")[0] != "course"
+    ]
+    assert inside == []
+
+
+def test_these_tests_see_what_they_look_for() -> None:
+    arrows = {
+        "models.stm": set(imports("from ..data.worlds import sprites", "models.stm", False)),
+        "data": set(imports("def f():\n    from .. import course", "data", True)),
+        "clip": set(imports("import vos_tutorial.models.stm", "clip", False)),
+    }
+    assert upward(arrows) == [("clip", "models.stm"), ("data", "course"), ("models.stm", "data.worlds.sprites")]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_models_load_no_data_no_training_and_no_course() -> None:
+    code = """
+import importlib, sys
+from vos_tutorial.models import METHODS
+for method in METHODS:
+    importlib.import_module("vos_tutorial.models." + method)
+    print(method, *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    loaded = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    rooms = tuple(f"vos_tutorial.{room}" for room in ("data", "training", "course", "recipes", "evaluation"))
+    upstairs = [(method, name) for method, names in loaded.items() for name in names if name.startswith(rooms)]
+    assert upstairs == []
+    assert set(loaded) == set(METHODS)
+    for names in loaded.values():
+        assert {"torch", "torchvision"} <= set(names)
+        assert not {"matplotlib", "anywidget", "ipywidgets", "IPython", "skimage"} & set(names)
