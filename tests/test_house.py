@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from vos_tutorial import recipes
 from vos_tutorial.models import METHODS
+from vos_tutorial.profile import PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "vos_tutorial"
 
-GROUND = {"errors", "places", "files", "rng", "geometry", "clip", "profile"}
+GROUND = {"errors", "places", "files", "rng", "geometry", "augment", "clip", "profile"}
 SHARED = {*GROUND, "propagation", "metrics", "baselines"}  # what methods, data and training all may build on
 
 # Room -> the rooms that it may import from, itself included. A module that is not listed is on the ground.
@@ -153,3 +159,49 @@ for method in METHODS:
     for names in loaded.values():
         assert {"torch", "torchvision"} <= set(names)
         assert not {"matplotlib", "anywidget", "ipywidgets", "IPython", "skimage"} & set(names)
+
+
+# --- what CONTRIBUTING.md says of a method ------------------------------------------------------------------------
+
+
+def paths_named(text: str) -> list[str]:
+    """Everything in backticks that looks like a path of this repository, without a script's options."""
+    spans = [span.split()[0] for span in re.findall(r"`([^`\n]+)`", text) if span.strip()]
+    return sorted({span for span in spans if "/" in span and "://" not in span})
+
+
+def test_the_files_that_contributing_names_exist_for_every_method() -> None:
+    names = paths_named((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    pages = {path.stem.split("_")[1]: path.stem[:2] for path in (ROOT / "notebooks/src").glob("0[2-6]_*.py")}
+    assert set(pages) == set(METHODS)
+    assert len([name for name in names if "METHOD" in name]) >= 7
+    missing = [
+        (name, method)
+        for method in METHODS
+        for name in names
+        if not list(ROOT.glob(name.replace("METHOD", method).replace("NN_name", "NN_*").replace("NN", pages[method])))
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_has_the_doors_that_contributing_names(method: str) -> None:
+    model = importlib.import_module(f"vos_tutorial.models.{method}")
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    doors = re.findall(r"^\| `(\w+)\(", text, flags=re.MULTILINE)
+    assert doors == ["build", "segmenter", "start_from", "start_from_imagenet"]
+    assert [door for door in doors if not callable(getattr(model, door, None))] == []
+    assert callable(importlib.import_module(f"vos_tutorial.training.tasks.{method}").task)
+    assert set(importlib.import_module(f"vos_tutorial.recipes.{method}").RECIPES) == set(PROFILES)
+
+
+def test_every_recipe_is_of_a_method() -> None:
+    assert recipes.methods() == sorted(METHODS)
+
+
+def test_the_targets_that_contributing_names_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    parts = re.search(r"^PARTS := (.*)$", makefile, flags=re.MULTILINE)
+    assert parts is not None
+    for target in re.findall(r"`make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        assert target in parts[1].split() or re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target

@@ -203,7 +203,12 @@ def test_the_courses_packages_are_strangers_to_the_library() -> None:
 
 
 def test_every_shipped_network_follows_a_clip_without_the_course(installed: Path, tmp_path: Path) -> None:
-    code = """
+    *_, example = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    code = (
+        f"README = {example!r}\n"
+        + """
 import importlib, pkgutil
 from vos_tutorial import places, propagate, segmenter
 from vos_tutorial.data.worlds.sprites import make_clip
@@ -215,11 +220,15 @@ for file in sorted(places.WEIGHTS.iterdir()):
     ids = propagate(segmenter(name, weights=file if variant else "shipped"), clip.frames, clip.first_mask)
     score = region_similarity(clip.masks[1:] == clip.objects[0], ids[1:] == clip.objects[0]).mean()
     print(file.name, list(ids.shape), round(100 * float(score)))
+del clip, ids, propagate, segmenter, make_clip
+exec(README)
+assert ids.shape == clip.masks.shape
 for module in pkgutil.walk_packages(vos_tutorial.__path__, "vos_tutorial.", onerror=lambda name: None):
     if not module.name.startswith(("vos_tutorial.course", "vos_tutorial.__main__")):
         importlib.import_module(module.name)
         print(module.name)
 """
+    )
     lines = run(installed, tmp_path, code).splitlines()
     files = [file.name for file in SHIPPED if file.suffix == ".safetensors"]
     scores, modules = lines[: len(files)], lines[len(files) :]

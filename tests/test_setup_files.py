@@ -104,7 +104,7 @@ def test_environment_yml_leaves_the_packages_to_pip() -> None:
     assert environment["channels"] == ["conda-forge", "nodefaults"]
     *conda, pip = environment["dependencies"]
     assert [re.split(r"[=<>]", name)[0] for name in conda] == ["python", "pip"]
-    assert pip == {"pip": ["-c constraints.txt", "-e .[dev]"]}
+    assert pip == {"pip": ["-c constraints.txt", "-e .[course]"]}
 
 
 def test_workflows_run_what_ci_runs() -> None:
@@ -172,8 +172,9 @@ def test_readme_names_what_exists() -> None:
     assert [(name, promise) for name, promise, _ in rows] == [(lesson.name, lesson.promise) for lesson in COURSE]
     for name, _, state in rows:
         assert (state == "here") == (ROOT / "notebooks" / f"{name}.ipynb").exists(), name
-    (cell,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    ast.parse("\n".join(line for line in cell.splitlines() if line[0] not in "!%"))
+    colab, _ = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)  # test_installed.py runs the other one
+    ast.parse("\n".join(line for line in colab.splitlines() if line[0] not in "!%"))
+    assert '-e "..[course]"' in colab
 
 
 # --- bootstrap ----------------------------------------------------------------------------------------------------
