@@ -10,7 +10,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "  The parts of 'make test' are targets too: $(PARTS)"
 
-setup:  ## make or mend .venv; does nothing when it is up to date
+setup:  ## make or repair .venv; does nothing when it is up to date
 	@$(PYTHON) tools/bootstrap.py
 
 lab: setup  ## open JupyterLab on notebooks/00_start_here.ipynb

@@ -426,3 +426,38 @@ def test_a_command_without_its_packages_says_so_in_one_sentence(command: str) ->
     assert done.returncode == 2
     assert done.stderr.startswith("error: torch is not installed in ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_torch_that_does_not_load_stops_a_command_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(name: str) -> None:
+        raise OSError("libcudart.so: cannot open shared object file\nand more")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert __main__.main(["train", "stm"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: train cannot start (libcudart.so: cannot open shared object file); python -m")
+
+
+def test_a_missing_module_of_ours_is_our_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__main__.COMMANDS, "doctor", ("vos_tutorial.docter", ""))
+    with pytest.raises(ModuleNotFoundError):
+        __main__.main(["doctor"])
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    command = f"{sys.executable} -m vos_tutorial doctor | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("vos_tutorial ")
+    assert done.returncode in (0, __main__.BROKEN_PIPE)  # 0: the page was written before the reader left
+    assert done.stderr == ""
+
+
+def test_output_into_a_closed_pipe() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "vos_tutorial", "doctor"]
+    done = subprocess.run(command, cwd=places.CHECKOUT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (__main__.BROKEN_PIPE, "")

@@ -202,13 +202,7 @@ def test_the_courses_packages_are_strangers_to_the_library() -> None:
     assert not {"torch", "torchvision", "numpy", "scipy", "PIL", "skimage", "safetensors", "tqdm"} & found
 
 
-def test_every_shipped_network_follows_a_clip_without_the_course(installed: Path, tmp_path: Path) -> None:
-    *_, example = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
-    )
-    code = (
-        f"README = {example!r}\n"
-        + """
+FOLLOW = """
 import importlib, pkgutil
 from vos_tutorial import places, propagate, segmenter
 from vos_tutorial.data.worlds.sprites import make_clip
@@ -228,7 +222,12 @@ for module in pkgutil.walk_packages(vos_tutorial.__path__, "vos_tutorial.", oner
         importlib.import_module(module.name)
         print(module.name)
 """
-    )
+
+
+def test_every_shipped_network_follows_a_clip_without_the_course(installed: Path, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    *_, example = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    code = f"README = {example!r}\n{FOLLOW}"
     lines = run(installed, tmp_path, code).splitlines()
     files = [file.name for file in SHIPPED if file.suffix == ".safetensors"]
     scores, modules = lines[: len(files)], lines[len(files) :]

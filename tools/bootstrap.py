@@ -1,4 +1,4 @@
-"""Make `.venv` in the checkout, or mend it: the one script that runs on the reader's own Python.
+"""Make `.venv` in the checkout, or repair it: the one script that runs on the reader's own Python.
 
 It uses the standard library only, and only what Python 3.6 can read, so that an old Python can still be
 told that it is old. `.venv/.ready` records what the environment was made for; while that is unchanged there

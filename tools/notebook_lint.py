@@ -76,7 +76,7 @@ def executed(name: str, notebook: NotebookNode) -> list[str]:
 
 def no_errors(name: str, notebook: NotebookNode) -> list[str]:
     return [
-        f"cell {i} stores the error {output.ename}; mend it, or catch it and print what it says"
+        f"cell {i} stores the error {output.ename}; fix it, or catch it and print what it says"
         for i, cell in _code(notebook)
         for output in cell.outputs
         if output.output_type == "error"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from types import ModuleType
 
 from .errors import TutorialError
 from .places import install_command
@@ -16,12 +17,31 @@ COMMANDS = {
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
 }
 
+BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
+
 
 def usage() -> str:
     """The list of commands, one line each."""
     lines = ["usage: python -m vos_tutorial COMMAND [options]", ""]
     lines += [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join([*lines, "", "python -m vos_tutorial COMMAND --help lists the options."])
+
+
+def load(command: str) -> ModuleType:
+    """The module of a command.
+
+    Raises:
+        TutorialError: if a package that it needs is missing, or is there and does not load.
+    """
+    try:
+        return importlib.import_module(COMMANDS[command][0])
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == __package__:
+            raise
+        raise TutorialError(f"{error.name} is not installed in {sys.prefix}; run: {install_command()}") from None
+    except (ImportError, OSError) as error:  # what a broken binary raises
+        reason = str(error).strip().splitlines()[0]
+        raise TutorialError(f"{command} cannot start ({reason}); python -m vos_tutorial doctor says more.") from error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,20 +54,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f"There is no command {argv[0]!r}.\n\n{usage()}", file=sys.stderr)
         return 2
     try:
-        status = int(importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+        status = int(load(argv[0]).main(argv[1:]) or 0)
         sys.stdout.flush()
         return status
     except TutorialError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read our output has seen enough (``| head``): no more of it, and no complaint
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith(__package__):
-            raise
-        print(f"error: {error.name} is not installed in {sys.prefix}; run: {install_command()}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:  # whoever read our output has left, as `| head -1` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
+        return BROKEN_PIPE
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

@@ -240,7 +240,7 @@ def memory() -> Finding:
 
 def _existing(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists."""
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next(place for place in (folder, *folder.parents) if os.path.exists(place))
 
 
 def disk() -> Finding:
@@ -406,28 +406,29 @@ def davis() -> Iterator[Finding]:
     except Exception:  # torch_pair() says why
         yield Finding("files", "DAVIS", "unknown, since torch does not load", "note", "fix torch first.")
         return
-    chosen = os.environ.get(VARIABLE)
-    found: dict[int, Path | None] = {}
-    said = _closed(Path(chosen)) if chosen else ""
+    chosen = os.environ.get(VARIABLE, "")
+    closed = _closed(Path(chosen)) if chosen else ""
+    found: dict[int, Path | None] = dict.fromkeys(YEARS)
+    said = dict.fromkeys(YEARS, f"{VARIABLE} is {chosen!r}, which holds no DAVIS; correct it, or unset it.")
     for year in YEARS:
-        found[year] = None
         try:
-            found[year] = None if said else find_davis(year)
+            found[year] = find_davis(year)
         except TutorialError as error:
-            said = said or (str(error) if year == YEARS[-1] and not any(found.values()) else "")
+            said[year] = str(error)
         except OSError as error:
-            said = f"{error.filename or 'a DAVIS folder'} cannot be read ({_reason(error)})"
+            closed = closed or f"{error.filename} cannot be read ({_reason(error)})"
     for year, folder in found.items():
         name = f"DAVIS-{year}"
         if folder:
             yield Finding("files", name, str(folder))
         elif chosen and not any(found.values()):
-            yield Finding("files", name, "not found", "problem", said)
+            fix = f"{closed}; correct its permissions, or unset {VARIABLE}." if closed else said[year]
+            yield Finding("files", name, "not found", "problem", fix)
         elif chosen:
             fix = f"optional; {VARIABLE} is {chosen}, which has no val list for {year}."
             yield Finding("files", name, "not found", "note", fix)
         else:
-            fix = said or f"python -m vos_tutorial download davis{year} fetches it."
+            fix = f"{closed}." if closed else f"python -m vos_tutorial download davis{year} fetches it."
             yield Finding("files", name, "not found", "note", f"optional; {fix}")
 
 
@@ -437,16 +438,16 @@ def find_chromium() -> Path | None:
     Looks at the environment variable ``VOS_TUTORIAL_CHROMIUM``, at the names on the path, at the usual folders
     of macOS, and at Playwright's own downloads; one that does not even tell its version is passed over.
     """
-    places = [os.environ.get("VOS_TUTORIAL_CHROMIUM"), *map(shutil.which, BROWSERS), *BROWSER_FILES]
+    named = [os.environ.get("VOS_TUTORIAL_CHROMIUM"), *map(shutil.which, BROWSERS), *BROWSER_FILES]
     cache = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
     folders = (
         [Path(cache)]
         if cache
         else [Path.home() / ".cache/ms-playwright", Path.home() / "Library/Caches/ms-playwright"]
     )
-    downloads = [path for folder in folders for pattern in PLAYWRIGHT_FILES for path in sorted(folder.glob(pattern))]
-    for path in [*(Path(place) for place in places if place), *downloads]:
-        if path.is_file() and _starts(path):
+    fetched = [path for folder in folders for pattern in PLAYWRIGHT_FILES for path in sorted(folder.glob(pattern))]
+    for path in [*(Path(name) for name in named if name), *fetched]:
+        if os.path.isfile(path) and _starts(path):  # Path.is_file raises where a folder above may not be read
             return path
     return None
 
