@@ -253,7 +253,7 @@ for name in ("figures", "widgets", "lessons"):
     assert len(lines) == 3
     for line in lines:
         assert "is not installed in" in line
-        assert line.endswith('run: python -m pip install "vos-tutorial[course]"')
+        assert line.endswith(f'run: {sys.executable} -m pip install "vos-tutorial[course]"')
 
 
 def test_the_doctor_knows_that_it_is_installed(installed: Path, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_the_doctor_knows_that_it_is_installed(installed: Path, tmp_path: Path) 
     assert str(installed) in page
     assert f"{tmp_path}/data/vos-tutorial, writable" in page
     assert re.search(rf"trained weights +{len(list(places.WEIGHTS.glob('*.safetensors')))} files", page)
-    assert 'run: python -m pip install "vos-tutorial[course]"' in page
+    assert f'run: {sys.executable} -m pip install "vos-tutorial[course]"' in page
     for word in ("git", "Chromium", "constraints.txt", "make", ".venv remove"):
         assert word not in page, word
     assert "Everything that the library needs is here." in page

@@ -43,8 +43,8 @@ def test_how_to_install_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None
     assert places.install_command("course").endswith('-c constraints.txt -e ".[course]"')
     assert str(places.CHECKOUT) in places.install_command()
     monkeypatch.setattr(places, "CHECKOUT", None)
-    assert places.install_command() == 'python -m pip install "vos-tutorial"'
-    assert places.install_command("course") == 'python -m pip install "vos-tutorial[course]"'
+    assert places.install_command() == f'{sys.executable} -m pip install "vos-tutorial"'
+    assert places.install_command("course") == f'{sys.executable} -m pip install "vos-tutorial[course]"'
 
 
 def test_downloads_of_an_installed_package_go_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:

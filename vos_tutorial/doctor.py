@@ -156,7 +156,7 @@ def torch_pair() -> Finding:
     name = "torch and torchvision"
     torch, torchvision = _installed("torch"), _installed("torchvision")
     pins = f'--no-deps -c "{places.CHECKOUT / "constraints.txt"}" ' if places.CHECKOUT else "--upgrade "
-    fix = f"install a pair: python -m pip install --force-reinstall {pins}torch torchvision"
+    fix = f"install a pair: {sys.executable} -m pip install --force-reinstall {pins}torch torchvision"
     partners = [r.specifier for r in _requirements("torchvision") if r.name == "torch"] if CAN_COMPARE else []
     if torch and torchvision and partners and not partners[0].contains(Version(torch), prereleases=True):
         reason = f"torchvision {torchvision} was built for torch{partners[0]} but torch is {torch}"

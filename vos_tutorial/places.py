@@ -7,7 +7,9 @@ downloads where the operating system keeps the data of programs.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from shlex import quote
 
 NAME = "vos-tutorial"
 """What pip calls this package."""
@@ -49,11 +51,13 @@ def downloads() -> Path:
 
 
 def install_command(extra: str = "") -> str:
-    """The command that installs what this package needs, and what an extra of ``pyproject.toml`` adds to it.
+    """The command that installs for this Python what the package needs, and what an extra of ``pyproject.toml`` adds.
 
     Installed by itself, the package stays as it is: pip finds it in place and adds what is missing.
     """
     extras = f"[{extra}]" if extra else ""
     if CHECKOUT:
-        return f'cd "{CHECKOUT}" && python -m pip install -c constraints.txt -e ".{extras}"'
-    return f'python -m pip install "{NAME}{extras}"'
+        return (
+            f'cd {quote(str(CHECKOUT))} && {quote(sys.executable)} -m pip install -c constraints.txt -e ".{extras}"'
+        )
+    return f'{quote(sys.executable)} -m pip install "{NAME}{extras}"'
