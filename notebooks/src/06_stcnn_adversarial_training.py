@@ -40,9 +40,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vos_tutorial import evaluation, metrics, models, profile, recipes, training
+from vos_tutorial import Clip, evaluation, metrics, models, profile, recipes, training
 from vos_tutorial.baselines import CopyFirst
-from vos_tutorial.clip import Clip
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_06
 from vos_tutorial.places import RESULTS, RUNS, downloads
