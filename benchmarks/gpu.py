@@ -36,15 +36,9 @@ from vos_tutorial import models, recipes, training
 from vos_tutorial.files import write_atomically
 from vos_tutorial.models import start_from_imagenet
 from vos_tutorial.recipes import Recipe, Stage
-from vos_tutorial.training.loop import (
-    Objective,
-    Task,
-    channels_last,
-    in_channels_last,
-    make_optimizer,
-    optimise,
-    train,
-)
+from vos_tutorial.training import Task, train
+from vos_tutorial.training.optimisers import make_optimizer
+from vos_tutorial.training.step import Objective, channels_last, in_channels_last, optimise
 
 FORMS = {"float32": (False, False), "bfloat16, channels last": (True, True)}  # amp, channels last
 

@@ -22,7 +22,9 @@ from torch import Tensor
 from vos_tutorial import models, recipes, training
 from vos_tutorial.profile import PROFILES, current
 from vos_tutorial.recipes import Stage
-from vos_tutorial.training.loop import Objective, Task, learning_rate, make_optimizer, optimise, sample_seeds, train
+from vos_tutorial.training import Task, learning_rate, sample_seeds, train
+from vos_tutorial.training.optimisers import make_optimizer
+from vos_tutorial.training.step import Objective, channels_last, optimise
 
 WARM_UP = 5
 
@@ -66,8 +68,7 @@ def main() -> None:
     for stage in recipe.stages:
         short = dataclasses.replace(stage, steps=arguments.steps + WARM_UP, warmup=0)
         network = models.build(recipe.method, size=recipe.network).to(device)
-        if recipe.channels_last:
-            network = network.to(memory_format=torch.channels_last)
+        channels_last(network)
         task = training.task(recipe.method)
         optimizer = make_optimizer(short, task.parameters(network, short))
 

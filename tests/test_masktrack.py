@@ -662,7 +662,7 @@ def test_unknown_names() -> None:
         training.task("stm9")
     with pytest.raises(TutorialError, match="there is no size 'large' of masktrack; choose small or paper"):
         build("masktrack", "large")  # type: ignore[arg-type]
-    with pytest.raises(TutorialError, match="there is no head 'fcn' for DeepLabv2; choose aspp or largefov"):
+    with pytest.raises(TutorialError, match="there is no head 'fcn'; choose from aspp, largefov"):
         build("masktrack", "paper", head="fcn")
 
 

@@ -28,8 +28,7 @@ from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
 from vos_tutorial.rng import Rng
 from vos_tutorial.training import task, train
-from vos_tutorial.training.tasks import rgmp as rgmp_task
-from vos_tutorial.training.tasks.rgmp import RGMPTask, one_object, reference_first, step_loss
+from vos_tutorial.training.tasks.rgmp import RGMPOptions, RGMPTask, one_object, reference_first
 
 
 def parameters(module: nn.Module) -> int:
@@ -350,16 +349,6 @@ def test_the_logged_iou_does_not_see_void() -> None:
     assert float(logs["iou"]) == pytest.approx(float((target == 1).sum() / (target != VOID).sum()), abs=1e-6)
 
 
-def test_the_coarser_heads_learn_only_when_asked() -> None:
-    target = torch.zeros(1, 16, 16, dtype=torch.uint8)
-    target[:, 4:9, 4:9] = 1
-    for aux in (0.0, 0.3):
-        levels = [torch.zeros(1, 2, s, s, requires_grad=True) for s in (8, 4, 2, 1)]
-        logits = F.interpolate(levels[0], (16, 16))
-        step_loss(Scores(logits, levels), target, aux=aux).backward()
-        assert [level.grad is not None for level in levels] == [True] + [aux > 0] * 3
-
-
 def test_options_that_no_one_reads_are_refused() -> None:
     made = walking()
     for options, match in (
@@ -370,7 +359,12 @@ def test_options_that_no_one_reads_are_refused() -> None:
         ({"spoiling": {"blur": 1}}, "rgmp does not know the option 'blur'; choose from scale"),
         ({"source": "film"}, "there is no source 'film'; choose from simulated, video, lifelike"),
         ({"feedback": "loud"}, "there is no feedback 'loud'; choose from soft, hard"),
-        ({"recurrence": 0}, "a recurrence of 0 steps; use 1 or more"),
+        ({"recurrence": 0}, "recurrence is 0; use 1 or more"),
+        ({"recurrence": 2.5}, "recurrence cannot be 2.5; give a whole number"),
+        ({"dice": "lots"}, "dice cannot be 'lots'; give a number"),
+        ({"detach": 1}, "detach cannot be 1; give true or false"),
+        ({"drop_previous": 1.5}, "drop_previous is 1.5; use 0 to 1"),
+        ({"spoiling": 3}, "spoiling cannot be 3; give a dictionary"),
     ):
         with pytest.raises(TutorialError, match=match):
             made.batch(stage(**options), [0], CPU)
@@ -381,7 +375,7 @@ def test_recipes_and_variants_hold_options_that_are_read() -> None:
         recipe = recipes.load("rgmp", profile)
         for made in recipe.stages:
             for step in (0, made.steps - 1):
-                rgmp_task.settings(made.at(step))
+                RGMPOptions.of(made.at(step))
     cpu = recipes.load("rgmp", "cpu")
     video = cpu.stages[1]
     assert video.at(0).options["recurrence"] == 1
@@ -393,7 +387,7 @@ def test_recipes_and_variants_hold_options_that_are_read() -> None:
         assert recipe.steps == equal, "only runs of equal length can be compared"
         assert (recipe == VARIANTS["full"]) == (name == "full")
         for made in recipe.stages:
-            rgmp_task.settings(made.at(0))
+            RGMPOptions.of(made.at(0))
     assert [s.name for s in VARIANTS["no pre-training"].stages] == ["video"]
     assert [s.options["reference"] for s in VARIANTS["no reference"].stages] == [False, False]
     assert [s.options["previous"] for s in VARIANTS["no previous"].stages] == [False, False]

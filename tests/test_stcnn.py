@@ -40,7 +40,7 @@ from vos_tutorial.recipes import Recipe, Stage
 from vos_tutorial.recipes.stcnn import ONLINE_RECIPES, VARIANTS
 from vos_tutorial.rng import Rng, Stream
 from vos_tutorial.training import train
-from vos_tutorial.training.tasks.stcnn import DreamedClips, STCNNTask, prediction_loss
+from vos_tutorial.training.tasks.stcnn import VIDEO, DreamedClips, STCNNTask, prediction_loss
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "stcnn.pt"
 CPU = torch.device("cpu")
@@ -811,9 +811,8 @@ def test_a_sample_depends_on_its_seed_only(source: str) -> None:
 def test_real_video_is_not_shaken() -> None:
     """A video in which nothing moves: the frame to be foreseen is the last one that was seen."""
     still = CamouflageClips(static=True).clip(0, 48, 6)
-    shaken = VideoClips([still])
-    for source, same in ((STCNNTask(video=shaken), False), (training.task("stcnn", video=shaken), True)):
-        sample = source.batch(stage(), [0, 1], CPU)
+    for options, same in (({}, False), (VIDEO, True)):
+        sample = training.task("stcnn", video=VideoClips([still], **options)).batch(stage(), [0, 1], CPU)
         assert torch.equal(sample["frame"], sample["window"][:, -1]) == same
 
 
@@ -914,14 +913,28 @@ def test_whose_gradients_and_rates() -> None:
 
 def test_detach_is_the_stages_choice_and_online_always_detaches() -> None:
     task, network = toy(), small()
+    assert network.generator is not None
     batch = task.batch(stage(), [0], CPU)
     for options, detached in (
         (stage(detach=False, prediction=0.0), False),
         (stage(detach=True, prediction=0.0), True),
+        (stage(prediction=0.0), True),  # the network's own
         (stage(objective="online", source="dreams", detach=False), True),
     ):
-        task.loss(network, batch, options)
-        assert network.detach == detached
+        network.zero_grad()
+        task.loss(network, batch, options)[0].backward()
+        assert all(p.grad is None for p in network.generator.parameters()) == detached
+        assert network.detach is True  # the loss sets nothing on the network
+    assert task.moved_options(stage(detach=False)) == {"detach": False}
+    assert task.moved_options(stage()) == {}
+
+
+def test_a_weight_that_grows_from_nothing_trains_its_part() -> None:
+    network = small(scaffold=True)
+    growing = Stage("clips", 5, 1, 32, 1e-3, options={"prediction": {"from": 0.0, "to": 1.0}, "detach": True})
+    learning = {id(p) for group in toy().parameters(network, growing) for p in group["params"]}
+    assert network.generator is not None
+    assert {id(p) for p in network.generator.parameters()} <= learning
 
 
 def test_both_halves_learn_a_moving_square() -> None:

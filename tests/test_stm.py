@@ -721,8 +721,10 @@ def test_a_sample_depends_on_its_seed_only(source: str) -> None:
     [
         ({"skip": 3}, "stage 'clips': stm does not know the option 'skip'; choose from source, max_skip"),
         ({"source": "stills"}, "no source 'stills'; choose from simulated, video, lifelike"),
-        ({"read": "here"}, "no read 'here'; choose memory or place"),
-        ({"frames": 1}, "use 2 or more"),
+        ({"read": "here"}, "no read 'here'; choose from memory, place"),
+        ({"frames": 1}, "frames is 1; use 2 or more"),
+        ({"frames": True}, "frames cannot be True; give a whole number"),
+        ({"penalty": -1}, "penalty is -1; use 0 or more"),
     ],
 )
 def test_options_that_no_one_reads_are_refused(options: dict[str, Any], message: str) -> None:
@@ -864,15 +866,16 @@ def test_the_warm_up_reads_each_value_at_its_own_place() -> None:
         )
 
 
-def test_the_penalty_of_the_stage_moves_the_network() -> None:
-    network = small(affinity="dot", shared_keys=False)
+def test_the_penalty_of_the_stage_reaches_the_loss_and_stays_off_the_network() -> None:
+    network, task = small(affinity="dot", shared_keys=False), STMTask(Squares(), Squares())
+    ramp = Stage("video", steps=5, batch=1, size=32, lr=1, options={"penalty": {"from": 1.0, "to": 0.25}})
+    losses = [task.loss(network, squares(), ramp.at(step))[0].item() for step in (0, 2, 4)]
     assert network.penalty == 0
-    ramp = Stage("video", steps=5, batch=1, size=32, lr=1, options={"penalty": {"from": 1.0, "to": 0.0}})
-    losses = []
-    for step in (0, 2, 4):
-        losses.append(STMTask(Squares(), Squares()).loss(network, squares(), ramp.at(step))[0].item())
-        assert network.penalty == 1 - step / 4
     assert len(set(losses)) == 3
+    assert task.moved_options(ramp.at(4)) == {"penalty": 0.25}
+    assert task.moved_options(stage()) == {}
+    moved = small(affinity="dot", shared_keys=False, penalty=0.25)
+    assert task.loss(moved, squares(), stage())[0].item() == losses[-1]
 
 
 def test_frozen_batch_norm_is_not_trained() -> None:

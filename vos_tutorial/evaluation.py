@@ -468,7 +468,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="gets <sequence>/00000.png, ... and report.json")
     parser.add_argument("--sequences", help="only these, with commas between")
     parser.add_argument("--weights", default="shipped", help="a file of trained weights (default: those that ship)")
-    parser.add_argument("--size", default="small", help="small or paper: the network that the weights belong to")
     parser.add_argument("--short-side", type=int, help="work at this many pixels; scored at full size all the same")
     parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
     parser.add_argument("--anyway", action="store_true", help="score a method that does not read its mask as well")
@@ -563,5 +562,5 @@ def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
     if options.method not in models.METHODS:
         known = ", ".join([*models.METHODS, *BASELINES])
         raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
-    network = models.trained(options.method, options.weights, options.size)
+    network = models.trained(options.method, options.weights)
     return models.segmenter(options.method, network=network.to(device), **settings)

@@ -46,3 +46,20 @@ def current() -> Profile:
     if name == "gpu" and not torch.cuda.is_available():
         raise TutorialError(f"{VARIABLE} is 'gpu', but torch sees no CUDA device; set it to cpu, or unset it.")
     return Profile(name, torch.device("cuda" if name == "gpu" else "cpu"))
+
+
+def require_device(name: str | torch.device) -> torch.device:
+    """The device of that name, if this machine has it: ``cpu``, ``cuda`` or ``cuda:N``, and whatever else torch sees.
+
+    Raises:
+        TutorialError: on a name that torch does not know, and on a device that is not there.
+    """
+    try:
+        device = torch.device(name)
+        there = device.type != "meta" and torch.zeros(1, device=device).sum().item() == 0
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = False
+    if not there:
+        has = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise TutorialError(f"this machine has no device {str(name)!r}; use --device {' or '.join(has)}.")
+    return device

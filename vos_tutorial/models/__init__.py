@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import json
+import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from torch import nn
 
 from ..errors import TutorialError
+from ..options import check, require_known
 from ..places import WEIGHTS as SHIPPED
 from ..propagation import Resized, Segmenter
 from .backbones import for_inference
-from .weights import load_weights, read_weights
+from .weights import load_weights, read_about
 
 METHODS = ("masktrack", "rgmp", "rvos", "stm", "stcnn")
 
@@ -39,19 +40,37 @@ def build(name: str, size: Literal["small", "paper"] = "small", **options: Any) 
         options: of the method's own ``build``.
 
     Raises:
-        TutorialError: on an unknown method or size.
+        TutorialError: on an unknown method, size or option, and on an option's value that no network can have.
     """
-    network: nn.Module = _module(name).build(size, **options)
+    make = _module(name).build
+    hints = get_type_hints(make, include_extras=True)
+    known = [key for key in inspect.signature(make).parameters if key != "size"]
+    reader = f"the network of {name}"
+    require_known(options, known, name, reader)
+    for key, value in options.items():
+        check(value, hints[key], key, name, reader)
+        if type(value) is int and value < 1:
+            raise TutorialError(f"{name}: {key} is {value}; use 1 or more.")
+    try:
+        network: nn.Module = make(size, **options)
+    except (RuntimeError, ValueError) as error:  # a width that the normalisation cannot divide
+        raise TutorialError(f"{name}: there is no network with {options} ({error}); choose other values.") from error
     return network
 
 
-def start_from(name: str, network: nn.Module, weights: str | Path) -> None:
-    """Let a network start from trained weights of the same method: ``"shipped"``, or a file of ours.
+def start_from(name: str, network: nn.Module, weights: str | Path, variant: str = "") -> None:
+    """Let a network start from trained weights of the same method.
+
+    Args:
+        name: from :data:`METHODS`.
+        network: of that method; it may differ from the trained one in parts that can be left out.
+        weights: see :func:`trained`.
+        variant: see there.
 
     Raises:
         TutorialError: if the weights do not fit, or are missing or broken.
     """
-    _module(name).start_from(network, trained(name, weights))
+    _module(name).start_from(network, trained(name, weights, variant))
 
 
 def start_from_imagenet(name: str, network: nn.Module) -> bool:
@@ -60,27 +79,49 @@ def start_from_imagenet(name: str, network: nn.Module) -> bool:
 
 
 def shipped_weights(name: str, variant: str = "") -> Path:
-    """Where the trained small weights of a method lie; ``variant`` names an ablation."""
+    """Where the trained small weights of a method lie; ``variant`` names an experiment's."""
     return SHIPPED / f"{name}{'-' + variant if variant else ''}.safetensors"
 
 
-def trained(name: str, weights: str | Path = "shipped", size: Literal["small", "paper"] = "small") -> nn.Module:
-    """A network with trained weights, in eval mode, built with the options that the file says it was trained with.
+def weights_file(name: str, weights: str | Path = "shipped", variant: str = "") -> Path:
+    """The file that :func:`trained` reads.
+
+    Raises:
+        TutorialError: on an unknown method, on a variant that does not ship, and on one beside a file of one's own.
+    """
+    _module(name)
+    if weights != "shipped":
+        if variant:
+            raise TutorialError(
+                f"the variant {variant!r} is one of the shipped weights; leave it out with {weights}."
+            )
+        return Path(weights)
+    path = shipped_weights(name, variant)
+    if variant and not path.exists():
+        there = sorted(each.stem.removeprefix(f"{name}-") for each in SHIPPED.glob(f"{name}-*.safetensors"))
+        raise TutorialError(f"{name} ships no variant {variant!r}; it has {', '.join(there) or 'none'}.")
+    return path
+
+
+def trained(name: str, weights: str | Path = "shipped", variant: str = "") -> nn.Module:
+    """A network with trained weights, in eval mode, of the size and with the options that the file says.
 
     Args:
         name: from :data:`METHODS`.
         weights: ``"shipped"`` for the trained small network, or a file of ours.
-        size: of the network.
+        variant: another shipped network of the method: an experiment's, such as ``"paper-form"`` of STM.
 
     Raises:
-        TutorialError: on an unknown method, and if the file is missing, truncated or of another network.
+        TutorialError: on an unknown method or variant, and if the file is missing, truncated, of another method, or
+            says what cannot be.
     """
-    _module(name)
-    path = shipped_weights(name) if weights == "shipped" else Path(weights)
-    _, about = read_weights(path)
-    options = json.loads(about.get("options", "{}")) if about.get("method") == name else {}
-    network = build(name, size, **options)
-    load_weights(path, network)
+    about = read_about(weights_file(name, weights, variant))
+    about.require_method(name)
+    try:
+        network = build(name, about.size, **about.options)  # type: ignore[arg-type]
+    except TutorialError as error:
+        raise TutorialError(f"{about.path} says what cannot be built: {error}") from error
+    load_weights(about.path, network)
     return network.eval()
 
 

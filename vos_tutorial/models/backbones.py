@@ -7,6 +7,7 @@ they are. Masks enter as extra input channels beside the colours.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, Protocol, TypeVar
 
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import ResNet50_Weights, ResNet101_Weights, resnet50, resnet101
+from torchvision.models import ResNet50_Weights, ResNet101_Weights, WeightsEnum, resnet50, resnet101
 
 from .layers import ResidualBlock
 
@@ -106,7 +107,7 @@ class ResNetEncoder(nn.Module):
         self.conv1 = nn.Conv2d(3 + extra, 64, 7, 2, 3, bias=bias)
         self.bn1 = whole.bn1
         self.layers = nn.ModuleList([whole.layer1, whole.layer2, whole.layer3, whole.layer4][:stages])
-        self._frozen = False
+        self.frozen = False
 
     def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """See :class:`Encoder`; H and W must be multiples of the last stride."""
@@ -122,7 +123,7 @@ class ResNetEncoder(nn.Module):
 
     def freeze_norm(self) -> None:
         """From now on batch norm uses its stored statistics, in training too, and its scale and shift stay."""
-        self._frozen = True
+        self.frozen = True
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.requires_grad_(False)
@@ -131,7 +132,7 @@ class ResNetEncoder(nn.Module):
     def train(self, mode: bool = True) -> ResNetEncoder:
         """As always, but frozen batch norm stays frozen: ``train()`` after a validation would wake it up."""
         super().train(mode)
-        if self._frozen:
+        if self.frozen:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -141,16 +142,43 @@ class ResNetEncoder(nn.Module):
         """Fetch torchvision's weights (about 100 MB, once); the mask channels keep their random filters.
 
         Raises:
-            OSError, RuntimeError: if the weights are neither cached nor to be had.
+            NotFetched: if the weights are neither cached nor to be had.
         """
         weights = ResNet50_Weights.DEFAULT if self.depth == 50 else ResNet101_Weights.DEFAULT
-        state = weights.get_state_dict(progress=False, check_hash=True)
+        state = imagenet_weights(weights)
         with torch.no_grad():
             self.conv1.weight[:, :3] = state["conv1.weight"]
         self.bn1.load_state_dict({k.removeprefix("bn1."): v for k, v in state.items() if k.startswith("bn1.")})
         for i, layer in enumerate(self.layers, start=1):
             prefix = f"layer{i}."
             layer.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+class NotFetched(Exception):
+    """Weights are neither cached nor to be had: no network, or a cut download."""
+
+
+def imagenet_weights(weights: WeightsEnum) -> dict[str, Tensor]:
+    """Torchvision's weights, from its cache or its server.
+
+    Raises:
+        NotFetched: if neither has them.
+    """
+    try:
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise NotFetched(str(error)) from error
+
+
+def fetched(*loads: Callable[[], None]) -> bool:
+    """Call each; False, and a sentence, if weights cannot be fetched. A misfit is another matter, and raises."""
+    try:
+        for load in loads:
+            load()
+    except (NotFetched, OSError) as error:
+        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
+        return False
+    return True
 
 
 def start_encoders(encoders: list[ResNetEncoder], freeze: bool = True) -> bool:
@@ -160,11 +188,7 @@ def start_encoders(encoders: list[ResNetEncoder], freeze: bool = True) -> bool:
         encoders: to be filled.
         freeze: False lets batch norm go on learning, as in papers with larger batches.
     """
-    try:
-        for encoder in encoders:
-            encoder.load_imagenet()
-    except (OSError, RuntimeError) as error:  # no network, or a cut download
-        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
+    if not fetched(*(encoder.load_imagenet for encoder in encoders)):
         return False
     for encoder in encoders if freeze else []:
         encoder.freeze_norm()

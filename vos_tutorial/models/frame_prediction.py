@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3, Inception_V3_Weights, ResNet101_Weights, inception_v3
 
 from ..errors import TutorialError
+from .backbones import imagenet_weights
 from .layers import group_norm
 
 Norm = Callable[[int], nn.Module]
@@ -146,9 +147,10 @@ class Encoder(nn.Module):
         """Fetch torchvision's ResNet-101 (about 170 MB, once); several frames repeat the filters of the colours.
 
         Raises:
-            OSError, RuntimeError: if the weights are neither cached nor to be had, or this is not a ResNet-101.
+            NotFetched: if the weights are neither cached nor to be had.
+            RuntimeError: if this is not a ResNet-101.
         """
-        theirs = ResNet101_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+        theirs = imagenet_weights(ResNet101_Weights.DEFAULT)
         filters = theirs["conv1.weight"]
         state = {"conv1.weight": filters.repeat(1, self.conv1.in_channels // filters.shape[1], 1, 1)}
         for name, value in theirs.items():
@@ -351,9 +353,10 @@ class Discriminator(nn.Module):
         """Fetch torchvision's Inception-v3 (about 100 MB, once), its last layer apart.
 
         Raises:
-            OSError, RuntimeError: if the weights are neither cached nor to be had, or this is not an Inception-v3.
+            NotFetched: if the weights are neither cached nor to be had.
+            RuntimeError: if this is not an Inception-v3.
         """
-        theirs = Inception_V3_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+        theirs = imagenet_weights(Inception_V3_Weights.DEFAULT)
         state = {k: v for k, v in theirs.items() if not k.startswith(("AuxLogits.", "fc."))}
         state |= {k: v for k, v in self.judge.state_dict().items() if k.startswith("fc.")}
         self.judge.load_state_dict(state)

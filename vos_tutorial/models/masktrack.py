@@ -206,16 +206,23 @@ def start_from_imagenet(network: MaskTrack) -> bool:
     return True
 
 
-def build(size: Literal["small", "paper"] = "small", **options: Any) -> MaskTrack:
-    """A MaskTrack with random weights; ``width`` goes to the small body, ``head`` to the paper's.
+def build(
+    size: Literal["small", "paper"] = "small", width: int = 16, head: Literal["aspp", "largefov"] = "aspp"
+) -> MaskTrack:
+    """A MaskTrack with random weights.
+
+    Args:
+        size: ``"paper"`` is DeepLabv2 on VGG-16.
+        width: of the small body.
+        head: of the paper's body.
 
     Raises:
         TutorialError: on an unknown size.
     """
     if size == "small":
-        return MaskTrack(SmallUNet(**options))
+        return MaskTrack(SmallUNet(width))
     if size == "paper":
-        return MaskTrack(DeepLabVGG16(**options))
+        return MaskTrack(DeepLabVGG16(head))
     raise TutorialError(f"there is no size {size!r} of masktrack; choose small or paper.")
 
 

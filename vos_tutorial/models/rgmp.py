@@ -186,22 +186,22 @@ class RGMP(nn.Module):
         return self.decode(self.encode(frame, previous), guidance)
 
 
-def build(size: Literal["small", "paper"] = "small", **options: Any) -> RGMP:
+def build(size: Literal["small", "paper"] = "small", align_corners: bool | None = None, width: int = 16) -> RGMP:
     """An RGMP with random weights.
 
     Args:
         size: ``"paper"`` has a ResNet-50 with four stages and 51,518,920 parameters.
-        options: ``align_corners`` (False when small, True at paper size); ``width`` of the small encoder's finest
-            map, 16 by default (the decoder is twice as wide).
+        align_corners: see :class:`RGMP`; by default False when small, True at paper size.
+        width: of the small encoder's finest map, and of the small decoder.
 
     Raises:
         TutorialError: on an unknown size.
     """
+    align = align_corners if align_corners is not None else size == "paper"
     if size == "small":
-        width = options.pop("width", 16)
-        return RGMP(SmallEncoder(1, width, depth=4), width, **options)
+        return RGMP(SmallEncoder(1, width, depth=4), width, align)
     if size == "paper":
-        return RGMP(ResNetEncoder(1, stages=4, bias=True), 256, **{"align_corners": True, **options})
+        return RGMP(ResNetEncoder(1, stages=4, bias=True), 256, align)
     raise TutorialError(f"there is no size {size!r} of rgmp; choose small or paper.")
 
 

@@ -26,7 +26,7 @@ from ..errors import TutorialError
 from ..geometry import dilate
 from ..propagation import soft_aggregate
 from ..rng import Rng, Stream
-from .backbones import Normalised
+from .backbones import Normalised, fetched
 from .frame_prediction import (
     RESNET101,
     SMALL,
@@ -305,14 +305,14 @@ class STCNN(nn.Module):
         self.normalise = Normalised()
         self.encoder, self.decoder = encoder, decoder
         self.balance = Balance() if discriminator is not None else None
-        self._frozen = False
+        self.frozen = False
 
     @property
     def delta(self) -> int:
         """How many past frames it sees."""
         return self.generator.delta if self.generator is not None else 0
 
-    def forward(self, frame: Tensor, window: Tensor | None, sides: bool = True) -> Answer:
+    def forward(self, frame: Tensor, window: Tensor | None, sides: bool = True, detach: bool | None = None) -> Answer:
         """Segment a frame.
 
         Args:
@@ -320,27 +320,31 @@ class STCNN(nn.Module):
             window: ``float [B, delta, 3, H, W]`` in [0, 1], the frames before, oldest first; None: ask the spatial
                 half alone.
             sides: see :class:`SegmentationDecoder`.
+            detach: see the class; the network's own by default.
         """
         prediction = self.generator(window) if window is not None and self.generator is not None else None
-        return Answer(self.segment(frame, prediction, sides), prediction)
+        return Answer(self.segment(frame, prediction, sides, detach), prediction)
 
-    def segment(self, frame: Tensor, prediction: Prediction | None, sides: bool = True) -> Tensor:
+    def segment(
+        self, frame: Tensor, prediction: Prediction | None, sides: bool = True, detach: bool | None = None
+    ) -> Tensor:
         """The spatial half, and the join with what the generator knew; see :meth:`forward` and :class:`Answer`."""
         features = None
         if prediction is not None:
-            features = [d.detach() if self.detach else d for d in prediction.features]
+            detached = self.detach if detach is None else detach
+            features = [d.detach() if detached else d for d in prediction.features]
         scores = self.decoder(self.encoder(self.normalise(frame)), features, sides)
         return torch.cat([resize(s, frame) for s in scores], 1)
 
     def freeze_norm(self) -> None:
         """From now on the spatial half's batch norm keeps its statistics; its scales and shifts learn on."""
-        self._frozen = True
+        self.frozen = True
         self.train(self.training)
 
     def train(self, mode: bool = True) -> STCNN:
         """As always, but frozen batch norm stays frozen."""
         super().train(mode)
-        if self._frozen:
+        if self.frozen:
             for half in (self.encoder, self.decoder):
                 for module in half.modules():
                     if isinstance(module, nn.BatchNorm2d):
@@ -433,16 +437,12 @@ def start_from_imagenet(network: STCNN) -> bool:
     """
     if network.encoder.body is not RESNET101:
         raise TutorialError("only the paper-size STCNN has ResNets inside; build it with size='paper'.")
-    parts = [network.encoder]
+    parts: list[Encoder | Discriminator] = [network.encoder]
     if network.generator is not None:
         parts.append(network.generator.encoder)
-    try:
-        for part in parts:
-            part.load_imagenet()
-        if network.discriminator is not None:
-            network.discriminator.load_imagenet()
-    except (OSError, RuntimeError) as error:  # no network, or a cut download
-        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
+    if network.discriminator is not None:
+        parts.append(network.discriminator)
+    if not fetched(*(part.load_imagenet for part in parts)):
         return False
     network.freeze_norm()
     return True

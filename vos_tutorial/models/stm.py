@@ -232,6 +232,7 @@ class STM(nn.Module):
         width: of the decoder; the paper's is 256.
         affinity: ``"dot"``, the paper's, or ``"l2"``.
         shared_keys: take the keys of the memory from the query encoder, too; not the paper's.
+        penalty: see :func:`scores`; by default the affinity's, 0 or 1. Training may move it.
 
     Raises:
         TutorialError: on an unknown affinity, and on a light memory encoder without shared keys.
@@ -246,6 +247,7 @@ class STM(nn.Module):
         width: int,
         affinity: Affinity = "dot",
         shared_keys: bool = False,
+        penalty: float | None = None,
     ) -> None:
         super().__init__()
         if affinity not in get_args(Affinity):
@@ -263,7 +265,7 @@ class STM(nn.Module):
             del self.memory_head.key
         self.decoder = Decoder(value, channels, strides, width)
         self.affinity, self.shared_keys = affinity, shared_keys
-        self.penalty = 1.0 if affinity == "l2" else 0.0  # see `scores`; a recipe may move it during training
+        self.penalty = penalty if penalty is not None else 1.0 if affinity == "l2" else 0.0
 
     def encode(self, frame: Tensor) -> Query:
         """Encode frames ``float [B, 3, H, W]`` in [0, 1] as queries."""
@@ -297,7 +299,9 @@ class STM(nn.Module):
             coarse = torch.cat([coarse, query.coarse[owner]], dim=1)
         return query.key[owner], self.memory_head.value(coarse)
 
-    def segment(self, query: Query, memory_key: Tensor, memory_value: Tensor, owner: Tensor) -> Tensor:
+    def segment(
+        self, query: Query, memory_key: Tensor, memory_value: Tensor, owner: Tensor, penalty: float | None = None
+    ) -> Tensor:
         """Read and decode.
 
         Args:
@@ -305,11 +309,12 @@ class STM(nn.Module):
             memory_key: ``float [N, Ck, T, h, w]``.
             memory_value: ``float [N, Cv, T, h, w]``.
             owner: ``long [N]``.
+            penalty: see :func:`scores`; the network's own by default.
 
         Returns:
             Logits ``float [N, 2, H, W]``: background and object, each object judged as if it were alone.
         """
-        found = read(query.key[owner], memory_key, memory_value, self.penalty)
+        found = read(query.key[owner], memory_key, memory_value, self.penalty if penalty is None else penalty)
         return self.decode(found, query, owner)
 
     def decode(self, found: Tensor, query: Query, owner: Tensor) -> Tensor:
@@ -332,6 +337,7 @@ def build(
     light: bool | None = None,
     width: int = 16,
     twins: bool = False,
+    penalty: float | None = None,
 ) -> STM:
     """An STM with random weights.
 
@@ -344,6 +350,7 @@ def build(
         width: of the small encoders' finest map, and of the small decoder.
         twins: both encoders, and both key heads, start from the same random weights, and the filters of the masks
             from zero, so that a place has the same key on both sides before training begins.
+        penalty: see :class:`STM`.
 
     Raises:
         TutorialError: on an unknown size or affinity, on ``light`` without shared keys or at paper size, and on
@@ -360,9 +367,9 @@ def build(
     if small:
         writer = LightMemoryEncoder(width) if light else SmallEncoder(2, width)
         value = 2 * width if light else 4 * width
-        network = STM(SmallEncoder(0, width), writer, 2 * width, value, width, affinity, shared)
+        network = STM(SmallEncoder(0, width), writer, 2 * width, value, width, affinity, shared, penalty)
     else:
-        network = STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared)
+        network = STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared, penalty)
     if twins:
         _copy_encoder(network)
         if not shared:

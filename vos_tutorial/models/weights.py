@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
+import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -46,25 +51,123 @@ def save_weights(
     write_atomically(path, save(tensors, metadata={key: str(value) for key, value in metadata.items()}))
 
 
+@dataclass(frozen=True)
+class About:
+    """What a weights file says of itself.
+
+    Attributes:
+        path: the file.
+        method: whose network it is.
+        size: ``"small"`` or ``"paper"``.
+        options: of the network, ``models.build(method, size, **options)``.
+        lines: the shorter side of a video, in pixels, at which the network works best; None: the video's own.
+        tuning: steps of tuning to frame 0 that it wants.
+        metadata: all that the file says, as it says it.
+    """
+
+    path: Path
+    method: str
+    size: str
+    options: dict[str, Any]
+    lines: int | None
+    tuning: int
+    metadata: dict[str, str]
+
+    def require_method(self, name: str) -> None:
+        """Raise TutorialError unless the file holds a network of that method."""
+        if self.method != name:
+            raise TutorialError(f"{self.path} holds weights of {self.method}, not of {name}; ask for {self.method}.")
+
+
+#: Lines and tuning steps that go without saying in files from before the metadata had them: small networks saw real
+#: video at 128 lines, and STCNN was tuned for 60 steps.
+UNSAID = {"small": "128"}
+UNSAID_TUNING = {"stcnn": "60"}
+
+
+def read_about(path: str | Path) -> About:
+    """What a weights file says of itself; its tensors are not read.
+
+    Raises:
+        TutorialError: if the file is missing, truncated or not safetensors, or what it says cannot be understood.
+    """
+    path, metadata = Path(path), read_metadata(path)
+    method, size = metadata.get("method", "unknown"), metadata.get("size", "small")
+    try:
+        options = json.loads(metadata.get("options") or "{}")
+        if not isinstance(options, dict):
+            raise ValueError(f"{options!r} is no dictionary")
+    except ValueError as error:
+        raise TutorialError(
+            f"{path}: the network's options in its metadata cannot be read ({error}); copy or train it again."
+        ) from error
+    lines = _number(path, metadata, "lines", UNSAID.get(size, "0"))
+    tuning = _number(path, metadata, "tuning", UNSAID_TUNING.get(method, "0") if size == "small" else "0")
+    return About(path, method, size, options, lines or None, tuning, metadata)
+
+
+def _number(path: Path, metadata: Mapping[str, str], key: str, unsaid: str) -> int:
+    """A whole number >= 0 out of the metadata; ``lines`` is 0 for a video's own."""
+    text = metadata.get(key, unsaid)
+    if not (text.isascii() and text.isdigit()):
+        raise TutorialError(f"{path}: {key} is {text!r} in its metadata, and must be a whole number; train it again.")
+    return int(text)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file.
+
+    Raises:
+        TutorialError: if the file is missing, truncated or not safetensors.
+    """
+    return _read(Path(path), tensors=False)[1]
+
+
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file written by :func:`save_weights`, and its metadata.
 
     Raises:
         TutorialError: if the file is missing, truncated or not safetensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise TutorialError(
-            f"there is no weights file {path}; train it (python -m vos_tutorial train), or check the path."
-        )
+    return _read(Path(path), tensors=True)
+
+
+def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        if not path.is_file():
+            raise TutorialError(
+                f"there is no weights file {path}; train it (python -m vos_tutorial train), or check the path."
+            )
+        with open(path, "rb") as opened:
+            begin = opened.read(10)
+    except OSError as error:
+        raise TutorialError(f"cannot read {path} ({error.strerror or error}); check its permissions.") from error
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError) as error:
+        if begin.startswith((b"PK", b"\x80")):
+            raise TutorialError(f"{path} is not a safetensors file, but {_pytorch_file(path)}") from error
         # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
-        what = "is cut short" if _begins_like_safetensors(path) else "is not a safetensors file"
+        what = "is cut short" if begin[8:] == b'{"' else "is not a safetensors file"
         raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
+
+
+def _pytorch_file(path: Path) -> str:
+    """What lies in a file of ``torch.save``, and the way on; nothing in it is run."""
+    official = f"load it with vos_tutorial.models.official.load_official(METHOD, {str(path)!r})"
+    try:
+        held = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        return f"one of PyTorch; if a paper's authors released it, {official}."
+    if isinstance(held, Mapping) and {"plan", "stage", "network"} <= held.keys():
+        beside = path.with_name("weights.safetensors")
+        return f"the checkpoint of a training; let it finish, and use its weights ({beside})."
+    if isinstance(held, Mapping) and "state_dict" in held:
+        return f"one of PyTorch, with the weights under 'state_dict'; if a paper's authors released it, {official}."
+    return f"one of PyTorch; if a paper's authors released it, {official}."
 
 
 def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
@@ -87,11 +190,6 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
     require_fit(tensors, network, named)
     network.load_state_dict(tensors)
     return metadata
-
-
-def _begins_like_safetensors(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(10)[8:] == b'{"'
 
 
 def require_fit(tensors: Mapping[str, Tensor], network: nn.Module, source: str) -> None:

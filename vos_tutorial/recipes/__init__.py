@@ -9,13 +9,18 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..errors import TutorialError
+from ..options import Range, read
 from ..profile import PROFILES, ProfileName
+
+#: Lines at which the small networks see real video: fixed before any of it was looked at, and never tuned since.
+SHORT_SIDE = 128
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,11 @@ class Stage:
         optimizer: ``adamw`` or ``sgd`` (with ``momentum``).
         weight_decay: decoupled for AdamW, added to the gradient for SGD.
         schedule: after the warm-up, ``constant``; ``cosine`` from ``lr`` to 0; or ``poly``,
-            ``lr * (1 - t / T) ** poly_power`` (DeepLab v2, section 4.1).
+            ``lr * (1 - t / T) ** 0.9`` (DeepLab v2, section 4.1).
         warmup: steps of linear warm-up.
         clip_norm: gradients are scaled down to this L2 norm over all parameters; None leaves them.
+        accumulate: the batch goes through the network in so many equal parts, whose gradients are averaged: the same
+            step in less memory, up to rounding and to what a loss or a batch norm takes from the whole batch.
         options: what only the method's task reads (mask strategies, frame skips); plain JSON values. A value
             ``{"from": a, "to": b}`` grows (or shrinks) over the stage, see :meth:`at`.
     """
@@ -48,17 +55,28 @@ class Stage:
     momentum: float = 0.9
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
     warmup: int = 0
-    poly_power: float = 0.9
     clip_norm: float | None = None
+    accumulate: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises TutorialError for numbers that cannot be trained with."""
-        for key in ("steps", "batch", "size"):
+        for key in ("steps", "batch", "size", "accumulate"):
             if getattr(self, key) < 1:
                 raise TutorialError(f"stage {self.name!r} has {key} = {getattr(self, key)}; it must be at least 1.")
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise TutorialError(f"stage {self.name!r} has lr = {self.lr}; it must be above 0.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise TutorialError(f"stage {self.name!r} has weight_decay = {self.weight_decay}; use 0 or more.")
+        if not 0 <= self.momentum < 1:
+            raise TutorialError(f"stage {self.name!r} has momentum = {self.momentum}; use 0 or more, below 1.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise TutorialError(f"stage {self.name!r} has clip_norm = {self.clip_norm}; use more than 0, or null.")
+        if self.batch % self.accumulate:
+            raise TutorialError(
+                f"stage {self.name!r} cannot split a batch of {self.batch} into {self.accumulate} equal parts; "
+                "choose another batch or accumulate."
+            )
         if not 0 <= self.warmup < self.steps:
             raise TutorialError(f"stage {self.name!r} warms up for {self.warmup} of {self.steps} steps; use fewer.")
         if self.optimizer not in ("adamw", "sgd"):
@@ -89,6 +107,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Validate:
+    """The validation curve: the last stage's loss on fixed clips, in eval mode, with the averaged weights if any.
+
+    Attributes:
+        clips: how many; always the same ones, whatever the run's seed.
+        every: steps between two points; there is one after the last step, too.
+    """
+
+    clips: Annotated[int, Range(1)]
+    every: Annotated[int, Range(1)]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one method is trained at one size.
 
@@ -99,10 +130,11 @@ class Recipe:
         stages: run one after the other, each with a fresh optimiser.
         ema: decay of the exponential moving average of the weights, or None for the last weights.
         amp: forward pass under bfloat16 autocast; weights and optimiser stay float32.
-        channels_last: keep convolution weights and 4-d inputs in channels-last memory order: faster; the numbers
-            differ by rounding, and by where dropout falls.
         options: of the network, ``models.build(method, size=network, **options)``; plain JSON values.
         source: where the numbers come from: a paper's section, or "ours".
+        validate: see :class:`Validate`; None for no validation.
+        lines: the shorter side, in pixels, at which the trained network works best; None: a video's own.
+        tuning: steps of tuning to frame 0 that the trained network wants.
     """
 
     method: str
@@ -112,8 +144,10 @@ class Recipe:
     source: str
     ema: float | None = None
     amp: bool = False
-    channels_last: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+    validate: Validate | None = None
+    lines: int | None = None
+    tuning: int = 0
 
     def __post_init__(self) -> None:
         """Raises TutorialError without stages, with two stages of one name, or with a decay outside (0, 1)."""
@@ -124,6 +158,10 @@ class Recipe:
             raise TutorialError(
                 f"the recipe of {self.method!r} has ema = {self.ema}; use a decay in (0, 1), or None."
             )
+        if self.lines is not None and self.lines < 1:
+            raise TutorialError(f"the recipe of {self.method!r} has lines = {self.lines}; use 1 or more, or None.")
+        if self.tuning < 0:
+            raise TutorialError(f"the recipe of {self.method!r} has tuning = {self.tuning}; use 0 or more.")
 
     @property
     def steps(self) -> int:
@@ -170,8 +208,8 @@ def variant(method: str, name: str) -> Recipe:
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """A recipe with some numbers changed.
 
-    ``"offline.steps=50"`` and ``"offline.options.KEY=VALUE"`` change a stage, ``"amp=true"`` the recipe,
-    and ``"network.KEY=VALUE"`` an option of the network.
+    ``"offline.steps=50"`` and ``"offline.options.KEY=VALUE"`` change a stage, ``"amp=true"`` and
+    ``'validate={"clips": 16, "every": 100}'`` the recipe, and ``"network.KEY=VALUE"`` an option of the network.
 
     Args:
         recipe: the recipe to change.
@@ -205,6 +243,8 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
                 known = ", ".join(options) or "none"
                 raise TutorialError(f"--set {assignment}: stage {name!r} has no option {option!r}; it has {known}.")
             options[option] = value
+        elif key == "validate" and not dot and isinstance(value, Mapping):
+            changes[""][key] = read(Validate, value, f"--set {assignment}", "validate")
         else:
             _require_kind(stages[name] if dot else recipe, key, value, assignment)
             changes[name][key] = value
@@ -231,6 +271,10 @@ def _require_kind(thing: Stage | Recipe, key: str, value: Any, assignment: str) 
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key in ("ema", "clip_norm"):
         fits = number or value is None
+    elif key == "lines":
+        fits = type(value) is int or value is None
+    elif key == "validate":
+        fits = value is None
     else:
         fits = number if isinstance(old, float) else type(value) is type(old)
     if not fits:

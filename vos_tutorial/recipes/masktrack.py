@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..profile import ProfileName
-from . import Recipe, Stage
+from . import SHORT_SIDE, Recipe, Stage
 
 # At 96 pixels the paper's dilation of 5 pixels would swallow small objects; 1 is its share of the frame.
 SMALL = {"dilation": 1}
@@ -16,6 +16,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="masktrack",
         profile="smoke",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage(
                 "stills",
@@ -34,6 +35,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="masktrack",
         profile="cpu",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage(
                 "stills",

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..profile import ProfileName
-from . import Recipe, Stage
+from . import SHORT_SIDE, Recipe, Stage
 
 # At 96 pixels the dilation of 5 pixels would swallow small objects; 1 is its share of the frame.
 PAIRS: dict[str, Any] = {
@@ -18,7 +18,6 @@ PAIRS: dict[str, Any] = {
     "reference": True,
     "previous": True,
     "dice": 1.0,
-    "aux": 0.0,
 }
 VIDEO: dict[str, Any] = {
     "source": "video",
@@ -31,7 +30,6 @@ VIDEO: dict[str, Any] = {
     "reference": True,
     "previous": True,
     "dice": 1.0,
-    "aux": 0.0,
 }
 
 RECIPES: dict[ProfileName, Recipe] = {
@@ -39,6 +37,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="rgmp",
         profile="smoke",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage("pairs", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=PAIRS),
             Stage(
@@ -58,6 +57,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="rgmp",
         profile="cpu",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage(
                 "pairs",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
-from . import Recipe, Stage
+from . import SHORT_SIDE, Recipe, Stage
 
 # The loss is the authors', but averaged over the frames, so that the step is the same for clips of any length.
 TRUTH: dict[str, Any] = {
@@ -41,6 +41,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="rvos",
         profile="smoke",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage("truth", steps=3, batch=2, size=64, lr=5e-3, warmup=1, options={**TRUTH, "frames": 2}),
             Stage("own", steps=3, batch=2, size=64, lr=5e-3, warmup=1, options={**OWN, "frames": 3}),
@@ -52,6 +53,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="rvos",
         profile="cpu",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage("truth", steps=150, schedule="constant", options=TRUTH, **SMALL),
             Stage("own", steps=250, options=OWN, **SMALL),

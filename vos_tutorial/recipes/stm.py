@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
-from . import Recipe, Stage
+from . import SHORT_SIDE, Recipe, Stage
 
 STILLS: dict[str, Any] = {"source": "simulated", "dice": 1.0, "detach": False}
 VIDEO: dict[str, Any] = {"source": "video", "max_skip": {"from": 0, "to": 4}, "dice": 1.0, "detach": False}
@@ -16,6 +16,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="stm",
         profile="smoke",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage("stills", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=STILLS),
             Stage("video", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=VIDEO),
@@ -27,6 +28,7 @@ RECIPES: dict[ProfileName, Recipe] = {
         method="stm",
         profile="cpu",
         network="small",
+        lines=SHORT_SIDE,
         stages=(
             Stage(
                 "stills",

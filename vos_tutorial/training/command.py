@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 from collections.abc import Sequence
@@ -10,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import models, recipes
 from ..data.davis import DavisFolder
 from ..data.sources.stills import FolderStills
 from ..data.sources.video import VideoClips
 from ..errors import TutorialError
-from ..models.weights import save_weights
-from ..profile import PROFILES, current
-from .checkpoints import plan
-from .loop import train
+from ..models.weights import read_metadata, save_weights
+from ..profile import PROFILES, current, require_device
+from ..recipes import Recipe
+from .identity import Start, data_identity, weights_identity
+from .interrupts import stop_signals
+from .loop import TrainingRun, train
+from .plan import differences, plan
 from .tasks import task
 
 
@@ -51,8 +56,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="change a number of the recipe (repeatable)",
     )
     arguments = parser.parse_args(argv)
-    if arguments.seed < 0:
-        parser.error(f"--seed is {arguments.seed}; use 0 or more")
+    if not 0 <= arguments.seed < 2**63:
+        parser.error(f"--seed is {arguments.seed}; use 0 or more, below 2**63")
     if arguments.checkpoint_every < 1:
         parser.error(f"--checkpoint-every is {arguments.checkpoint_every}; use 1 or more")
     return arguments
@@ -60,72 +65,161 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """``python -m vos_tutorial train METHOD``: train, or resume, and write the weights; returns the exit status."""
-
     arguments = _arguments(argv)
+    recipe = _recipe(arguments)
+    device = require_device(arguments.device) if arguments.device is not None else None
+    out = arguments.out or _folder(arguments, recipe)
+    weights = arguments.weights_out or out / "weights.safetensors"
+    begun = _require_room(out, weights)
+
+    torch.manual_seed(arguments.seed)
+    network = models.build(recipe.method, size=recipe.network, **recipe.options)
+    learned = task(recipe.method, **_sources(arguments, recipe))
+    start = _start(arguments.start, recipe, network, begun)
+    if weights.exists():
+        kind = device or ("cuda" if recipe.profile == "gpu" else "cpu")
+        _require_own(weights, plan(recipe, arguments.seed, data_identity(learned), start, kind))
+    with stop_signals():  # Ctrl-C after the last step waits until the weights are written
+        run = train(
+            network,
+            learned,
+            recipe,
+            seed=arguments.seed,
+            out=out,
+            device=device,
+            checkpoint_every=arguments.checkpoint_every,
+            start=start,
+        )
+        if os.environ.get("RANK", "0") != "0":  # under torchrun one process reports
+            return 0
+        if run.new_steps == 0 and weights.exists() and _is_half(weights) == arguments.half:
+            print(f"{out} is finished already ({recipe.steps} steps, {_loss(run)}); its weights are {weights}.")
+            print("To train again, choose another --seed or --out.")
+            return 0
+        save_weights(weights, network, _metadata(run, arguments), torch.float16 if arguments.half else torch.float32)
+    print(f"{recipe.steps} steps in {run.seconds:.0f} s ({run.steps_per_second:.2f} steps/s); {_loss(run)}")
+    print(f"weights: {weights}")
+    print(f"next:    python -m vos_tutorial evaluate {recipe.method} --weights {weights} --data DIR --out DIR")
+    return 0
+
+
+# ------------------------------------------------------------------------------------- what the options mean
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
     if arguments.variant is not None:
         recipe = recipes.variant(arguments.method, arguments.variant)
     else:
         recipe = recipes.load(arguments.method, arguments.profile or current().name)
-    recipe = recipes.override(recipe, arguments.set)
-    name = arguments.variant.replace(" ", "-") if arguments.variant else recipe.profile
-    out = arguments.out or Path("runs") / f"{recipe.method}-{name}-{arguments.seed}"
-    weights = arguments.weights_out or out / "weights.safetensors"
+    return recipes.override(recipe, arguments.set)
 
-    torch.manual_seed(arguments.seed)
-    network = models.build(recipe.method, size=recipe.network, **recipe.options)
-    if not (out / "checkpoint.pt").exists():
-        if arguments.start is not None:
-            models.start_from(recipe.method, network, arguments.start)
-        elif recipe.network == "paper":
-            models.start_from_imagenet(recipe.method, network)
-    sources: dict[str, Any] = {"source": FolderStills(arguments.stills)} if arguments.stills else {}
-    if arguments.video:
-        if not any(stage.options.get("source") == "video" for stage in recipe.stages):
+
+def _folder(arguments: argparse.Namespace, recipe: Recipe) -> Path:
+    name = arguments.variant.replace(" ", "-") if arguments.variant else recipe.profile
+    return Path("runs") / f"{recipe.method}-{name}-{arguments.seed}"
+
+
+def _sources(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    """The reader's own data, for those of the recipe's stages that learn from such."""
+    asked = {
+        stage.options.get("source", "stills" if recipe.method == "masktrack" else "video") for stage in recipe.stages
+    }
+    sources: dict[str, Any] = {}
+    if arguments.stills is not None:
+        if not asked & {"stills", "simulated"}:
+            raise TutorialError(f"this recipe of {recipe.method!r} learns from no stills, so leave --stills out.")
+        sources["source"] = FolderStills(arguments.stills)
+    if arguments.video is not None:
+        if "video" not in asked:
             raise TutorialError(
                 f"{recipe.method!r} does not learn from video, so leave --video {arguments.video} out."
             )
-        sources["video"] = VideoClips(DavisFolder(arguments.video, year=2017, split="train"))
-    learned = task(recipe.method, **sources)
-    run = train(
-        network,
-        learned,
-        recipe,
-        seed=arguments.seed,
-        out=out,
-        device=arguments.device,
-        checkpoint_every=arguments.checkpoint_every,
-    )
-    if os.environ.get("RANK", "0") != "0":  # under torchrun one process reports
-        return 0
+        cut = getattr(importlib.import_module(f"{__package__}.tasks.{recipe.method}"), "VIDEO", {})
+        sources["video"] = VideoClips(DavisFolder(arguments.video, year=2017, split="train"), **cut)
+    return sources
 
-    loss = float(run.losses[-max(1, len(run.losses) // 20) :].mean())
-    if run.new_steps == 0 and weights.exists():
-        print(f"{out} is finished already ({recipe.steps} steps, loss {loss:.4g}); its weights are {weights}.")
-        print("To train again, choose another --seed or --out.")
-        return 0
-    metadata = {
+
+def _start(weights: str | None, recipe: Recipe, network: nn.Module, begun: bool) -> Start:
+    """Give a new run's network what it starts from; a run that has begun has its weights in the checkpoint."""
+    if weights is not None:
+        digest = weights_identity(models.weights_file(recipe.method, weights))
+        if not begun:
+            models.start_from(recipe.method, network, weights)
+        return Start(f"{weights}, {digest}", digest)
+    if recipe.network != "paper":
+        return Start()
+    if begun or models.start_from_imagenet(recipe.method, network):
+        return Start("ImageNet", "ImageNet")
+    return Start("random, since ImageNet's weights could not be fetched", "ImageNet")
+
+
+# ------------------------------------------------------------------------------------------- what is written
+
+
+def _require_room(out: Path, weights: Path) -> bool:
+    """Whether a run has begun in ``out``.
+
+    Raises:
+        TutorialError: if the run or its weights cannot be written there.
+    """
+    try:
+        if out.exists() and not out.is_dir():
+            raise TutorialError(f"--out {out} is a file; choose a folder.")
+        if weights.is_dir():
+            raise TutorialError(f"--weights-out {weights} is a folder; name a file in it.")
+        for folder in (out, weights.parent):
+            there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+                raise TutorialError(
+                    f"cannot write to {folder}, since {there} may not be written; choose another folder."
+                )
+        return (out / "checkpoint.pt").exists()
+    except OSError as error:
+        raise TutorialError(f"cannot look into {out} ({error.strerror or error}); choose another folder.") from error
+
+
+def _require_own(weights: Path, planned: str) -> None:
+    """Raise TutorialError unless a weights file that is there already is this run's."""
+    told = read_metadata(weights).get("recipe", "")
+    try:
+        changes = differences(told, planned)
+    except (ValueError, AttributeError, TypeError):
+        changes = ["it does not say which run it is of"]
+    if changes:
+        raise TutorialError(
+            f"{weights} exists and is of another run ({'; '.join(changes[:3])}); "
+            "choose another --weights-out or --out."
+        )
+
+
+def _is_half(weights: Path) -> bool:
+    return read_metadata(weights).get("precision") == "float16"
+
+
+def _loss(run: TrainingRun) -> str:
+    last = run.losses[-max(1, len(run.losses) // 20) :]
+    return f"loss {last.mean():.4g} (mean of the last 5 %)" if len(last) else "the log of its losses is lost"
+
+
+def _metadata(run: TrainingRun, arguments: argparse.Namespace) -> dict[str, str]:
+    """What the weights file tells: of the run, not of the command that happened to finish it."""
+    recipe, planned = run.recipe, json.loads(run.plan)
+    return {
         "method": recipe.method,
         "size": recipe.network,
         "profile": recipe.profile,
-        "options": json.dumps(dict(recipe.options)),
-        "recipe": plan(recipe, arguments.seed),
+        "options": json.dumps({**recipe.options, **run.moved}),
+        "recipe": run.plan,
         "source": recipe.source,
-        "start": arguments.start or "random",
-        "seed": arguments.seed,
-        "steps": recipe.steps,
-        "device": str(arguments.device or ("cuda" if recipe.profile == "gpu" else "cpu")),
-        "loss": f"{loss:.6g}",
+        "data": json.dumps(planned["data"]) if planned["data"] else "generated",
+        "start": run.start,
+        "seed": str(planned["seed"]),
+        "steps": str(recipe.steps),
+        "lines": str(recipe.lines or 0),
+        "tuning": str(recipe.tuning),
+        "device": planned["device"],
+        "loss": _loss(run),
+        "precision": "float16" if arguments.half else "float32",
         "seconds": f"{run.seconds:.1f}",
         "torch": torch.__version__,
     }
-    save_weights(
-        weights, network, {k: str(v) for k, v in metadata.items()}, torch.float16 if arguments.half else torch.float32
-    )
-    print(
-        f"{recipe.steps} steps in {run.seconds:.0f} s ({run.steps_per_second:.2f} steps/s); "
-        f"loss {loss:.4g} (mean of the last 5 %)"
-    )
-    print(f"weights: {weights}")
-    size = "" if recipe.network == "small" else f" --size {recipe.network}"
-    print(f"next:    python -m vos_tutorial evaluate {recipe.method} --weights {weights}{size} --data DIR --out DIR")
-    return 0

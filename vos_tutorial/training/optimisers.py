@@ -19,7 +19,7 @@ def learning_rate(stage: Stage, step: int) -> float:
     if stage.schedule == "cosine":
         return stage.lr * 0.5 * (1 + math.cos(math.pi * done))
     if stage.schedule == "poly":
-        return stage.lr * (1 - done) ** stage.poly_power
+        return stage.lr * (1 - done) ** 0.9
     return stage.lr
 
 
@@ -39,7 +39,7 @@ def make_optimizer(stage: Stage, groups: list[dict[str, Any]]) -> Optimizer:
 
 
 class SeveralOptimizers:
-    """Optimisers of disjoint parameters that step together, with as much of an optimiser's face as the loop needs."""
+    """Optimisers of disjoint parameters that step together, with the methods of an optimiser that the loop calls."""
 
     def __init__(self, each: list[torch.optim.Optimizer]) -> None:
         self.each = each

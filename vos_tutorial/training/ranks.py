@@ -58,7 +58,7 @@ class Ranks:
         """Whether the flag is set in any process."""
         return bool(self.mean(torch.tensor([float(flag)], device=self.device)) > 0)
 
-    def together(self, module: nn.Module) -> nn.Module:
+    def distribute(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over the processes, starting from the weights of rank 0."""
         if self.world == 1:
             return module

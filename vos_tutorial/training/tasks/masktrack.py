@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,21 +13,34 @@ from torch import Tensor, nn
 from ...augment import Corruption, corrupt
 from ...data.batches import StillSource
 from ...data.worlds.sprites import SyntheticStills
-from ...errors import TutorialError
 from ...models.layers import dice_loss
-from ...models.masktrack import (
-    make_guide,
-)
+from ...models.masktrack import Guide, make_guide
+from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
 
 
-class MaskTrackTask:
-    """Section 4 as a task of the training loop: stills in, spoiled guides made, cross-entropy out.
+@dataclass(frozen=True)
+class MaskTrackOptions:
+    """What a stage's ``options`` may hold."""
 
-    A stage's ``options`` may hold ``guide`` (``"mask"``, ``"box"``, ``"none"``), ``spoiling`` (a dictionary of
-    :class:`~vos_tutorial.augment.Corruption`'s fields), ``dice`` (the weight of a Dice loss beside the paper's
-    cross-entropy; 0 by default) and ``head_lr`` (see :meth:`parameters`).
+    guide: Guide = "mask"
+    """What the network is shown of the previous mask."""
+    spoiling: Corruption = field(default_factory=Corruption)
+    """How the true mask becomes a plausible previous one."""
+    head_lr: Annotated[float, Range(0)] = 1.0
+    """Times the stage's learning rate, for DeepLabv2's new layers."""
+    dice: Annotated[float, Range(0)] = 0.0
+    """Weight of a Dice loss beside the paper's cross-entropy."""
+
+    @classmethod
+    def of(cls, stage: Stage) -> MaskTrackOptions:
+        """Those of a stage; TutorialError on an option or a value that it cannot have."""
+        return read(cls, stage.options, f"stage {stage.name!r}", "masktrack")
+
+
+class MaskTrackTask:
+    """Section 4 as a task of the training loop: stills in, corrupted guides made, cross-entropy out.
 
     Args:
         source: where the stills come from; generated ones by default.
@@ -39,37 +53,25 @@ class MaskTrackTask:
         """``image [B, 3, H, W]``, ``guide`` and ``target`` ``bool [B, H, W]``; sample i depends on seed i only.
 
         Raises:
-            TutorialError: if the stage has an option that no one reads.
+            TutorialError: as :meth:`MaskTrackOptions.of`.
         """
-        how = self._spoiling(stage)
-        images, masks = self.source.batch(seeds, stage.size)
-        guide = make_guide(
-            corrupt(masks, [Rng(s, Stream.GUIDE) for s in seeds], how), stage.options.get("guide", "mask")
-        )
+        options = MaskTrackOptions.of(stage)
+        images, masks = self.source.batch(seeds, stage.size)  # [B, 3, H, W], [B, H, W]
+        rngs = [Rng(s, Stream.GUIDE) for s in seeds]
+        guide = make_guide(corrupt(masks, rngs, options.spoiling), options.guide)  # [B, H, W]
         return {"image": images.to(device), "guide": guide.to(device), "target": masks.to(device)}
 
-    @staticmethod
-    def _spoiling(stage: Stage) -> Corruption:
-        amounts = stage.options.get("spoiling", {})
-        for given, known in (
-            (stage.options, ("guide", "spoiling", "head_lr", "dice")),
-            (amounts, vars(Corruption())),
-        ):
-            unknown = [key for key in given if key not in known]
-            if unknown:
-                raise TutorialError(
-                    f"stage {stage.name!r}: masktrack does not know the option {unknown[0]!r}; "
-                    f"choose from {', '.join(known)}."
-                )
-        return Corruption(**amounts)
+    def check(self, stage: Stage) -> None:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        MaskTrackOptions.of(stage)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""
-        logits = network(batch["image"], batch["guide"])
-        answer = logits.detach().argmax(1).bool()
+        logits = network(batch["image"], batch["guide"])  # [B, 2, H, W]
+        answer = logits.detach().argmax(1).bool()  # [B, H, W]
         hit = (answer & batch["target"]).flatten(1).sum(1) / (answer | batch["target"]).flatten(1).sum(1).clamp_min(1)
         loss = F.cross_entropy(logits, batch["target"].long())
-        if weight := stage.options.get("dice", 0.0):
+        if weight := MaskTrackOptions.of(stage).dice:
             loss = loss + weight * dice_loss(logits.softmax(1)[:, 1], batch["target"])
         return loss, {"iou": hit.mean()}
 
@@ -79,7 +81,7 @@ class MaskTrackTask:
         rest = [p for n, p in network.named_parameters() if "branches" not in n]
         groups: list[dict[str, Any]] = [{"params": rest}]
         if head:
-            groups.append({"params": head, "lr_scale": stage.options.get("head_lr", 1.0)})
+            groups.append({"params": head, "lr_scale": MaskTrackOptions.of(stage).head_lr})
         return groups
 
 

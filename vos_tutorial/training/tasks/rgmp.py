@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,6 @@ from ...clip import VOID, object_ids
 from ...data.batches import SMALLEST, ClipSource, StillSource
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
-from ...errors import TutorialError
 from ...geometry import iou
 from ...models.layers import dice_loss
 from ...models.rgmp import (
@@ -22,49 +22,52 @@ from ...models.rgmp import (
     Feedback,
     Scores,
 )
+from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
 
-DEFAULTS: dict[str, Any] = {
-    "source": "video",
-    "recurrence": 1,
-    "max_skip": 0,
-    "feedback": "soft",
-    "detach": False,
-    "teacher_forcing": False,
-    "reference": True,
-    "previous": True,
-    "drop_previous": 0.0,
-    "spoiling": {},
-    "dice": 0.0,
-    "aux": 0.0,
-}
+
+@dataclass(frozen=True)
+class RGMPOptions:
+    """What a stage's ``options`` may hold."""
+
+    source: Literal["simulated", "video", "lifelike"] = "video"
+    """``"video"``: the first previous mask is the true one of the frame before; ``"lifelike"``: the same with clips
+    of :func:`~vos_tutorial.data.sources.generated.lifelike`; ``"simulated"``: clips made of stills, where there is no
+    frame before, and the true mask of the target itself is corrupted."""
+    recurrence: Annotated[int, Range(1)] = 1
+    """Number of steps N; the paper's grows from 1 to 5 (unverified)."""
+    max_skip: Annotated[int, Range(0)] = 0
+    """Frames left out between two frames of a video, at the most."""
+    feedback: Feedback = "soft"
+    """``"soft"`` feeds the probability back; ``"hard"`` the decision, which stops the gradient as well."""
+    detach: bool = False
+    """No gradient through what is fed back. By default it goes through the whole roll-out."""
+    teacher_forcing: bool = False
+    """True masks are fed back instead."""
+    reference: bool = True
+    """False blanks the reference's picture and mask."""
+    previous: bool = True
+    """False blanks every previous mask."""
+    drop_previous: Annotated[float, Range(0, 1)] = 0.0
+    """For this share of the samples the *first* previous mask is blank: the object must be found by the reference
+    alone, as after an occlusion, and is then followed."""
+    spoiling: Corruption = field(default_factory=Corruption)
+    """How the true mask is corrupted."""
+    dice: Annotated[float, Range(0)] = 0.0
+    """Weight of a Dice loss beside the cross-entropy (which the authors' later papers use)."""
+
+    @classmethod
+    def of(cls, stage: Stage) -> RGMPOptions:
+        """Those of a stage; TutorialError on an option or a value that it cannot have."""
+        return read(cls, stage.options, f"stage {stage.name!r}", "rgmp")
 
 
 class RGMPTask:
     """Two kinds of stages: pairs made of stills (one step long), and video, in which errors are fed back.
 
-    A roll-out starts from a last mask and takes ``recurrence`` steps; each step's answer is the next one's last mask.
+    A roll-out starts from a previous mask and takes ``recurrence`` steps, each of which feeds its answer to the next.
     The reference is any other frame of the clip in which the object shows. One object per sample is followed.
-
-    A stage's ``options``:
-
-    * ``source``: ``"video"``, where the first last mask is the true one of the frame before; ``"lifelike"``, the same
-      with clips of :func:`~vos_tutorial.data.sources.generated.lifelike`; or ``"simulated"``,
-      where there is no frame before and the true mask of the target itself is spoiled (``spoiling``: fields of
-      :class:`~vos_tutorial.augment.Corruption`).
-    * ``recurrence``: number of steps N; the paper's grows from 1 to 5 (unverified).
-    * ``max_skip``: frames left out between two frames of a video, at the most.
-    * ``feedback``: ``"soft"``, the probability, or ``"hard"``, the decision, which stops the gradient as well.
-    * ``detach``: no gradient through what is fed back. By default it goes through the whole roll-out.
-    * ``teacher_forcing``: true masks are fed back instead.
-    * ``reference``: False blanks the reference's picture and mask.
-    * ``previous``: False blanks every last mask.
-    * ``drop_previous``: for this share of the samples the *first* last mask is blank: the object must be found by the
-      reference alone, as after an occlusion, and is then followed.
-    * ``dice``: weight of a Dice loss beside the cross-entropy (which the authors' later papers use).
-    * ``aux``: weight of the cross-entropy of each coarser head. The heads are in the released weights; that they
-      were trained like this is not verified.
 
     Args:
         simulated: clips made of stills; of generated ones by default.
@@ -86,77 +89,57 @@ class RGMPTask:
             float [B, H, W]``, ``reference_frame float [B, 3, H, W]`` and ``reference_mask float [B, H, W]``.
 
         Raises:
-            TutorialError: if the stage has an option that no one reads, or an unknown source or feedback.
+            TutorialError: as :meth:`RGMPOptions.of`.
         """
-        how = settings(stage)
-        before = how["source"] != "simulated"  # whether there is a frame before the first target
-        length = 1 + before + how["recurrence"]
-        frames, ids = self.sources[how["source"]].batch(seeds, stage.size, length, how["max_skip"])
+        how = RGMPOptions.of(stage)
+        before = how.source != "simulated"  # whether there is a frame before the first target
+        length = 1 + before + how.recurrence
+        frames, ids = self.sources[how.source].batch(seeds, stage.size, length, how.max_skip)  # [B, T, 3, H, W]
         rngs = [Rng(s, Stream.TARGET) for s in seeds]
         masks = torch.stack([one_object(i, rng) for i, rng in zip(ids, rngs, strict=True)])  # [B, T, H, W]
         order = torch.tensor([reference_first(m == 1, rng) for m, rng in zip(masks, rngs, strict=True)])  # [B, T]
-        dropped = torch.tensor([rng.chance(how["drop_previous"]) for rng in rngs], device=frames.device)
+        dropped = torch.tensor([rng.chance(how.drop_previous) for rng in rngs], device=frames.device)
         rows = torch.arange(len(seeds))[:, None]
         frames, masks = frames[rows, order], masks[rows, order]
-        previous = masks[:, 1] == 1
+        previous = masks[:, 1] == 1  # [B, H, W]
         if not before:
-            previous = corrupt(previous, rngs, Corruption(**how["spoiling"]))
+            previous = corrupt(previous, rngs, how.spoiling)
         batch = {
             "frames": frames[:, 1 + before :],
             "targets": masks[:, 1 + before :],
             "previous": (previous & ~dropped[:, None, None]).float(),
-            "reference_frame": frames[:, 0] * how["reference"],
-            "reference_mask": (masks[:, 0] == 1).float() * how["reference"],
+            "reference_frame": frames[:, 0] * how.reference,
+            "reference_mask": (masks[:, 0] == 1).float() * how.reference,
         }
         return {name: value.to(device) for name, value in batch.items()}
+
+    def check(self, stage: Stage) -> None:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        RGMPOptions.of(stage)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the steps of a roll-out, and the mean IoU of its answers; void pixels do not count."""
         assert isinstance(network, RGMP)
-        how = settings(stage)
+        how = RGMPOptions.of(stage)
         guidance = network.prepare(network.encode(batch["reference_frame"], batch["reference_mask"])[-1])
         previous, losses, overlaps = batch["previous"], [], []
         for frame, target in zip(batch["frames"].unbind(1), batch["targets"].unbind(1), strict=True):
-            scores = network(frame, previous if how["previous"] else torch.zeros_like(previous), guidance)
-            losses.append(step_loss(scores, target, how["dice"], how["aux"]))
-            probability = scores.logits.float().softmax(1)[:, 1]
+            scores = network(frame, previous if how.previous else torch.zeros_like(previous), guidance)
+            losses.append(step_loss(scores, target, how.dice))
+            probability = scores.logits.float().softmax(1)[:, 1]  # [B, H, W]
             answer = probability.detach() > 0.5
             overlaps.append(iou(answer & (target != VOID), target == 1).mean())
-            if how["teacher_forcing"]:
+            if how.teacher_forcing:
                 previous = (target == 1).float()
-            elif how["feedback"] == "hard":
+            elif how.feedback == "hard":
                 previous = answer.float()
             else:
-                previous = probability.detach() if how["detach"] else probability
+                previous = probability.detach() if how.detach else probability
         return torch.stack(losses).mean(), {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """All that can learn, in one group; frozen batch norm stays out."""
         return [{"params": [p for p in network.parameters() if p.requires_grad]}]
-
-
-def settings(stage: Stage) -> dict[str, Any]:
-    """A stage's options, with the defaults for those it does not name.
-
-    Raises:
-        TutorialError: on an unknown option, or a value that an option does not have.
-    """
-    known_spoiling = vars(Corruption())
-    for given, known in ((stage.options, DEFAULTS), (stage.options.get("spoiling", {}), known_spoiling)):
-        unknown = [key for key in given if key not in known]
-        if unknown:
-            raise TutorialError(
-                f"stage {stage.name!r}: rgmp does not know the option {unknown[0]!r}; choose from {', '.join(known)}."
-            )
-    how = {**DEFAULTS, **stage.options}
-    for key, known_values in (("source", ("simulated", "video", "lifelike")), ("feedback", get_args(Feedback))):
-        if how[key] not in known_values:
-            raise TutorialError(
-                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose from {', '.join(known_values)}."
-            )
-    if how["recurrence"] < 1:
-        raise TutorialError(f"stage {stage.name!r} has a recurrence of {how['recurrence']} steps; use 1 or more.")
-    return how
 
 
 def one_object(ids: Tensor, rng: Rng) -> Tensor:
@@ -179,17 +162,13 @@ def reference_first(masks: Tensor, rng: Rng) -> list[int]:
     return [chosen, *(t for t in range(len(masks)) if t != chosen)]
 
 
-def step_loss(scores: Scores, target: Tensor, dice: float = 0.0, aux: float = 0.0) -> Tensor:
-    """Cross-entropy of one step, with the shares of Dice and of the coarser heads; ``target uint8 [B, H, W]``."""
+def step_loss(scores: Scores, target: Tensor, dice: float = 0.0) -> Tensor:
+    """Cross-entropy of one step, with ``dice`` times the Dice loss; ``target uint8 [B, H, W]``."""
     truth = target.long()
     loss = F.cross_entropy(scores.logits.float(), truth, ignore_index=VOID)
     if dice:
         counts = target != VOID
         loss = loss + dice * dice_loss(scores.logits.float().softmax(1)[:, 1] * counts, target == 1)
-    if aux:
-        for level in scores.levels[1:]:
-            coarse = F.interpolate(level.float(), target.shape[-2:], mode="bilinear", align_corners=False)
-            loss = loss + aux * F.cross_entropy(coarse, truth, ignore_index=VOID)
     return loss
 
 

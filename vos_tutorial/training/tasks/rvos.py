@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from ...clip import VOID
 from ...data.batches import ClipSource, StillSource
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
-from ...data.sources.video import VideoClips
 from ...data.worlds.discs import Discs
 from ...errors import TutorialError
 from ...models.backbones import ResNetEncoder
@@ -26,8 +26,11 @@ from ...models.rvos import (
     soft_iou_cost,
     unroll,
 )
+from ...options import Range, read
 from ...recipes import Stage
 
+#: Of real video up to 10 objects stay, the paper's number; a stage's ``slots`` may be fewer.
+VIDEO: dict[str, Any] = {"objects": 10}
 FORBIDDEN = 10.0  # the cost of a pair that must not be; all others are at most 1
 
 
@@ -61,65 +64,37 @@ def in_slots(truth: Tensor, slot: Tensor, slots: int) -> Tensor:
     return placed.index_put((torch.arange(len(truth), device=truth.device)[:, None], slot), truth)
 
 
-DEFAULTS: dict[str, Any] = {
-    "source": "video",
-    "frames": 5,
-    "max_skip": 0,
-    "slots": 3,
-    "previous": "truth",
-    "recurrence": "ST",
-    "empty": 0.0,
-    "total": "sum",
-}
+@dataclass(frozen=True)
+class RVOSOptions:
+    """What a stage's ``options`` may hold."""
 
+    source: Literal["simulated", "video", "lifelike", "discs", "same discs"] = "video"
+    """``"lifelike"``: clips of :func:`~vos_tutorial.data.sources.generated.lifelike`; ``"simulated"``: clips made of
+    stills; two ``"discs"`` or three ``"same discs"`` can be found by a zero-shot network."""
+    frames: Annotated[int, Range(1)] = 5
+    """Of a clip; 5 in the paper."""
+    max_skip: Annotated[int, Range(0)] = 0
+    """Frames left out between two, at the most."""
+    slots: Annotated[int, Range(1)] = 3
+    """The largest number of objects (10 in the paper); further ones are background."""
+    previous: Literal["truth", "own"] = "truth"
+    """The previous masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its ``"own"``
+    probabilities, from frame 1 on (the second)."""
+    recurrence: Recurrence = "ST"
+    empty: Annotated[float, Range(0)] = 0.0
+    """Weight of the cross-entropy on masks that should be empty, because the object is hidden, or because no object
+    is left for the slot of a zero-shot network. The soft IoU has no gradient there. Not the paper's."""
+    total: Literal["sum", "mean"] = "sum"
+    """Over the frames: the ``"sum"``, the paper's, or the ``"mean"``."""
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "source": ("simulated", "video", "lifelike", "discs", "same discs"),
-    "previous": ("truth", "own"),
-    "recurrence": get_args(Recurrence),
-    "total": ("sum", "mean"),
-}
-
-
-def settings(stage: Stage) -> dict[str, Any]:
-    """A stage's options, with the defaults for those it does not name.
-
-    Raises:
-        TutorialError: on an unknown option, or a value that an option cannot have.
-    """
-    unknown = [key for key in stage.options if key not in DEFAULTS]
-    if unknown:
-        raise TutorialError(
-            f"stage {stage.name!r}: rvos does not know the option {unknown[0]!r}; choose from {', '.join(DEFAULTS)}."
-        )
-    how = {**DEFAULTS, **stage.options}
-    for key, known in CHOICES.items():
-        if how[key] not in known:
-            raise TutorialError(
-                f"stage {stage.name!r}: there is no {key} {how[key]!r}; choose from {', '.join(known)}."
-            )
-    for key in ("frames", "slots"):
-        if how[key] < 1:
-            raise TutorialError(f"stage {stage.name!r} has {how[key]} {key}; use 1 or more.")
-    return how
+    @classmethod
+    def of(cls, stage: Stage) -> RVOSOptions:
+        """Those of a stage; TutorialError on an option or a value that it cannot have."""
+        return read(cls, stage.options, f"stage {stage.name!r}", "rvos")
 
 
 class RVOSTask:
     """A clip as one grid, and one backward pass over all of it; gradients cross frames through h alone.
-
-    A stage's ``options``:
-
-    * ``source``: ``"video"``; ``"lifelike"`` (:func:`~vos_tutorial.data.sources.generated.lifelike`);
-      ``"simulated"``, clips made of stills; or :class:`Discs`, two ``"discs"`` or three ``"same discs"``, objects
-      that a zero-shot network can find by itself.
-    * ``frames`` of a clip (5 in the paper), ``max_skip`` (frames left out between two, at the most).
-    * ``slots``: the largest number of objects (10 in the paper); further ones are background.
-    * ``previous``: the last masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its
-      ``"own"`` probabilities, from frame 1 on (the second).
-    * ``recurrence``: see :data:`Recurrence`.
-    * ``empty``: weight of the cross-entropy on masks that should be empty, because the object is hidden, or because
-      no object is left for the slot of a zero-shot network. The soft IoU is silent there. Not the paper's.
-    * ``total``: the ``"sum"`` over the frames, the paper's, or their ``"mean"``.
 
     Args:
         simulated: clips made of stills; of generated ones by default.
@@ -139,11 +114,15 @@ class RVOSTask:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
 
         Raises:
-            TutorialError: as :func:`settings`.
+            TutorialError: as :meth:`RVOSOptions.of`.
         """
-        how = settings(stage)
-        frames, masks = self.sources[how["source"]].batch(seeds, stage.size, how["frames"], how["max_skip"])
+        how = RVOSOptions.of(stage)
+        frames, masks = self.sources[how.source].batch(seeds, stage.size, how.frames, how.max_skip)
         return {"frames": frames.to(device), "masks": masks.to(device)}
+
+    def check(self, stage: Stage) -> None:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        RVOSOptions.of(stage)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """The soft IoU of every object in every frame, with what the stage adds to it, and the IoU of the answers.
@@ -151,21 +130,21 @@ class RVOSTask:
         An object counts in all frames, seen or not, if frame 0 shows it. Pixels of id 255 (void) do not count.
         """
         assert isinstance(network, RVOS)
-        how = settings(stage)
+        how = RVOSOptions.of(stage)
         frames, ids = batch["frames"], batch["masks"]
         shown = ids[:, 0].masked_fill(ids[:, 0] == VOID, 0).amax((1, 2))  # objects are numbered without gaps
-        slots = min(int(shown.max()), how["slots"]) if network.one_shot else how["slots"]
+        slots = min(int(shown.max()), how.slots) if network.one_shot else how.slots
         numbers = torch.arange(1, slots + 1, device=ids.device)
         truth = (ids[:, :, None] == numbers[:, None, None]).to(frames.dtype)  # [B, T, N, H, W]
         valid = numbers <= shown[:, None]  # [B, N]
         counts = (ids != VOID)[:, :, None]
-        own = how["previous"] == "own"
+        own = how.previous == "own"
         moments = unroll(
             network,
             frames,
             truth[:, 0] if network.one_shot else None,
             slots,
-            how["recurrence"],
+            how.recurrence,
             given=1,
             truth=None if own else truth,
         )
@@ -177,14 +156,14 @@ class RVOSTask:
                 truth = in_slots(truth.transpose(1, 2), slot, slots).transpose(1, 2)
                 valid = in_slots(valid, slot, slots)
             y = truth[:, t]
-            losses.append(frame_loss(moment, y, valid, counts[:, t], how["empty"], not network.one_shot))
+            losses.append(frame_loss(moment, y, valid, counts[:, t], how.empty, not network.one_shot))
             answer, target = (moment.probability.detach() > 0.5) & counts[:, t], y > 0
             seen = valid & target.any(-1).any(-1)
             union = (answer | target).sum((-2, -1)).clamp_min(1)
             overlap = (answer & target).sum((-2, -1)) / union
             overlaps.append((overlap * seen).sum() / seen.sum().clamp_min(1))
         loss = torch.stack(losses)
-        return (loss.sum() if how["total"] == "sum" else loss.mean()), {"iou": torch.stack(overlaps).mean()}
+        return (loss.sum() if how.total == "sum" else loss.mean()), {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """Heads and decoder at the stage's rate, a ResNet (which knows pictures already) at a thousandth of it."""
@@ -225,10 +204,5 @@ def frame_loss(
 
 
 def task(source: StillSource | None = None, video: ClipSource | None = None) -> RVOSTask:
-    """The training task: simulated clips are made of the stills of ``source``; see :class:`RVOSTask`.
-
-    Of real video up to 10 objects stay, the paper's number; a stage's ``slots`` may be fewer.
-    """
-    if isinstance(video, VideoClips):
-        video = VideoClips(video.clips, max(video.objects, 10), video.shaken)
+    """The training task: simulated clips are made of the stills of ``source``; see :class:`RVOSTask`."""
     return RVOSTask(SimulatedClips(source), video)

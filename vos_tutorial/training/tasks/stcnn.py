@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,6 @@ from ...augment import Dreaming, lucid_dreams, rotate_zoom_flip
 from ...clip import VOID
 from ...data.batches import ClipSource, StillSource
 from ...data.sources.generated import GeneratedClips, lifelike
-from ...data.sources.video import VideoClips
 from ...data.worlds.camouflage import CamouflageClips, ForkClips
 from ...data.worlds.sprites import SyntheticStills
 from ...errors import TutorialError
@@ -28,17 +28,71 @@ from ...models.stcnn import (
     Answer,
     segmentation_loss,
 )
+from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
 
-Objective = Literal["prediction", "spatial", "joint", "online"]
+#: Real video is not shaken, as it is for other methods: what comes next could not be foreseen.
+VIDEO: dict[str, Any] = {"shaken": False}
 
 
-OPTIONS = (
-    *("objective", "source", "clips", "max_skip", "delta", "reverse", "turn", "detach"),
-    *("prediction", "adversarial", "margin", "sides", "dice"),
-    *("generator_rate", "discriminator_rate", "bias_rate", "generator_optimizer"),
-)
+@dataclass(frozen=True)
+class Turn:
+    """How far whole clips are turned and zoomed; they are mirrored as well."""
+
+    angle: Annotated[float, Range(0)]
+    """Degrees, at the most."""
+    zoom: Annotated[float, Range(0)]
+    """Relative change of size, at the most."""
+
+
+@dataclass(frozen=True)
+class STCNNOptions:
+    """What a stage's ``options`` may hold."""
+
+    objective: Literal["prediction", "spatial", "joint", "online"] = "joint"
+    """``"prediction"`` trains generator and discriminator, on video without a look at its masks; ``"spatial"`` the
+    spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half of a joint network,
+    by its final output, on dreams of one frame."""
+    source: Literal["stills", "video", "lifelike", "camouflage", "fork", "dreams"] = "video"
+    """``"lifelike"``: clips of :func:`~vos_tutorial.data.sources.generated.lifelike`."""
+    clips: Annotated[int, Range(1)] | None = None
+    """How many different samples there are; None: endlessly many."""
+    max_skip: Annotated[int, Range(0)] = 0
+    """Frames left out between two, at the most."""
+    delta: Annotated[int, Range(1)] = 4
+    """Frames before the current one."""
+    reverse: Annotated[float, Range(0, 1)] = 0.0
+    """The share of clips that run backwards."""
+    turn: Turn | None = None
+    detach: bool | None = None
+    """Keep the gradient of the masks out of the generator; None leaves that to the network."""
+    prediction: Annotated[float, Range(0)] = 1.0
+    """Weight of the generator's objective in a joint stage."""
+    adversarial: Annotated[float, Range(0)] = 0.0
+    """Weight of the generator's loss against the discriminator; 0 leaves the pixels' error alone."""
+    margin: Annotated[float, Range(0, 1)] = 0.3
+    """Of :class:`~vos_tutorial.models.stcnn.Balance`."""
+    sides: Annotated[float, Range(0)] = 1.0
+    """Weight of each side output."""
+    dice: Annotated[float, Range(0)] = 0.0
+    """Weight of a Dice loss beside the cross-entropy; not the paper's."""
+    generator_rate: Annotated[float, Range(0)] = 1.0
+    """Times the stage's learning rate."""
+    discriminator_rate: Annotated[float, Range(0)] = 1.0
+    """The same for the discriminator."""
+    bias_rate: Annotated[float, Range(0)] | None = None
+    """The same for biases of the spatial half, which then do not decay."""
+    generator_optimizer: Literal["adamw", "sgd"] | None = None
+    """Of generator and discriminator, where it is not the stage's."""
+
+    @classmethod
+    def of(cls, stage: Stage) -> STCNNOptions:
+        """Those of a stage; TutorialError on an option or a value that it cannot have."""
+        options = read(cls, stage.options, f"stage {stage.name!r}", "stcnn")
+        if options.source == "stills" and options.objective != "spatial":
+            raise TutorialError(f"stage {stage.name!r}: stills have no time to learn from; use them for spatial.")
+        return options
 
 
 class DreamedClips:
@@ -74,23 +128,6 @@ class DreamedClips:
 class STCNNTask:
     """The four stages of the authors' training as a task of the training loop.
 
-    A stage's ``options``:
-
-    * ``objective``: ``"prediction"`` trains generator and discriminator, on video without a look at its masks;
-      ``"spatial"`` the spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half
-      of a joint network, by its final output, on dreams of one frame.
-    * ``source``: ``"stills"``, ``"video"``, ``"lifelike"`` (:func:`~vos_tutorial.data.sources.generated.lifelike`),
-      ``"camouflage"``, ``"fork"`` or ``"dreams"``; ``max_skip``: frames left out between two; ``clips``: how many
-      different samples there are (without it, endlessly many); ``reverse``: the share of clips that run backwards;
-      ``turn``: ``{"angle": degrees, "zoom": share}``, and mirroring; ``delta``: frames before the current one (4).
-    * ``adversarial``: weight of the generator's wish to fool the discriminator; 0 leaves the pixels' error alone;
-      ``margin`` of :class:`Balance` (0.3); ``prediction``: weight of the generator's objective in a joint stage (1).
-    * ``sides``: weight of each side output; ``dice``: of a Dice loss beside the cross-entropy; not the paper's.
-    * ``detach``: changes the network's.
-    * ``generator_rate``, ``discriminator_rate``: times the stage's learning rate, and ``generator_optimizer`` of
-      both, where it is not the stage's; ``bias_rate``: the same for biases of the spatial half, which then do not
-      decay.
-
     Args:
         source: stills; generated ones by default.
         video: clips with real time; generated ones by default.
@@ -118,55 +155,40 @@ class STCNNTask:
         Stills have no window. Sample i depends on seed i only.
 
         Raises:
-            TutorialError: if the stage has an option that no one reads, or names an unknown objective or source, or
-                dreams that the task was not given, or clips below 1.
+            TutorialError: as :meth:`check`.
         """
-        options = self._checked(stage)
-        if pool := options.get("clips"):
-            seeds = [seed % pool for seed in seeds]
-        if options.get("source", "video") == "stills":
+        self.check(stage)
+        how = STCNNOptions.of(stage)
+        if how.clips is not None:
+            seeds = [seed % how.clips for seed in seeds]
+        if how.source == "stills":
             images, found = self.stills.batch(seeds, stage.size)
-            frames, masks = images[:, None], found[:, None].to(torch.uint8)
+            frames, masks = images[:, None], found[:, None].to(torch.uint8)  # [B, 1, 3, H, W], [B, 1, H, W]
         else:
-            length = options.get("delta", 4) + 1
-            clips = self.clips[options.get("source", "video")]
-            frames, masks = clips.batch(seeds, stage.size, length, options.get("max_skip", 0))
+            frames, masks = self.clips[how.source].batch(seeds, stage.size, how.delta + 1, how.max_skip)
         rngs = [Rng(seed, Stream.MIRROR) for seed in seeds]
-        if share := options.get("reverse", 0.0):
-            back = torch.tensor([rng.chance(share) for rng in rngs])
+        if how.reverse:
+            back = torch.tensor([rng.chance(how.reverse) for rng in rngs])
             frames = torch.where(back[:, None, None, None, None], frames.flip(1), frames)
             masks = torch.where(back[:, None, None, None], masks.flip(1), masks)
-        if "turn" in options:
-            frames, masks = turn_clips(frames, masks, rngs, options["turn"]["angle"], options["turn"]["zoom"])
-        made = {"frame": frames[:, -1], "mask": masks[:, -1]}
+        if how.turn is not None:
+            frames, masks = turn_clips(frames, masks, rngs, how.turn.angle, how.turn.zoom)
+        made = {"frame": frames[:, -1], "mask": masks[:, -1]}  # [B, 3, H, W], [B, H, W]
         if frames.shape[1] > 1:
-            made["window"] = frames[:, :-1]
+            made["window"] = frames[:, :-1]  # [B, delta, 3, H, W]
         return {name: value.to(device) for name, value in made.items()}
 
-    def _checked(self, stage: Stage) -> Mapping[str, Any]:
-        options: Mapping[str, Any] = stage.options
-        unknown = [key for key in options if key not in OPTIONS]
-        if unknown:
-            raise TutorialError(
-                f"stage {stage.name!r}: stcnn does not know the option {unknown[0]!r}; "
-                f"choose from {', '.join(OPTIONS)}."
-            )
-        known: dict[str, tuple[str, ...]] = {"objective": get_args(Objective), "source": ("stills", *self.clips)}
-        for key, default in (("objective", "joint"), ("source", "video")):
-            if (value := options.get(key, default)) not in known[key]:
-                raise TutorialError(
-                    f"stage {stage.name!r}: there is no {key} {value!r}; choose from {', '.join(known[key])}."
-                )
-        objective, source = options.get("objective", "joint"), options.get("source", "video")
-        if source == "stills" and objective != "spatial":
-            raise TutorialError(f"stage {stage.name!r}: stills have no time to learn from; use them for spatial.")
-        if source == "dreams" and self.clips["dreams"] is None:
+    def check(self, stage: Stage) -> None:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        if STCNNOptions.of(stage).source == "dreams" and self.clips["dreams"] is None:
             raise TutorialError(
                 f"stage {stage.name!r}: the task was given nothing to dream of; give it dreams=DreamedClips(...)."
             )
-        if options.get("clips", 1) < 1:
-            raise TutorialError(f"stage {stage.name!r}: clips is {options['clips']}; it must be at least 1.")
-        return options
+
+    def moved_options(self, stage: Stage) -> dict[str, Any]:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        detach = STCNNOptions.of(stage).detach
+        return {} if detach is None else {"detach": detach}
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class. Logged: ``iou`` of the final masks, and what :func:`prediction_loss` says.
@@ -175,51 +197,56 @@ class STCNNTask:
             TutorialError: if the network lacks a part that the stage trains.
         """
         assert isinstance(network, STCNN)
-        options, frame = stage.options, batch["frame"]
-        objective = options.get("objective", "joint")
-        network.detach = options.get("detach", network.detach) or objective == "online"
-        if objective != "spatial" and network.generator is None:
+        how, frame = STCNNOptions.of(stage), batch["frame"]
+        if how.objective != "spatial" and network.generator is None:
             raise TutorialError(f"stage {stage.name!r} trains a temporal branch; build the network with one.")
-        adversarial, margin = options.get("adversarial", 0.0), options.get("margin", 0.3)
-        if objective == "prediction":
+        if how.objective == "prediction":
             assert network.generator is not None
-            return prediction_loss(network, network.generator(batch["window"]), frame, adversarial, margin)
+            return prediction_loss(network, network.generator(batch["window"]), frame, how.adversarial, how.margin)
 
-        answer: Answer = network(frame, None if objective == "spatial" else batch["window"], objective != "online")
-        loss = segmentation_loss(answer.logits, batch["mask"], options.get("sides", 1.0), options.get("dice", 0.0))
-        counts = batch["mask"] != VOID
+        window = None if how.objective == "spatial" else batch["window"]
+        detach = True if how.objective == "online" else how.detach
+        answer: Answer = network(frame, window, how.objective != "online", detach)
+        loss = segmentation_loss(answer.logits, batch["mask"], how.sides, how.dice)
+        counts = batch["mask"] != VOID  # [B, H, W]
         target = (batch["mask"] != 0) & counts
         logs = {"iou": iou((answer.logits[:, -1] > 0) & counts, target).mean()}
-        if objective == "joint" and (weight := options.get("prediction", 1.0)):
+        if how.objective == "joint" and how.prediction:
             assert answer.prediction is not None
-            ahead, more = prediction_loss(network, answer.prediction, frame, adversarial, margin)
-            loss, logs = loss + weight * ahead, logs | more
+            ahead, more = prediction_loss(network, answer.prediction, frame, how.adversarial, how.margin)
+            loss, logs = loss + how.prediction * ahead, logs | more
         return loss, logs
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """What the stage trains: both halves of the spatial branch, the generator, the discriminator."""
         assert isinstance(network, STCNN)
-        options = stage.options
-        objective = options.get("objective", "joint")
-        groups: list[dict[str, Any]] = []
-        if objective != "prediction":
-            named = [*network.encoder.named_parameters(), *network.decoder.named_parameters()]
-            rate = options.get("bias_rate")
-            biases = [p for name, p in named if name.endswith("bias") and p.requires_grad and rate]
-            apart = {id(p) for p in biases}
-            groups.append({"params": [p for _, p in named if p.requires_grad and id(p) not in apart]})
-            if biases:
-                groups.append({"params": biases, "lr_scale": rate, "weight_decay": 0.0})
-        predicts = objective == "prediction" or (objective == "joint" and options.get("prediction", 1.0))
-        reached = objective == "joint" and not options.get("detach", network.detach)
-        extra = {"optimizer": options["generator_optimizer"]} if "generator_optimizer" in options else {}
-        for part, key, wanted in (
-            (network.generator, "generator_rate", predicts or reached),
-            (network.discriminator, "discriminator_rate", predicts and options.get("adversarial", 0.0)),
+        first, last = STCNNOptions.of(stage.at(0)), STCNNOptions.of(stage.at(stage.steps - 1))
+        groups = [] if first.objective == "prediction" else spatial_groups(network, first.bias_rate)
+        # A weight that grows from 0 trains its part from the beginning.
+        weight = max(first.prediction, last.prediction)
+        predicts = first.objective == "prediction" or (first.objective == "joint" and weight > 0)
+        detached = network.detach if first.detach is None else first.detach
+        reached = first.objective == "joint" and not detached
+        judged = predicts and max(first.adversarial, last.adversarial) > 0
+        extra = {"optimizer": first.generator_optimizer} if first.generator_optimizer else {}
+        for part, rate, wanted in (
+            (network.generator, first.generator_rate, predicts or reached),
+            (network.discriminator, first.discriminator_rate, judged),
         ):
             if part is not None and wanted:
-                groups.append({"params": list(part.parameters()), "lr_scale": options.get(key, 1.0), **extra})
+                groups.append({"params": list(part.parameters()), "lr_scale": rate, **extra})
         return groups
+
+
+def spatial_groups(network: STCNN, bias_rate: float | None) -> list[dict[str, Any]]:
+    """The spatial half's parameters that learn: one group, or biases apart, at their own rate and without decay."""
+    named = [*network.encoder.named_parameters(), *network.decoder.named_parameters()]
+    biases = [p for name, p in named if name.endswith("bias") and p.requires_grad and bias_rate]
+    apart = {id(p) for p in biases}
+    groups: list[dict[str, Any]] = [{"params": [p for _, p in named if p.requires_grad and id(p) not in apart]}]
+    if biases:
+        groups.append({"params": biases, "lr_scale": bias_rate, "weight_decay": 0.0})
+    return groups
 
 
 def turn_clips(
@@ -248,39 +275,41 @@ def prediction_loss(
     """The generator's and the discriminator's objectives, as one number whose gradients never mix.
 
     The generator is judged by a discriminator whose weights are constants here, and the discriminator sees a painted
-    frame that is a constant. Whoever :class:`Balance` tells to stand still adds its value and no gradient, so that
-    the optimiser, which passes over parameters without a gradient, leaves it alone.
+    frame that is a constant. A player that :class:`~vos_tutorial.models.stcnn.Balance` stops adds its value and no
+    gradient, so that the optimiser, which passes over parameters without a gradient, leaves it alone.
 
     Args:
         network: for its discriminator.
         prediction: the generator's.
         frame: the true one, ``float [B, 3, H, W]`` in [0, 1].
-        adversarial: weight of the wish to be taken for real beside the squared error; at 0 no one judges.
-        margin: see :class:`Balance`.
+        adversarial: weight of the adversarial loss beside the squared error; at 0 there is no discriminator.
+        margin: see :class:`~vos_tutorial.models.stcnn.Balance`.
 
     Returns:
-        the loss, and scalars to log: ``pixel`` (mean squared error in [-1, 1] colours), and with a judge the
+        the loss, and scalars to log: ``pixel`` (mean squared error in [-1, 1] colours), and with a discriminator the
         cross-entropies ``fooled``, ``real`` and ``fake``.
 
     Raises:
-        TutorialError: if there should be a judge and the network has none.
+        TutorialError: if there should be a discriminator and the network has none.
     """
     painted, truth = prediction.frame, target_like(frame, prediction.frame)
     pixel = F.mse_loss(painted.float(), truth.float())
     if not adversarial:
         return pixel, {"pixel": pixel}
-    judge, balance = network.discriminator, network.balance
-    if judge is None or balance is None:
+    discriminator, balance = network.discriminator, network.balance
+    if discriminator is None or balance is None:
         raise TutorialError("adversarial training needs a discriminator; build the network with scaffold=True.")
 
     def error(logit: Tensor, real: bool) -> Tensor:
         return F.binary_cross_entropy_with_logits(logit.float(), torch.full_like(logit, float(real)).float())
 
-    constants = {name: p.detach() for name, p in judge.named_parameters()}
-    fooled = error(torch.func.functional_call(judge, constants, (painted,)), True)
-    real, fake = error(judge(truth), True), error(judge(painted.detach()), False)
-    ours, its = pixel + adversarial * fooled, real + fake
-    loss = (ours if balance.generator else ours.detach()) + (its if balance.discriminator else its.detach())
+    constants = {name: p.detach() for name, p in discriminator.named_parameters()}
+    fooled = error(torch.func.functional_call(discriminator, constants, (painted,)), True)
+    real, fake = error(discriminator(truth), True), error(discriminator(painted.detach()), False)
+    generator_loss, discriminator_loss = pixel + adversarial * fooled, real + fake
+    loss = (generator_loss if balance.generator else generator_loss.detach()) + (
+        discriminator_loss if balance.discriminator else discriminator_loss.detach()
+    )
     balance.update(real, fake, margin)
     return loss, {"pixel": pixel, "fooled": fooled, "real": real, "fake": fake}
 
@@ -288,7 +317,5 @@ def prediction_loss(
 def task(
     source: StillSource | None = None, video: ClipSource | None = None, dreams: DreamedClips | None = None
 ) -> STCNNTask:
-    """The training task; see :class:`STCNNTask`. Real video is not shaken, as it is for other methods."""
-    if isinstance(video, VideoClips):
-        video = VideoClips(video.clips, video.objects, shaken=False)
+    """The training task; see :class:`STCNNTask`."""
     return STCNNTask(source, video, dreams)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,6 @@ from ...clip import VOID, object_ids
 from ...data.batches import ClipSource, StillSource
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
-from ...errors import TutorialError
 from ...geometry import iou
 from ...models.layers import dice_loss
 from ...models.stm import (
@@ -21,22 +21,43 @@ from ...models.stm import (
     Query,
     other_masks,
 )
+from ...options import Range, read
 from ...propagation import soft_aggregate_logits, winners
 from ...recipes import Stage
 
-OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read", "align")
+
+@dataclass(frozen=True)
+class STMOptions:
+    """What a stage's ``options`` may hold."""
+
+    source: Literal["simulated", "video", "lifelike"] = "video"
+    """``"simulated"``: clips made of stills; ``"lifelike"``: clips of
+    :func:`~vos_tutorial.data.sources.generated.lifelike`."""
+    max_skip: Annotated[int, Range(0)] = 0
+    """Frames left out between two frames, at the most."""
+    frames: Annotated[int, Range(2)] = 3
+    """Of a clip; 3 in the paper."""
+    detach: bool = False
+    """No gradient through memorised answers."""
+    dice: Annotated[float, Range(0)] = 0.0
+    """Weight of a Dice loss beside the paper's cross-entropy."""
+    penalty: Annotated[float, Range(0)] | None = None
+    """See :func:`~vos_tutorial.models.stm.scores`; None leaves the network's. It stays with the network when the
+    stage has ended."""
+    read: Literal["memory", "place"] = "memory"
+    """``"place"`` is a warm-up on the task of MaskTrack: the memory encoder sees the current frame with the previous
+    true mask, and each place reads the value at its own place."""
+    align: Annotated[float, Range(0)] = 0.0
+    """Weight of :func:`misalignment`."""
+
+    @classmethod
+    def of(cls, stage: Stage) -> STMOptions:
+        """Those of a stage; TutorialError on an option or a value that it cannot have."""
+        return read(cls, stage.options, f"stage {stage.name!r}", "stm")
 
 
 class STMTask:
     """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given.
-
-    A stage's ``options``: ``source`` (``"simulated"``, clips made of stills, ``"video"``, or
-    ``"lifelike"``, clips of :func:`~vos_tutorial.data.sources.generated.lifelike`), ``max_skip`` (frames
-    left out between two frames, at the most), ``frames`` of a clip (3 in the paper), ``detach`` (no gradient through
-    memorised answers), ``dice`` (weight of a Dice loss beside the paper's cross-entropy), ``penalty`` (see
-    :func:`scores`) and ``read``: ``"memory"``, or ``"place"`` for a warm-up on the task of MaskTrack, in which the
-    memory encoder sees the current frame with the last true mask, and each place reads the value at its own place.
-    ``align`` is the weight of :func:`misalignment`.
 
     Args:
         simulated: clips made of stills; of generated ones by default.
@@ -54,27 +75,20 @@ class STMTask:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
 
         Raises:
-            TutorialError: if the stage has an option that no one reads, names an unknown source or read, or has
-                clips of one frame.
+            TutorialError: as :meth:`STMOptions.of`.
         """
-        unknown = [key for key in stage.options if key not in OPTIONS]
-        if unknown:
-            raise TutorialError(
-                f"stage {stage.name!r}: stm does not know the option {unknown[0]!r}; "
-                f"choose from {', '.join(OPTIONS)}."
-            )
-        name = stage.options.get("source", "video")
-        if name not in self.sources:
-            raise TutorialError(
-                f"stage {stage.name!r}: there is no source {name!r}; choose from {', '.join(self.sources)}."
-            )
-        if (reads := stage.options.get("read", "memory")) not in ("memory", "place"):
-            raise TutorialError(f"stage {stage.name!r}: there is no read {reads!r}; choose memory or place.")
-        length, skip = stage.options.get("frames", 3), stage.options.get("max_skip", 0)
-        if length < 2:
-            raise TutorialError(f"stage {stage.name!r}: a clip of {length} frames asks nothing; use 2 or more.")
-        frames, masks = self.sources[name].batch(seeds, stage.size, length, skip)
+        how = STMOptions.of(stage)
+        frames, masks = self.sources[how.source].batch(seeds, stage.size, how.frames, how.max_skip)
         return {"frames": frames.to(device), "masks": masks.to(device)}
+
+    def check(self, stage: Stage) -> None:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        STMOptions.of(stage)
+
+    def moved_options(self, stage: Stage) -> dict[str, Any]:
+        """See :class:`~vos_tutorial.training.tasks.Task`."""
+        penalty = STMOptions.of(stage).penalty
+        return {} if penalty is None else {"penalty": float(penalty)}
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy over background and all objects, averaged over the frames 1.., and the IoU of the answers.
@@ -82,19 +96,18 @@ class STMTask:
         Pixels of id 255 (void) do not count.
         """
         assert isinstance(network, STM)
-        network.penalty = stage.options.get("penalty", network.penalty)
-        frames, ids = batch["frames"], batch["masks"]
-        known, owner, which = one_mask_each(ids[:, 0])
+        how = STMOptions.of(stage)
+        frames, ids = batch["frames"], batch["masks"]  # [B, T, 3, H, W], [B, T, H, W]
+        known, owner, which = one_mask_each(ids[:, 0])  # [N, H, W], [N], [N]
         keys, values, losses, ious = [], [], [], []
         seen: Query | None = None
-        in_place = stage.options.get("read", "memory") == "place"
-        align, strangers = stage.options.get("align", 0.0), []
+        in_place, align, strangers = how.read == "place", how.align, []
         for t in range(1, frames.shape[1]):
-            others = other_masks(known, owner)
+            others = other_masks(known, owner)  # [N, H, W]
             if in_place:
                 seen = network.encode(frames[:, t])
                 _, value = network.memorize(frames[:, t], known, others, owner, seen)
-                logits = network.decode(value, seen, owner)
+                logits = network.decode(value, seen, owner)  # [N, 2, H, W]
             else:
                 if align and seen is None:
                     seen = network.encode(frames[:, 0])
@@ -104,21 +117,23 @@ class STMTask:
                 keys.append(key)
                 values.append(value)
                 seen = network.encode(frames[:, t])
-                logits = network.segment(seen, torch.stack(keys, 2), torch.stack(values, 2), owner)
+                memory = torch.stack(keys, 2), torch.stack(values, 2)  # [N, Ck, t, h, w], [N, Cv, t, h, w]
+                logits = network.segment(seen, *memory, owner, how.penalty)  # [N, 2, H, W]
             alone = logits.float().softmax(1)[:, 1]  # [N, H, W]
-            table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)
+            table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)  # [B, K, H, W]
             together = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
-            truth = ids[:, t].long()
+            truth = ids[:, t].long()  # [B, H, W]
             losses.append(F.cross_entropy(together, truth, ignore_index=VOID))
-            known = together.softmax(1)[owner, which]  # soft: a decision would cut the gradient, and hide the doubt
+            # [N, H, W]; soft: a decision would cut the gradient, and hide the doubt
+            known = together.softmax(1)[owner, which]
             answer = winners(together.detach().transpose(0, 1))[owner] == which[:, None, None]
             target = truth[owner] == which[:, None, None]
             counts = truth[owner] != VOID
-            if weight := stage.options.get("dice", 0.0):
-                losses[-1] = losses[-1] + weight * dice_loss(known * counts, target)
+            if how.dice:
+                losses[-1] = losses[-1] + how.dice * dice_loss(known * counts, target)
             if in_place:
                 known = target.float()
-            elif stage.options.get("detach", False):
+            elif how.detach:
                 known = known.detach()
             ious.append(iou(answer & counts, target).mean())
         loss = torch.stack(losses).mean()
