@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from vos_tutorial import models
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.models.weights import load_weights, save_weights
+from vos_tutorial.models.weights import load_weights, read_about, save_weights
 
 METADATA = {"method": "masktrack", "size": "small", "seed": "0"}
 
@@ -142,3 +144,109 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(saved: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert saved.read_bytes() == before
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+# -------------------------------------------------------------------------- what a file says of itself
+
+
+def of(path: Path, method: str, size: str = "small", **told: str) -> Path:
+    """A file as ``train`` writes it, with a network of that form."""
+    options = json.loads(told.get("options", "{}"))
+    save_weights(path, models.build(method, size, **options), {"method": method, "size": size, **told})
+    return path
+
+
+SHIPPED = sorted(models.SHIPPED.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
+    assert len(SHIPPED) == 12
+    method, _, variant = path.stem.partition("-")
+    network = models.trained(method, variant=variant)
+    about = read_about(path)
+    assert (about.method, about.size, about.lines) == (method, "small", 128)
+    assert about.tuning == (60 if method == "stcnn" else 0)
+    by_path = models.trained(method, path)
+    assert all(torch.equal(v, by_path.state_dict()[k]) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("masktrack", {"width": 8}),
+        ("rgmp", {"width": 8, "align_corners": True}),
+        ("rvos", {"width": 8, "hidden": 16, "one_shot": False}),
+        ("stm", {"width": 8, "affinity": "dot", "shared_keys": False, "penalty": 0.5}),
+        ("stcnn", {"width": 8, "scaffold": True, "delta": 2}),
+    ],
+)
+def test_options_come_back(tmp_path: Path, method: str, options: dict) -> None:
+    path = of(tmp_path / "w", method, options=json.dumps(options), lines="96", tuning="7")
+    network = models.trained(method, path)
+    again = models.build(method)
+    with pytest.raises(TutorialError, match="another"):
+        load_weights(path, again)
+    assert not network.training
+    assert getattr(network, "penalty", 0.5) == 0.5
+    assert getattr(network, "delta", 2) == 2
+    about = read_about(path)
+    assert (about.lines, about.tuning, about.options) == (96, 7, options)
+
+
+def test_paper_size_comes_back(tmp_path: Path) -> None:
+    path = of(tmp_path / "w", "masktrack", "paper", options='{"head": "largefov"}')
+    network = models.trained("masktrack", path)
+    assert sum(p.numel() for p in network.parameters()) == 20_486_530
+    assert read_about(path).lines is None
+    start = models.build("masktrack", "paper", head="largefov")
+    models.start_from("masktrack", start, path)
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in start.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [
+        ({"options": "{width: 8}"}, r"w: the network's options in its metadata cannot be read"),
+        ({"options": "[1]"}, r"cannot be read \(\[1\] is no dictionary\)"),
+        ({"options": '{"wdith": 8}'}, r"says what cannot be built: stm: the network of stm does not know .*'wdith'"),
+        ({"options": '{"width": "wide"}'}, r"width cannot be 'wide'; give a whole number"),
+        ({"options": '{"width": 4}'}, r"of another size: .* build the network with the size"),
+        ({"size": "large"}, r"says what cannot be built: there is no size 'large' of stm"),
+        ({"method": "rgmp"}, r"w is of another method: it holds weights of rgmp, not of stm; ask for rgmp"),
+        ({"lines": "many"}, r"lines is 'many' in its metadata"),
+        ({"tuning": "-1"}, r"tuning is '-1' in its metadata"),
+    ],
+)
+def test_what_a_file_says_is_checked(tmp_path: Path, told: dict[str, str], complaint: str) -> None:
+    network = models.build("stm", width=8)
+    about = {"method": "stm", "size": "small", "options": '{"width": 8}', **told}
+    save_weights(tmp_path / "w", network, about)
+    with pytest.raises(TutorialError, match=complaint):
+        models.trained("stm", tmp_path / "w")
+
+
+def test_variants_that_do_not_ship() -> None:
+    with pytest.raises(TutorialError, match="stm ships no variant 'cured'; it has paper-form, paper-form-cured"):
+        models.trained("stm", variant="cured")
+    with pytest.raises(TutorialError, match="rgmp ships no variant 'x'; it has none"):
+        models.trained("rgmp", variant="x")
+    with pytest.raises(TutorialError, match="leave it out with mine"):
+        models.trained("stm", "mine", variant="paper-form")
+
+
+def test_files_of_torch_save_name_the_way_on(tmp_path: Path) -> None:
+    state, path = Other().state_dict(), tmp_path / "net.pth"
+    way = r"if a paper's authors released it, load it with vos_tutorial\.models\.official\.load_official"
+    for held, said in (
+        (state, "one of PyTorch; " + way),
+        ({"state_dict": state, "epoch": 3}, "with the weights under 'state_dict'; " + way),
+        ({"plan": "{}", "stage": 0, "network": state}, r"the checkpoint of a training; .*weights\.safetensors"),
+    ):
+        torch.save(held, path)
+        for door in (lambda: models.trained("stm", path), lambda: read_about(path)):
+            with pytest.raises(TutorialError, match=said):
+                door()
+    path.write_bytes(b"\x80\x02}q\x00.")  # a pickle of Python 2's time
+    with pytest.raises(TutorialError, match=way):
+        read_about(path)

@@ -76,7 +76,10 @@ class About:
     def require_method(self, name: str) -> None:
         """Raise TutorialError unless the file holds a network of that method."""
         if self.method != name:
-            raise TutorialError(f"{self.path} holds weights of {self.method}, not of {name}; ask for {self.method}.")
+            raise TutorialError(
+                f"{self.path} is of another method: it holds weights of {self.method}, not of {name}; "
+                f"ask for {self.method}."
+            )
 
 
 #: Lines and tuning steps that go without saying in files from before the metadata had them: small networks saw real

@@ -66,7 +66,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         data = path.read_bytes()
     except OSError as error:
         raise TutorialError(
-            f"cannot read {path} ({error.strerror or error}); the run in it is kept. Make it readable, or choose "
+            f"cannot read {path} ({error.strerror or error}), and the run in it is kept; make it readable, or choose "
             "another output folder."
         ) from error
     if not _whole_archive(data):

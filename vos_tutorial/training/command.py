@@ -18,7 +18,7 @@ from ..data.davis import DavisFolder
 from ..data.sources.stills import FolderStills
 from ..data.sources.video import VideoClips
 from ..errors import TutorialError
-from ..models.weights import read_metadata, save_weights
+from ..models.weights import read_about, read_metadata, save_weights
 from ..profile import PROFILES, current, require_device
 from ..recipes import Recipe
 from .identity import Start, data_identity, weights_identity
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     network = models.build(recipe.method, size=recipe.network, **recipe.options)
     learned = task(recipe.method, **_sources(arguments, recipe))
     start = _start(arguments.start, recipe, network, begun)
-    if weights.exists():
+    if weights.exists() and not (begun and weights.parent == out):  # there the checkpoint says whose they are
         kind = device or ("cuda" if recipe.profile == "gpu" else "cpu")
         _require_own(weights, plan(recipe, arguments.seed, data_identity(learned), start, kind))
     with stop_signals():  # Ctrl-C after the last step waits until the weights are written
@@ -142,7 +142,9 @@ def _sources(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
 def _start(weights: str | None, recipe: Recipe, network: nn.Module, begun: bool) -> Start:
     """Give a new run's network what it starts from; a run that has begun has its weights in the checkpoint."""
     if weights is not None:
-        digest = weights_identity(models.weights_file(recipe.method, weights))
+        path = models.weights_file(recipe.method, weights)
+        read_about(path).require_method(recipe.method)
+        digest = weights_identity(path)
         if not begun:
             models.start_from(recipe.method, network, weights)
         return Start(f"{weights}, {digest}", digest)
