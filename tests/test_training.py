@@ -30,8 +30,17 @@ from vos_tutorial import models, recipes
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models.weights import load_weights
-from vos_tutorial.recipes import Recipe, Stage
-from vos_tutorial.training import TrainingRun, checkpoints, derived_seed, learning_rate, sample_seeds, step, train
+from vos_tutorial.recipes import Recipe, Stage, Validate
+from vos_tutorial.training import (
+    TrainingRun,
+    checkpoints,
+    derived_seed,
+    learning_rate,
+    sample_seeds,
+    step,
+    train,
+    validation,
+)
 from vos_tutorial.training.checkpoints import Checkpoint
 from vos_tutorial.training.optimisers import MovingAverage
 from vos_tutorial.training.ranks import Ranks
@@ -280,6 +289,18 @@ def interrupt(kind: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_last_step_of_all_is_too_late(tmp_path: Path, kind: signal.Signals) -> None:
+    handler = signal.getsignal(kind)
+    task = ToyTask(before=lambda step: interrupt(kind) if step == RECIPE.steps - 1 else None)
+    run = run_toy(tmp_path, task=task)
+    assert signal.getsignal(kind) is handler
+    assert run.new_steps == RECIPE.steps
+    assert equal(state(run), state(run_toy()))
+    assert steps_logged(tmp_path) == ALL_STEPS
+    assert run_toy(tmp_path).new_steps == 0
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [2, 23, 30])  # within a stage, in its last step, in the second stage
 def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path: Path, kind: signal.Signals, at: int) -> None:
     handler = signal.getsignal(kind)
@@ -368,6 +389,98 @@ def test_a_checkpoint_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(TutorialError, match="not a readable checkpoint"):
         run_toy(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+# ------------------------------------------------------------------------------ validation and accumulation
+
+VALIDATED = dataclasses.replace(RECIPE, validate=Validate(clips=6, every=7))
+
+
+def test_the_validation_curve_is_logged_returned_and_changes_nothing(tmp_path: Path) -> None:
+    run = run_toy(tmp_path, recipe=VALIDATED)
+    assert equal(state(run), state(run_toy()))
+    points = [(r["stage"], r["step"]) for r in run.validation]
+    assert points == [ALL_STEPS[i - 1] for i in (7, 14, 21, 28, 35, 40)]
+    assert np.isfinite([r["val_loss"] for r in run.validation]).all()
+    assert np.isnan(run.column("val_accuracy")).sum() == RECIPE.steps - 6
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r.get("val_loss") for r in logged] == [r.get("val_loss") for r in run.history]
+    assert run.validation[-1]["val_loss"] < 0.8 * run.validation[0]["val_loss"]
+
+
+def test_a_point_of_the_curve_is_the_loss_of_the_network_that_is_returned() -> None:
+    """In eval mode, with the averaged weights, on clips that are the same for all seeds."""
+    task = ToyTask()
+    run = run_toy(recipe=VALIDATED, task=task)
+    last = RECIPE.stages[-1]
+    seeds = [derived_seed(validation.STREAM, validation.STREAM, i) for i in range(6)]
+    losses = []
+    for some in (seeds[:2], seeds[2:4], seeds[4:]):
+        with torch.no_grad():
+            losses.append(ToyTask().loss(run.network, task.batch(last, some, torch.device("cpu")), last)[0].item())
+    assert run.validation[-1]["val_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+    seen: list[list[int]] = []
+    for seed in (0, 1):
+        task = ToyTask()
+        train(toy_net(), task, VALIDATED, seed=seed, progress=False)
+        seen.append([s for s in task.seen if s in seeds])
+    assert seen[0] == seen[1] == seeds
+
+
+def test_validation_resumes_with_the_run_and_may_be_added_later(tmp_path: Path) -> None:
+    task = ToyTask(before=lambda step: interrupt(signal.SIGINT) if step == 10 else None)
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(tmp_path, recipe=VALIDATED, task=task)
+    resumed, whole = run_toy(tmp_path, recipe=VALIDATED), run_toy(recipe=VALIDATED)
+    assert resumed.history == whole.history
+    assert equal(state(resumed), state(whole))
+    assert run_toy(tmp_path).new_steps == 0  # a curve decides no weights
+
+
+def test_what_a_loss_moves_during_validation_is_put_back() -> None:
+    class Counting(ToyTask):
+        def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict]:
+            network.norm.num_batches_tracked += 1000  # a buffer, as the switches of a GAN are
+            return super().loss(network, batch, stage)
+
+    one, two = (run_toy(recipe=r, task=Counting()) for r in (VALIDATED, RECIPE))
+    assert equal(state(one), state(two))
+
+
+def test_a_batch_in_parts_takes_the_same_step() -> None:
+    whole = recipes.override(ONE_STAGE, ["first.steps=6", "first.warmup=0"])
+    parts = recipes.override(whole, ["first.accumulate=4"])
+    one, four = (train(toy_net(plain=True), ToyTask(), r, progress=False) for r in (whole, parts))
+    assert np.allclose(one.losses, four.losses, rtol=1e-5)
+    assert np.allclose(one.column("accuracy"), four.column("accuracy"))
+    assert np.allclose(one.column("grad_norm"), four.column("grad_norm"), rtol=1e-4)
+    for name, value in state(one).items():
+        assert torch.allclose(value, state(four)[name], atol=1e-4), name
+
+
+def test_the_parts_of_a_batch_go_through_one_by_one() -> None:
+    class Sizes(ToyTask):
+        sizes: list[int]
+
+        def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict]:
+            self.sizes.append(len(batch["x"]))
+            return super().loss(network, batch, stage)
+
+    task = Sizes()
+    task.sizes = []
+    run_toy(recipe=recipes.override(ONE_STAGE, ["first.steps=5", "first.accumulate=2"]), task=task)
+    assert task.sizes == [2] * 10
+
+
+def test_accumulation_resumes_exactly(tmp_path: Path) -> None:
+    recipe = recipes.override(RECIPE, ["first.accumulate=2"])
+    task = ToyTask(before=lambda step: interrupt(signal.SIGINT) if step == 13 else None)  # in the middle of a step
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(tmp_path, recipe=recipe, task=task)
+    assert equal(state(run_toy(tmp_path, recipe=recipe)), state(run_toy(recipe=recipe)))
+    with pytest.raises(TutorialError, match=r"stages\[0\]\.accumulate was 2 and is 1"):
+        run_toy(tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------- going wrong

@@ -43,8 +43,9 @@ class Validation:
             network: in any mode, which it keeps.
             average: the weights to look at, where they are not the network's own.
         """
-        # Buffers are copies: a loss may move them (the switches of a GAN).
-        state = {name: value.clone() for name, value in network.named_buffers()} | dict(average or {})
+        buffers = dict(network.named_buffers())
+        state = {**buffers, **(average or {})}
+        state |= {name: state[name].clone() for name in buffers}  # a loss may move them (the switches of a GAN)
         modes = [(module, module.training) for module in network.modules()]
         network.eval()
         objective = Objective(network, self.task, self.stage)
