@@ -306,7 +306,7 @@ def _moving() -> Recipe:
 def test_checkpoints_hold_plain_values_and_tensors(tmp_path: Path) -> None:
     build, task, plan = a_masktrack()
     train(build(), task(), plan, out=tmp_path, progress=False)
-    found = checkpoints.load_checkpoint(tmp_path / "checkpoint.pt")
+    found = checkpoints.load_checkpoint(tmp_path / "checkpoint.pt", torch.device("cpu"))
     assert found is not None
     assert found.frozen == {"parameters": [], "norms": [], "modules": []}
     assert found.start == "random"

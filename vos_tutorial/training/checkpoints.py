@@ -53,8 +53,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, buffer.getbuffer())
 
 
-def load_checkpoint(path: Path) -> Checkpoint | None:
-    """Read a checkpoint (tensors and plain values only, no code) onto the CPU, or None if there is none.
+def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
+    """Read a checkpoint (tensors and plain values only, no code), or None if there is none.
+
+    Args:
+        path: the file.
+        device: where its tensors shall be.
 
     Raises:
         TutorialError: if the file may not be read, is broken, or is not a checkpoint of ours. Only a file that is
@@ -74,7 +78,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             f"{path} is not a readable checkpoint; delete it to start anew, or choose another output folder."
         )
     try:
-        return Checkpoint(**torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+        return Checkpoint(**torch.load(io.BytesIO(data), map_location=device, weights_only=True))
     except (RuntimeError, EOFError, TypeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise TutorialError(
             f"{path} is not a readable checkpoint of this version; it stays as it is: choose another output folder."

@@ -267,13 +267,13 @@ class _Loop:
             TutorialError: if the folder holds another run, or one that cannot be read.
         """
         self.path, self.journal.path = out / "checkpoint.pt", out / "log.jsonl"
-        found = load_checkpoint(self.path)
+        found = load_checkpoint(self.path, self.ranks.device)
         if found is not None:
             require_same_plan(self.path, found.plan, self.plan)
             require_fit(found.network, self.network, str(self.path))
             self.network.load_state_dict(found.network)
             if self.average is not None and found.ema is not None:
-                self.average.state = {name: value.to(self.ranks.device) for name, value in found.ema.items()}
+                self.average.state = dict(found.ema)
             if found.frozen is not None:
                 self.frozen = Frozen(**found.frozen)
                 self.frozen.restore(self.network)

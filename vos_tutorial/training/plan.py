@@ -34,12 +34,22 @@ def plan(
 def differences(old: str, new: str) -> list[str]:
     """What differs between two plans, ``stages[0].lr was 0.1 and is 0.2``; ValueError if the old one is no plan."""
     now = json.loads(new)
-    before, after = _flat(_of_today(json.loads(old), now)), _flat(now)
+    then = _of_today(json.loads(old), now)
+    before, after = (_flat({**each, "data": _data_in_words(each["data"])}) for each in (then, now))
     return [
         f"{key} was {before.get(key, 'absent')} and is {after.get(key, 'absent')}"
         for key in sorted({*before, *after})
         if before.get(key, "absent") != after.get(key, "absent")
     ]
+
+
+def _data_in_words(data: Mapping[str, Mapping[str, Any]]) -> str:
+    """``/folder (digest 1f..., files 6)`` for each folder."""
+    parts = [
+        f"{folder} ({', '.join(f'{key} {value}' for key, value in sorted(about.items()))})"
+        for folder, about in sorted(data.items())
+    ]
+    return " and ".join(parts) or "generated"
 
 
 def require_same_plan(path: Path, old: str, new: str) -> None:
