@@ -20,8 +20,7 @@ from torchvision.models.resnet import Bottleneck
 
 from vos_tutorial import models
 from vos_tutorial.__main__ import main as command_line
-from vos_tutorial.data.sources.clips import Clips
-from vos_tutorial.data.sources.stills import Stills
+from vos_tutorial.data.batches import Clips, Stills
 from vos_tutorial.models import backbones, masktrack, rgmp, rvos, stcnn, stm
 from vos_tutorial.models.backbones import ResNetEncoder
 from vos_tutorial.models.weights import read_about

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from .. import models, recipes
-from ..data.davis import DavisFolder
-from ..data.sources.stills import FolderStills
-from ..data.sources.video import VideoClips
+from ..data.sources.stills import open_stills
+from ..data.sources.video import VideoClips, open_video
 from ..errors import TutorialError
 from ..models.weights import read_about, read_metadata, save_weights
 from ..profile import PROFILES, current, require_device
@@ -44,8 +43,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
-    parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks of yours instead")
-    parser.add_argument("--video", type=Path, metavar="DIR", help="learn from the train list of a DAVIS-2017 folder")
+    parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks, the pets, or VOC")
+    parser.add_argument("--video", type=Path, metavar="DIR", help="learn from DAVIS or YouTube-VOS, split train")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
     parser.add_argument(
@@ -128,14 +127,14 @@ def _sources(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     if arguments.stills is not None:
         if not asked & {"stills", "simulated"}:
             raise TutorialError(f"this recipe of {recipe.method!r} learns from no stills, so leave --stills out.")
-        sources["source"] = FolderStills(arguments.stills)
+        sources["source"] = open_stills(arguments.stills)
     if arguments.video is not None:
         if "video" not in asked:
             raise TutorialError(
                 f"{recipe.method!r} does not learn from video, so leave --video {arguments.video} out."
             )
         cut = getattr(importlib.import_module(f"{__package__}.tasks.{recipe.method}"), "VIDEO", {})
-        sources["video"] = VideoClips(DavisFolder(arguments.video, year=2017, split="train"), **cut)
+        sources["video"] = VideoClips(open_video(arguments.video), **cut)
     return sources
 
 
