@@ -15,7 +15,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
 from experiments.runs import (
-    ROOT,
     SEEDS,
-    SHORT_SIDE,
     by_condition,
     j_of,
     keep,
@@ -51,12 +48,18 @@ from vos_tutorial.data.worlds.sprites import CONDITIONS, SyntheticStills, benchm
 from vos_tutorial.files import write_atomically
 from vos_tutorial.geometry import dilate, fill_boxes, iou
 from vos_tutorial.models import masktrack
-from vos_tutorial.models.weights import load_weights, save_weights
 from vos_tutorial.propagation import Segmenter, propagate, propagate_nearest
+from vos_tutorial.recipes import SHORT_SIDE
 from vos_tutorial.recipes.masktrack import ABLATION_STEPS, ABLATIONS
 from vos_tutorial.rng import Rng
 
-RUNS = ROOT / "runs" / "masktrack"
+#: The ablations are shorter than the recipe, and change options of its one stage.
+SETTINGS = {
+    name: [f"stills.steps={ABLATION_STEPS}"] + [f"stills.options.{k}={json.dumps(v)}" for k, v in changes.items()]
+    for name, changes in ABLATIONS.items()
+}
+TRAININGS = runs.Trainings("masktrack", masktrack.MaskTrack, settings=SETTINGS)
+run_folder, network_of = TRAININGS.folder, TRAININGS.network
 OUT = runs.RESULTS / "02_masktrack.json"
 COMMAND = "python experiments/masktrack.py train; python experiments/masktrack.py measure --davis DIR"
 SHIPPED = {"": ("recipe", 0), "no-deformation": ("no deformation", 0), "boxes": ("boxes", 0)}
@@ -65,41 +68,11 @@ SHIPPED = {"": ("recipe", 0), "no-deformation": ("no deformation", 0), "boxes": 
 # ---------------------------------------------------------------------------------------------------- train
 
 
-def run_folder(variant: str, seed: int) -> Path:
-    """Where one training lives; ``recipe`` is the full cpu recipe, the others are short ablation runs."""
-    return RUNS / f"{variant.replace(' ', '-')}-{seed}"
-
-
-def commands() -> Iterator[tuple[Path, list[str]]]:
-    """All trainings, the most important first."""
-    for variant in ("recipe", *ABLATIONS):
-        for seed in SEEDS:
-            out = run_folder(variant, seed)
-            command = [sys.executable, "-m", "vos_tutorial", "train", "masktrack", "--profile", "cpu"]
-            command += ["--seed", str(seed), "--out", str(out)]
-            if variant != "recipe":
-                settings = {"steps": ABLATION_STEPS} | {f"options.{k}": v for k, v in ABLATIONS[variant].items()}
-                for key, value in settings.items():
-                    command += ["--set", f"stills.{key}={json.dumps(value)}"]
-            yield out, command
-
-
 def train(jobs: int) -> None:
     """Run what is not finished, ``jobs`` at a time, and store what ships."""
-    run_all(commands(), jobs)
-    for variant, (run, seed) in SHIPPED.items():
-        network = network_of(run, seed)
-        steps = recipes.load("masktrack", "cpu").steps if run == "recipe" else ABLATION_STEPS
-        about = {"method": "masktrack", "size": "small", "recipe": f"cpu, {run}", "seed": str(seed)}
-        about |= {"steps": str(steps), "device": "cpu", "data": "generated stills, split train"}
-        save_weights(models.shipped_weights("masktrack", variant), network, about, dtype=torch.float16)
-
-
-def network_of(variant: str, seed: int) -> masktrack.MaskTrack:
-    """A trained network."""
-    network = masktrack.build()
-    load_weights(run_folder(variant, seed) / "weights.safetensors", network)
-    return network.eval()
+    run_all(TRAININGS.commands((name, seed) for name in ("recipe", *ABLATIONS) for seed in SEEDS), jobs)
+    for variant, (name, seed) in SHIPPED.items():
+        TRAININGS.ship(variant, name, seed, "generated stills, split train")
 
 
 # -------------------------------------------------------------------------------------------------- measure

@@ -23,6 +23,7 @@ from experiments import runs, rvos
 from vos_tutorial import models
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.files import write_atomically
+from vos_tutorial.recipes import SHORT_SIDE
 
 RVOS, STCNN = runs.RESULTS / "04_rvos.json", runs.RESULTS / "06_stcnn.json"
 
@@ -37,7 +38,7 @@ def passing_each_other(stored: dict[str, Any]) -> None:
 
 def real(stored: dict[str, Any], folder: Path) -> None:
     """Both: J and F on three DAVIS-2016 sequences, and in notebook 06 the CPU seconds a video, on one thread."""
-    method, began = models.segmenter("stm", short_side=runs.SHORT_SIDE), time.process_time()
+    method, began = models.segmenter("stm", short_side=SHORT_SIDE), time.process_time()
     found = runs.real({"STM long run": [method]}, folder)
     for part in ("J", "F", "per_frame"):
         stored["real"][part] |= found[part]

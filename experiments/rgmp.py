@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
 from experiments.runs import (
     SEEDS,
-    SHORT_SIDE,
     by_condition,
     held_out,
     j_of,
@@ -42,11 +40,12 @@ from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.models import masktrack, rgmp
-from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.recipes import SHORT_SIDE
 from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
 
-RUNS = runs.ROOT / "runs" / "rgmp"
+TRAININGS = runs.Trainings("rgmp", rgmp.RGMP, VARIANTS)
+run_folder, network_of, trained = TRAININGS.folder, TRAININGS.network, TRAININGS.networks
 OUT = runs.RESULTS / "03_rgmp.json"
 COMMAND = "python experiments/rgmp.py train; python experiments/rgmp.py measure --davis DIR"
 #: Experiments, and how many seeds of each.
@@ -64,19 +63,11 @@ COMPARED = {
 # ---------------------------------------------------------------------------------------------------- train
 
 
-def run_folder(name: str, seed: int) -> Path:
-    """Where one training lives: ``recipe``, or a variant's name."""
-    return RUNS / f"{name.replace(' ', '-')}-{seed}"
-
-
 def commands() -> Iterator[tuple[Path, list[str]]]:
     """All trainings, the most important first."""
     wanted = [("long", 0), *(("recipe", s) for s in SEEDS), *(("recipe without reference", s) for s in SEEDS)]
     wanted += [(name, s) for name, seeds in COMPARED.items() for s in range(seeds)]
-    for name, seed in wanted:
-        out = run_folder(name, seed)
-        command = [sys.executable, "-m", "vos_tutorial", "train", "rgmp", "--seed", str(seed), "--out", str(out)]
-        yield out, command + (["--profile", "cpu"] if name == "recipe" else ["--variant", name])
+    return TRAININGS.commands(wanted)
 
 
 def train(jobs: int) -> None:
@@ -86,23 +77,8 @@ def train(jobs: int) -> None:
 
 
 def ship() -> None:
-    """Store the long run, as half precision."""
-    about = {"method": "rgmp", "size": "small", "options": "{}", "recipe": "cpu, long", "seed": "0"}
-    about |= {"steps": str(VARIANTS["long"].steps), "device": "cpu"}
-    about |= {"data": "generated stills and clips, split train"}
-    save_weights(models.shipped_weights("rgmp"), network_of("long", 0), about, dtype=torch.float16)
-
-
-def network_of(name: str, seed: int) -> rgmp.RGMP:
-    """A trained network."""
-    network = models.trained("rgmp", run_folder(name, seed) / "weights.safetensors")
-    assert isinstance(network, rgmp.RGMP)
-    return network
-
-
-def trained(name: str) -> list[rgmp.RGMP]:
-    """Those seeds of a training that are finished."""
-    return [network_of(name, s) for s in SEEDS if (run_folder(name, s) / "weights.safetensors").exists()]
+    """Store the long run."""
+    TRAININGS.ship("", "long", 0, "generated stills and clips, split train")
 
 
 def made_for(name: str) -> dict[str, Any]:
@@ -191,9 +167,9 @@ def experiments(clips: list[Clip]) -> dict[str, Any]:
         "curve": {},
     }
     for name in COMPARED:
-        nets, options = trained(name), made_for(name)
-        if not nets:
+        if not TRAININGS.seeds(name):
             continue
+        nets, options = trained(name), made_for(name)
         print("experiment", name, len(nets), flush=True)
         result["J"][name] = {c: [j_of(rgmp.segmenter(n, **options), some) for n in nets] for c, some in of.items()}
         result["after"][name] = [recovery(rgmp.segmenter(n, **options), of["occlusion"])["after"] for n in nets]

@@ -5,27 +5,29 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vos_tutorial import evaluation, metrics
+from vos_tutorial import evaluation, metrics, models, recipes
 from vos_tutorial.clip import Clip
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.sources.generated import lifelike
 from vos_tutorial.files import write_atomically
+from vos_tutorial.models.weights import read_about, save_weights
 from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 SEEDS = (0, 1, 2)
 SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
-SHORT_SIDE = 128  # pixels of real video's shorter side, fixed before any real video was looked at
 
 
 def run_all(commands: Iterable[tuple[Path, list[str]]], jobs: int) -> None:
@@ -45,6 +47,136 @@ def run_all(commands: Iterable[tuple[Path, list[str]]], jobs: int) -> None:
                 running.remove((out, process))
                 state = "finished" if process.returncode == 0 else f"failed, see {out / 'output.txt'}"
                 print(out.name, state, flush=True)
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Trainings(Generic[Network]):
+    """The trainings of one method, by name and seed: the commands that run them, and the networks that they leave.
+
+    A training is called ``recipe``, like the cpu recipe, or like one of its variants.
+
+    Args:
+        method: from ``models.METHODS``.
+        kind: class of its networks.
+        variants: of the method's recipes.
+        start: training -> the one (seed 0) whose weights it starts from.
+        settings: training -> what ``--set`` changes in the cpu recipe, for those that are no variant.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        kind: type[Network],
+        variants: Mapping[str, Recipe] | None = None,
+        start: Mapping[str, str] | None = None,
+        settings: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.method, self.kind = method, kind
+        self.variants, self.start, self.settings = variants or {}, start or {}, settings or {}
+        self.root = ROOT / "runs" / method
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Where a training lives."""
+        return self.root / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
+
+    def weights(self, name: str, seed: int) -> Path:
+        """The weights that it leaves."""
+        return self.folder(name, seed) / "weights.safetensors"
+
+    def finished(self, name: str, seed: int) -> bool:
+        """Whether it has come to its end."""
+        return self.weights(name, seed).exists()
+
+    def recipe(self, name: str) -> Recipe:
+        """What it trains by."""
+        if name in self.variants:
+            return self.variants[name]
+        return recipes.override(recipes.load(self.method, "cpu"), self.settings.get(name, ()))
+
+    def command(self, name: str, seed: int) -> list[str]:
+        """What runs it, or goes on with it."""
+        command = [sys.executable, "-m", "vos_tutorial", "train", self.method, "--seed", str(seed)]
+        command += ["--out", str(self.folder(name, seed))]
+        command += ["--variant", name] if name in self.variants else ["--profile", "cpu"]
+        for setting in self.settings.get(name, ()):
+            command += ["--set", setting]
+        if name in self.start:
+            command += ["--start", str(self.weights(self.start[name], 0))]
+        return command
+
+    def commands(self, wanted: Iterable[tuple[str, int]]) -> Iterator[tuple[Path, list[str]]]:
+        """Folder and command of each."""
+        return ((self.folder(name, seed), self.command(name, seed)) for name, seed in wanted)
+
+    def show(self, wanted: Iterable[tuple[str, int]], seconds: Callable[[Recipe], float]) -> None:
+        """Print names, steps, and an estimate of the CPU minutes; ``seconds`` are those of a whole recipe."""
+        total = 0.0
+        for name, seed in wanted:
+            made = self.recipe(name)
+            minutes = seconds(made) / 60
+            total += minutes
+            done = " (done)" if self.finished(name, seed) else ""
+            print(f"{minutes:6.1f} min  {made.steps:5} steps  {self.method}, {name!r}, seed {seed}{done}")
+        print(f"{total:6.1f} CPU minutes in all")
+
+    def network(self, name: str, seed: int) -> Network:
+        """The network that a training left."""
+        network = models.trained(self.method, self.weights(name, seed))
+        assert isinstance(network, self.kind)
+        return network
+
+    def seeds(self, name: str) -> list[int]:
+        """Those of a training's seeds that are finished."""
+        return [seed for seed in SEEDS if self.finished(name, seed)]
+
+    def networks(self, name: str) -> list[Network]:
+        """The networks of those seeds.
+
+        Raises:
+            SystemExit: if there is none.
+        """
+        found = [self.network(name, seed) for seed in self.seeds(name)]
+        if not found:
+            raise SystemExit(
+                f"no training {name!r} is finished; run python experiments/{self.method}.py train first."
+            )
+        return found
+
+    def ship(
+        self, variant: str, name: str, seed: int, data: str, network: nn.Module | None = None, like: str | None = None
+    ) -> None:
+        """Store a training's network in half precision, where readers look for it; nothing if it is not finished.
+
+        Args:
+            variant: what the file is called beside the method.
+            name: of the training.
+            seed: of the training.
+            data: what it learned from, in words.
+            network: made of several trainings, and ...
+            like: ... the training whose form it has.
+        """
+        if not self.finished(name, seed):
+            there = models.shipped_weights(self.method, variant).name
+            print(f"{self.folder(name, seed).name} is not finished; {there} stays as it is.")
+            return
+        told = read_about(self.weights(like or name, seed))
+        before = self.recipe(self.start[name]).steps if name in self.start else 0
+        about = {
+            "method": self.method,
+            "size": told.size,
+            "options": json.dumps(told.options),
+            "recipe": f"cpu, {name}",
+            "seed": str(seed),
+            "steps": str(self.recipe(name).steps + before),
+            "device": "cpu",
+            "data": data,
+            "lines": str(told.lines or 0),
+            "tuning": str(told.tuning),
+        }
+        shipped = network if network is not None else self.network(name, seed)
+        save_weights(models.shipped_weights(self.method, variant), shipped, about, dtype=torch.float16)
 
 
 def seconds_of(run: Path) -> float:

@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments import runs
 from experiments.runs import (
     SEEDS,
-    SHORT_SIDE,
     by_condition,
     held_out,
     j_of,
@@ -49,13 +48,11 @@ from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.metrics import region_similarity
 from vos_tutorial.models import rvos
-from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Resized, Segmenter, as_float, propagate
-from vos_tutorial.recipes import Recipe
+from vos_tutorial.recipes import SHORT_SIDE, Recipe
 from vos_tutorial.recipes.rvos import RECIPES, VARIANTS
 from vos_tutorial.training.tasks import rvos as rvos_task
 
-RUNS = runs.ROOT / "runs" / "rvos"
 OUT = runs.RESULTS / "04_rvos.json"
 COMMAND = "python experiments/rvos.py train; python experiments/rvos.py measure --davis DIR"
 #: The runs that ship; the first starts from the long one.
@@ -70,89 +67,39 @@ EMPTY = {"without": "ST", "with": "empty"}
 MOST = 3  # objects in a clip of the benchmark; a zero-shot network draws as many, whatever it was trained with
 #: CPU seconds of a step, measured on one thread; for :func:`show` only.
 SECONDS = {"one-shot": 0.6, "zero-shot": 0.17}
+TRAININGS = runs.Trainings("rvos", rvos.RVOS, VARIANTS, {BEST: "long"})
+run_folder, network_of, trained = TRAININGS.folder, TRAININGS.network, TRAININGS.networks
 
 
 # ---------------------------------------------------------------------------------------------------- train
 
 
-def run_folder(name: str, seed: int) -> Path:
-    """Where one training lives: ``recipe``, ``long`` or a variant's name."""
-    return RUNS / f"{name.replace(' ', '-')}-{seed}"
-
-
-def recipe_of(name: str) -> Recipe:
-    """``recipe``, or a variant."""
-    return RECIPES["cpu"] if name == "recipe" else VARIANTS[name]
-
-
-def commands() -> Iterator[tuple[Path, list[str]]]:
+def trainings() -> list[tuple[str, int]]:
     """All trainings: what ships, then everything once, and once more with each other seed."""
     short = dict.fromkeys([*ONE_SHOT.values(), *ZERO_SHOT.values(), *CURRICULUM.values(), *EMPTY.values()])
-    wanted = [("long", 0), (BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *short))]
-    for name, seed in wanted:
-        out = run_folder(name, seed)
-        command = [sys.executable, "-m", "vos_tutorial", "train", "rvos", "--seed", str(seed), "--out", str(out)]
-        command += ["--profile", "cpu"] if name == "recipe" else ["--variant", name]
-        if name == BEST:
-            command += ["--start", str(run_folder("long", 0) / "weights.safetensors")]
-        yield out, command
+    return [("long", 0), (BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *short))]
 
 
-def show() -> None:
-    """Print the commands, their steps, and an estimate of their CPU minutes."""
-    total = 0.0
-    for out, command in commands():
-        name = command[command.index("--variant") + 1] if "--variant" in command else "recipe"
-        made = recipe_of(name)
-        minutes = made.steps * SECONDS["one-shot" if made.options.get("one_shot", True) else "zero-shot"] / 60
-        total += minutes
-        done = " (done)" if (out / "weights.safetensors").exists() else ""
-        print(f"{minutes:6.1f} min  {made.steps:5} steps  {' '.join(command[1:7])} ... --variant {name!r}{done}")
-    print(f"{total:6.1f} CPU minutes in all")
+def seconds(recipe: Recipe) -> float:
+    """CPU seconds that a training takes."""
+    return recipe.steps * SECONDS["one-shot" if recipe.options.get("one_shot", True) else "zero-shot"]
 
 
 def train(jobs: int) -> None:
     """Run what is not finished, ``jobs`` at a time, and store what ships."""
-    runs.run_all(commands(), jobs)
+    runs.run_all(TRAININGS.commands(trainings()), jobs)
     ship()
 
 
 def ship() -> None:
-    """Store the long run and the zero-shot network as half precision."""
-    for variant, name, seed, seen in (
-        ("", BEST, 0, "generated clips, split train"),
-        ("zero-shot", FINDER, FINDER_SEED, "generated discs"),
-    ):
-        network = network_of(name, seed)
-        about = {"method": "rvos", "size": "small", "options": json.dumps({"one_shot": network.one_shot})}
-        steps = recipe_of(name).steps + (recipe_of("long").steps if name == BEST else 0)
-        about |= {"recipe": f"cpu, {name}", "seed": str(seed), "steps": str(steps), "device": "cpu"}
-        about |= {"data": seen}
-        save_weights(models.shipped_weights("rvos", variant), network, about, dtype=torch.float16)
-
-
-def network_of(name: str, seed: int) -> rvos.RVOS:
-    """A trained network."""
-    network = models.trained("rvos", run_folder(name, seed) / "weights.safetensors")
-    assert isinstance(network, rvos.RVOS)
-    return network
-
-
-def trained(name: str) -> list[rvos.RVOS]:
-    """Those seeds of a training that are finished.
-
-    Raises:
-        SystemExit: if there is none.
-    """
-    found = [network_of(name, s) for s in SEEDS if (run_folder(name, s) / "weights.safetensors").exists()]
-    if not found:
-        raise SystemExit(f"no training {name!r} is finished; run python experiments/rvos.py train first.")
-    return found
+    """Store the long run and the zero-shot network."""
+    TRAININGS.ship("", BEST, 0, "generated clips, split train")
+    TRAININGS.ship("zero-shot", FINDER, FINDER_SEED, "generated discs")
 
 
 def option(name: str, key: str) -> Any:
     """What the last stage of a training says."""
-    return recipe_of(name).stages[-1].options[key]
+    return TRAININGS.recipe(name).stages[-1].options[key]
 
 
 # -------------------------------------------------------------------------------------------------- measure
@@ -526,8 +473,13 @@ def main() -> None:
     parts = ("main", "one_shot", "zero_shot", "curriculum", "empty", "crossing", "zero_vs_one", "real")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
+    if options.what == "list":
+        TRAININGS.show(trainings(), seconds)
+    elif options.what == "train":
+        train(options.jobs)
+    elif options.what == "ship":
+        ship()
     if options.what != "measure":
-        {"list": show, "train": lambda: train(options.jobs), "ship": ship}[options.what]()
         return
     clips = list(benchmark())
     claims: dict[str, Callable[[], dict[str, Any]]] = {

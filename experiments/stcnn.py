@@ -18,7 +18,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from itertools import islice
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
-from experiments.runs import SEEDS, SHORT_SIDE, by_condition, keep, mean, per_frame, percent, seconds_of, swap
+from experiments.runs import SEEDS, by_condition, keep, mean, per_frame, percent, seconds_of, swap
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip, ids_to_onehot
@@ -45,14 +45,12 @@ from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
 from vos_tutorial.geometry import dilate, iou
 from vos_tutorial.models import for_inference, stcnn
 from vos_tutorial.models.frame_prediction import Generator, small_generator, target_like
-from vos_tutorial.models.weights import load_weights, read_weights, save_weights
+from vos_tutorial.models.weights import load_weights, save_weights
 from vos_tutorial.propagation import Resized, Segmenter, propagate
-from vos_tutorial.recipes import Recipe
+from vos_tutorial.recipes import SHORT_SIDE, Recipe
 from vos_tutorial.recipes.stcnn import FEW, LABELLED, ONLINE_RECIPES, RECIPES, VARIANTS
 from vos_tutorial.rng import Array, Rng
 
-RUNS = runs.ROOT / "runs" / "stcnn"
-TUNED = RUNS / "tuned"
 OUT = runs.RESULTS / "06_stcnn.json"
 COMMAND = "python experiments/stcnn.py train; python experiments/stcnn.py measure --davis DIR"
 #: The run that ships as ``stcnn``; the others by what their file is called.
@@ -71,14 +69,12 @@ CLIPS = 4  # of each condition: each object of each clip is tuned to
 FRESH = 9_200_000  # the first seed of clips that no training has seen
 #: CPU seconds of a step, by objective, measured on one thread; for :func:`show` only.
 SECONDS = {"prediction": 0.09, "spatial": 0.24, "joint": 0.31}
+TRAININGS = runs.Trainings("stcnn", stcnn.STCNN, VARIANTS)
+run_folder, network_of = TRAININGS.folder, TRAININGS.network
+TUNED = TRAININGS.root / "tuned"
 
 
 # ---------------------------------------------------------------------------------------------------- train
-
-
-def run_folder(name: str, seed: int) -> Path:
-    """Where one training lives: ``recipe``, or a variant's name."""
-    return RUNS / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def key(name: str) -> str:
@@ -86,85 +82,36 @@ def key(name: str) -> str:
     return name.replace(", ", " + ")
 
 
-def recipe_of(name: str) -> Recipe:
-    """``recipe``, or a variant."""
-    return RECIPES["cpu"] if name == "recipe" else VARIANTS[name]
-
-
-def commands() -> Iterator[tuple[Path, list[str]]]:
+def trainings() -> list[tuple[str, int]]:
     """All trainings: what ships, then everything once, and once more with each other seed."""
-    wanted = [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *HIDDEN, *FORKS))]
-    for name, seed in wanted:
-        out = run_folder(name, seed)
-        command = [sys.executable, "-m", "vos_tutorial", "train", "stcnn", "--seed", str(seed), "--out", str(out)]
-        yield out, command + (["--profile", "cpu"] if name == "recipe" else ["--variant", name])
+    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *HIDDEN, *FORKS))]
 
 
-def show() -> None:
-    """Print the commands, their steps, and an estimate of their CPU minutes."""
-    total = 0.0
-    for out, command in commands():
-        made = recipe_of(command[-1] if command[-2] == "--variant" else "recipe")
-        minutes = sum(stage.steps * SECONDS[stage.options["objective"]] for stage in made.stages) / 60
-        total += minutes
-        done = " (done)" if finished(out) else ""
-        print(f"{minutes:6.1f} min  {made.steps:5} steps  {' '.join(command[1:7])} ... {' '.join(command[9:])}{done}")
-    print(f"{total:6.1f} CPU minutes in all")
+def seconds(recipe: Recipe) -> float:
+    """CPU seconds that a training takes."""
+    return sum(stage.steps * SECONDS[stage.options["objective"]] for stage in recipe.stages)
 
 
 def train(jobs: int) -> None:
     """Run what is not finished, ``jobs`` at a time, and store what ships."""
-    runs.run_all(commands(), jobs)
+    runs.run_all(TRAININGS.commands(trainings()), jobs)
     ship()
 
 
-def finished(run: Path) -> bool:
-    """Whether a training has come to its end."""
-    return (run / "weights.safetensors").exists()
-
-
 def ship() -> None:
-    """Store those runs that ship as half precision."""
-    data = {BEST: "generated clips, split train"}
-    for variant, name in SHIPS.items():
-        run = run_folder(name, 0)
-        if not finished(run):
-            print(f"{run.name} is not finished; {models.shipped_weights('stcnn', variant).name} stays as it is.")
-            continue
-        _, told = read_weights(run / "weights.safetensors")
-        about = {"method": "stcnn", "size": "small", "options": told.get("options", "{}"), "recipe": f"cpu, {name}"}
-        about |= {"seed": "0", "steps": str(recipe_of(name).steps), "device": "cpu"}
-        about |= {"data": data.get(name, "generated camouflage")}
-        network = network_of(name, 0)
-        if variant == "camouflage" and finished(run_folder(JUDGED, 0)):
-            judged = network_of(JUDGED, 0)
-            stcnn.start_from(judged, network)
-            network, about["options"] = judged, json.dumps(dict(VARIANTS[JUDGED].options))
-        save_weights(models.shipped_weights("stcnn", variant), network, about, dtype=torch.float16)
-
-
-def network_of(name: str, seed: int) -> stcnn.STCNN:
-    """A trained network."""
-    network = models.trained("stcnn", run_folder(name, seed) / "weights.safetensors")
-    assert isinstance(network, stcnn.STCNN)
-    return network
-
-
-def seeds_of(name: str) -> list[int]:
-    """Those seeds of a training that are finished.
-
-    Raises:
-        SystemExit: if there is none.
-    """
-    found = [seed for seed in SEEDS if finished(run_folder(name, seed))]
-    if not found:
-        raise SystemExit(f"no training {name!r} is finished; run python experiments/stcnn.py train first.")
-    return found
+    """Store those runs that ship; the camouflage run gets a discriminator of another one, so that there is one."""
+    TRAININGS.ship("", BEST, 0, "generated clips, split train")
+    TRAININGS.ship("space-only", SHIPS["space-only"], 0, "generated camouflage")
+    name, judged = SHIPS["camouflage"], None
+    if TRAININGS.finished(name, 0) and TRAININGS.finished(JUDGED, 0):
+        judged = network_of(JUDGED, 0)
+        stcnn.start_from(judged, network_of(name, 0))
+    TRAININGS.ship("camouflage", name, 0, "generated camouflage", judged, JUDGED if judged is not None else None)
 
 
 def trained(name: str) -> list[stcnn.STCNN]:
-    """The networks of those seeds."""
-    return [for_inference(network_of(name, seed)) for seed in seeds_of(name)]
+    """The networks of a training's finished seeds, prepared for inference."""
+    return [for_inference(network) for network in TRAININGS.networks(name)]
 
 
 def smooth(run: Path, name: str, points: int = 50) -> list[float]:
@@ -266,7 +213,7 @@ def of_condition(conditions: Sequence[str], count: int) -> dict[str, list[Clip]]
 
 def main_part() -> dict[str, Any]:
     """The recipe's seeds and the run that ships on the benchmark, tuned and not, beside what the others ship."""
-    seeds, stages = seeds_of("recipe"), RECIPES["cpu"].stages
+    seeds, stages = TRAININGS.seeds("recipe"), RECIPES["cpu"].stages
     long, judged = network_of(BEST, 0), VARIANTS[BEST].stages
     assert long.generator is not None
     assert long.discriminator is not None
@@ -340,9 +287,9 @@ def online(count: int = 3) -> dict[str, Any]:
 @torch.no_grad()
 def blinded(count: int = 8, name: str = "pretrained, learning") -> dict[str, Any] | None:
     """Does tuning on stills make a network ignore time? IoU on hidden objects that move, after so many steps."""
-    if not finished(run_folder(name, 0)):
+    if not TRAININGS.finished(name, 0):
         return None
-    size, delta = recipe_of(name).stages[0].size, loaded(name, 0)[0].delta
+    size, delta = TRAININGS.recipe(name).stages[0].size, loaded(name, 0)[0].delta
     frames, masks = CamouflageClips().batch(range(FRESH, FRESH + count), size, delta + 1)
     found: dict[int, list[float]] = {steps: [] for steps in LADDER}
     for frame, mask in zip(frames, masks, strict=True):
@@ -558,7 +505,7 @@ def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
     for title, name in PROBED.items():
         print("probe", title, flush=True)
         rows: dict[str, list[float]] = {d: [] for d in ("d1", "d2", "d3", "all")}
-        for seed, generator in zip(seeds_of(name), generators(name), strict=True):
+        for seed, generator in zip(TRAININGS.seeds(name), generators(name), strict=True):
             windows, labels = clips(1000 * seed, learn)
             here, there = maps(generator, windows), maps(generator, test)
             for d, row in rows.items():
@@ -741,8 +688,13 @@ def main() -> None:
     parts = (*PARTS, "real")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
+    if options.what == "list":
+        TRAININGS.show(trainings(), seconds)
+    elif options.what == "train":
+        train(options.jobs)
+    elif options.what == "ship":
+        ship()
     if options.what != "measure":
-        {"list": show, "train": lambda: train(options.jobs), "ship": ship}[options.what]()
         return
     wanted = [part for part in options.only if part != "real" or options.davis]
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:

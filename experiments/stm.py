@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments import runs
 from experiments.runs import (
     SEEDS,
-    SHORT_SIDE,
     by_condition,
     held_out,
     j_of,
@@ -46,11 +45,10 @@ from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.files import write_atomically
 from vos_tutorial.models import stm
-from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Resized, Segmenter, propagate, resize_mask
+from vos_tutorial.recipes import SHORT_SIDE
 from vos_tutorial.recipes.stm import SHORT, VARIANTS
 
-RUNS = runs.ROOT / "runs" / "stm"
 OUT = runs.RESULTS / "05_stm.json"
 COMMAND = "python experiments/stm.py train; python experiments/stm.py measure --davis DIR"
 #: How the memory is filled, by name: options of the segmenter.
@@ -81,14 +79,11 @@ TRAP = {
 BEST = "lifelike"
 START = {BEST: "long", "paper form, from shared keys": "long, encoders alike"}
 DATA = ("stills only", "video only")
+TRAININGS = runs.Trainings("stm", stm.STM, VARIANTS, START)
+run_folder, network_of, trained = TRAININGS.folder, TRAININGS.network, TRAININGS.networks
 
 
 # ---------------------------------------------------------------------------------------------------- train
-
-
-def run_folder(name: str, seed: int) -> Path:
-    """Where one training lives: ``recipe``, ``long`` or a variant's name."""
-    return RUNS / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
 
 
 def commands() -> Iterator[tuple[Path, list[str]]]:
@@ -97,13 +92,7 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
     wanted += [
         (name, s) for name, seeds in {"both": 3, **TRAP, **dict.fromkeys(DATA, 3)}.items() for s in range(seeds)
     ]
-    for name, seed in wanted:
-        out = run_folder(name, seed)
-        command = [sys.executable, "-m", "vos_tutorial", "train", "stm", "--seed", str(seed), "--out", str(out)]
-        command += ["--profile", "cpu"] if name == "recipe" else ["--variant", name]
-        if name in START:
-            command += ["--start", str(run_folder(START[name], 0) / "weights.safetensors")]
-        yield out, command
+    return TRAININGS.commands(wanted)
 
 
 def train(jobs: int) -> None:
@@ -113,36 +102,11 @@ def train(jobs: int) -> None:
 
 
 def ship() -> None:
-    """Store the long run, and the paper's form as an example of the trap, as half precision."""
-    for variant, name, seed in (
-        ("", BEST, 0),
-        ("paper-form", "paper form", 0),
-        ("paper-form-cured", "paper form, from shared keys", 0),
-    ):
-        if not (run_folder(name, seed) / "weights.safetensors").exists():
-            continue
-        network = network_of(name, seed)
-        form = {"affinity": network.affinity, "shared_keys": network.shared_keys, "light": network.light}
-        options = json.dumps(form)
-        about = {"method": "stm", "size": "small", "options": options, "recipe": f"cpu, {name}", "seed": str(seed)}
-        about |= {
-            "steps": str(VARIANTS[name].steps + (VARIANTS["long"].steps if name != "paper form" else 0)),
-            "device": "cpu",
-            "data": "generated stills and clips, split train",
-        }
-        save_weights(models.shipped_weights("stm", variant), network, about, dtype=torch.float16)
-
-
-def network_of(name: str, seed: int) -> stm.STM:
-    """A trained network."""
-    network = models.trained("stm", run_folder(name, seed) / "weights.safetensors")
-    assert isinstance(network, stm.STM)
-    return network
-
-
-def trained(name: str) -> list[stm.STM]:
-    """Those seeds of a training that are finished."""
-    return [network_of(name, s) for s in SEEDS if (run_folder(name, s) / "weights.safetensors").exists()]
+    """Store the long run, and the paper's form as an example of the trap."""
+    data = "generated stills and clips, split train"
+    TRAININGS.ship("", BEST, 0, data)
+    TRAININGS.ship("paper-form", "paper form", 0, data)
+    TRAININGS.ship("paper-form-cured", "paper form, from shared keys", 0, data)
 
 
 # -------------------------------------------------------------------------------------------------- measure
@@ -210,9 +174,9 @@ def trap(clips: list[Clip]) -> dict[str, Any]:
     copied = {c: j_of(CopyFirst(), some) for c, some in of.items()}
     result: dict[str, Any] = {"steps": SHORT, "copy first": copied, "runs": {}}
     for name in ("both", *TRAP):
-        nets = trained(name)
-        print("trap", name, len(nets), flush=True)
-        if nets:
+        print("trap", name, len(TRAININGS.seeds(name)), flush=True)
+        if TRAININGS.seeds(name):
+            nets = trained(name)
             result["runs"][name] = {
                 "steps": VARIANTS[name].steps,
                 "J": {c: [j_of(stm.segmenter(n), some) for n in nets] for c, some in of.items()},

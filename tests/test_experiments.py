@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from experiments import masktrack, rvos
 from experiments import stcnn as tool
 from vos_tutorial import recipes
 from vos_tutorial.geometry import dilate
-from vos_tutorial.models import build, for_inference
+from vos_tutorial.models import build, for_inference, trained
 from vos_tutorial.models.stcnn import STCNN, fine_tune
-from vos_tutorial.models.weights import save_weights
+from vos_tutorial.models.weights import read_about, save_weights
 from vos_tutorial.recipes.stcnn import VARIANTS
-from vos_tutorial.training.command import _arguments
+from vos_tutorial.training.command import _arguments, _recipe
 
 
 def test_the_commands_train_every_variant_with_three_seeds_and_the_long_run_once() -> None:
     found: dict[str, set[int]] = {}
-    for out, command in tool.commands():
+    for out, command in tool.TRAININGS.commands(tool.trainings()):
         options = _arguments(command[command.index("train") + 1 :])
         name = options.variant or "recipe"
         assert out == tool.run_folder(name, options.seed)
@@ -30,14 +32,14 @@ def test_the_commands_train_every_variant_with_three_seeds_and_the_long_run_once
     assert found.keys() == {"recipe", *VARIANTS}
     assert found.pop("long") == {0}
     assert set(map(tuple, map(sorted, found.values()))) == {(0, 1, 2)}
-    assert all(tool.recipe_of(name).steps == recipes.load("stcnn", "cpu").steps for name in ("recipe",))
+    assert all(tool.TRAININGS.recipe(name).steps == recipes.load("stcnn", "cpu").steps for name in ("recipe",))
     assert not any("," in tool.key(name) or "." in tool.key(name) for name in VARIANTS)
 
 
 @pytest.fixture
 def a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> STCNN:
     """A finished training that never took place: seed 0 of the recipe."""
-    monkeypatch.setattr(tool, "RUNS", tmp_path)
+    monkeypatch.setattr(tool.TRAININGS, "root", tmp_path)
     monkeypatch.setattr(tool, "TUNED", tmp_path / "tuned")
     monkeypatch.setattr(tool, "LADDER", (0, 1, 3))
     tool.loaded.cache_clear()
@@ -122,3 +124,39 @@ def test_an_object_jumps_out_of_the_gate() -> None:
     assert here.any()
     assert there.any()
     assert not (dilate(here, 8) & there).any()
+
+
+EXPERIMENTS = {
+    "masktrack": [(name, seed) for name in ("recipe", *masktrack.ABLATIONS) for seed in (0, 2)],
+    "rgmp": [("long", 0), ("recipe", 1), ("hard feedback", 2)],
+    "rvos": rvos.trainings(),
+    "stm": [("lifelike", 0), ("paper form, from shared keys", 0), ("recipe", 2)],
+    "stcnn": tool.trainings(),
+}
+
+
+@pytest.mark.parametrize("method", EXPERIMENTS)
+def test_a_trainings_command_trains_its_recipe(method: str) -> None:
+    """What ``--variant``, ``--profile`` and ``--set`` say is the recipe that results are quoted with."""
+    trainings = importlib.import_module(f"experiments.{method}").TRAININGS
+    folders = set()
+    for name, seed in EXPERIMENTS[method]:
+        command = trainings.command(name, seed)
+        options = _arguments(command[command.index("train") + 1 :])
+        assert _recipe(options) == trainings.recipe(name)
+        assert (options.method, options.seed, options.out) == (method, seed, trainings.folder(name, seed))
+        assert (options.start is not None) == (name in trainings.start)
+        folders.add(trainings.folder(name, seed))
+    assert len(folders) == len(EXPERIMENTS[method])
+
+
+def test_what_ships_says_what_it_is(a_run: STCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vos_tutorial.models.SHIPPED", tmp_path / "shipped")
+    tool.TRAININGS.ship("", "recipe", 0, "squares")
+    tool.TRAININGS.ship("other", "recipe", 1, "squares")  # not finished: nothing is written
+    assert [path.name for path in (tmp_path / "shipped").iterdir()] == ["stcnn.safetensors"]
+    about = read_about(tmp_path / "shipped" / "stcnn.safetensors")
+    assert (about.options, about.lines, about.tuning) == ({"scaffold": True}, 128, 60)
+    assert about.metadata["steps"] == str(recipes.load("stcnn", "cpu").steps)
+    shipped = trained("stcnn")
+    assert all(torch.equal(v.half(), shipped.state_dict()[k].half()) for k, v in a_run.state_dict().items())
