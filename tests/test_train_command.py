@@ -20,9 +20,10 @@ from safetensors import safe_open
 from vos_tutorial import models
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.data.sources.stills import FolderStills
+from vos_tutorial.data.sources.video import VideoClips, open_video
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models.weights import read_about, save_weights
-from vos_tutorial.training import checkpoints
+from vos_tutorial.training import checkpoints, task
 from vos_tutorial.training.identity import data_identity
 from vos_tutorial.training.plan import differences
 from vos_tutorial.training.tasks.masktrack import MaskTrackTask
@@ -343,3 +344,27 @@ def test_half_precision_is_told_and_can_be_asked_for_later(capsys: pytest.Captur
         assert all(file.get_tensor(name).dtype != torch.float32 for name in file.keys())  # noqa: SIM118
     assert command_line([*SMOKE, "--half"]) == 0
     assert "finished already" in capsys.readouterr().out
+
+
+def test_video_is_named_by_its_list_too(here: Path) -> None:
+    for name in ("ants", "bees"):
+        for kind, ending in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            (here / "davis" / kind / "480p" / name).mkdir(parents=True)
+            for t in range(3):
+                Image.fromarray(np.ones((8, 8), np.uint8)).save(
+                    here / "davis" / kind / "480p" / name / f"{t:05d}.{ending}"
+                )
+    lists = here / "davis" / "ImageSets" / "2017"
+    lists.mkdir(parents=True)
+    (here / "davis" / "notes.txt").write_text("not what is read")
+    found = []
+    for names in ("ants\nbees\n", "ants\n"):
+        (lists / "train.txt").write_text(names)
+        found.append(data_identity(task("stm", video=VideoClips(open_video(here / "davis")))))
+    both, one = (each[str(here / "davis")] for each in found)
+    assert both["files"] == one["files"] == 12
+    assert (both["names"][:2], one["names"][:2]) == ("2:", "1:")
+    with open(here / "davis" / "JPEGImages" / "480p" / "ants" / "00001.jpg", "ab") as picture:
+        picture.write(b"more")
+    again = data_identity(task("stm", video=VideoClips(open_video(here / "davis"))))
+    assert again[str(here / "davis")]["digest"] != one["digest"]
