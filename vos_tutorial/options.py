@@ -46,7 +46,7 @@ def read(kind: type[T], given: Mapping[str, Any], where: str, reader: str) -> T:
 
 
 def require_known(given: Mapping[str, Any], known: list[str], where: str, reader: str) -> None:
-    """Raise TutorialError if a name is given that no one reads."""
+    """Raise TutorialError if a name is given that is none of those known."""
     unknown = [key for key in given if key not in known]
     if unknown:
         choice = f"choose from {', '.join(known)}" if known else "it has none"

@@ -1,4 +1,4 @@
-"""How RVOS is trained: with true last masks, then with its own; each clip is one grid with one backward pass."""
+"""How RVOS is trained: with true previous masks, then with its own; each clip is one grid with one backward pass."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ RECIPES: dict[ProfileName, Recipe] = {
 
 # ------------------------------------------------------------------------------------------------- experiments
 
-#: Steps of the short runs below: true last masks, then own ones.
+#: Steps of the short runs below: true previous masks, then own ones.
 SHORT = (120, 200)
 
 

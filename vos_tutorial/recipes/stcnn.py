@@ -202,7 +202,7 @@ def _camouflage(
 
 
 def _fork(adversarial: float) -> Recipe:
-    """A future that forks, with and without a judge of what the generator paints."""
+    """A future that forks, with and without a discriminator."""
     ahead = Stage(
         "prediction",
         steps=400,
@@ -213,8 +213,8 @@ def _fork(adversarial: float) -> Recipe:
     return Recipe("stcnn", "cpu", "small", (ahead,), source="ours", options=SCAFFOLD)
 
 
-def _hidden_with_judge(adversarial: float) -> Recipe:
-    """The camouflage experiment with a generator that a discriminator taught, too."""
+def _hidden_adversarial(adversarial: float) -> Recipe:
+    """The camouflage experiment with a generator that learned against a discriminator, too."""
     recipe = _camouflage(pretrained=True, network=dict(SCAFFOLD))
     ahead, masks = recipe.stages
     return replace(recipe, stages=(replace(ahead, options={**ahead.options, "adversarial": adversarial}), masks))
@@ -244,7 +244,7 @@ VARIANTS: dict[str, Recipe] = {
     "pretrained, learning": _camouflage(pretrained=True, learns=True),
     "scratch": _camouflage(learns=True),
     "no attention": _camouflage(pretrained=True, network={"attention": False}),
-    "pretrained, adversarial": _hidden_with_judge(0.01),
+    "pretrained, adversarial": _hidden_adversarial(0.01),
     "pretrained, learning, few": _camouflage(pretrained=True, learns=True, labelled=FEW),
     "scratch, few": _camouflage(learns=True, labelled=FEW),
     "fork, mse": _fork(0.0),

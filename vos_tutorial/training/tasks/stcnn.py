@@ -227,11 +227,11 @@ class STCNNTask:
         predicts = first.objective == "prediction" or (first.objective == "joint" and weight > 0)
         detached = network.detach if first.detach is None else first.detach
         reached = first.objective == "joint" and not detached
-        judged = predicts and max(first.adversarial, last.adversarial) > 0
+        adversarial = predicts and max(first.adversarial, last.adversarial) > 0
         extra = {"optimizer": first.generator_optimizer} if first.generator_optimizer else {}
         for part, rate, wanted in (
             (network.generator, first.generator_rate, predicts or reached),
-            (network.discriminator, first.discriminator_rate, judged),
+            (network.discriminator, first.discriminator_rate, adversarial),
         ):
             if part is not None and wanted:
                 groups.append({"params": list(part.parameters()), "lr_scale": rate, **extra})
@@ -274,7 +274,7 @@ def prediction_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The generator's and the discriminator's objectives, as one number whose gradients never mix.
 
-    The generator is judged by a discriminator whose weights are constants here, and the discriminator sees a painted
+    The generator plays against a discriminator whose weights are constants here, and the discriminator sees a painted
     frame that is a constant. A player that :class:`~vos_tutorial.models.stcnn.Balance` stops adds its value and no
     gradient, so that the optimiser, which passes over parameters without a gradient, leaves it alone.
 

@@ -121,12 +121,12 @@ class STMTask:
                 logits = network.segment(seen, *memory, owner, how.penalty)  # [N, 2, H, W]
             alone = logits.float().softmax(1)[:, 1]  # [N, H, W]
             table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)  # [B, K, H, W]
-            together = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
+            merged = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
             truth = ids[:, t].long()  # [B, H, W]
-            losses.append(F.cross_entropy(together, truth, ignore_index=VOID))
+            losses.append(F.cross_entropy(merged, truth, ignore_index=VOID))
             # [N, H, W]; soft: a decision would cut the gradient, and hide the doubt
-            known = together.softmax(1)[owner, which]
-            answer = winners(together.detach().transpose(0, 1))[owner] == which[:, None, None]
+            known = merged.softmax(1)[owner, which]
+            answer = winners(merged.detach().transpose(0, 1))[owner] == which[:, None, None]
             target = truth[owner] == which[:, None, None]
             counts = truth[owner] != VOID
             if how.dice:
