@@ -729,7 +729,7 @@ def test_the_train_command_learns_from_a_folder_of_stills(tmp_path: Path, capsys
 
 def test_the_ablation_commands_train_what_the_table_says() -> None:
     found = {}
-    for out, command in experiment.commands():
+    for out, command in experiment.TRAININGS.commands((name, s) for name in ("recipe", *ABLATIONS) for s in range(3)):
         options = _arguments(command[command.index("train") + 1 :])
         (stage,) = recipes.override(recipes.load("masktrack", options.profile), options.set).stages
         found[out.name] = (options.seed, stage.steps, stage.options)
