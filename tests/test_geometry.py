@@ -264,7 +264,7 @@ def test_the_contour_moves_with_its_control_points() -> None:
     assert boxes(moved).tolist() == [[21, 32, 30, 51]]
 
 
-# ---------------------------------------------------------------------------------------------------------- spoiling
+# -------------------------------------------------------------------------------------------------------- corruption
 
 
 def fields(b: int = 40) -> Tensor:
@@ -299,8 +299,8 @@ def test_only_the_dilation_is_left_when_the_rest_is_off() -> None:
     assert torch.equal(corrupt(masks, rngs(8), Corruption(scale=0, shift=0, points=0, dilation=3)), dilate(masks, 3))
 
 
-def test_a_spoiled_mask_looks_like_a_mask_of_the_frame_before() -> None:
-    """Affine alone and with the spline: means as in the table of the paper's spoiling, measured on our masks."""
+def test_a_corrupted_mask_looks_like_a_mask_of_the_frame_before() -> None:
+    """Affine alone and with the spline: means as in the table of the paper's corruption, measured on our masks."""
     masks = fields(200)
     affine = iou(corrupt(masks, rngs(200), Corruption(points=0, dilation=0)), masks)
     both = iou(corrupt(masks, rngs(200), Corruption(dilation=0)), masks)

@@ -242,8 +242,13 @@ def test_sets_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_layout_is_recognised(pets: Path, voc: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     both = pets  # the fixtures share a folder, and VOC comes first
     assert isinstance(open_stills(both), VocStills)
+    for folder in (both / "VOCdevkit", both / "VOCdevkit/VOC2012"):
+        assert isinstance(open_stills(folder), VocStills)
+        assert len(open_stills(folder)) == 4
     (both / "VOCdevkit").rename(both / "elsewhere")
-    assert isinstance(open_stills(both), PetStills)
+    for folder in (both, both / "oxford-iiit-pet"):
+        assert isinstance(open_stills(folder), PetStills)
+        assert len(open_stills(folder)) == 4
     plain = tmp_path_factory.mktemp("plain")
     save(plain / "a.JPG", photo(0)[0])
     save(plain / "a.PNG", (255 * photo(0)[1]).astype(np.uint8))
@@ -254,6 +259,17 @@ def test_the_layout_is_recognised(pets: Path, voc: Path, tmp_path_factory: pytes
         open_stills(plain)
     with pytest.raises(TutorialError, match="no folder"):
         open_stills(plain / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "lines", [b"\xef\xbb\xbf2007_000000\r\n\r\n  2007_000001 \r\n", b"2007_000000\n2007_000001\n2007_000000"]
+)
+def test_a_list_as_editors_leave_it(voc: Path, lines: bytes) -> None:
+    (voc / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt").write_bytes(lines)
+    assert len(VocStills(voc)) == 2
+    (voc / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt").write_bytes(b"\n")
+    with pytest.raises(TutorialError, match="is empty"):
+        VocStills(voc)
 
 
 def test_a_void_outline_is_not_the_object(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 MaskTrack never sees two frames of a video in training (Perazzi, Khoreva et al., CVPR 2017, section 3.1): a picture
 and the mask of its object are enough, because the "mask of the previous frame" is the same mask, corrupted. The paper
 uses saliency sets (ECSSD, MSRA10K, SOD, PASCAL-S); any folder of pictures and masks serves, and so do the Oxford-IIIT
-pets and PASCAL VOC, which torchvision can fetch. Sample ``i`` of a batch depends on ``seeds[i]`` alone.
+pets and PASCAL VOC, which torchvision can fetch: see :func:`open_stills`. Sample ``i`` of a batch depends on
+``seeds[i]`` alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torchvision import datasets
 
 from ...clip import object_ids
 from ...errors import TutorialError
-from ...files import PICTURES, is_folder, pictures_by_stem
+from ...files import PICTURES, is_folder, pictures_by_stem, plain_names, read_text
 from ...pictures import read_frame, read_mask, read_object
 from ..batches import Stills
 
@@ -163,13 +164,13 @@ class FolderStills(PhotoStills):
 
 
 class PetStills(PhotoStills):
-    """Oxford-IIIT Pet through torchvision: a cat or dog in each picture.
+    """Oxford-IIIT Pet: a cat or dog in each picture.
 
     The set's masks have three values: pet, background, and a border a few pixels wide that is neither; the border,
     fur for the most part, counts as pet.
 
     Args:
-        root: the folder that holds ``oxford-iiit-pet/``.
+        root: the folder ``oxford-iiit-pet``, or the one that holds it.
         split: "trainval" or "test".
         download: let torchvision fetch it (about 0.8 GB) if it is not there.
 
@@ -178,9 +179,12 @@ class PetStills(PhotoStills):
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str = "trainval", download: bool = False) -> None:
-        self.name = str(Path(root) / "oxford-iiit-pet")
-        pets = _open(datasets.OxfordIIITPet, root, split=split, target_types="segmentation", download=download)
-        self._pairs = list(zip(pets._images, pets._segs, strict=True))  # read here, upright, by the one reader
+        if download:
+            _fetch(datasets.OxfordIIITPet, root, split=split)
+        base = _inside(root, ("oxford-iiit-pet",))
+        self.name = str(base)
+        names = _listed("OxfordIIITPet", base, "oxford-iiit-pet", f"annotations/{split}.txt")
+        self._pairs = [(base / f"images/{n}.jpg", base / f"annotations/trimaps/{n}.png") for n in names]
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -198,12 +202,12 @@ class PetStills(PhotoStills):
 
 
 class VocStills(PhotoStills):
-    """PASCAL VOC through torchvision: one random instance of a picture; tiny ones (under 1 %) are left out.
+    """PASCAL VOC: one random instance of a picture; tiny ones (under 1 %) are left out.
 
     Pixels on the outline of objects are void (255) and count as background.
 
     Args:
-        root: the folder that holds ``VOCdevkit/``.
+        root: the folder ``VOCdevkit`` or ``VOC<year>``, or the one that holds it.
         year: "2007" to "2012".
         image_set: "train", "trainval" or "val".
         download: let torchvision fetch it (about 2 GB for 2012) if it is not there.
@@ -215,12 +219,12 @@ class VocStills(PhotoStills):
     def __init__(
         self, root: str | os.PathLike[str], year: str = "2012", image_set: str = "train", download: bool = False
     ) -> None:
-        self.name = f"{root} (VOC {year})"
-        voc = _open(datasets.VOCSegmentation, root, year=year, image_set=image_set, download=download)
-        # torchvision lists the masks of classes; those of instances lie beside them under the same names
-        by_class = [Path(mask) for mask in voc.masks]
-        instances = [mask.parent.parent / "SegmentationObject" / mask.name for mask in by_class]
-        self._pairs = list(zip(map(Path, voc.images), instances, strict=True))
+        if download:
+            _fetch(datasets.VOCSegmentation, root, year=year, image_set=image_set)
+        base = _inside(root, (f"VOCdevkit/VOC{year}", f"VOC{year}", f"TrainVal/VOCdevkit/VOC{year}"))
+        self.name = f"{base} (VOC {year})"
+        names = _listed("VOCSegmentation", base, f"VOCdevkit/VOC{year}", f"ImageSets/Segmentation/{image_set}.txt")
+        self._pairs = [(base / f"JPEGImages/{n}.jpg", base / f"SegmentationObject/{n}.png") for n in names]
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -241,37 +245,52 @@ class VocStills(PhotoStills):
 def open_stills(root: str | os.PathLike[str]) -> PhotoStills:
     """A folder of stills to train on, whatever its layout: PASCAL VOC, Oxford-IIIT Pet, or pictures with masks.
 
-    VOC is known by ``VOCdevkit/VOC20..``, of which the newest year is taken, the pets by ``oxford-iiit-pet``; the
-    folder that holds these is named. Everything else is a :class:`FolderStills`.
+    Of several years of VOC the newest is taken.
 
     Raises:
         TutorialError: as the classes.
     """
     base = Path(root)
-    if is_folder(base / "VOCdevkit"):
-        years = [year for year in range(2012, 2006, -1) if is_folder(base / "VOCdevkit" / f"VOC{year}")]
-        return VocStills(base, str(years[0] if years else 2012))
-    if is_folder(base / "oxford-iiit-pet"):
+    for year in range(2012, 2006, -1):
+        if is_folder(_inside(base, (f"VOCdevkit/VOC{year}", f"VOC{year}")) / "SegmentationObject"):
+            return VocStills(base, str(year))
+    if is_folder(_inside(base, ("oxford-iiit-pet",)) / "annotations" / "trimaps"):
         return PetStills(base)
     return FolderStills(base)
 
 
-def _open(dataset: Any, root: str | os.PathLike[str], **options: Any) -> Any:
-    """A torchvision data set, its complaints turned into one sentence."""
+def _inside(root: str | os.PathLike[str], places: Sequence[str]) -> Path:
+    """The first of some folders in ``root`` that is there, or ``root`` itself."""
+    base = Path(root)
+    return next((base / place for place in places if is_folder(base / place)), base)
+
+
+def _listed(what: str, base: Path, usual: str, path: str) -> list[str]:
+    """The names of a list of one of the sets; of each line the first word."""
+    if not os.path.lexists(base / path):
+        raise TutorialError(
+            f"{what} cannot be opened in {base} (there is no list {usual}/{path}); "
+            "give download=True, or the folder in which it was unpacked."
+        )
+    lines = read_text(base / path, "the list", "unpack the set again").splitlines()
+    names = plain_names((line.split()[0] for line in lines if line.strip()), f"the list {base / path}")
+    if not names:
+        raise TutorialError(f"the list {base / path} is empty; unpack the set again.")
+    return names
+
+
+def _fetch(dataset: Any, root: str | os.PathLike[str], **options: Any) -> None:
+    """Let torchvision fetch a set, its complaints turned into one sentence."""
     try:
-        opened = dataset(root, **options)
+        dataset(root, download=True, **options)
     except urllib.error.URLError as error:
         raise TutorialError(
             f"{dataset.__name__} cannot be fetched ({error.reason}); connect to the network, or unpack it in {root}."
         ) from None
     except (RuntimeError, OSError, ValueError) as error:
         raise TutorialError(
-            f"{dataset.__name__} cannot be opened in {root} ({error}); "
-            "give download=True, or the folder in which it was unpacked."
+            f"{dataset.__name__} cannot be fetched into {root} ({error}); choose another folder, or unpack it there."
         ) from None
-    if len(opened) == 0:
-        raise TutorialError(f"{dataset.__name__} in {root} lists no picture; unpack it again.")
-    return opened
 
 
 def _same_size(image: Tensor, mask: Tensor, what: Path | str) -> None:
