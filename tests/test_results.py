@@ -306,6 +306,24 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert sequences(out) == {"a"}
 
 
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = data_set(tmp_path / "d"), tmp_path / "out"
+    waits = (
+        "import sys, time; from vos_tutorial import evaluation\n"
+        "evaluation.segment = lambda *_: time.sleep(60)\nevaluation.main(sys.argv[1:])"
+    )
+    arguments = ["copy-first", "--data", str(data), "--year", "2017", "--out", str(out), "--device", "cpu"]
+    with subprocess.Popen([sys.executable, "-c", waits, *arguments]) as child:
+        while not (out / MARK).exists():
+            assert child.poll() is None
+            time.sleep(0.02)
+        assert run(data, out) == 2
+        assert f"another run (process {child.pid}) is writing" in capsys.readouterr().err
+        child.kill()
+    assert run(data, out) == 0
+    assert sequences(out) == {"a", "b", "c"}
+
+
 def test_two_writers_at_once(tmp_path: Path) -> None:
     writes = (
         "import sys; from pathlib import Path; from vos_tutorial.files import write_atomically\n"

@@ -448,12 +448,62 @@ def _check_sequence(folder: VideoFolder, name: str, protocol: ProtocolName) -> b
 # ------------------------------------------------------------------------------------------- command line
 
 
+REPORT = "report.json"
+
+
 def main(argv: list[str] | None = None) -> int:
     """``python -m vos_tutorial evaluate METHOD --data DIR --out DIR``; returns the exit status.
 
     Raises:
         TutorialError: on an unknown method, year, folder or sequence, and as in :func:`evaluate`.
     """
+    options = _arguments(argv)
+    folder, protocol = _data_set(options)
+    names = _sequences(options, folder)
+    results = ResultsFolder(options.out, data=[Path(options.data)])
+    device = _device(options.device)
+    segmenter = _segmenter(options, device)
+    scorable = check_sequences(folder, names, protocol)
+    above = "Annotations/" if options.layout == "youtube-vos" else ""  # the folder that its server wants zipped
+    planned = [above + path.as_posix() for name in names for path in folder.results_of(name)]
+    results.check([*planned, REPORT])
+    if options.method not in BASELINES and not options.anyway:
+        clips = sprites.benchmark(2, ["multiple_objects"])
+        moved = [Clip(c.frames.to(device), c.masks, c.name, c.attributes) for c in clips]
+        swap = require_mask_read(lambda: segmenter, moved)  # begin() forgets the clip before
+        print(f"mask swap: IoU {swap:.3f} of the answers for two different objects, so the mask is read\n")
+
+    rows: list[Row] = []
+    done: list[str] = []
+    results.begin()
+    try:
+        for name in names:
+            clip = folder[name]
+            answer = segment(segmenter, clip, protocol, device)
+            new = score(clip, answer, protocol) if scorable[name] else []
+            masks = masks_to_submit(folder, name, answer.ids)
+            results.write_masks({above + path: mask for path, mask in masks.items()})
+            rows, done = [*rows, *new], [*done, name]
+            if rows:  # what is followed is on the disk, whatever happens to the next one
+                report = Report(options.method, protocol, tuple(rows), pending=tuple(names[len(done) :]))
+                results.write(REPORT, report.to_json().encode())
+            said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
+            print(f"{name}  {said or 'no truth to score'}  ({answer.seconds_per_frame:.3f} s a frame)", flush=True)
+        # what an earlier run left of other sequences would stand beside a report without them
+        results.remove_earlier([*planned, *([REPORT] if rows else [])])
+    except KeyboardInterrupt:
+        print(f"stopped; {len(done)} of {len(names)} sequences are in {options.out}", file=sys.stderr)
+        return 130
+    finally:
+        results.end()
+    print()
+    if rows:
+        print(report.table(timing=True))
+    print(f"masks: {results.root / above}")
+    return 0
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m vos_tutorial evaluate",
         description="Run a method over a data set, write its masks and report.json to --out, print the table.",
@@ -471,58 +521,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--short-side", type=int, help="work at this many pixels; scored at full size all the same")
     parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
     parser.add_argument("--anyway", action="store_true", help="score a method that does not read its mask as well")
-    options = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
-    folder, protocol = _data_set(options)
-    names = list(folder.names)
-    if options.sequences is not None:
-        names = plain_names(options.sequences.split(","), "--sequences")
-        if not names:
-            raise TutorialError("--sequences names no sequence; leave it out to take all, or name some.")
+
+def _sequences(options: argparse.Namespace, folder: VideoFolder) -> list[str]:
+    """The names that are asked for; a misspelt one is told now, not after an hour."""
+    if options.sequences is None:
+        return list(folder.names)
+    names = plain_names(options.sequences.split(","), "--sequences")
+    if not names:
+        raise TutorialError("--sequences names no sequence; leave it out to take all, or name some.")
     for name in names:
-        folder.index_of(name)  # a misspelt name is told now, not after an hour
-    results = ResultsFolder(options.out, data=[Path(options.data)])
-    device = _device(options.device)
-    segmenter = _segmenter(options, device)
-    scorable = check_sequences(folder, names, protocol)
-    above = "Annotations/" if options.layout == "youtube-vos" else ""  # the folder that its server wants zipped
-    planned = {name: [above + path.as_posix() for path in folder.results_of(name)] for name in names}
-    results.check([*(path for paths in planned.values() for path in paths), REPORT])
-    if options.method not in BASELINES and not options.anyway:
-        clips = sprites.benchmark(2, ["multiple_objects"])
-        moved = [Clip(c.frames.to(device), c.masks, c.name, c.attributes) for c in clips]
-        swap = require_mask_read(lambda: segmenter, moved)  # begin() forgets the clip before
-        print(f"mask swap: IoU {swap:.3f} of the answers for two different objects, so the mask is read\n")
-
-    results.begin()
-    rows: list[Row] = []
-    done: list[str] = []
-    try:
-        for name in names:
-            clip = folder[name]
-            answer = segment(segmenter, clip, protocol, device)
-            masks = masks_to_submit(folder, name, answer.ids)
-            new = score(clip, answer, protocol) if scorable[name] else []
-            results.write_masks({above + path: mask for path, mask in masks.items()})
-            rows, done = [*rows, *new], [*done, name]
-            if rows:
-                pending = tuple(names[len(done) :])
-                results.write(REPORT, Report(options.method, protocol, tuple(rows), pending).to_json().encode())
-            said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
-            print(f"{name}  {said or 'no truth to score'}  ({answer.seconds_per_frame:.3f} s a frame)", flush=True)
-    except KeyboardInterrupt:
-        print(f"stopped; {len(done)} of {len(names)} sequences are in {options.out}", file=sys.stderr)
-        return 130
-    # what an earlier run left of sequences that this one did not follow would stand beside a report without them
-    results.keep_only([*(path for paths in planned.values() for path in paths), *([REPORT] if rows else [])])
-    print()
-    if rows:
-        print(Report(options.method, protocol, tuple(rows)).table(timing=True))
-    print(f"masks: {results.root / above}")
-    return 0
-
-
-REPORT = "report.json"
+        folder.index_of(name)
+    return names
 
 
 def _data_set(options: argparse.Namespace) -> tuple[VideoFolder, ProtocolName]:

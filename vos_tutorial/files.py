@@ -40,7 +40,7 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         TutorialError: if it cannot be written (full disk, no permission); an older file is intact then, and no
             temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -57,7 +57,7 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
     _sweep(path)
 
 
-def _machine() -> str:
+def machine() -> str:
     """A short name for this machine: on a shared disk a process number means nothing to another one."""
     return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
@@ -69,11 +69,12 @@ def _sweep(path: Path) -> None:
         for entry in os.scandir(path.parent):
             if made := ours.fullmatch(entry.name):
                 old = time.time() - entry.stat().st_mtime > ABANDONED
-                if old or (made[1] == _machine() and not _is_alive(int(made[2]))):
+                if old or (made[1] == machine() and not is_alive(int(made[2]))):
                     os.unlink(entry.path)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs; True where that cannot be told."""
     if os.name != "posix":  # elsewhere asking is not free of side effects: wait until the file is old
         return True
     try:

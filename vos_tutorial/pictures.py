@@ -27,6 +27,8 @@ VOID = 255  # of no object: the annotator could not say
 ORIENTATION = 0x0112  # the EXIF tag
 SMALL_ID = 32  # from here on a grey level may be a shade, and it takes a look at its neighbours to know
 NEARLY_WHITE = 224  # shades up here come from a lossy or smooth white, not from so many objects
+SMALLEST_STEP = 16
+READABLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
 Levels = NDArray[np.uint8]
 Meaning = Literal["ids", "grey", "lossy"]  # ids for certain; ids or black and white; the same, through a lossy file
@@ -46,10 +48,10 @@ def read_frame(path: str | os.PathLike[str]) -> Tensor:
     if _is_16_bit(image, kind):
         wide = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("I", "F", "LAB") or image.mode.startswith("I;"):
+    if image.mode not in READABLE:
         raise TutorialError(
-            f"frame {path} is a {image.mode} picture, and nothing says which value is white; save it with 8 or 16 "
-            "bits a channel."
+            f"frame {path} is a {image.mode} picture, and nothing says which of its values is white; save it with 8 "
+            "or 16 bits a channel."
         )
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -123,7 +125,8 @@ def has_shades(levels: Levels) -> bool:
     """Whether a grey picture is black and white with soft edges, and not ids.
 
     Ids border on each other as they please. A shade lies *between*: next to a pixel that is darker and one that is
-    brighter. Nearly white levels beside others come from a white that was smoothed or compressed.
+    brighter. Nearly white levels beside others come from a white that was smoothed or compressed, unless all levels are
+    steps of one size (36, 72, ..., 252), as some tools number objects.
 
     Args:
         levels: ``uint8 [H, W]``.
@@ -132,7 +135,8 @@ def has_shades(levels: Levels) -> bool:
     shades = found[(found >= SMALL_ID) & (found < VOID)]
     if not len(shades):
         return False
-    if shades[-1] >= NEARLY_WHITE and len(found[found > 0]) > 1:
+    step = np.gcd.reduce(found[found < VOID])
+    if shades[-1] >= NEARLY_WHITE and len(found[found > 0]) > 1 and step < SMALLEST_STEP:
         return True
     padded = np.pad(levels, 1, mode="edge")
     around = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])  # [4, H, W]

@@ -22,7 +22,17 @@ from torch import Tensor
 
 from .clip import encode_mask
 from .errors import TutorialError
-from .files import ABANDONED, cannot_read, cannot_write, harmless, is_folder, require_folder_place, write_atomically
+from .files import (
+    ABANDONED,
+    cannot_read,
+    cannot_write,
+    harmless,
+    is_alive,
+    is_folder,
+    machine,
+    require_folder_place,
+    write_atomically,
+)
 
 MARK = ".vos_tutorial.json"
 PART = re.compile(r"\.part\.[0-9a-f]{12}")  # a folder in which masks wait until all are encoded
@@ -51,6 +61,7 @@ class ResultsFolder:
         if other := _data_set_around(self.root):
             raise TutorialError(f"{option} {root} lies in {other}, which is a data set; choose a folder of its own.")
         self._ours = self._read_mark()
+        self._earlier: set[str] = set()
 
     # -------------------------------------------------------------------------------------------- what is ours
 
@@ -58,9 +69,11 @@ class ResultsFolder:
         """Each of our files, ``"dog/00000.png"``, and the digests of what we wrote or were about to write."""
         mark = self.root / MARK
         try:
-            files = json.loads(mark.read_text("utf-8"))["files"]
+            content = json.loads(mark.read_text("utf-8"))
+            files, self._writer = content["files"], str(content.get("writer", ""))
             return {str(name): [str(digest) for digest in digests] for name, digests in files.items()}
         except FileNotFoundError:
+            self._writer = ""
             return {}
         except OSError as error:
             raise cannot_read("the mark", mark, error, "choose another folder for the results") from None
@@ -70,12 +83,13 @@ class ResultsFolder:
                 "folder for the results."
             ) from None
 
-    def _note(self, changed: Mapping[str, list[str] | None]) -> None:
-        """Write the mark anew; what another run has noted meanwhile stays. None removes an entry."""
+    def _note(self, changed: Mapping[str, list[str] | None], writer: str | None = None) -> None:
+        """Write the mark anew; what was noted elsewhere meanwhile stays. None removes an entry."""
         self._ours = {**self._read_mark(), **{k: v for k, v in changed.items() if v is not None}}
         for name in [name for name, digests in changed.items() if digests is None]:
             self._ours.pop(name, None)
-        content = {"note": NOTE, "files": dict(sorted(self._ours.items()))}
+        self._writer = self._writer if writer is None else writer
+        content = {"note": NOTE, "writer": self._writer, "files": dict(sorted(self._ours.items()))}
         write_atomically(self.root / MARK, (json.dumps(content, indent=0) + "\n").encode())
 
     def is_ours(self, name: str) -> bool:
@@ -142,9 +156,17 @@ class ResultsFolder:
         """Make the folder and its mark, so that one that cannot be written to is told now.
 
         Raises:
-            TutorialError: if it cannot be written to.
+            TutorialError: if it cannot be written to, or another run is writing there.
         """
-        self._note({})
+        self._ours = self._read_mark()
+        me = f"{machine()}-{os.getpid()}"
+        place, _, process = self._writer.rpartition("-")
+        if self._writer != me and place == machine() and process.isdecimal() and is_alive(int(process)):
+            raise TutorialError(
+                f"another run (process {process}) is writing into {self.root}; wait for it, or choose another folder."
+            )
+        self._earlier = set(self._ours)
+        self._note({}, writer=me)
         with contextlib.suppress(OSError):  # what a killed run left
             for entry in os.scandir(self.root):
                 if PART.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > ABANDONED:
@@ -200,14 +222,18 @@ class ResultsFolder:
                 with contextlib.suppress(OSError):  # not empty: something was written
                     self.root.rmdir()
 
-    def keep_only(self, names: Iterable[str]) -> None:
-        """Remove our files of earlier runs, and the folders that are empty then.
+    def remove_earlier(self, names: Iterable[str]) -> None:
+        """Remove our files of runs before :meth:`begin`, and the folders that are empty then.
 
         Args:
             names: what stays.
         """
-        kept = set(names)
-        self._remove([name for name in self._ours if name not in kept])
+        self._remove(sorted(self._earlier - set(names)))
+
+    def end(self) -> None:
+        """Say that nobody writes here any more; a run that is killed need not."""
+        with contextlib.suppress(TutorialError):
+            self._note({}, writer="")
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
