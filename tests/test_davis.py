@@ -290,6 +290,13 @@ def test_a_line_that_is_no_name_is_told(davis2017: Path, line: str) -> None:
         DavisFolder(davis2017, 2017)
 
 
+@pytest.mark.parametrize("split", ["", " ", "../2016/val", "a/b", "val "])
+def test_a_split_that_is_no_name(davis2017: Path, youtube: Path, split: str) -> None:
+    for make in (lambda: DavisFolder(davis2017, 2017, split), lambda: YouTubeVosFolder(youtube, split)):
+        with pytest.raises(TutorialError, match=r"split"):
+            make()
+
+
 def renamed(folder: Path, name: str) -> None:
     for path in sorted(folder.iterdir()):
         path.rename(path.with_name(name.format(int(path.stem)) + path.suffix))

@@ -538,9 +538,11 @@ def _sequences(options: argparse.Namespace, folder: VideoFolder) -> list[str]:
 
 def _data_set(options: argparse.Namespace) -> tuple[VideoFolder, ProtocolName]:
     """The folder to read, and the protocol that its data set is scored by."""
-    if options.layout == "youtube-vos":
-        return YouTubeVosFolder(options.data, options.split or "valid"), "youtube-vos"
-    folder = DavisFolder(options.data, year=options.year, split=options.split or "val")
+    youtube = options.layout == "youtube-vos"
+    split = options.split if options.split is not None else "valid" if youtube else "val"
+    if youtube:
+        return YouTubeVosFolder(options.data, split), "youtube-vos"
+    folder = DavisFolder(options.data, year=options.year, split=split)
     return folder, "davis2016" if options.year == 2016 else "davis2017"
 
 

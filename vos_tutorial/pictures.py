@@ -125,8 +125,8 @@ def has_shades(levels: Levels) -> bool:
     """Whether a grey picture is black and white with soft edges, and not ids.
 
     Ids border on each other as they please. A shade lies *between*: next to a pixel that is darker and one that is
-    brighter. Nearly white levels beside others come from a white that was smoothed or compressed, unless all levels are
-    steps of one size (36, 72, ..., 252), as some tools number objects.
+    brighter. Nearly white levels beside others come from a white that was smoothed or compressed, unless all levels
+    are steps of one size (36, 72, ..., 252), as some tools number objects.
 
     Args:
         levels: ``uint8 [H, W]``.

@@ -207,7 +207,7 @@ class DavisFolder(VideoFolder):
             raise TutorialError(f"there is no DAVIS-{year}; year is 2016 (one object) or 2017 (several).")
         self.root = Path(root)
         self.year = year
-        self.split = split
+        self.split = _plain_split(split)
         if not is_folder(self.root):
             raise TutorialError(
                 f"there is no DAVIS folder {self.root}; run 'python -m vos_tutorial download davis{year}', "
@@ -285,7 +285,7 @@ class YouTubeVosFolder(VideoFolder):
 
     def __init__(self, root: str | os.PathLike[str], split: str = "train") -> None:
         self.root = Path(root)
-        self.split = split
+        self.split = _plain_split(split)
         self._images = _existing(self.root / split / "JPEGImages")
         self._masks = _existing(self.root / split / "Annotations")
         meta = self.root / split / "meta.json"
@@ -398,6 +398,12 @@ def _lists(root: Path, year: int, split: str) -> list[Path]:
     """Where a split's list may be, best first; only 2016 ever used the lists of path pairs."""
     sets = root / "ImageSets"
     return [sets / str(year) / f"{split}.txt", *([sets / "480p" / f"{split}.txt"] if year == 2016 else [])]
+
+
+def _plain_split(split: str) -> str:
+    if plain_names([split], "the choice of a split") != [split]:
+        raise TutorialError(f"the split is {split!r}, which is no name; choose train, val, valid, test, ...")
+    return split
 
 
 def _split_names(root: Path, year: int, split: str) -> list[str]:
