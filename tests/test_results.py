@@ -451,3 +451,9 @@ def test_export_marks_the_folder_above(tmp_path: Path) -> None:
     assert not ResultsFolder(tmp_path / "r").is_ours("s/00002.png")
     with pytest.raises(TutorialError, match="leads elsewhere"):
         ResultsFolder(tmp_path / "r").check(["../x.png"])
+
+
+@pytest.mark.parametrize(("lines", "status"), [("16", 0), ("0", 2), ("-3", 2)])
+def test_a_baseline_works_at_the_lines_that_are_asked_for(tmp_path: Path, lines: str, status: int) -> None:
+    assert run(data_set(tmp_path / "d"), tmp_path / "out", "--short-side", lines) == status
+    assert {Image.open(p).size for p in (tmp_path / "out").rglob("*.png")} == ({(W, H)} if status == 0 else set())

@@ -22,11 +22,11 @@ from vos_tutorial.data.batches import SMALLEST, Clips, ClipSource, Stills, draw_
 from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder
 from vos_tutorial.data.sources import simulated
 from vos_tutorial.data.sources.generated import GeneratedClips, blurred, lifelike
-from vos_tutorial.data.sources.simulated import SimulatedClips, free_form_grid
+from vos_tutorial.data.sources.simulated import SimulatedClips
 from vos_tutorial.data.sources.video import VideoClips, open_video
 from vos_tutorial.data.worlds.sprites import ATTRIBUTES, make_clip
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.geometry import identity_grid
+from vos_tutorial.geometry import free_form_grid, identity_grid
 from vos_tutorial.rng import Rng
 
 SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "davis_sample"

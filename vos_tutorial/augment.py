@@ -33,11 +33,11 @@ def affine_grid(mask: Tensor, rngs: Sequence[Rng], scale: float, shift: float) -
     Returns:
         a sampling grid ``float32 [B, H, W, 2]``.
     """
-    centre, size = extent(mask)
+    centre, size = extent(mask)  # [B, 2] each
     draw = torch.tensor(np.stack([rng.array(4) for rng in rngs]), dtype=torch.float32, device=mask.device) * 2 - 1
-    zoom, move = 1 + scale * draw[:, :2], shift * draw[:, 2:] * size
+    zoom, move = 1 + scale * draw[:, :2], shift * draw[:, 2:] * size  # [B, 4] -> [B, 2] each
     grid = identity_grid(mask.shape[1], mask.shape[2]).to(mask.device)
-    at, to = centre[:, None, None], (centre + move)[:, None, None]
+    at, to = centre[:, None, None], (centre + move)[:, None, None]  # [B, 1, 1, 2] each
     return at + (grid - to) / zoom[:, None, None]
 
 
@@ -46,7 +46,7 @@ def contour_points(mask: Tensor, rngs: Sequence[Rng], points: int) -> tuple[Tens
     b, height, width = mask.shape
     chosen, enough = torch.zeros(b, points, 2), torch.zeros(b, dtype=torch.bool)
     for i, edge in enumerate(ring(mask).cpu()):
-        candidates = edge.nonzero()
+        candidates = edge.nonzero()  # [M, 2] (row, column)
         order = np.argsort(rngs[i].array(len(candidates)))[:points]
         if len(order) == points:
             chosen[i], enough[i] = candidates[torch.from_numpy(order)].flip(1).float(), True
@@ -69,15 +69,15 @@ def bending_grid(mask: Tensor, rngs: Sequence[Rng], points: int, jitter: float, 
     Returns:
         a sampling grid ``float32 [B, H, W, 2]``.
     """
-    size = extent(mask)[1]
+    size = extent(mask)[1]  # [B, 2]
     contour, enough = contour_points(mask, rngs, points)
     draw = torch.tensor(np.stack([rng.array(points, 2) for rng in rngs]), dtype=torch.float32, device=mask.device)
-    moved = contour + (draw * 2 - 1) * jitter * size[:, None]
+    moved = contour + (draw * 2 - 1) * jitter * size[:, None]  # [B, N, 2]
     # Coordinates in units of the object keep the stiffness meaningful whatever the object's size.
-    unit = size.amax(1).clamp_min(1e-3)[:, None, None]
+    unit = size.amax(1).clamp_min(1e-3)[:, None, None]  # [B, 1, 1]
     weights, affine = thin_plate_spline(moved / unit, contour / unit, stiffness)
-    grid = identity_grid(mask.shape[1], mask.shape[2]).to(mask.device)[None]
-    # The map is smooth: every fourth pixel is computed, straight lines do between (and the logarithms are dear).
+    grid = identity_grid(mask.shape[1], mask.shape[2]).to(mask.device)[None]  # [1, H, W, 2]
+    # The map is smooth: every fourth pixel is computed, straight lines do between (and the logarithms are expensive).
     coarse = F.interpolate(
         grid.movedim(3, 1), [-(-s // 4) + 1 for s in mask.shape[1:]], mode="bilinear", align_corners=True
     )
@@ -117,7 +117,7 @@ def corrupt(mask: Tensor, rngs: Sequence[Rng], how: Corruption) -> Tensor:
 
     Args:
         mask: ``bool [B, H, W]``.
-        rngs: B of them; guide i depends on mask i and rngs i only.
+        rngs: B of them; guide ``i`` depends on ``mask[i]`` and ``rngs[i]`` only.
         how: the amounts.
 
     Returns:
@@ -160,8 +160,8 @@ def rotate_zoom_flip(
         a, s, flip = np.deg2rad(rng.uniform(-angle, angle)), 1 + rng.uniform(-zoom, zoom), rng.sign()
         c, n, ratio = np.cos(a) / s, np.sin(a) / s, height / width
         grids.append([[flip * c, -n * ratio, 0.0], [flip * n / ratio, c, 0.0]])
-    theta = torch.tensor(np.array(grids), dtype=torch.float32, device=images.device)
-    grid = F.affine_grid(theta, [b, 3, height, width], align_corners=False)
+    theta = torch.tensor(np.array(grids), dtype=torch.float32, device=images.device)  # [B, 2, 3]
+    grid = F.affine_grid(theta, [b, 3, height, width], align_corners=False)  # [B, H, W, 2]
     turned = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return turned, F.grid_sample(
         masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
@@ -251,7 +251,7 @@ def lucid_dreams(
     Args:
         image: ``float32 [3, H, W]`` in [0, 1].
         mask: ``bool [H, W]``, the object; without one only light and camera change.
-        rngs: B of them; dream i depends on rngs i only.
+        rngs: B of them; dream ``i`` depends on ``rngs[i]`` only.
         how: the amounts; the authors' by default.
 
     Returns:

@@ -134,6 +134,38 @@ def spline_grid(grid: Tensor, points: Tensor, weights: Tensor, affine: Tensor) -
     return bent + affine[:, None, None, 0] + torch.einsum("bhwk,bkc->bhwc", grid, affine[:, 1:])
 
 
+LATTICE = 4  # control points a side of a free-form warp
+
+
+def _bernstein(size: int) -> Tensor:
+    """The four cubic Bernstein polynomials at ``size`` pixel centres: ``float32 [4, size]``."""
+    u = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    v = 1 - u
+    return torch.stack([v**3, 3 * u * v**2, 3 * u**2 * v, u**3]).float()
+
+
+def free_form_grid(points: Tensor, size: int) -> Tensor:
+    """A smooth warp from a lattice of control points (Sederberg and Parry, 1986, in two dimensions).
+
+    The polynomials reproduce straight lines: a lattice that was moved by an affine map gives exactly that map.
+
+    Args:
+        points: ``float32 [N, 4, 4, 2]``: for each control point (row, column) the place (x, y) where to look.
+        size: H = W in pixels.
+
+    Returns:
+        a sampling grid ``float32 [N, H, W, 2]``.
+    """
+    b = _bernstein(size).to(points.device)
+    # sums written out: unlike a matrix product, their bits do not depend on how many samples a batch has
+    rows = sum(points[:, :, j, None] * b[j][:, None] for j in range(LATTICE))  # [N, 4, W, 2]
+    assert isinstance(rows, Tensor)
+    grid = rows[:, 0, None] * b[0][:, None, None]
+    for i in range(1, LATTICE):
+        grid.addcmul_(rows[:, i, None], b[i][:, None, None])
+    return grid
+
+
 def ring(mask: Tensor) -> Tensor:
     """The pixels just outside each mask, ``bool [B, H, W]``: where the authors' script puts control points."""
     return dilate(mask, 1) & ~mask

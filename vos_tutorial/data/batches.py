@@ -84,7 +84,7 @@ def number_objects(ids: Tensor) -> tuple[Tensor, Tensor]:
 def draw_until_shown(
     source: str, seeds: Sequence[int], stream: int, draw: Callable[[list[Rng]], tuple[Tensor, Tensor]]
 ) -> Clips:
-    """Call ``draw`` for all seeds, then again for those whose frame 0 shows no object, with the next rng.
+    """Call ``draw`` for all seeds, then again for those whose frame 0 shows no object, with fresh generators.
 
     Raises:
         TutorialError: if a seed gives none in :data:`DRAWS` draws.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...clip import VOID
 from ...errors import TutorialError
-from ...geometry import boxes
+from ...geometry import LATTICE, boxes, free_form_grid
 from ...rng import Array, Rng, Stream
 from ..batches import Clips, Stills, StillSource, check_probability, check_request, draw_until_shown
 from ..worlds.sprites import SyntheticStills
@@ -24,7 +24,6 @@ from ..worlds.sprites import SyntheticStills
 ANGLE, SHEAR, ZOOM, SHIFT = 30.0, 0.2, 0.25, 0.15  # degrees; tangent; relative; share of the frame: all +-
 BEND = 0.2  # control points move by up to this, in frame half-extents
 LIGHT = 0.15  # change of gain and of offset, +-
-LATTICE = 4  # control points a side
 
 
 @dataclass
@@ -50,13 +49,6 @@ class _Layer:
     motion: _Motion = field(init=False)
 
 
-def _bernstein(size: int) -> Tensor:
-    """The four cubic Bernstein polynomials at ``size`` pixel centres: ``float32 [4, size]``."""
-    u = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    v = 1 - u
-    return torch.stack([v**3, 3 * u * v**2, 3 * u**2 * v, u**3]).float()
-
-
 def _control_points(motion: _Motion) -> Array:
     """Where the lattice of each frame looks in the picture: ``[T, 4, 4, 2]``."""
     axis = np.linspace(-1, 1, LATTICE)
@@ -66,28 +58,6 @@ def _control_points(motion: _Motion) -> Array:
     x, y = offset[..., 0] + motion.shear[:, None, None] * offset[..., 1], offset[..., 1]
     turned = np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1) / motion.zoom[:, None, None, None]
     return turned + motion.bend + motion.anchor
-
-
-def free_form_grid(points: Tensor, size: int) -> Tensor:
-    """A smooth warp from a lattice of control points (Sederberg and Parry, 1986, in two dimensions).
-
-    The polynomials reproduce straight lines: a lattice that was moved by an affine map gives exactly that map.
-
-    Args:
-        points: ``float32 [N, 4, 4, 2]``: for each control point (row, column) the place (x, y) where to look.
-        size: H = W in pixels.
-
-    Returns:
-        a sampling grid ``float32 [N, H, W, 2]``.
-    """
-    b = _bernstein(size).to(points.device)
-    # sums written out: unlike a matrix product, their bits do not depend on how many samples a batch has
-    rows = sum(points[:, :, j, None] * b[j][:, None] for j in range(LATTICE))  # [N, 4, W, 2]
-    assert isinstance(rows, Tensor)
-    grid = rows[:, 0, None] * b[0][:, None, None]
-    for i in range(1, LATTICE):
-        grid.addcmul_(rows[:, i, None], b[i][:, None, None])
-    return grid
 
 
 def _boxes(masks: Tensor) -> tuple[Array, Array]:
