@@ -367,7 +367,7 @@ def test_stray_pictures_are_named(davis2017: Path, tmp_path: Path, stray: str, s
     ],
 )
 def test_what_may_not_be_read_is_told(davis2017: Path, tmp_path: Path, closed: str) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         os.chmod(folder, 0o755)
     os.chmod(davis2017 / closed, 0)
     os.seteuid(65534)

@@ -248,7 +248,7 @@ def test_out_must_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root, to become someone else")
 def test_a_folder_that_may_not_be_written_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = data_set(tmp_path / "d")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         os.chmod(folder, 0o755)
     monkeypatch.setattr(evaluation, "segment", lambda *_: pytest.fail("a clip was followed"))
     os.seteuid(65534)
