@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 from pathlib import Path
@@ -32,6 +33,7 @@ from vos_tutorial.evaluation import (
     require_mask_read,
     score,
     segment,
+    settings_of,
 )
 from vos_tutorial.metrics import merge_objects, score_objects, statistics
 from vos_tutorial.models.weights import save_weights
@@ -471,3 +473,27 @@ def test_a_score_is_believed_only_if_the_mask_is_read() -> None:
 
     with pytest.raises(TutorialError, match=r"IoU 1\.00, allowed 0\.2"):
         require_mask_read(Salient, clips)
+
+
+@pytest.mark.parametrize(
+    ("method", "metadata", "asked", "settings"),
+    [
+        ("copy-first", {}, None, {}),
+        ("copy-first", {}, 64, {"short_side": 64}),
+        ("masktrack", {"lines": "200", "tuning": "0"}, None, {"short_side": 200}),
+        ("masktrack", {"lines": "200", "tuning": "7"}, 64, {"short_side": 64, "online_steps": 7}),
+        ("masktrack", {"lines": "0", "tuning": "0"}, None, {}),
+    ],
+)
+def test_a_method_is_used_as_its_weights_say_unless_told_otherwise(
+    tmp_path: Path, method: str, metadata: dict[str, str], asked: int | None, settings: dict[str, int]
+) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(weights, models.build("masktrack"), {"method": "masktrack", "size": "small", **metadata})
+    options = argparse.Namespace(method=method, weights=str(weights), short_side=asked, tuning=None)
+    assert settings_of(options) == settings
+    if method != "copy-first":
+        options.tuning = 0
+        assert "online_steps" not in settings_of(options)
+        options.tuning = 3
+        assert settings_of(options)["online_steps"] == 3

@@ -45,6 +45,7 @@ from .metrics import (
     scored_frames,
 )
 from .pictures import size_of
+from .profile import current, require_device
 from .propagation import Resized, Segmenter, propagate, resize_mask
 from .results import ResultsFolder
 
@@ -449,6 +450,7 @@ def _check_sequence(folder: VideoFolder, name: str, protocol: ProtocolName) -> b
 
 
 REPORT = "report.json"
+TUNED = ("masktrack", "stcnn")  # methods that can be tuned to frame 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -518,7 +520,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="gets <sequence>/00000.png, ... and report.json")
     parser.add_argument("--sequences", help="only these, with commas between")
     parser.add_argument("--weights", default="shipped", help="a file of trained weights (default: those that ship)")
-    parser.add_argument("--short-side", type=int, help="work at this many pixels; scored at full size all the same")
+    parser.add_argument(
+        "--short-side", type=int, help="work at this many pixels (default: as the weights' file says)"
+    )
+    parser.add_argument(
+        "--tuning", type=int, help="steps of tuning to frame 0 (default: what the weights' file says)"
+    )
     parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
     parser.add_argument("--anyway", action="store_true", help="score a method that does not read its mask as well")
     return parser.parse_args(argv)
@@ -547,33 +554,40 @@ def _data_set(options: argparse.Namespace) -> tuple[VideoFolder, ProtocolName]:
 
 
 def _device(name: str | None) -> torch.device:
-    from .profile import current
-
-    if name is None:
-        return current().device
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError
-        return torch.zeros(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise TutorialError(f"this machine has no device {name!r}; use --device cpu.") from None
+    return current().device if name is None else require_device(name)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """How the weights want their network to be used (``short_side``, tuning steps), unless the command says else."""
-    return {} if options.short_side is None else {"short_side": options.short_side}
+    """How a method is used: at the lines of ``--short-side``, with the steps of ``--tuning``, or else with those that
+    the weights' file says.
+
+    Raises:
+        TutorialError: if the file cannot be read, or the method cannot be tuned.
+    """
+    from . import models
+    from .models.weights import read_about
+
+    settings: dict[str, Any] = {} if options.short_side is None else {"short_side": options.short_side}
+    if options.method in BASELINES:
+        return settings
+    about = read_about(models.weights_file(options.method, options.weights))
+    if about.lines is not None:
+        settings.setdefault("short_side", about.lines)
+    tuning = about.tuning if options.tuning is None else options.tuning
+    if tuning and options.method not in TUNED:
+        raise TutorialError(f"{options.method} has no tuning to frame 0; leave --tuning out.")
+    return {**settings, "online_steps": tuning} if tuning else settings
 
 
 def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
+    from . import models
+
+    if options.method not in (*models.METHODS, *BASELINES):
+        known = ", ".join([*models.METHODS, *BASELINES])
+        raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
     settings = settings_of(options)
     if options.method in BASELINES:
         baseline = BASELINES[options.method]()
         return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
-    from . import models
-
-    if options.method not in models.METHODS:
-        known = ", ".join([*models.METHODS, *BASELINES])
-        raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
     network = models.trained(options.method, options.weights)
     return models.segmenter(options.method, network=network.to(device), **settings)
