@@ -13,6 +13,7 @@ from PIL import Image
 
 from vos_tutorial.clip import VOID, Clip, davis_palette
 from vos_tutorial.course import figures
+from vos_tutorial.course.figures import charts
 from vos_tutorial.errors import TutorialError
 
 
@@ -223,7 +224,7 @@ def test_error_map_counts_pixels() -> None:
 
 
 def test_error_kinds_differ_without_colour() -> None:
-    hatches = [hatch for _, _, hatch in figures._ERRORS.values()]
+    hatches = [hatch for _, _, hatch in figures.ERRORS.values()]
     assert len(set(hatches)) == len(hatches) == 3
     assert all(hatches)
 
@@ -275,7 +276,7 @@ def test_curves_keep_gaps_and_refuse_other_lengths() -> None:
 
 
 def test_staircase_goes_up_to_the_curve_and_across_to_the_diagonal() -> None:
-    stairs = figures._staircase(np.array([1.0, 0.8, 0.7]))
+    stairs = charts._staircase(np.array([1.0, 0.8, 0.7]))
     assert stairs.tolist() == [[1, 1], [1, 0.8], [0.8, 0.8], [0.8, 0.7], [0.7, 0.7]]
 
 
