@@ -60,6 +60,16 @@ def test_show_gives_one_picture_and_its_text(shown: list[tuple[dict, dict]]) -> 
     assert Image.open(io.BytesIO(data["image/png"])).format == "PNG"
 
 
+def test_show_puts_a_caption_below_and_draws_diagrams_in_double_resolution(shown: list[tuple[dict, dict]]) -> None:
+    parts = {"x": figures.Frame("frame", size=(8, 8)), "y": figures.Operation("net")}
+    figures.show(figures.Diagram("a toy", parts, "x y", [figures.Arrow("x", "y")]), caption="See <this>.")
+    (picture, about), (caption, _) = shown
+    assert picture["text/plain"] == "Figure: Diagram: a toy. frame → net. net."
+    assert Image.open(io.BytesIO(picture["image/png"])).width == pytest.approx(2 * about["image/png"]["width"], abs=2)
+    assert caption["text/plain"] == "Caption: See <this>."
+    assert "See &lt;this&gt;." in caption["text/html"]
+
+
 @pytest.mark.parametrize("alt", ["", "  \n"])
 def test_show_wants_a_text(shown: list[tuple[dict, dict]], alt: str) -> None:
     with pytest.raises(TutorialError, match="alt text"):

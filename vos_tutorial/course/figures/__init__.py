@@ -1,12 +1,18 @@
 """Pictures that a notebook shows, each with a text that says what you can see in it.
 
 Every notebook shows its pictures through :func:`show`, which asks for that text. The functions that make
-pictures return a matplotlib ``Figure`` and show nothing, so that they can be tested and saved.
+pictures return a matplotlib ``Figure`` or a :class:`Diagram` and show nothing, so that they can be tested and saved.
+
+``masks``, ``charts``, ``tables`` and ``motion`` draw data. ``diagrams`` is the vocabulary of diagrams; ``networks``,
+``unrolled`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on paper.
 """
 
 from __future__ import annotations
 
+from . import networks, products
 from .charts import bars, cobweb, curves
+from .diagrams import Arrow, Block, Concat, Diagram, FeatureMap, Frame, Loss, Mask, Operation, Part, Sign
+from .drawing import draw, to_svg
 from .masks import (
     ERRORS,
     FALSE_ALARM,
@@ -43,10 +49,13 @@ from .palette import (
     style,
 )
 from .show import MAX_PNG_BYTES, show, small_png, to_png
+from .unrolled import unrolled
 
 __all__ = [
-    "BLUE", "DPI", "ERRORS", "FAINT", "FALSE_ALARM", "GREEN", "INK", "MAX_PNG_BYTES", "MISS", "OK", "ORANGE", "PAPER",
-    "PURPLE", "SKY", "STYLE", "VERMILLION", "WIDTH", "WRONG_OBJECT", "YELLOW", "Pixels", "as_ids", "as_picture",
-    "bars", "blank", "cobweb", "contact_sheet", "curves", "error_kinds", "error_map", "gallery", "key_frames",
-    "object_colours", "overlay", "pixels", "show", "small_png", "style", "to_png",
+    "BLUE", "DPI", "ERRORS", "FAINT", "FALSE_ALARM", "GREEN", "INK", "MAX_PNG_BYTES", "MISS", "OK", "ORANGE",
+    "PAPER", "PURPLE", "SKY", "STYLE", "VERMILLION", "WIDTH", "WRONG_OBJECT", "YELLOW", "Arrow", "Block",
+    "Concat", "Diagram", "FeatureMap", "Frame", "Loss", "Mask", "Operation", "Part", "Pixels", "Sign", "as_ids",
+    "as_picture", "bars", "blank", "cobweb", "contact_sheet", "curves", "draw", "error_kinds", "error_map",
+    "gallery", "key_frames", "networks", "object_colours", "overlay", "pixels", "products", "show", "small_png",
+    "style", "to_png", "to_svg", "unrolled",
 ]  # fmt: skip

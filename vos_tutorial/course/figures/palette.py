@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from ...clip import VOID, davis_palette
@@ -103,3 +104,57 @@ def object_colours() -> np.ndarray:
     colours[VOID] = 200
     colours.flags.writeable = False
     return colours
+
+
+# --- What a colour stands for ----------------------------------------------------------------------------
+
+ThemeName = Literal["light", "dark"]
+Role = Literal["input", "memory", "value", "guide", "output", "loss"]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a page: what is written, softer text, lines, the ground of a group, and the paper."""
+
+    name: ThemeName
+    ink: str
+    soft: str
+    line: str
+    ground: str
+    paper: str
+
+
+THEMES: dict[ThemeName, Theme] = {
+    "light": Theme("light", INK, "#5a5f66", "#c9ced6", "#f5f7fa", PAPER),
+    "dark": Theme("dark", "#eceff3", "#aab2bd", "#454c56", "#1c2128", "#111418"),
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and pattern of a role, and what a legend calls it."""
+
+    light: str
+    dark: str
+    hatch: str
+    words: str
+
+    def colour(self, theme: Theme) -> str:
+        """The colour for a page of this theme."""
+        return self.light if theme.name == "light" else self.dark
+
+
+ROLES: dict[Role, Look] = {
+    "input": Look("#5f7d95", "#9db8cc", "", "features"),
+    "memory": Look(BLUE, SKY, "////", "key, memory"),
+    "value": Look(ORANGE, "#f2b739", "||||", "value"),
+    "guide": Look("#a8568a", PURPLE, "\\\\\\\\", "given mask"),
+    "output": Look(GREEN, "#3cc79f", "----", "answer"),
+    "loss": Look(VERMILLION, "#ff8a3d", "xxxx", "loss"),
+}
+
+
+def mix(colour: str, other: str, share: float) -> str:
+    """``share`` of the other colour in the first, as ``#rrggbb``."""
+    a, b = np.array(to_rgb(colour)), np.array(to_rgb(other))
+    return to_hex(a + share * (b - a))

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import io
+from html import escape
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ...errors import TutorialError
+from .diagrams import Diagram
+from .drawing import draw
 from .palette import DPI, styled
 
 MAX_PNG_BYTES = 60_000
 
 
 @styled
-def to_png(figure: Figure) -> bytes:
-    """The figure as a palette PNG, with as many colours (128, 64, 48) as ``MAX_PNG_BYTES`` allows."""
+def to_png(figure: Figure, scale: int = 1) -> bytes:
+    """The figure as a palette PNG, with as many colours (128, 64, 48) as ``MAX_PNG_BYTES`` allows.
+
+    Args:
+        figure: any.
+        scale: 2 gives twice the resolution, and may take twice the bytes.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return small_png(Image.open(buffer).convert("RGB"), MAX_PNG_BYTES)
+    figure.savefig(
+        buffer, format="png", dpi=scale * DPI, metadata={"Software": None}, facecolor=figure.get_facecolor()
+    )
+    return small_png(Image.open(buffer).convert("RGB"), scale * MAX_PNG_BYTES)
 
 
 def small_png(image: Image.Image, max_bytes: int) -> bytes:
@@ -39,30 +49,43 @@ def small_png(image: Image.Image, max_bytes: int) -> bytes:
     return png
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure | Diagram, alt: str = "", caption: str = "") -> None:
     """Show a figure as a cell's output, with a text for those who cannot see it; the figure is closed.
 
-    The output holds ``image/png`` (small, see :func:`to_png`) and ``text/plain``: ``Figure: <alt>``. Strict
-    notebook tests compare that text, so ``alt`` must not hold numbers that change from run to run.
+    The output holds ``image/png`` (small, see :func:`to_png`; of a diagram, in double resolution) and ``text/plain``:
+    ``Figure: <alt>``. The caption is an output of its own, in HTML: a viewer that shows HTML first would otherwise
+    show a copy of the picture in it, and some (a repository's web page) show no picture inside HTML. Strict notebook
+    tests compare both texts, so they must not hold numbers that change from run to run.
 
     Args:
-        figure: from a function of this module or from matplotlib.
-        alt: one or two sentences on what is to be seen.
+        figure: from a function of this package or from matplotlib.
+        alt: one or two sentences on what you can see; a diagram knows its own.
+        caption: one sentence that stands below the picture and says what to look at; none without.
 
     Raises:
         TutorialError: if ``alt`` is empty.
     """
-    if not isinstance(alt, str) or not alt.strip():
-        raise TutorialError("this figure has no alt text; call show(figure, 'one sentence on what is to be seen').")
+    if isinstance(figure, Diagram):
+        alt = alt or figure.alt
+        figure = draw(figure)
+        png = to_png(figure, scale=2)
+        width, height = (round(side * DPI) for side in figure.get_size_inches())
+        about = {"alt": alt, "width": width, "height": height}
+    else:
+        if not isinstance(alt, str) or not alt.strip():
+            raise TutorialError("this figure has no alt text; call show(figure, 'one sentence on what you can see').")
+        png, about = to_png(figure), {"alt": alt}
     from IPython.display import display
 
-    png = to_png(figure)
-    display(
-        {"image/png": png, "text/plain": f"Figure: {alt}"},
-        raw=True,
-        metadata={"image/png": {"alt": alt}},
-    )
+    display({"image/png": png, "text/plain": f"Figure: {alt}"}, raw=True, metadata={"image/png": about})
+    if caption:
+        display({"text/html": caption_html(caption), "text/plain": f"Caption: {caption}"}, raw=True, metadata={})
     if hasattr(figure, "number"):  # made by pyplot, which keeps a list and would show it a second time
         from matplotlib import pyplot
 
         pyplot.close(figure)
+
+
+def caption_html(caption: str) -> str:
+    """A caption as a page shows it."""
+    return f'<p style="margin: 0 0 1em; max-width: 46em; font-style: italic">{escape(caption)}</p>'
