@@ -28,8 +28,8 @@ from vos_tutorial.course.figures import (
 from vos_tutorial.course.figures.drawing import BACKWARDS, LINES
 from vos_tutorial.course.figures.palette import ROLES
 from vos_tutorial.course.figures.placement import Placement
+from vos_tutorial.course.figures.rollout import reaches
 from vos_tutorial.course.figures.routes import Box, Router, _crosses, beside
-from vos_tutorial.course.figures.unrolled import reaches
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm

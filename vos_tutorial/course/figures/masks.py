@@ -78,7 +78,8 @@ def _colour(object_id: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*object_colours()[object_id])
 
 
-def _objects(ids: np.ndarray) -> list[int]:
+def objects_in(ids: np.ndarray) -> list[int]:
+    """The ids of a mask, without background and void."""
     return [int(i) for i in np.unique(ids) if int(i) not in (0, VOID)]
 
 
@@ -134,7 +135,7 @@ def overlay(frame: Pixels, ids: Pixels, opacity: float = 0.5, outline: bool = Tr
         y, x = np.indices(ids.shape)
         tinted &= ~(void & ((x + y) // 2 % 2 == 0))
     out[tinted] += opacity * (colours[ids[tinted]] - out[tinted])
-    objects = _objects(ids)
+    objects = objects_in(ids)
     if outline:
         thick = max(1, round(max(ids.shape) / 240))
         for object_id in objects:
@@ -186,7 +187,7 @@ def _draw_objects(
         tint[..., :3] = object_colours()[ids] / 255
         tint[..., 3] = np.where(ids > 0, opacity, 0)
         axes.imshow(tint, interpolation="nearest")
-        for object_id in _objects(ids):
+        for object_id in objects_in(ids):
             _draw_object_edge(axes, ids == object_id, object_id, numbers)
     bare(axes)
 
@@ -255,7 +256,7 @@ def error_map(truth: Pixels, prediction: Pixels, frame: Pixels | None = None) ->
     h, w = kinds.shape
     picture = np.full((h, w, 3), 245, np.uint8) if frame is None else as_picture(frame)
     figure, axes = blank(1, 3, height=WIDTH / 3 * h / w + 0.6)
-    numbers = len(set(_objects(truth)) | set(_objects(prediction))) > 1
+    numbers = len(set(objects_in(truth)) | set(objects_in(prediction))) > 1
     for cell, title, ids in zip(axes[0], ("truth", "prediction"), (truth, prediction), strict=False):
         _draw_objects(cell, picture, ids, numbers)
         cell.set_title(title)
@@ -318,7 +319,7 @@ def contact_sheet(
         grid = [times[i : i + columns] for i in range(0, len(times), columns)]
     else:
         grid = [list(times)] * len(rows)
-    numbers = len(set().union(*(_objects(ids) for ids in [truth, *guesses.values()] if ids is not None))) > 1
+    numbers = len(set().union(*(objects_in(ids) for ids in [truth, *guesses.values()] if ids is not None))) > 1
     h, w = pictures[times[0]].shape[:2]
     across = max(len(line) for line in grid)
     tile = (WIDTH - 0.3) / max(across, 3)  # inches; three or fewer pictures are no larger than a third of the width
@@ -385,7 +386,7 @@ def gallery(pictures: Mapping[str, Pixels], columns: int = 4, height: float | No
             _draw_objects(cell, as_picture(values), None, False)
         elif values.ndim == 2 and values.dtype in (np.dtype(bool), np.dtype(np.uint8)):
             ids = as_ids(values)
-            _draw_objects(cell, np.full((*ids.shape, 3), 235, np.uint8), ids, len(_objects(ids)) > 1, opacity=1.0)
+            _draw_objects(cell, np.full((*ids.shape, 3), 235, np.uint8), ids, len(objects_in(ids)) > 1, opacity=1.0)
         elif values.ndim == 2:
             drawn = cell.imshow(values, cmap="viridis")
             figure.colorbar(drawn, ax=cell, shrink=0.85, pad=0.03, aspect=14).outline.set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from html import escape
 
@@ -11,6 +12,7 @@ from PIL import Image
 from ...errors import TutorialError
 from .diagrams import Diagram
 from .drawing import draw
+from .motion import Loop
 from .palette import DPI, styled
 
 MAX_PNG_BYTES = 60_000
@@ -49,13 +51,16 @@ def small_png(image: Image.Image, max_bytes: int) -> bytes:
     return png
 
 
-def show(figure: Figure | Diagram, alt: str = "", caption: str = "") -> None:
+def show(figure: Figure | Diagram | Loop, alt: str = "", caption: str = "") -> None:
     """Show a figure as a cell's output, with a text for those who cannot see it; the figure is closed.
 
     The output holds ``image/png`` (small, see :func:`to_png`; of a diagram, in double resolution) and ``text/plain``:
     ``Figure: <alt>``. The caption is an output of its own, in HTML: a viewer that shows HTML first would otherwise
     show a copy of the picture in it, and some (a repository's web page) show no picture inside HTML. Strict notebook
     tests compare both texts, so they must not hold numbers that change from run to run.
+
+    A :class:`Loop` is a figure in HTML, with its caption inside, because no other kind of output moves in every
+    viewer; the sheet of its frames follows as a PNG.
 
     Args:
         figure: from a function of this package or from matplotlib.
@@ -65,18 +70,23 @@ def show(figure: Figure | Diagram, alt: str = "", caption: str = "") -> None:
     Raises:
         TutorialError: if ``alt`` is empty.
     """
+    from IPython.display import display
+
+    alt = alt or (figure.alt if isinstance(figure, Diagram) else "")
+    if not isinstance(alt, str) or not alt.strip():
+        raise TutorialError("this figure has no alt text; call show(figure, 'one sentence on what you can see').")
+    if isinstance(figure, Loop):
+        page = {"text/html": loop_html(figure, alt, caption), "text/plain": f"Moving figure: {alt}"}
+        display(page, raw=True, metadata={})
+        show(figure.sheet, f"Frames of the moving figure above. {alt}")
+        return
     if isinstance(figure, Diagram):
-        alt = alt or figure.alt
         figure = draw(figure)
         png = to_png(figure, scale=2)
         width, height = (round(side * DPI) for side in figure.get_size_inches())
         about = {"alt": alt, "width": width, "height": height}
     else:
-        if not isinstance(alt, str) or not alt.strip():
-            raise TutorialError("this figure has no alt text; call show(figure, 'one sentence on what you can see').")
         png, about = to_png(figure), {"alt": alt}
-    from IPython.display import display
-
     display({"image/png": png, "text/plain": f"Figure: {alt}"}, raw=True, metadata={"image/png": about})
     if caption:
         display({"text/html": caption_html(caption), "text/plain": f"Caption: {caption}"}, raw=True, metadata={})
@@ -84,6 +94,15 @@ def show(figure: Figure | Diagram, alt: str = "", caption: str = "") -> None:
         from matplotlib import pyplot
 
         pyplot.close(figure)
+
+
+def loop_html(loop: Loop, alt: str, caption: str = "") -> str:
+    """A moving picture as a page shows it; who wants to read in peace closes it."""
+    source = base64.b64encode(loop.data).decode()
+    width, height = loop.size
+    image = f'<img src="data:image/webp;base64,{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
+    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<details open><summary>Moving picture (close to stop)</summary><figure>{image}{text}</figure></details>"
 
 
 def caption_html(caption: str) -> str:
