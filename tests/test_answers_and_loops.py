@@ -141,6 +141,7 @@ def test_a_loop_never_gets_too_large(limit: int) -> None:
 
 def test_frames_go_last_and_the_clip_keeps_its_length() -> None:
     loop = figures.loop(noise(), np.zeros((12, 60, 90), np.uint8), max_bytes=12_000, width=180)
+    assert len(loop.times) < 12
     assert loop.times == list(range(0, 12, 12 // len(loop.times)))
     moving = Image.open(io.BytesIO(loop.data))
     durations = []

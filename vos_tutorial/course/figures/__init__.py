@@ -9,9 +9,9 @@ pictures return a matplotlib ``Figure`` or a :class:`Diagram` and show nothing, 
 
 from __future__ import annotations
 
-from . import networks, products
+from . import networks, products, tables
 from .answers import answer, answer_sheet, heat_maps, heated, muted
-from .charts import bars, cobweb, curves
+from .charts import bars, cobweb, curves, differences
 from .diagrams import Arrow, Block, Concat, Diagram, FeatureMap, Frame, Loss, Mask, Operation, Part, Sign
 from .drawing import draw, to_svg
 from .masks import (
@@ -58,6 +58,7 @@ __all__ = [
     "OK", "ORANGE", "PAPER", "PURPLE", "SKY", "STYLE", "VERMILLION", "WIDTH", "WRONG_OBJECT", "YELLOW", "Arrow",
     "Block", "Concat", "Diagram", "FeatureMap", "Frame", "Loop", "Loss", "Mask", "Operation", "Part", "Pixels",
     "Sign", "answer", "answer_sheet", "as_ids", "as_picture", "bars", "blank", "cobweb", "contact_sheet", "curves",
-    "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames", "loop", "muted", "networks",
-    "object_colours", "overlay", "pixels", "products", "show", "small_png", "style", "to_png", "to_svg", "unrolled",
+    "differences", "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames", "loop",
+    "muted", "networks", "object_colours", "overlay", "pixels", "products", "show", "small_png", "style", "tables",
+    "to_png", "to_svg", "unrolled",
 ]  # fmt: skip

@@ -213,3 +213,62 @@ def bars(
     if len(methods) > 1:
         figure.legend(loc="outside upper left", ncols=min(4, len(methods)), handlelength=2.2, handleheight=1.1)
     return figure
+
+
+@styled
+def differences(
+    groups: Mapping[str, Mapping[str, float | Pixels | ArrayLike]],
+    against: str,
+    xlabel: str,
+    *,
+    methods: Sequence[str] | None = None,
+) -> Figure:
+    """How much better or worse than one method the others are: paired by seed, condition by condition.
+
+    Each seed is a small dot, their mean a large marker on a line from the worst seed to the best; the upright line is
+    the method that all are compared with.
+
+    Args:
+        groups: ``{condition: {method: value or [seeds]}}``, as for :func:`bars`.
+        against: the method to compare with.
+        xlabel: with units.
+        methods: which of the others, in this order.
+
+    Raises:
+        TutorialError: if there is nothing to compare, or numbers of seeds differ.
+    """
+    known = list(dict.fromkeys(method for group in groups.values() for method in group))
+    chosen = [m for m in (methods or known) if m != against]
+    if against not in known or not chosen or (unknown := [m for m in chosen if m not in known]):
+        wrong = against if against not in known else "nothing" if not chosen else unknown[0]
+        raise TutorialError(f"there is no {wrong!r} to compare in these results; they hold {', '.join(known)}.")
+    slots = len(chosen) + 0.7
+    figure, axes = blank(1, 1, height=0.75 + 0.19 * slots * len(groups) + 0.25 * (len(chosen) > 1))
+    plot = axes[0, 0]
+    for index, method in enumerate(chosen):
+        colour, labelled = _LINES[index % len(_LINES)], False
+        for i, (condition, group) in enumerate(groups.items()):
+            if method not in group or against not in group:
+                continue
+            a, b = _seeds(group[method])[0], _seeds(group[against])[0]
+            if len(a) != len(b):
+                raise TutorialError(f"{condition}: {method} has {len(a)} seeds, {against} {len(b)}; pair them first.")
+            gain, y = a - b, i * slots + index
+            plot.plot([gain.min(), gain.max()], [y, y], color=colour, linewidth=1.2)
+            if len(gain) > 1:
+                plot.plot(gain, [y] * len(gain), "|", color=colour, markersize=7)
+            plot.plot(
+                gain.mean(), y, _MARKERS[index % len(_MARKERS)], color=colour, markersize=6, markeredgecolor="white",
+                markeredgewidth=0.6, label=None if labelled else method, linestyle="none",
+            )  # fmt: skip
+            labelled = True
+    middle = (len(chosen) - 1) / 2
+    plot.set_yticks([i * slots + middle for i in range(len(groups))], [g.replace("_", " ") for g in groups])
+    plot.tick_params(axis="y", length=0)
+    plot.grid(False, axis="y")
+    plot.spines["left"].set_visible(False)
+    plot.axvline(0, color=INK, linewidth=1.0)
+    plot.set_ylim((len(groups) - 1) * slots + len(chosen) - 0.3, -0.7)
+    plot.set_xlabel(xlabel)
+    figure.legend(loc="outside upper left", ncols=min(4, len(chosen)), handlelength=1.2)
+    return figure
