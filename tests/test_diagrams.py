@@ -158,7 +158,8 @@ def test_a_route_goes_around_what_stands_between() -> None:
 
 
 def test_shares_count_from_the_upper_left(clip: Clip) -> None:
-    shares = Placement(small()).shares()
+    place = Placement(small())
+    shares = {key: place.share(box) for key, box in place.boxes.items()}
     assert shares["x"].top < shares["x"].bottom < shares["g"].top  # a page counts downwards
     assert shares["x"].right < shares["y"].left
     assert all(0 <= value <= 1 for box in shares.values() for value in box)

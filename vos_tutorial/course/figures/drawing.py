@@ -172,8 +172,8 @@ class _Pen:
             pattern = ROLES[part.role].hatch
             self.shape((b, c, c + shift, b + shift), facecolor=self.pale(part.role, 0.42), hatch=pattern, **edge)
             self.shape((a, b, c, d), facecolor=self.pale(part.role, 0.8), **edge)
-        front = Box(body.left, body.bottom, body.left + w, body.bottom + h)
         if part.surface is not None:
+            front = Box(body.left, body.bottom, body.left + w, body.bottom + h)
             self.surface(part.surface, front, part.role)
             self.outline(front.corners, self.edge(part.role), 0.7)
 

@@ -7,11 +7,11 @@ the small network, the paper's, and one that a reader changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,17 +85,26 @@ def _kept(value: Any) -> Any:
     return [_kept(v) for v in value] if isinstance(value, tuple | list) else value
 
 
+class Code(NamedTuple):
+    """The function that makes a part, and a piece of text that stands in the lines of it that do."""
+
+    function: Callable[..., Any]
+    lines: str
+
+
 @dataclass(frozen=True)
 class NetworkDiagram(Diagram):
     """A diagram whose parts know the tensors that they were drawn from, and the code that made them.
 
     Args:
         tensors: by part, ``float [C, h, w]``.
-        code: by part, the function or class to show for it.
+        code: by part, what makes it.
+        answer: the mask that came out, ids ``uint8 [H, W]``.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
-    code: dict[str, Any] = field(default_factory=dict, repr=False)
+    code: dict[str, Code] = field(default_factory=dict, repr=False)
+    answer: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8), repr=False, compare=False)
 
 
 def surface(maps: Tensor) -> np.ndarray:
@@ -111,21 +120,22 @@ class _Parts:
     def __init__(self) -> None:
         self.parts: dict[str, Part] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.code: dict[str, Any] = {}
+        self.code: dict[str, Code] = {}
 
-    def map(self, key: str, label: str, tensor: Tensor, role: Role, code: Any = None, stack: int = 1) -> None:
+    def map(self, key: str, label: str, tensor: Tensor, role: Role, code: Code, stack: int = 1) -> None:
         """A feature map, from ``[1, C, h, w]``."""
         maps = tensor[0]
         shape = (maps.shape[0], maps.shape[1], maps.shape[2])
         self.parts[key] = FeatureMap(label, role, shape=shape, stack=stack, surface=surface(maps))
         self.tensors[key] = maps
-        self._code(key, code)
+        self.code[key] = code
 
     def encoder(self, prefix: str, encoder: nn.Module, name: str, trace: Trace) -> list[str]:
         """The maps of an encoder, finest first, named by their share of the resolution; returns their keys."""
         strides: Sequence[int] = encoder.strides  # type: ignore[assignment]
+        code = Code(type(encoder).forward, "maps" if len(strides) > 1 else "return")
         for i, stride in enumerate(strides):
-            self.map(f"{prefix}{stride}", f"1/{stride}", trace.out(name, i), "input", type(encoder))
+            self.map(f"{prefix}{stride}", f"1/{stride}", trace.out(name, i), "input", code)
         return [f"{prefix}{stride}" for stride in strides]
 
     def picture(
@@ -135,14 +145,10 @@ class _Parts:
         h, w = picture.shape[:2]
         self.parts[key] = kind(label, role, f"{channels}×{h}×{w}", picture=picture, size=(h, w))
 
-    def operation(self, key: str, part: Part, code: Any = None) -> None:
+    def operation(self, key: str, part: Part, code: Code) -> None:
         """A part without a tensor of its own."""
         self.parts[key] = part
-        self._code(key, code)
-
-    def _code(self, key: str, code: Any) -> None:
-        if code is not None:
-            self.code[key] = code
+        self.code[key] = code
 
 
 def chain(*keys: str) -> list[Arrow]:
@@ -187,31 +193,32 @@ def stm(network: stm_model.STM, frames: Pixels, masks: Pixels) -> NetworkDiagram
     p.picture("memory_mask", Mask, "object, others", solid(ids[-1]), 2, "guide")
     p.picture("query_frame", Frame, "query frame", pictures[-1], 3, "input")
     p.picture("answer", Mask, "answer", solid(answer), 2, "output")
-    p.operation("masked", Concat("cat"), stm_model.STM.memorize)
+    p.operation("masked", Concat("cat"), Code(stm_model.STM.memorize, "extra"))
     m = p.encoder("m", network.memory_encoder, "memory_encoder", written)
     q = p.encoder("q", network.query_encoder, "query_encoder", read)
     key = written.out("query_head", 0) if shared else written.out("memory_head", 0)
     value = written.out("memory_head.value")
-    p.map("key", "memory key", key, "memory", stm_model.KeyValue, stack=t)
-    p.map("value", "memory value", value, "value", stm_model.KeyValue, stack=t)
-    p.map("query_key", "query key", read.out("query_head", 0), "memory", stm_model.KeyValue)
-    p.map("query_value", "query value", read.out("query_head", 1), "value", stm_model.KeyValue)
-    p.operation("read", Operation("read", "memory"), stm_model.read)
-    p.map("found", "found", read.into("decoder")[:, : value.shape[1]], "value", stm_model.read)
-    p.operation("joined", Concat("cat"), stm_model.STM.decode)
-    p.map("first", "first", read.out("decoder.first"), "output", stm_model.Decoder)
+    p.map("key", "memory key", key, "memory", Code(stm_model.KeyValue.forward, "self.key"), stack=t)
+    p.map("value", "memory value", value, "value", Code(stm_model.KeyValue.forward, "self.value"), stack=t)
+    p.map("query_key", "query key", read.out("query_head", 0), "memory", Code(stm_model.STM.encode, "query_head"))
+    p.map("query_value", "query value", read.out("query_head", 1), "value", Code(stm_model.STM.encode, "query_head"))
+    p.operation("read", Operation("read", "memory"), Code(stm_model.read, "scaled_dot_product_attention"))
+    p.map("found", "found", read.into("decoder")[:, : value.shape[1]], "value", Code(stm_model.STM.segment, "read("))
+    p.operation("joined", Concat("cat"), Code(stm_model.STM.decode, "torch.cat"))
+    p.map("first", "first", read.out("decoder.first"), "output", Code(stm_model.Decoder.forward, "self.first"))
     d = ["first", *(f"refine[{i}]" for i in range(len(network.decoder.refine)))]
     for i, name in enumerate(d[1:]):
-        p.map(name, name, read.out(f"decoder.refine.{i}"), "output", stm_model.Refine)
+        p.map(name, name, read.out(f"decoder.refine.{i}"), "output", Code(stm_model.Refine.forward, "enlarged"))
 
     arrows = [Arrow("memory_frame", "masked"), Arrow("memory_mask", "masked"), *chain("masked", *m)]
     if shared:
-        p.map("seen", f"1/{network.stride}", written.out("query_encoder", -1), "input", type(network.query_encoder))
+        code = Code(stm_model.STM.memorize, "self.encode(frame)")
+        p.map("seen", f"1/{network.stride}", written.out("query_encoder", -1), "input", code)
         arrows += chain("memory_frame", "seen", "key")
     else:
         arrows.append(Arrow(m[-1], "key"))
     if light:
-        p.operation("beside", Concat("cat"), stm_model.STM.memorize)
+        p.operation("beside", Concat("cat"), Code(stm_model.STM.memorize, "torch.cat"))
         arrows += [Arrow("seen", "beside"), *chain(m[-1], "beside", "value")]
     else:
         arrows.append(Arrow(m[-1], "value"))
@@ -227,7 +234,25 @@ def stm(network: stm_model.STM, frames: Pixels, masks: Pixels) -> NetworkDiagram
         {"same query_encoder": ["seen"]} if shared else {}
     )
     title = f"STM: the memory holds {t} frame{plural}, the query asks"
-    return NetworkDiagram(title, p.parts, _stm_layout(m, q, d, shared, light), arrows, groups, p.tensors, p.code)
+    layout = _stm_layout(m, q, d, shared, light)
+    return NetworkDiagram(title, p.parts, layout, arrows, groups, p.tensors, p.code, answer)
+
+
+def follow_stm(network: stm_model.STM, frames: Pixels, mask: Pixels) -> list[NetworkDiagram]:
+    """STM on its way through a clip: a diagram for each of the frames 1.., with the first and the previous in memory.
+
+    Args:
+        network: see :func:`stm`.
+        frames: ``[T, 3, H, W]`` or ``[T, H, W, 3]``.
+        mask: ids ``[H, W]`` of frame 0; its first object is followed by the network's own answers.
+    """
+    pictures = np.stack([as_picture(frame) for frame in frames])  # [T, H, W, 3]
+    masks, diagrams = [as_ids(mask)], []
+    for t in range(1, len(pictures)):
+        kept = [0] if t == 1 else [0, t - 1]
+        diagrams.append(stm(network, pictures[[*kept, t]], np.stack([masks[k] for k in kept])))
+        masks.append(diagrams[-1].answer)
+    return diagrams
 
 
 def _stm_pass(

@@ -84,6 +84,14 @@ class Placement:
                     x = lefts[c] + widths[c] / 2
                     self._place(key, bodies[key], x, self.centres[r] + self.foot)
 
+    def front(self, key: str) -> Box:
+        """Where a picture is painted: a frame, or the front of a slab."""
+        part, body = self.diagram.parts[key], self.bodies[key]
+        if not isinstance(part, FeatureMap):
+            return body
+        w, h = self.face(part.shape[1:])
+        return Box(body.left, body.bottom, body.left + w, body.bottom + h)
+
     def _widen(self, rows: Sequence[Sequence[str]], widths: list[float]) -> None:
         """A group of one column is about as wide as its title; the gaps beside it take the rest."""
         for label, keys in self.diagram.groups.items():
@@ -92,10 +100,10 @@ class Placement:
                 column = columns.pop()
                 widths[column] = max(widths[column], text_width(label, SMALL) - 0.18)
 
-    def shares(self) -> dict[str, Box]:
-        """Each part's box as shares of width and height, from the *upper* left corner, as a page counts."""
+    def share(self, box: Box) -> Box:
+        """A box as shares of width and height, from the *upper* left corner, as a page counts."""
         w, h = self.width, self.height
-        return {k: Box(b.left / w, 1 - b.bottom / h, b.right / w, 1 - b.top / h) for k, b in self.boxes.items()}
+        return Box(box.left / w, 1 - box.bottom / h, box.right / w, 1 - box.top / h)
 
     def _place(self, key: str, size: tuple[float, float], x: float, y: float) -> None:
         part, (w, h) = self.diagram.parts[key], size
