@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from itertools import combinations, pairwise
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from vos_tutorial import models
 from vos_tutorial.clip import Clip
 from vos_tutorial.course import figures
 from vos_tutorial.course.figures import (
@@ -30,6 +32,7 @@ from vos_tutorial.course.figures.palette import ROLES
 from vos_tutorial.course.figures.placement import Placement
 from vos_tutorial.course.figures.rollout import reaches
 from vos_tutorial.course.figures.routes import Box, Router, _crosses, beside
+from vos_tutorial.course.figures.tracing import NetworkDiagram, Trace, chain, surface
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm
@@ -65,7 +68,7 @@ def small(**changes: object) -> Diagram:
             "l": Loss("loss"),
         },
         "layout": "x cat f net y\ng . . . l",
-        "arrows": [*networks.chain("x", "cat", "f", "net", "y", "l"), Arrow("g", "cat"), Arrow("l", "y", "gradient")],
+        "arrows": [*chain("x", "cat", "f", "net", "y", "l"), Arrow("g", "cat"), Arrow("l", "y", "gradient")],
     }
     return Diagram(**(given | changes))
 
@@ -128,7 +131,20 @@ def all_diagrams(clip: Clip, forms: dict[str, stm.STM]) -> list[Diagram]:
         unrolled("STM", frames, masks, carry="memory", losses=losses, carried=carried),
         unrolled("RGMP", frames, masks, losses=losses, carried=carried),
         products.read(torch.randn(8, 3, 4), key, value),
+        *other_networks(clip).values(),
     ]
+
+
+def other_networks(clip: Clip) -> dict[str, NetworkDiagram]:
+    frames, masks = clip.frames, clip.masks
+    small = {name: models.build(name) for name in models.METHODS}
+    return {
+        "masktrack": networks.masktrack(small["masktrack"], frames[1], masks[0]),
+        "deeplab": networks.masktrack(models.build("masktrack", "paper"), frames[1], masks[0]),
+        "rgmp": networks.rgmp(small["rgmp"], frames[[0, 5]], masks[[0, 4]]),
+        "rvos": networks.rvos(small["rvos"], frames[5], masks[4]),
+        "stcnn": networks.stcnn(small["stcnn"], frames[:5]),
+    }
 
 
 def test_no_part_stands_on_another_and_no_arrow_runs_through_one(clip: Clip, forms: dict[str, stm.STM]) -> None:
@@ -196,6 +212,76 @@ def test_stm_shows_what_the_network_made(clip: Clip, forms: dict[str, stm.STM], 
         assert "×".join(map(str, part.shape)) in written
 
 
+def arriving(diagram: Diagram, key: str, flows: tuple[str, ...] = ("data",)) -> int:
+    """Channels that the arrows bring to a part; through a concatenation, the sum of its own."""
+    total = 0
+    for arrow in diagram.arrows:
+        if arrow.target != key or arrow.flow not in flows:
+            continue
+        part = diagram.parts[arrow.source]
+        if isinstance(part, FeatureMap):
+            total += part.shape[0]
+        elif isinstance(part, Frame):
+            total += int(part.note.split("×")[0])
+        else:
+            total += arriving(diagram, arrow.source, flows)
+    return total
+
+
+def takes(module: nn.Module) -> int:
+    return next(m for m in module.modules() if isinstance(m, nn.Conv2d)).in_channels
+
+
+def test_the_other_networks_arrows_bring_the_channels_that_each_layer_takes(clip: Clip) -> None:
+    drawn = other_networks(clip)
+    u_net = models.build("masktrack").body
+    assert arriving(drawn["masktrack"], "first") == takes(u_net.stem) == 4
+    assert arriving(drawn["masktrack"], "bottom") == takes(u_net.bottom)
+    assert arriving(drawn["masktrack"], "up[1]") == u_net.lateral[1].in_channels
+    assert arriving(drawn["deeplab"], "conv1") == 4
+    assert {arriving(drawn["deeplab"], f"branches[{k}]") for k in range(4)} == {512}
+    rgmp = models.build("rgmp")
+    assert arriving(drawn["rgmp"], "t2") == arriving(drawn["rgmp"], "r16") == takes(rgmp.encoder) == 4
+    compare = rgmp.decoder.compare
+    assert arriving(drawn["rgmp"], "compare") == compare.left_target.in_channels + compare.left_reference.in_channels
+    assert arriving(drawn["rgmp"], "refine[1]", ("skip",)) == rgmp.decoder.refine[1].enter.in_channels
+    for k, cell in enumerate(models.build("rvos").cells):
+        # The second object's cell, with what the first one carries on; only the frame before is left out.
+        heard = arriving(drawn["rvos"], f"cell{k}_1", ("data", "carried"))
+        assert heard == cell.gates.in_channels - cell.hidden
+    stcnn = models.build("stcnn")
+    decoder = stcnn.decoder
+    assert arriving(drawn["stcnn"], "g2") == takes(stcnn.generator.encoder) == 12
+    assert arriving(drawn["stcnn"], "last") == takes(decoder.last)
+    assert arriving(drawn["stcnn"], "gates[0]") == takes(decoder.joins[0])
+    assert arriving(drawn["stcnn"], "gates[0]", ("skip",)) == takes(decoder.laterals[0])
+
+
+def test_each_map_is_the_modules_own(clip: Clip) -> None:
+    drawn = other_networks(clip)
+    assert {key: part.shape for key, part in drawn["masktrack"].parts.items() if key.startswith("up")} == {
+        "up[2]": (64, 12, 12), "up[1]": (32, 24, 24), "up[0]": (16, 48, 48)
+    }  # fmt: skip
+    for name, diagram in drawn.items():
+        for key, tensor in diagram.tensors.items():
+            part = diagram.parts[key]
+            assert isinstance(part, FeatureMap)
+            assert part.shape == tuple(tensor.shape), f"{name}: {key}"
+            source = inspect.getsource(diagram.code[key].function)
+            assert diagram.code[key].lines in source, f"{name}: {key}"
+
+
+def test_other_networks_say_what_they_need(clip: Clip) -> None:
+    with pytest.raises(TutorialError, match="1 frames and 1 masks"):
+        networks.rgmp(models.build("rgmp"), clip.frames[:1], clip.masks[:1])
+    with pytest.raises(TutorialError, match="holds 1 objects"):
+        networks.rvos(models.build("rvos"), clip.frames[0], (clip.masks[0] == 1).byte())
+    with pytest.raises(TutorialError, match="zero-shot"):
+        networks.rvos(models.build("rvos", one_shot=False), clip.frames[0], clip.masks[0])
+    with pytest.raises(TutorialError, match="got 3 in all"):
+        networks.stcnn(models.build("stcnn"), clip.frames[:3])
+
+
 @pytest.mark.parametrize("form", ["light", "alike", "paper form", "paper"])
 def test_stm_arrows_bring_the_channels_that_each_layer_takes(
     clip: Clip, forms: dict[str, stm.STM], form: str
@@ -203,20 +289,8 @@ def test_stm_arrows_bring_the_channels_that_each_layer_takes(
     net = forms[form]
     diagram = networks.stm(net, clip.frames[[0, 8]], clip.masks[0])
 
-    def arriving(key: str) -> int:
-        """Channels that the arrows bring; through a concatenation, the sum of its own."""
-        part = diagram.parts[key]
-        if isinstance(part, FeatureMap):
-            return part.shape[0]
-        if isinstance(part, Frame):
-            return int(part.note.split("×")[0])
-        return sum(arriving(a.source) for a in diagram.arrows if a.target == key)
-
     def into(key: str, flow: str = "data") -> int:
-        return sum(arriving(a.source) for a in diagram.arrows if a.target == key and a.flow == flow)
-
-    def takes(module: nn.Module) -> int:
-        return next(m for m in module.modules() if isinstance(m, nn.Conv2d)).in_channels
+        return arriving(diagram, key, (flow,))
 
     first = f"m{net.memory_encoder.strides[0]}"
     assert into(first) == takes(net.memory_encoder)
@@ -248,20 +322,20 @@ def test_what_cannot_be_drawn_is_named(clip: Clip, forms: dict[str, stm.STM]) ->
         networks.stm(forms["light"], clip.frames[:3], clip.masks[0])
     with pytest.raises(TutorialError, match="holds no object"):
         networks.stm(forms["light"], clip.frames[:2], torch.zeros_like(clip.masks[0]))
-    with networks.Trace(forms["light"]) as trace:
+    with Trace(forms["light"]) as trace:
         pass
     with pytest.raises(TutorialError, match="'decoder' was not called"):
         trace.out("decoder")
-    with networks.Trace(forms["light"]) as trace:
+    with Trace(forms["light"]) as trace:
         forms["light"].encode(torch.rand(1, 3, 96, 96))
     with pytest.raises(TutorialError, match="say which part"):
         trace.out("query_encoder")
 
 
 def test_a_surface_uses_its_whole_range() -> None:
-    values = networks.surface(torch.rand(4, 8, 8) * 1e-3 + 5)
+    values = surface(torch.rand(4, 8, 8) * 1e-3 + 5)
     assert (values.min(), values.max()) == (0, 1)
-    assert not np.isnan(networks.surface(torch.ones(4, 8, 8))).any()
+    assert not np.isnan(surface(torch.ones(4, 8, 8))).any()
 
 
 # --- the loop and its gradients --------------------------------------------------------------------------
@@ -286,7 +360,7 @@ def test_autograd_says_which_gradients_are_drawn(clip: Clip) -> None:
 
 def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
     frames, masks = clip.frames[:3], clip.masks[:3]
-    assert "given mask → kept for the next frame: net" in unrolled("net", frames, masks).alt
+    assert "given mask → carried on: net" in unrolled("net", frames, masks).alt
     memory = unrolled("net", frames, masks, carry="memory")
     assert [p.stack for p in memory.parts.values() if isinstance(p, FeatureMap)] == [1, 2]
     with pytest.raises(TutorialError, match="cannot carry 'flow'"):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vos_tutorial.clip import Clip
 from vos_tutorial.course.figures import networks
+from vos_tutorial.course.figures.tracing import NetworkDiagram, surface
 from vos_tutorial.course.widgets import NetworkTour
 from vos_tutorial.course.widgets.network_tour import CHANNELS
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
@@ -29,7 +30,7 @@ def clip() -> Clip:
 
 
 @pytest.fixture(scope="module")
-def diagrams(clip: Clip) -> list[networks.NetworkDiagram]:
+def diagrams(clip: Clip) -> list[NetworkDiagram]:
     torch.manual_seed(0)
     return networks.follow_stm(stm.build(), clip.frames[:4], clip.masks[0])
 
@@ -51,18 +52,18 @@ def sent(tour: NetworkTour) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
     return steps
 
 
-def test_the_network_follows_its_own_answers(clip: Clip, diagrams: list[networks.NetworkDiagram]) -> None:
+def test_the_network_follows_its_own_answers(clip: Clip, diagrams: list[NetworkDiagram]) -> None:
     assert len(diagrams) == 3
     again = networks.stm(stm_of(diagrams), clip.frames[[0, 2, 3]], np.stack([clip.masks[0], diagrams[1].answer]))
     np.testing.assert_array_equal(again.answer, diagrams[2].answer)
 
 
-def stm_of(diagrams: list[networks.NetworkDiagram]) -> stm.STM:
+def stm_of(diagrams: list[NetworkDiagram]) -> stm.STM:
     torch.manual_seed(0)
     return stm.build()
 
 
-def test_pictures_and_channels_arrive(diagrams: list[networks.NetworkDiagram]) -> None:
+def test_pictures_and_channels_arrive(diagrams: list[NetworkDiagram]) -> None:
     tour = NetworkTour(diagrams)
     parts = {part["key"]: part for part in tour._parts}
     for step, diagram in zip(sent(tour), diagrams, strict=True):
@@ -73,13 +74,13 @@ def test_pictures_and_channels_arrive(diagrams: list[networks.NetworkDiagram]) -
             one = value[channel].numpy()
             expected = 255 * (one - one.min()) / (one.max() - one.min())
             np.testing.assert_allclose(values, expected, atol=0.51)
-        np.testing.assert_allclose(picture[..., 0], 255 * networks.surface(value), atol=0.51)
+        np.testing.assert_allclose(picture[..., 0], 255 * surface(value), atol=0.51)
         assert step["query_frame"][0].shape == (96, 96, 3)
         assert step["read"][0].size == 0
     assert not np.array_equal(sent(tour)[0]["query_frame"][0], sent(tour)[2]["query_frame"][0])
 
 
-def test_the_liveliest_channels_come_first(diagrams: list[networks.NetworkDiagram]) -> None:
+def test_the_liveliest_channels_come_first(diagrams: list[NetworkDiagram]) -> None:
     part = next(part for part in NetworkTour(diagrams)._parts if part["key"] == "q2")
     spread = diagrams[-1].tensors["q2"].flatten(1).var(1)
     assert part["channels"] == spread.argsort(descending=True)[:CHANNELS].tolist()
@@ -102,14 +103,14 @@ def test_every_part_shows_the_lines_that_make_it(clip: Clip, form: dict) -> None
     assert all("torch.cat([found" in line for line in marked)
 
 
-def test_the_way_of_the_data_has_no_step_back(diagrams: list[networks.NetworkDiagram]) -> None:
+def test_the_way_of_the_data_has_no_step_back(diagrams: list[NetworkDiagram]) -> None:
     order = NetworkTour(diagrams)._order
     assert sorted(order) == sorted(diagrams[0].parts)
     assert all(order.index(a.source) < order.index(a.target) for a in diagrams[0].arrows)
     assert order[-1] == "answer"
 
 
-def test_a_memory_that_grows_is_drawn_as_large_as_it_is(diagrams: list[networks.NetworkDiagram]) -> None:
+def test_a_memory_that_grows_is_drawn_as_large_as_it_is(diagrams: list[NetworkDiagram]) -> None:
     tour = NetworkTour(diagrams)
     assert tour._looks == [0, 1, 1]  # one frame in memory, then two
     drawings = json.loads(zlib.decompress(tour._drawings))
@@ -124,7 +125,7 @@ def test_a_memory_that_grows_is_drawn_as_large_as_it_is(diagrams: list[networks.
         assert 0 <= top < bottom <= 1
 
 
-def test_repr_and_poster_suit_a_strict_notebook_test(diagrams: list[networks.NetworkDiagram]) -> None:
+def test_repr_and_poster_suit_a_strict_notebook_test(diagrams: list[NetworkDiagram]) -> None:
     tour = NetworkTour(diagrams)
     assert repr(tour) == "NetworkTour(parts=21, frames=3)"
     data, metadata = tour._repr_mimebundle_()
@@ -138,7 +139,7 @@ def test_repr_and_poster_suit_a_strict_notebook_test(diagrams: list[networks.Net
     assert tour.poster() != before
 
 
-def test_what_does_not_go_together_is_refused(clip: Clip, diagrams: list[networks.NetworkDiagram]) -> None:
+def test_what_does_not_go_together_is_refused(clip: Clip, diagrams: list[NetworkDiagram]) -> None:
     other = networks.stm(stm.build(affinity="dot", shared_keys=False), clip.frames[[0, 3]], clip.masks[0])
     with pytest.raises(TutorialError, match="no diagram"):
         NetworkTour([])

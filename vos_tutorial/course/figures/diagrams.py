@@ -18,12 +18,12 @@ import numpy as np
 from ...errors import TutorialError
 from .palette import Role
 
-Flow = Literal["data", "skip", "time", "gradient", "stopped"]
+Flow = Literal["data", "skip", "carried", "gradient", "stopped"]
 
 FLOWS: dict[Flow, str] = {  # in the legend and the alt text
     "data": "data",
     "skip": "skip connection",
-    "time": "kept for the next frame",
+    "carried": "carried on",
     "gradient": "gradient",
     "stopped": "no gradient passes",
 }

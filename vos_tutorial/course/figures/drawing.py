@@ -29,7 +29,7 @@ from .routes import Box, Point, Router, rounded
 LINES: dict[Flow, tuple[Any, Role | None]] = {
     "data": ("-", None),
     "skip": ((0, (4, 1.6)), None),
-    "time": ((0, (1.2, 1.0)), "guide"),
+    "carried": ((0, (1.2, 1.0)), "guide"),
     "gradient": ((0, (5, 1.4)), "loss"),
     "stopped": ((0, (5, 1.4)), "loss"),
 }

@@ -1,170 +1,28 @@
 """Diagrams of networks, made from the networks: a real pass is watched, and what flowed is what is drawn.
 
-:class:`Trace` hooks every module and remembers what went in and came out. A declaration (:func:`stm`, ...) says which
-of that to show and how it is joined. Numbers of channels and cells are written down nowhere, so the same lines draw
-the small network, the paper's, and one that a reader changed.
+A declaration (:func:`stm`, ...) says which modules' outputs to show and how they are joined. Numbers of channels and
+cells are written down nowhere, so the same lines draw the small network, the paper's, and one that a reader changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from types import TracebackType
-from typing import Any, NamedTuple
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...clip import VOID
 from ...errors import TutorialError
+from ...models import masktrack as masktrack_model
+from ...models import rgmp as rgmp_model
+from ...models import rvos as rvos_model
+from ...models import stcnn as stcnn_model
 from ...models import stm as stm_model
-from .diagrams import Arrow, Concat, Diagram, FeatureMap, Frame, Mask, Operation, Part
-from .masks import Pixels, as_ids, as_picture, overlay
-from .palette import Role
-
-
-class Trace:
-    """What went through a network's modules while the ``with`` block ran.
-
-    Args:
-        network: any network; its hooks are gone after the block.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._handles: list[Any] = []
-        self._calls: dict[str, list[tuple[Any, Any]]] = {}
-
-    def __enter__(self) -> Trace:
-        for name, module in self._network.named_modules():
-            self._handles.append(module.register_forward_hook(self._remember(name)))
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _remember(self, name: str) -> Any:
-        def hook(_: nn.Module, inputs: Any, output: Any) -> None:
-            self._calls.setdefault(name, []).append((_kept(inputs), _kept(output)))
-
-        return hook
-
-    def out(self, name: str, part: int | None = None, call: int = -1) -> Tensor:
-        """What a module gave: of its last call, the ``part``-th of several tensors.
-
-        Raises:
-            TutorialError: if the module was not called, or gave no such tensor.
-        """
-        return self._tensor(name, self._call(name, call)[1], part)
-
-    def into(self, name: str, part: int = 0, call: int = -1) -> Tensor:
-        """What a module was given; see :meth:`out`."""
-        return self._tensor(name, self._call(name, call)[0], part)
-
-    def _call(self, name: str, call: int) -> tuple[Any, Any]:
-        if name not in self._calls:
-            called = ", ".join(sorted(filter(None, self._calls))) or "none"
-            raise TutorialError(f"{name!r} was not called in this pass; called were: {called}.")
-        return self._calls[name][call]
-
-    @staticmethod
-    def _tensor(name: str, value: Any, part: int | None) -> Tensor:
-        found = value if part is None else value[part]
-        if not isinstance(found, Tensor):
-            raise TutorialError(f"{name!r} gave {type(found).__name__}, no tensor; say which part of it.")
-        return found
-
-
-def _kept(value: Any) -> Any:
-    """Detached tensors; tuples and lists become lists of such."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    return [_kept(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-class Code(NamedTuple):
-    """The function that makes a part, and a piece of text that stands in the lines of it that do."""
-
-    function: Callable[..., Any]
-    lines: str
-
-
-@dataclass(frozen=True)
-class NetworkDiagram(Diagram):
-    """A diagram whose parts know the tensors that they were drawn from, and the code that made them.
-
-    Args:
-        tensors: by part, ``float [C, h, w]``.
-        code: by part, what makes it.
-        answer: the mask that came out, ids ``uint8 [H, W]``.
-    """
-
-    tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
-    code: dict[str, Code] = field(default_factory=dict, repr=False)
-    answer: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8), repr=False, compare=False)
-
-
-def surface(maps: Tensor) -> np.ndarray:
-    """What a feature map ``[C, h, w]`` looks like: the size of its vectors, ``float [h, w]`` over its whole range."""
-    size = maps.float().pow(2).mean(0).sqrt().cpu()
-    low, high = torch.quantile(size, 0.02), torch.quantile(size, 0.98)
-    return ((size - low) / (high - low).clamp_min(1e-9)).clamp(0, 1).numpy()
-
-
-class _Parts:
-    """Collects a network's parts, with their tensors and code."""
-
-    def __init__(self) -> None:
-        self.parts: dict[str, Part] = {}
-        self.tensors: dict[str, Tensor] = {}
-        self.code: dict[str, Code] = {}
-
-    def map(self, key: str, label: str, tensor: Tensor, role: Role, code: Code, stack: int = 1) -> None:
-        """A feature map, from ``[1, C, h, w]``."""
-        maps = tensor[0]
-        shape = (maps.shape[0], maps.shape[1], maps.shape[2])
-        self.parts[key] = FeatureMap(label, role, shape=shape, stack=stack, surface=surface(maps))
-        self.tensors[key] = maps
-        self.code[key] = code
-
-    def encoder(self, prefix: str, encoder: nn.Module, name: str, trace: Trace) -> list[str]:
-        """The maps of an encoder, finest first, named by their share of the resolution; returns their keys."""
-        strides: Sequence[int] = encoder.strides  # type: ignore[assignment]
-        code = Code(type(encoder).forward, "maps" if len(strides) > 1 else "return")
-        for i, stride in enumerate(strides):
-            self.map(f"{prefix}{stride}", f"1/{stride}", trace.out(name, i), "input", code)
-        return [f"{prefix}{stride}" for stride in strides]
-
-    def picture(
-        self, key: str, kind: type[Frame], label: str, picture: np.ndarray, channels: int, role: Role
-    ) -> None:
-        """A frame or a mask."""
-        h, w = picture.shape[:2]
-        self.parts[key] = kind(label, role, f"{channels}×{h}×{w}", picture=picture, size=(h, w))
-
-    def operation(self, key: str, part: Part, code: Code) -> None:
-        """A part without a tensor of its own."""
-        self.parts[key] = part
-        self.code[key] = code
-
-
-def chain(*keys: str) -> list[Arrow]:
-    """Arrows from each part to the next."""
-    return [Arrow(a, b) for a, b in pairwise(keys)]
-
-
-def solid(ids: np.ndarray) -> np.ndarray:
-    """A mask as a picture, objects in their colours on black."""
-    return overlay(np.zeros((*ids.shape, 3), np.uint8), ids, opacity=1.0)
-
+from .diagrams import Arrow, Concat, Frame, Mask, Operation
+from .masks import Pixels, as_ids, as_picture, objects_in
+from .tracing import Code, NetworkDiagram, Parts, Seen, Trace, chain, mask_of, seen, solid
 
 # --- STM -------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def stm(network: stm_model.STM, frames: Pixels, masks: Pixels) -> NetworkDiagram:
     """STM while it answers one frame: two encoders, key and value heads, the read, the decoder with its skips.
 
@@ -176,26 +34,25 @@ def stm(network: stm_model.STM, frames: Pixels, masks: Pixels) -> NetworkDiagram
     Raises:
         TutorialError: if frames and masks do not go together, or the first mask is empty.
     """
-    ids = as_ids(masks)
-    ids = ids[None] if ids.ndim == 2 else ids
-    if len(frames) != len(ids) + 1:
+    given = seen(network, frames, masks)
+    if len(given.pictures) != len(given.ids) + 1:
         raise TutorialError(
-            f"stm() got {len(frames)} frames and {len(ids)} masks; pass the memory's frames with a mask each, and "
-            "one frame more, which asks."
+            f"stm() got {len(given.pictures)} frames and {len(given.ids)} masks; pass the memory's frames with a "
+            "mask each, and one frame more, which asks."
         )
-    pictures = [as_picture(frame) for frame in frames]
-    written, read, answer = _stm_pass(network, pictures, ids)
-    shared, light, t = network.shared_keys, network.light, len(ids)
+    written, read, logits = _stm_pass(network, given)
+    answer = mask_of(logits, given.first)
+    shared, light, t = network.shared_keys, network.light, len(given.ids)
     plural = "" if t == 1 else "s"
 
-    p = _Parts()
-    p.picture("memory_frame", Frame, f"memory frame{plural}", pictures[-2], 3, "input")
-    p.picture("memory_mask", Mask, "object, others", solid(ids[-1]), 2, "guide")
-    p.picture("query_frame", Frame, "query frame", pictures[-1], 3, "input")
+    p = Parts()
+    p.picture("memory_frame", Frame, f"memory frame{plural}", given.pictures[-2], 3, "input")
+    p.picture("memory_mask", Mask, "object, others", solid(given.ids[-1]), 2, "guide")
+    p.picture("query_frame", Frame, "query frame", given.pictures[-1], 3, "input")
     p.picture("answer", Mask, "answer", solid(answer), 2, "output")
     p.operation("masked", Concat("cat"), Code(stm_model.STM.memorize, "extra"))
-    m = p.encoder("m", network.memory_encoder, "memory_encoder", written)
-    q = p.encoder("q", network.query_encoder, "query_encoder", read)
+    m = p.encoder("m", network.memory_encoder, network.memory_encoder.strides, written.outs("memory_encoder"))
+    q = p.encoder("q", network.query_encoder, network.query_encoder.strides, read.outs("query_encoder"))
     key = written.out("query_head", 0) if shared else written.out("memory_head", 0)
     value = written.out("memory_head.value")
     p.map("key", "memory key", key, "memory", Code(stm_model.KeyValue.forward, "self.key"), stack=t)
@@ -255,30 +112,17 @@ def follow_stm(network: stm_model.STM, frames: Pixels, mask: Pixels) -> list[Net
     return diagrams
 
 
-def _stm_pass(
-    network: stm_model.STM, pictures: Sequence[np.ndarray], ids: np.ndarray
-) -> tuple[Trace, Trace, np.ndarray]:
-    """What memorising the last memory frame, and asking, sent through the network; and the answer ``[H, W]``."""
-    present = [int(i) for i in np.unique(ids[0]) if int(i) not in (0, VOID)]
-    if not present:
-        raise TutorialError("the first mask holds no object; pass one in which the object is marked.")
-    device = next(network.parameters()).device
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device) / 255.0  # [T+1, 3, H, W]
-    mine = torch.from_numpy(ids == present[0]).float().to(device)  # [T, H, W]
-    others = torch.from_numpy(np.isin(ids, present[1:])).float().to(device)
-    owner = torch.zeros(1, dtype=torch.long, device=device)
-    was_training = network.training
-    network.eval()
+def _stm_pass(network: stm_model.STM, given: Seen) -> tuple[Trace, Trace, Tensor]:
+    """What memorising the last memory frame, and asking, sent through the network; and the logits."""
+    owner = torch.zeros(1, dtype=torch.long, device=given.frames.device)
     stored = []
-    for t in range(len(ids)):
+    for frame, mine, others in zip(given.frames[:-1], given.masks, given.others, strict=True):
         with Trace(network) as written:
-            stored.append(network.memorize(x[t : t + 1], mine[t : t + 1], others[t : t + 1], owner))
+            stored.append(network.memorize(frame[None], mine[None], others[None], owner))
     keys, values = (torch.stack(maps, 2) for maps in zip(*stored, strict=True))  # [1, C, T, h, w]
     with Trace(network) as read:
-        logits = network.segment(network.encode(x[-1:]), keys, values, owner)
-    network.train(was_training)
-    answer = (logits.softmax(1)[0, 1] > 0.5).cpu().numpy()
-    return written, read, answer.astype(np.uint8) * present[0]
+        logits = network.segment(network.encode(given.frames[-1:]), keys, values, owner)
+    return written, read, logits
 
 
 def _stm_layout(m: list[str], q: list[str], d: list[str], shared: bool, light: bool) -> str:
@@ -294,3 +138,270 @@ def _stm_layout(m: list[str], q: list[str], d: list[str], shared: bool, light: b
          "."],
     )  # fmt: skip
     return "\n".join(" ".join(row) for row in rows)
+
+
+# --- MaskTrack -------------------------------------------------------------------------------------------
+
+
+def masktrack(network: masktrack_model.MaskTrack, frame: Pixels, guide: Pixels) -> NetworkDiagram:
+    """MaskTrack while it refines one guide: the small U-Net with its skips, or the paper's DeepLabv2.
+
+    Args:
+        network: of any size.
+        frame: ``[3, H, W]`` or ``[H, W, 3]``.
+        guide: ids ``[H, W]``; the first object is refined.
+
+    Raises:
+        TutorialError: if the guide holds no object.
+    """
+    given = seen(network, frame[None], guide)
+    with Trace(network) as trace:
+        logits = network(given.frames, given.masks)
+    p = Parts()
+    p.picture("frame", Frame, "frame", given.pictures[0], 3, "input")
+    p.picture("guide", Mask, "guide", solid((given.ids[0] == given.first) * np.uint8(given.first)), 1, "guide")
+    p.operation("cat", Concat("cat"), Code(masktrack_model.MaskTrack.forward, "torch.cat"))
+    p.picture("answer", Mask, "answer", solid(mask_of(logits, given.first)), 2, "output")
+    arrows = [Arrow("frame", "cat"), Arrow("guide", "cat")]
+    if isinstance(network.body, masktrack_model.SmallUNet):
+        layout, more, groups = _u_net(p, network.body, trace)
+    else:
+        layout, more, groups = _deeplab(p, network.body, trace)
+    return NetworkDiagram(
+        "MaskTrack refines its guide", p.parts, layout, [*arrows, *more], groups, p.tensors, p.code,
+        mask_of(logits, given.first),
+    )  # fmt: skip
+
+
+Drawn = tuple[str, list[Arrow], dict[str, list[str]]]
+
+
+def _u_net(p: Parts, body: masktrack_model.SmallUNet, trace: Trace) -> Drawn:
+    """Down on the left, up on the right, skips between them."""
+    forward = masktrack_model.SmallUNet.forward
+    down = ["first", *(f"down[{i}]" for i in range(len(body.down)))]
+    for name in down:
+        p.map(name, name, trace.out(_module("body", name)), "input", Code(forward, name.split("[")[0] + "("))
+    p.map("bottom", "bottom", trace.out("body.bottom"), "input", Code(forward, "self.bottom"))
+    up = [f"up[{i}]" for i in reversed(range(len(body.up)))]
+    for name in up:
+        p.map(name, name, trace.out(_module("body", name)), "output", Code(forward, "self.up[i]"))
+    p.map("logits", "logits", trace.out("body.logits"), "output", Code(forward, "self.logits"))
+    arrows = chain("cat", *down, "bottom", *up, "logits", "answer")
+    arrows += [Arrow(a, b, "skip") for a, b in zip(down[-2::-1], up, strict=True)]
+    depth, width = len(down), 2 * len(down) + 4
+    rows = [["."] * width for _ in range(depth)]
+    rows[0][:2], rows[1][0], rows[0][-2:] = ["frame", "cat"], "guide", ["logits", "answer"]
+    for i, name in enumerate(down):
+        rows[i][2 + i] = name
+    rows[-1][2 + depth] = "bottom"
+    for i, name in enumerate(up):
+        rows[depth - 2 - i][3 + depth + i] = name
+    return "\n".join(" ".join(row) for row in rows), arrows, {}
+
+
+def _deeplab(p: Parts, body: masktrack_model.DeepLabVGG16, trace: Trace) -> Drawn:
+    """VGG-16's five blocks, then the branches of several rates side by side, summed."""
+    forward = masktrack_model.DeepLabVGG16.forward
+    ends = [i for i, layer in enumerate(body.features) if isinstance(layer, torch.nn.MaxPool2d)]
+    blocks = [f"conv{k}" for k in range(1, len(ends) + 1)]
+    for name, i in zip(blocks, ends, strict=True):
+        p.map(name, name, trace.out(f"body.features.{i}"), "input", Code(forward, "self.features"))
+    branches = [f"branches[{k}]" for k in range(len(body.branches))]
+    for name in branches:
+        p.map(name, name, trace.out(_module("body", name)), "output", Code(forward, "self.branches"))
+    p.operation("sum", Concat("+"), Code(forward, ".sum(0)"))
+    arrows = [*chain("cat", *blocks), *(Arrow(blocks[-1], b) for b in branches), *(Arrow(b, "sum") for b in branches)]
+    arrows.append(Arrow("sum", "answer"))
+    empty = ["."] * len(blocks)
+    rows = [["." for _ in range(2)] + empty + [b, ".", "."] for b in branches]
+    middle = (len(branches) - 1) // 2
+    rows[middle] = ["frame", "cat", *blocks, branches[middle], "sum", "answer"]
+    if middle + 1 == len(rows):
+        rows.append([".", ".", *empty, ".", ".", "."])
+    rows[middle + 1][0] = "guide"
+    return "\n".join(" ".join(row) for row in rows), arrows, {"features": blocks}
+
+
+def _module(prefix: str, name: str) -> str:
+    """``up[2]`` inside ``body`` as PyTorch names it: ``body.up.2``."""
+    return f"{prefix}.{name.replace('[', '.').replace(']', '')}"
+
+
+# --- RGMP ------------------------------------------------------------------------------------------------
+
+
+def rgmp(network: rgmp_model.RGMP, frames: Pixels, masks: Pixels) -> NetworkDiagram:
+    """RGMP at one frame: reference and target through the same encoder, compared, and refined.
+
+    Args:
+        network: of any size.
+        frames: ``[2, 3, H, W]`` or ``[2, H, W, 3]``: the reference and the target.
+        masks: ids ``[2, H, W]``: the reference's, and the previous frame's, whose first object is followed.
+
+    Raises:
+        TutorialError: if there are not two frames and two masks, or the reference's mask is empty.
+    """
+    given = seen(network, frames, masks)
+    if len(given.pictures) != 2 or len(given.ids) != 2:
+        raise TutorialError(
+            f"rgmp() got {len(given.pictures)} frames and {len(given.ids)} masks; pass reference and target, each "
+            "with a mask."
+        )
+    with Trace(network) as trace:
+        guidance = network.prepare(network.encode(given.frames[:1], given.masks[:1])[-1])
+        answer = network(given.frames[1:], given.masks[1:], guidance)
+    strides = network.encoder.strides
+    p = Parts()
+    for i, (name, mask) in enumerate((("reference", "its mask"), ("target", "previous mask"))):
+        p.picture(name, Frame, name, given.pictures[i], 3, "input")
+        own = solid((given.ids[i] == given.first) * np.uint8(given.first))
+        p.picture(f"{name}_mask", Mask, mask, own, 1, "guide")
+        p.operation(f"{name}_cat", Concat("cat"), Code(rgmp_model.RGMP.encode, "mask[:, None]"))
+    t = p.encoder("t", network.encoder, strides, trace.outs("encoder", 1))
+    r = p.encoder("r", network.encoder, strides[-1:], trace.outs("encoder", 0)[-1:])
+    p.map("compare", "compare", trace.out("decoder.compare"), "output", Code(rgmp_model.Decoder.forward, "compare"))
+    code = Code(rgmp_model.Decoder.forward, "residual")
+    p.map("residual", "residual", trace.out("decoder.residual"), "output", code)
+    d = [f"refine[{i}]" for i in range(len(network.decoder.refine))]
+    for name in d:
+        p.map(name, name, trace.out(_module("decoder", name)), "output", Code(rgmp_model.Refine.forward, "merge"))
+    p.picture("answer", Mask, "answer", solid(mask_of(answer.logits, given.first)), 2, "output")
+    arrows = [Arrow(f"{n}{m}", f"{n}_cat") for n in ("reference", "target") for m in ("", "_mask")]
+    arrows += [*chain("reference_cat", *r, "compare"), *chain("target_cat", *t, "compare", "residual", *d, "answer")]
+    arrows += [Arrow(fine, coarse, "skip") for fine, coarse in zip(t[-2::-1], d, strict=True)]
+    fine, rest = ["."] * (len(t) - 1), ["."] * (len(d) + 2)
+    rows = (
+        ["reference", ".", *fine, ".", ".", *rest],
+        ["reference_mask", "reference_cat", *fine, *r, ".", *rest],
+        ["target", "target_cat", *t, "compare", "residual", *d, "answer"],
+        ["target_mask", ".", *fine, ".", ".", *rest],
+    )
+    return NetworkDiagram(
+        "RGMP compares the target with the reference", p.parts, "\n".join(map(" ".join, rows)), arrows,
+        {"same encoder": r, "encoder": t, "decoder": ["compare", "residual", *d]}, p.tensors, p.code,
+        mask_of(answer.logits, given.first),
+    )  # fmt: skip
+
+
+# --- RVOS ------------------------------------------------------------------------------------------------
+
+
+def rvos(network: rvos_model.RVOS, frame: Pixels, previous: Pixels) -> NetworkDiagram:
+    """RVOS at one frame: one encoder for all objects, and a column of cells for each; two objects are drawn.
+
+    The recurrence over time is left out: each cell also gets its own state of the frame before.
+
+    Args:
+        network: one-shot, of any size.
+        frame: ``[3, H, W]`` or ``[H, W, 3]``.
+        previous: ids ``[H, W]`` of the frame before; its first two objects are followed.
+
+    Raises:
+        TutorialError: if the masks hold less than two objects, or the network takes no masks.
+    """
+    ids = as_ids(previous)
+    objects = objects_in(ids)[:2]
+    if len(objects) < 2 or not network.one_shot:
+        what = "the network is zero-shot" if not network.one_shot else f"the mask holds {len(objects)} objects"
+        raise TutorialError(f"rvos() draws two objects of a one-shot network, but {what}.")
+    given = seen(network, frame[None], ids)
+    masks = [torch.from_numpy(ids == i).float()[None, None].to(given.frames.device) for i in objects]  # [1, 1, H, W]
+    states, drawn = None, []
+    with Trace(network) as trace:
+        skips = network.encode(given.frames)
+        for mask in masks:
+            logit, states = network.decode(skips, rvos_model.mask_pyramid(mask, network.strides), states, None)
+            drawn.append(rvos_model.enlarge(logit, given.frames.shape[-2:])[0, 0] > 0)
+    p = Parts()
+    p.picture("frame", Frame, "frame", given.pictures[0], 3, "input")
+    e = p.encoder("e", network.encoder, network.encoder.strides, trace.outs("encoder"))
+    levels = range(len(network.cells))
+    for k in levels:
+        code = Code(rvos_model.RVOS.encode, "self.heads")
+        p.map(f"head{k}", f"heads[{k}]", trace.out(f"heads.{k}"), "input", code)
+    arrows = chain("frame", *e)
+    arrows += [Arrow(encoded, f"head{k}", "skip" if k else "data") for k, encoded in enumerate(reversed(e))]
+    rows = [["."] * (2 + len(e)), ["frame", ".", *e], ["."] * (2 + len(e))]
+    for n, (row, object_id) in enumerate(zip((0, 2), objects, strict=True)):
+        own = solid((ids == object_id) * np.uint8(object_id))
+        p.picture(f"mask{n}", Mask, f"mask {object_id} before", own, 1, "guide")
+        answer = drawn[n].cpu().numpy().astype(np.uint8) * np.uint8(object_id)
+        p.picture(f"answer{n}", Mask, f"answer {object_id}", solid(answer), 1, "output")
+        cells = [f"cell{k}_{n}" for k in levels]
+        for k, cell in zip(levels, cells, strict=True):
+            tensor = trace.out(f"cells.{k}", 0, call=n)
+            p.map(cell, f"cells[{k}]", tensor, "memory", Code(rvos_model.ConvLSTMCell.forward, "self.gates"))
+        arrows += chain(*cells, f"answer{n}")
+        arrows += [Arrow(f"head{k}", cell) for k, cell in zip(levels, cells, strict=True)]
+        arrows += [Arrow(f"mask{n}", cell) for cell in cells]
+        rows[row][1 + len(e)] = f"mask{n}"
+        rows[row] += [*cells, f"answer{n}"]
+    rows[1] += [*(f"head{k}" for k in levels), "."]
+    arrows += [Arrow(f"cell{k}_0", f"cell{k}_1", "carried") for k in levels]
+    return NetworkDiagram(
+        "RVOS: one object after the other, coarse to fine", p.parts, "\n".join(map(" ".join, rows)), arrows,
+        {"encoder": e}, p.tensors, p.code, answer,
+    )  # fmt: skip
+
+
+# --- STCNN -----------------------------------------------------------------------------------------------
+
+
+def stcnn(network: stcnn_model.STCNN, frames: Pixels) -> NetworkDiagram:
+    """STCNN at one frame: the generator that paints it from its past, and the segmenter that is told what it knew.
+
+    Args:
+        network: with a temporal branch.
+        frames: ``[delta + 1, 3, H, W]`` or ``[delta + 1, H, W, 3]``; the last one is segmented.
+
+    Raises:
+        TutorialError: if the network has no temporal branch, or the number of frames is another.
+    """
+    if network.generator is None:
+        raise TutorialError("this STCNN has no temporal branch; build it with temporal=True to draw both.")
+    if len(frames) != network.delta + 1:
+        raise TutorialError(
+            f"this STCNN sees {network.delta} frames before the one it segments, but got {len(frames)} in all."
+        )
+    device = next(network.parameters()).device
+    pictures = [as_picture(frame) for frame in frames]
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device) / 255.0  # [delta + 1, 3, H, W]
+    with Trace(network) as trace:
+        told = network(x[-1:], x[None, :-1])
+    assert told.prediction is not None
+    forward = stcnn_model.SegmentationDecoder.forward
+    p = Parts()
+    p.picture("past", Frame, f"{network.delta} frames before", pictures[-2], 3 * network.delta, "input")
+    p.picture("frame", Frame, "frame", pictures[-1], 3, "input")
+    strides = [round(x.shape[-1] / m.shape[-1]) for m in trace.outs("generator.encoder")]
+    g = p.encoder("g", network.generator.encoder, strides, trace.outs("generator.encoder"))
+    features = [f"time{i}" for i in range(3)]
+    for name, tensor in zip(features, told.prediction.features, strict=True):
+        stride = round(x.shape[-1] / tensor.shape[-1])
+        p.map(name, f"features 1/{stride}", tensor, "memory", Code(type(network.generator.decoder).forward, "return"))
+    painted = ((told.prediction.frame[0] + 1) / 2).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    p.picture("painted", Frame, "painted frame", (255 * painted).astype(np.uint8), 3, "output")
+    spatial = trace.outs("encoder")
+    names = [f"e{i}" for i in range(len(spatial))]
+    for name, tensor in zip(names, spatial, strict=True):
+        stride = round(x.shape[-1] / tensor.shape[-1])
+        p.map(name, f"1/{stride}", tensor, "input", Code(type(network.encoder).forward, "maps"))
+    p.map("pyramid", "pyramid", trace.out("decoder.pyramid"), "input", Code(forward, "self.pyramid"))
+    gates = [f"gates[{i}]" for i in (2, 1, 0)]
+    for name in gates:
+        p.map(name, name, trace.out(_module("decoder", name)), "output", Code(forward, "self.gates"))
+    p.map("last", "last", trace.out("decoder.last"), "output", Code(forward, "self.last"))
+    answer = (told.logits[0, -1] > 0).cpu().numpy().astype(np.uint8)
+    p.picture("answer", Mask, "answer", solid(answer), 1, "output")
+    arrows = [*chain("past", *g, *features, "painted"), *chain("frame", *names, "pyramid", *gates, "last", "answer")]
+    arrows += [Arrow(a, b, "skip") for a, b in zip(names[2::-1], gates, strict=True)]
+    arrows += [Arrow(a, b, "skip") for a, b in zip(g[2::-1], features, strict=True)]
+    arrows += [Arrow(a, b) for a, b in zip(features, gates, strict=True)]
+    arrows += [Arrow(part, "last") for part in ("pyramid", *gates[:2])]
+    rows = (["past", *g, ".", *features, "painted", "."], ["frame", *names, "pyramid", *gates, "last", "answer"])
+    return NetworkDiagram(
+        "STCNN: a generator that knows the past tells the segmenter", p.parts, "\n".join(map(" ".join, rows)), arrows,
+        {"generator": [*g, *features], "encoder": names, "decoder": ["pyramid", *gates, "last"]}, p.tensors, p.code,
+        answer,
+    )  # fmt: skip

@@ -146,7 +146,7 @@ class Look:
 
 ROLES: dict[Role, Look] = {
     "input": Look("#5f7d95", "#9db8cc", "", "features"),
-    "memory": Look(BLUE, SKY, "////", "key, memory"),
+    "memory": Look(BLUE, SKY, "////", "key, memory or state"),
     "value": Look(ORANGE, "#f2b739", "||||", "value"),
     "guide": Look("#a8568a", PURPLE, "\\\\\\\\", "given mask"),
     "output": Look(GREEN, "#3cc79f", "----", "answer"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import TutorialError
 from .diagrams import Arrow, Diagram, FeatureMap, Frame, Loss, Mask, Operation, Part
 from .masks import Pixels, as_ids, as_picture
-from .networks import solid
+from .tracing import solid
 
 Carry = Literal["mask", "memory"]
 
@@ -83,10 +83,10 @@ def unrolled(
 def _carried_on(parts: dict[str, Part], t: int, carry: Carry) -> list[Arrow]:
     """The arrows from frame ``t - 1`` to the step of frame ``t``."""
     if carry == "mask":
-        return [Arrow(f"mask{t - 1}", f"step{t}", "time")]
+        return [Arrow(f"mask{t - 1}", f"step{t}", "carried")]
     plural = "" if t == 1 else "s"
     parts[f"memory{t}"] = FeatureMap("memory", "memory", f"{t} frame{plural}", shape=(8, 1, 1), stack=t)
-    arrows = [Arrow(f"{kind}{t - 1}", f"memory{t}", "time") for kind in ("frame", "mask")]
+    arrows = [Arrow(f"{kind}{t - 1}", f"memory{t}", "carried") for kind in ("frame", "mask")]
     return [*arrows, Arrow(f"memory{t}", f"step{t}")]
 
 

@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw
 from ...errors import TutorialError
 from .. import figures
 from ..figures.diagrams import FeatureMap, Frame, Part
-from ..figures.networks import Code, NetworkDiagram
 from ..figures.palette import ROLES, THEMES, mix
 from ..figures.placement import Placement
 from ..figures.routes import Box
+from ..figures.tracing import Code, NetworkDiagram
 from .widget import POSTER_BYTES, Widget, display_size, module, stylesheet
 
 CHANNELS = 8  # of a map that are sent
