@@ -1,8 +1,9 @@
-"""NetworkTour in a page of its own: pointer, keys, frames, themes, and what a screen reader hears."""
+"""NetworkTour in a page of its own: pointer, keys, frames, themes, and what a screen reader is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ from vos_tutorial.models import stm
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
+
+    from tools.live_lab import Notebook
 
 pytestmark = pytest.mark.browser
 PageOf = Callable[[Widget], "Page"]
@@ -110,13 +113,13 @@ def test_arrow_keys_go_to_the_neighbours_and_one_stop_is_in_the_tab_order(page_o
     assert set(kept) == {"true"}
 
 
-def test_walking_through_follows_the_data_and_stops(page_of: PageOf, tour: NetworkTour) -> None:
+def test_the_data_can_be_followed_and_it_stops(page_of: PageOf, tour: NetworkTour) -> None:
     page = page_of(tour)
     page.clock.install()
     page.reload()
     page.wait_for_selector("[data-ready]")
-    page.get_by_role("button", name="Walk through").click()
-    wait_for(page, walking="true", selected="value")
+    page.get_by_role("button", name="Follow the data").click()
+    wait_for(page, following="true", selected="value")
     after = tour._order[tour._order.index("value") + 1 :]
     for part in after[:2]:
         page.clock.run_for(1100)
@@ -125,11 +128,11 @@ def test_walking_through_follows_the_data_and_stops(page_of: PageOf, tour: Netwo
     page.clock.run_for(3000)
     wait_for(page, selected=after[1])
     page.evaluate("window.hosted.model.set('selected', 'answer')")
-    page.get_by_role("button", name="Walk through").click()  # from the end: the next frame, from the start
+    page.get_by_role("button", name="Follow the data").click()  # from the end: the next frame, from the start
     wait_for(page, step="1", selected=tour._order[0])
     page.clock.run_for(1100 * (len(tour._order) + 1))
     wait_for(page, selected="answer")
-    assert page.get_by_role("button", name="Walk through").is_visible()
+    assert page.get_by_role("button", name="Follow the data").is_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -151,3 +154,26 @@ def test_python_moves_the_page_and_a_closed_page_listens_no_more(page_of: PageOf
     assert 'img "found of frame 3: size of the feature vectors' in tree
     page.evaluate("window.hosted.close()")
     assert page.evaluate("window.hosted.model.listening()") == 0
+
+
+LIVE = """from vos_tutorial.course.figures import networks
+from vos_tutorial.course.widgets import NetworkTour
+from vos_tutorial.data.worlds.sprites import benchmark
+from vos_tutorial.models import stm
+clip = next(iter(benchmark(1, ["multiple_objects"])))
+tour = NetworkTour(networks.follow_stm(stm.build(), clip.frames[:3], clip.masks[0]))
+tour"""
+
+
+def test_a_choice_reaches_the_kernel_and_back(lab: Callable[..., AbstractContextManager[Notebook]]) -> None:
+    with lab([LIVE], theme="dark") as notebook:
+        notebook.run_all(120)
+        page = notebook.page
+        page.wait_for_selector(".vos[data-ready][data-theme='dark']")
+        page.locator(".vos-spot[aria-pressed='true']").focus()
+        page.keyboard.press("End")
+        notebook.eventually("tour.selected", "answer")
+        notebook.py("setattr(tour, 'step', 1)")
+        wait_for(page, step="1", selected="answer")
+        assert notebook.cell_errors() == []
+        assert notebook.console_errors == []

@@ -97,7 +97,7 @@ def show(figure: Figure | Diagram | Loop, alt: str = "", caption: str = "") -> N
 
 
 def loop_html(loop: Loop, alt: str, caption: str = "") -> str:
-    """A moving picture as a page shows it; who wants to read in peace closes it."""
+    """A moving picture as a page shows it; closing it stops the motion."""
     source = base64.b64encode(loop.data).decode()
     width, height = loop.size
     image = f'<img src="data:image/webp;base64,{source}" alt="{escape(alt)}" width="{width}" height="{height}">'

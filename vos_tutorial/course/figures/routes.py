@@ -12,7 +12,8 @@ from matplotlib.path import Path
 Point: TypeAlias = tuple[float, float]
 Route: TypeAlias = list[Point]
 
-BEND, CROSSING, COLLISION, OVERLAP = 0.25, 0.12, 50.0, 6.0  # inches that each of them is worth
+# How many inches of a way around each of them is worth.
+BEND, CROSSING, COLLISION, OVERLAP, TWO_HEADS = 0.25, 0.12, 50.0, 6.0, 1.2
 AIR = 0.03  # between a line and what it passes
 
 
@@ -121,6 +122,8 @@ class Router:
             cost += COLLISION * sum(_crosses(a, b, box) for box in [*obstacles, *own])
             cost += COLLISION / 5 * sum(_crosses(a, b, box) for box in self.titles)
         for s, t, taken in self.taken:
+            # An arrow that leaves where another one arrives looks like one with two heads.
+            cost += TWO_HEADS * ((route[0] == taken[-1]) + (route[-1] == taken[0]))
             shares = s == source or t == target
             for (a, b), (c, d) in product(segments, pairwise(taken)):
                 cost += _meeting(a, b, c, d) * CROSSING + (0 if shares else _overlap(a, b, c, d) * OVERLAP)

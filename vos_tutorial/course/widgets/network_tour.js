@@ -1,6 +1,6 @@
 // NetworkTour: drawing, pictures and code of all frames are on the page; choosing a part is all that happens.
 
-const PACE = 1100; // ms a part, when walking through
+const PACE = 1100; // ms a part, when following the data
 
 /** Whether the page around is dark: its text is light. */
 function isDark(element) {
@@ -75,7 +75,7 @@ async function render({ model, el }) {
     input: () => { halt(); go(Number(slider.value)); },
   });
   const frameName = make("output", { for: sliderId, class: "vos-frame-name" });
-  const walk = make("button", { type: "button", click: () => (timer ? halt() : start()), ...OWN_KEYS }, "Walk through");
+  const player = make("button", { type: "button", click: () => (timer ? halt() : start()), ...OWN_KEYS }, "Follow the data");
   const title = make("b", {});
   const shape = make("span", { class: "vos-shape" });
   const leads = make("div", { class: "vos-note" });
@@ -88,7 +88,7 @@ async function render({ model, el }) {
     "div",
     { class: "vos vos-tour", role: "group", "aria-label": model.get("alt") },
     make("div", { class: "vos-tour-head" },
-      walk, make("label", { for: sliderId }, "Frame"), slider, frameName),
+      player, make("label", { for: sliderId }, "Frame"), slider, frameName),
     scene,
     make("div", { class: "vos-panel" },
       make("div", { class: "vos-made" }, make("div", {}, title, " ", shape), leads, large, grid),
@@ -241,13 +241,13 @@ async function render({ model, el }) {
   });
   scene.addEventListener("pointerdown", () => halt());
 
-  // --- walking through ---
+  // --- following the data ---
   function start() {
     const last = model.get("selected") === order[order.length - 1];
     if (last) go((model.get("step") + 1) % names.length);
     choose(last ? order[0] : model.get("selected"));
-    walk.textContent = "Stop";
-    root.dataset.walking = "true";
+    player.textContent = "Stop";
+    root.dataset.following = "true";
     timer = setInterval(() => {
       const next = order[order.indexOf(model.get("selected")) + 1];
       if (next === undefined) halt();
@@ -257,8 +257,8 @@ async function render({ model, el }) {
   function halt() {
     clearInterval(timer);
     timer = 0;
-    walk.textContent = "Walk through";
-    delete root.dataset.walking;
+    player.textContent = "Follow the data";
+    delete root.dataset.following;
   }
 
   function onSelected() {

@@ -35,8 +35,9 @@ class NetworkTour(Widget):
     """The diagram of a network, one real pass for each frame, and everything about the part that is chosen.
 
     Hover over a part to look, click to choose; with the focus on the diagram, the arrow keys go to the nearest part
-    in their direction, Home and End to the first and the last. "Walk through" goes along with the data. The slider
-    steps through the frames: shapes, feature maps and the answer are those of that frame. No kernel is needed.
+    in their direction, Home and End to the first and the last. "Follow the data" goes from part to part as the data
+    do. The slider steps through the frames: shapes, feature maps and the answer are those of that frame. No kernel
+    is needed.
 
     Args:
         diagrams: one for each frame, for example :func:`~vos_tutorial.course.figures.networks.follow_stm`'s; all of
