@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ...data import CHECKOUT
 from ...errors import TutorialError
+from ...places import RESULTS
 from .masks import Pixels, array
 
 Values: TypeAlias = "float | Sequence[float] | Pixels"
@@ -244,17 +244,16 @@ def stored(name: str, *path: str) -> Any:
     """A part of the stored results, e.g. ``stored("05_stm", "benchmark")``.
 
     Args:
-        name: of a file in ``data/results``, without ``.json``.
+        name: of a file among the results that ship, without ``.json``.
         path: keys, one inside the other.
 
     Raises:
         TutorialError: if there is no such file or key; the message says which there are.
     """
-    folder = CHECKOUT / "data" / "results"
-    file = folder / f"{name}.json"
+    file = RESULTS / f"{name}.json"
     if not file.is_file():
-        names = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
-        raise TutorialError(f"there are no stored results {name!r} in {folder}; there are: {names}.")
+        names = ", ".join(sorted(p.stem for p in RESULTS.glob("*.json"))) or "none"
+        raise TutorialError(f"there are no stored results {name!r} in {RESULTS}; there are: {names}.")
     part = json.loads(file.read_text(encoding="utf-8"))
     for depth, key in enumerate(path):
         if not isinstance(part, dict) or key not in part:
