@@ -409,3 +409,4 @@ def test_png_and_svg_are_small_and_repeat(clip: Clip, forms: dict[str, stm.STM])
     assert len(svg) < 200_000
     assert svg == figures.to_svg(figures.draw(diagram))
     assert re.search(r"<text[^>]*>memory key</text>", svg)
+    assert "<title>Diagram: STM" in figures.to_svg(figures.draw(diagram), diagram.alt)

@@ -68,11 +68,16 @@ def draw(diagram: Diagram, theme: ThemeName = "light", max_width: float = 9.0) -
     return figure
 
 
-def to_svg(figure: Figure) -> str:
-    """A figure as SVG whose text stays text; the same figure gives the same text again."""
+def to_svg(figure: Figure, title: str = "") -> str:
+    """A figure as SVG whose text stays text; the same figure gives the same text again.
+
+    Args:
+        figure: any.
+        title: what a screen reader says it is; a diagram's ``alt``.
+    """
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "vos_tutorial"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title or None})
     return buffer.getvalue()
 
 
