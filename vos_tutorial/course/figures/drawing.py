@@ -77,7 +77,8 @@ def to_svg(figure: Figure, title: str = "") -> str:
     """
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "vos_tutorial"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title or None})
+        about = {"Date": None, "Creator": None, **({"Title": title} if title else {})}
+        figure.savefig(buffer, format="svg", metadata=about)
     return buffer.getvalue()
 
 
