@@ -13,6 +13,7 @@ from PIL import Image
 
 from vos_tutorial.clip import VOID, Clip, davis_palette
 from vos_tutorial.course import figures
+from vos_tutorial.course.figures import charts
 from vos_tutorial.errors import TutorialError
 
 
@@ -57,6 +58,16 @@ def test_show_gives_one_picture_and_its_text(shown: list[tuple[dict, dict]]) -> 
     assert data["text/plain"] == "Figure: The loss falls."
     assert metadata == {"image/png": {"alt": "The loss falls."}}
     assert Image.open(io.BytesIO(data["image/png"])).format == "PNG"
+
+
+def test_show_puts_a_caption_below_and_draws_diagrams_in_double_resolution(shown: list[tuple[dict, dict]]) -> None:
+    parts = {"x": figures.Frame("frame", size=(8, 8)), "y": figures.Operation("net")}
+    figures.show(figures.Diagram("a toy", parts, "x y", [figures.Arrow("x", "y")]), caption="See <this>.")
+    (picture, about), (caption, _) = shown
+    assert picture["text/plain"] == "Figure: Diagram: a toy. frame → net. net."
+    assert Image.open(io.BytesIO(picture["image/png"])).width == pytest.approx(2 * about["image/png"]["width"], abs=2)
+    assert caption["text/plain"] == "Caption: See <this>."
+    assert "See &lt;this&gt;." in caption["text/html"]
 
 
 @pytest.mark.parametrize("alt", ["", "  \n"])
@@ -223,7 +234,7 @@ def test_error_map_counts_pixels() -> None:
 
 
 def test_error_kinds_differ_without_colour() -> None:
-    hatches = [hatch for _, _, hatch in figures._ERRORS.values()]
+    hatches = [hatch for _, _, hatch in figures.ERRORS.values()]
     assert len(set(hatches)) == len(hatches) == 3
     assert all(hatches)
 
@@ -275,7 +286,7 @@ def test_curves_keep_gaps_and_refuse_other_lengths() -> None:
 
 
 def test_staircase_goes_up_to_the_curve_and_across_to_the_diagonal() -> None:
-    stairs = figures._staircase(np.array([1.0, 0.8, 0.7]))
+    stairs = charts._staircase(np.array([1.0, 0.8, 0.7]))
     assert stairs.tolist() == [[1, 1], [1, 0.8], [0.8, 0.8], [0.8, 0.7], [0.7, 0.7]]
 
 

@@ -44,7 +44,7 @@ def sent_ids(player: MaskPlayer) -> np.ndarray:
 def test_the_library_imports_without_anywidget() -> None:
     code = (
         "import sys; sys.modules['anywidget'] = None; sys.modules['ipywidgets'] = None;"
-        "import vos_tutorial.course.figures, vos_tutorial.propagation, vos_tutorial.metrics"
+        "import vos_tutorial.propagation, vos_tutorial.metrics, vos_tutorial.models.stm"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from vos_tutorial.course import figures
 from vos_tutorial.course.widgets import AttentionInspector
 from vos_tutorial.course.widgets.widget import Widget
 
@@ -81,6 +82,34 @@ def test_the_page_computes_what_numpy_computes(page_of: PageOf, kind: str) -> No
         np.testing.assert_allclose(masses, 100 * expected[widget.kept].sum(axis=(1, 2)), atol=0.051)
         kept = page.locator(".vos-controls output").nth(2).inner_text()
         assert float(kept.removesuffix(" %")) == pytest.approx(100 * mass, abs=0.051)
+
+
+MIDDLES = """(canvas) => {
+  const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return Array.from({ length: 5 * 8 }, (_, i) => {
+    const y = Math.floor(((Math.floor(i / 8) + 0.5) * height) / 5);
+    const x = Math.floor((((i % 8) + 0.5) * width) / 8);
+    return Array.from(data.slice(4 * (y * width + x), 4 * (y * width + x) + 3));
+  });
+}"""
+
+
+def test_memory_frames_are_large_and_keep_some_of_their_colour(page_of: PageOf) -> None:
+    colour = torch.tensor([200, 120, 60], dtype=torch.uint8).reshape(1, 3, 1, 1).expand(M, 3, H, W)
+    rng = torch.Generator().manual_seed(5)
+    keys = torch.randn(C, M, GH, GW, generator=rng)
+    widget = AttentionInspector(colour[0], colour, query_key=keys[:, 0], memory_key=keys)
+    tile = page_of(widget).locator(".vos-tile canvas").nth(1)
+    box = tile.bounding_box()
+    assert box is not None
+    assert box["width"] > 340  # two beside each other
+    seen = np.array(tile.evaluate(MIDDLES)).reshape(GH, GW, 3)
+    weights = widget.attention()
+    assert weights.argmax() < GH * GW  # the ring around the strongest cell is in another tile
+    expected = figures.heated(figures.as_picture(colour[1]), np.sqrt(weights[1] / weights.max()))
+    middles = expected[H // GH // 2 :: H // GH, W // GW // 2 :: W // GW].astype(int)
+    assert np.ptp(middles, axis=2).min() > 40  # there is colour everywhere
+    np.testing.assert_allclose(seen, middles, atol=6)  # frames travel as JPEG
 
 
 def test_half_precision_keys_are_read_exactly(page_of: PageOf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from .attention_inspector import AttentionInspector
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
+from .network_tour import NetworkTour
 from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "GuidanceSwitch",
     "MaskPlayer",
     "MotionLens",
+    "NetworkTour",
     "RecurrenceGrid",
     "Rollout",
     "ancestors",

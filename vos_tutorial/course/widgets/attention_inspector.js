@@ -82,8 +82,8 @@ async function render({ model, el }) {
 
   // --- the page ---
   const queryWidth = Math.round(Math.min(372, (250 * querySize[1]) / querySize[0])); // two of them beside each other
-  const columns = Math.ceil(M / Math.ceil(M / 5));
-  const tileWidth = Math.round(Math.min(240, (756 - 12 * (columns - 1)) / columns, (170 * memorySize[1]) / memorySize[0]));
+  const columns = M === 4 ? 2 : Math.min(M, 3);
+  const tileWidth = Math.round(Math.min(372, (756 - 12 * (columns - 1)) / columns, (340 * memorySize[1]) / memorySize[0]));
   const canvasFor = (size, width, attributes) => make("canvas", {
     width: 2 * width, height: Math.round((2 * width * size[0]) / size[1]), role: "img", ...attributes,
   });
@@ -193,7 +193,7 @@ async function render({ model, el }) {
     const tile = tiles[m];
     tile.ground = layer(tile.canvas, (context, copy) => {
       context.drawImage(bitmap, 0, 0, copy.width, copy.height);
-      darken(context, copy);
+      mute(context, copy);
     });
     if (masks === null) continue;
     const size = memorySize[0] * memorySize[1];
@@ -299,7 +299,7 @@ async function render({ model, el }) {
     context.globalAlpha = 1;
     context.drawImage(ground, 0, 0);
     if (!off) {
-      for (let i = 0; i < cells; i++) heatWords[i] = HEAT[Math.round(255 * Math.sqrt(weights[m * cells + i] / top))];
+      for (let i = 0; i < cells; i++) heatWords[i] = STRONG_HEAT[Math.round(255 * Math.sqrt(weights[m * cells + i] / top))];
       heat.getContext("2d").putImageData(heatImage, 0, 0);
       context.imageSmoothingEnabled = false;
       context.drawImage(heat, 0, 0, canvas.width, canvas.height);

@@ -15,7 +15,7 @@ from ...clip import VOID
 from ...errors import TutorialError
 from ...metrics import region_similarity
 from .. import figures
-from .widget import POSTER_BYTES, Widget, display_size, heat_over, module, pack_frames, pack_ids, stylesheet
+from .widget import POSTER_BYTES, Widget, display_size, module, pack_frames, pack_ids, stylesheet
 
 Decode = Callable[[list[int], float, "int | None"], figures.Pixels]
 AFFINITIES = ("dot", "l2")
@@ -52,7 +52,7 @@ class AttentionInspector(Widget):
             request, perhaps in another thread; gradients are off.
         labels: names of the memory frames; "memory 0", "memory 1", ... without.
         pixel: ``(y, x)`` of the query frame to begin with; the middle without.
-        max_side: pixels on the long side of the query frame as sent; memory frames get two thirds.
+        max_side: pixels on the long side of each frame as sent.
         alt: what a screen reader says this is.
 
     Attributes:
@@ -123,7 +123,7 @@ class AttentionInspector(Widget):
 
         height, width = self._frame.shape[:2]
         size = display_size(height, width, max_side)
-        small = display_size(self._frames[0].shape[0], self._frames[0].shape[1], 2 * max_side // 3)
+        small = display_size(self._frames[0].shape[0], self._frames[0].shape[1], max_side)
         jpegs, offsets = pack_frames(self._frames, small)
         dtype = "float32" if q.nbytes + k.nbytes <= EXACT_BYTES else "float16"
         self._q, self._k = q.astype(dtype), k.astype(dtype)
@@ -291,8 +291,8 @@ class AttentionInspector(Widget):
         """The query frame with the chosen cell, and the memory with its heat and mass, as a PNG of about 40 kB."""
         weights, _ = self._weights()
         top = max(float(weights.max()), 1e-12)
-        rows = -(-len(self._frames) // 4)
-        columns = -(-len(self._frames) // rows)
+        columns = 1 if len(self._frames) == 1 else 2 if len(self._frames) <= 4 else 3
+        rows = -(-len(self._frames) // columns)
         width = min(240, 480 // columns)
         first = self._query_tile(240)
         tiles = [self._memory_tile(m, weights[m], top, width - 6) for m in range(len(self._frames))]
@@ -320,7 +320,7 @@ class AttentionInspector(Widget):
 
     def _memory_tile(self, m: int, weights: np.ndarray, top: float, width: int) -> Image.Image:
         ground = self._tile(self._frames[m], width)
-        picture = heat_over(np.asarray(ground), np.sqrt(weights / top))
+        picture = figures.heated(np.asarray(ground), np.sqrt(weights / top))
         if self._ids is not None:
             ids = Image.fromarray(self._ids[m]).resize(ground.size, Image.Resampling.NEAREST)
             picture = figures.overlay(picture, np.asarray(ids), opacity=0.0)

@@ -179,6 +179,26 @@ function strip(scores, length) {
  *  heat_over in widget.py draws the same. */
 const HEAT = Uint32Array.from({ length: 256 }, (_, v) => word(240 + (15 * v) / 255, 110 + (135 * v) / 255, (190 * v) / 255, v));
 
+/** The same for a ground that keeps some of its colour; `heated` in figures/answers.py draws it, too. */
+const STRONG_HEAT = (() => {
+  const stops = [[42, 35, 32], [165, 83, 14], [240, 138, 36], [255, 233, 173]];
+  return Uint32Array.from({ length: 256 }, (_, v) => {
+    const at = (3 * v) / 255;
+    const i = Math.min(2, Math.floor(at));
+    return word(...stops[i].map((from, c) => from + (stops[i + 1][c] - from) * (at - i)), Math.min(255, 1.5 * v));
+  });
+})();
+
+/** Take half of the colour and a quarter of the light out of what is drawn: it can still be recognised. */
+function mute(context, { width, height }) {
+  context.globalCompositeOperation = "saturation";
+  context.fillStyle = "rgb(128 128 128 / 50%)";
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "source-over";
+  context.fillStyle = "rgb(0 0 0 / 25%)";
+  context.fillRect(0, 0, width, height);
+}
+
 /** Take colour and light out of what is drawn, as a ground for heat. */
 function darken(context, { width, height }) {
   context.globalCompositeOperation = "saturation";

@@ -1,0 +1,274 @@
+"""Curves over time, the cobweb of a method that feeds on its own output, and bars."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from ...errors import TutorialError
+from .masks import Pixels, array, casing
+from .palette import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, PURPLE, SKY, VERMILLION, WIDTH, blank, styled
+
+_LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK)
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), "-", (0, (3, 1)), "-")
+_MARKERS = ("o", "s", "^", "D", "v", "X", "P")
+_FILLS = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++")
+
+
+def _seeds(values: Pixels | ArrayLike) -> np.ndarray:
+    """``[T]`` or ``[seeds, T]`` -> ``float [seeds, T]``."""
+    return np.atleast_2d(array(values).astype(np.float64))
+
+
+def _draw_line(axes: Axes, index: int, label: str, x: np.ndarray, seeds: np.ndarray) -> None:
+    """The mean over seeds with its own dash and marker, in a band from the least to the greatest seed."""
+    colour = _LINES[index % len(_LINES)]
+    with np.errstate(all="ignore"):
+        mean = seeds.mean(axis=0)  # NaN where a seed has none: a gap, not a guess
+    if len(seeds) > 1:
+        axes.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.16, linewidth=0)
+    every = max(1, -(-len(x) // 9))
+    axes.plot(
+        x, mean, color=colour, linestyle=_DASHES[index % len(_DASHES)], marker=_MARKERS[index % len(_MARKERS)],
+        markevery=(index * every // 3 % every, every), markeredgecolor="white", markeredgewidth=0.6, label=label,
+    )  # fmt: skip
+
+
+@styled
+def curves(
+    lines: Mapping[str, Pixels | ArrayLike],
+    xlabel: str,
+    ylabel: str,
+    *,
+    x: Pixels | ArrayLike | None = None,
+    ylim: tuple[float, float] | None = None,
+    spans: Mapping[str, tuple[float, float]] | None = None,
+    height: float = 3.0,
+) -> Figure:
+    """Lines over time (or steps), with a band where there are several seeds.
+
+    Args:
+        lines: by label, ``[T]`` or ``[seeds, T]``; NaN leaves a gap; lengths may differ when ``x`` is None.
+        xlabel, ylabel: with units.
+        x: positions ``[T]`` of all lines; 0, 1, 2, ... without.
+        ylim: the range of y.
+        spans: by label, ``(from, to)`` in x: stretches to shade, an occlusion for example.
+        height: inches.
+
+    Raises:
+        TutorialError: if ``x`` and a line differ in length, or there is no line.
+    """
+    if not lines:
+        raise TutorialError("curves() was given no lines; pass {'label': values}.")
+    figure, axes = blank(1, 1, height=height)
+    plot = axes[0, 0]
+    for start, end in (spans or {}).values():
+        plot.axvspan(start, end, color="#ececec", linewidth=0, zorder=0)
+    for index, (label, values) in enumerate(lines.items()):
+        seeds = _seeds(values)
+        position = np.arange(seeds.shape[1]) if x is None else array(x)
+        if len(position) != seeds.shape[1]:
+            raise TutorialError(f"line {label!r} has {seeds.shape[1]} values but x has {len(position)}.")
+        _draw_line(plot, index, label, position, seeds)
+    plot.set_xlabel(xlabel)
+    plot.set_ylabel(ylabel)
+    plot.margins(x=0.015)
+    if x is None or np.all(array(x) == np.round(array(x))):
+        plot.xaxis.get_major_locator().set_params(integer=True)  # there is no frame 1.5
+    if ylim is not None:
+        plot.set_ylim(*ylim)
+    for name, (start, end) in (spans or {}).items():
+        plot.annotate(
+            name, ((start + end) / 2, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9, color="#5a5a5a",
+        )  # fmt: skip
+    if len(lines) > 1:
+        _legend_above(figure, list(lines))
+    return figure
+
+
+def _legend_above(figure: Figure, labels: Sequence[str]) -> None:
+    inches = max(len(label) for label in labels) * 0.075 + 0.75  # of one column: the text and its handle
+    columns = max(1, min(len(labels), int(WIDTH / inches)))
+    figure.legend(loc="outside upper left", ncols=columns, handlelength=3.0)
+
+
+@styled
+def cobweb(
+    responses: Mapping[str, tuple[Pixels | ArrayLike, Pixels | ArrayLike]], path: Pixels | ArrayLike | None = None
+) -> Figure:
+    """IoU in -> IoU out: what one step makes of a guide of a given quality.
+
+    Above the diagonal a step mends its guide, below it spoils it. A method that feeds its output back walks a
+    staircase between its curve and the diagonal, towards the point where they meet.
+
+    Args:
+        responses: by label, ``(x [N], y [N] or [seeds, N])``: IoU of guide and truth, IoU of output and truth, 0..1.
+        path: ``[T]``, IoU of a real clip's masks, the given one first; drawn as the staircase it walks.
+
+    Raises:
+        TutorialError: if x and y differ in length.
+    """
+    labels = [*responses, *(["a clip, frame by frame"] if path is not None else [])]
+    legend = max(len(label) for label in labels) * 0.075 + 0.7 if len(labels) > 1 else 0.0
+    figure, axes = blank(1, 1, width=4.4 + legend, height=4.1)
+    plot = axes[0, 0]
+    plot.fill_between([0, 1], [0, 1], [1, 1], color="#f4f7fb", linewidth=0, zorder=0)
+    plot.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
+    plot.text(0.03, 0.965, "mends its guide", color="#5a5a5a", va="top", fontsize=9)
+    plot.text(0.97, 0.03, "spoils its guide", color="#5a5a5a", ha="right", fontsize=9)
+    for index, (label, (x_values, y_values)) in enumerate(responses.items()):
+        x, seeds = array(x_values).astype(np.float64), _seeds(y_values)
+        if len(x) != seeds.shape[1]:
+            raise TutorialError(f"response {label!r} has {len(x)} guides but {seeds.shape[1]} outputs.")
+        order = np.argsort(x, kind="stable")
+        _draw_line(plot, index, label, x[order], seeds[:, order])
+    if path is not None:
+        stairs = _staircase(array(path).astype(np.float64))
+        plot.plot(stairs[:, 0], stairs[:, 1], color=INK, linewidth=1.0, label=labels[-1], zorder=3, clip_on=False)
+        for name, corner, marker, shift in (("start", stairs[0], "o", -9), ("end", stairs[-1], "s", 9)):
+            plot.plot(*corner, marker=marker, color=INK, markersize=5.5, zorder=4, clip_on=False)
+            plot.annotate(
+                name, corner, (shift, 0), textcoords="offset points", fontsize=9, va="center",
+                ha="right" if shift < 0 else "left", path_effects=casing(2.5, PAPER),
+            )  # fmt: skip
+    plot.set(
+        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="IoU in (guide, truth)", ylabel="IoU out (output, truth)"
+    )
+    if len(labels) > 1:
+        figure.legend(loc="outside right upper", handlelength=3.0)
+    return figure
+
+
+def _staircase(path: np.ndarray) -> np.ndarray:
+    """``[T]`` -> ``[2T-1, 2]``: from the diagonal up or down to the output, then across to the diagonal again."""
+    corners = [(path[0], path[0])]
+    for before, after in itertools.pairwise(path):
+        corners += [(before, after), (after, after)]
+    return np.array(corners)
+
+
+@styled
+def bars(
+    groups: Mapping[str, Mapping[str, float | Pixels | ArrayLike]],
+    xlabel: str,
+    *,
+    xlim: tuple[float, float] | None = None,
+) -> Figure:
+    """Horizontal bars, one block per group, one bar per method; seeds as dots, their mean written at the end.
+
+    Args:
+        groups: ``{group: {method: value or [seeds]}}``; a method may be missing from a group.
+        xlabel: with units.
+        xlim: the range of x.
+
+    Raises:
+        TutorialError: if there is no group.
+    """
+    if not groups:
+        raise TutorialError("bars() was given no groups; pass {'group': {'method': value}}.")
+    methods = list(dict.fromkeys(method for group in groups.values() for method in group))
+    slots = len(methods) + (0.7 if len(methods) > 1 else 0.3)  # bars of one block, and the air below it
+    figure, axes = blank(1, 1, height=0.6 + 0.2 * slots * len(groups) + 0.25 * (len(methods) > 1))
+    plot = axes[0, 0]
+    for index, method in enumerate(methods):
+        present = [(i, _seeds(group[method])[0]) for i, group in enumerate(groups.values()) if method in group]
+        place = [i * slots + index for i, _ in present]
+        means = [float(seeds.mean()) for _, seeds in present]
+        plot.barh(
+            place, means, height=0.86, color=_LINES[index % len(_LINES)], alpha=0.82, label=method,
+            hatch=_FILLS[index % len(_FILLS)] if len(methods) > 1 else None, edgecolor="white", linewidth=0,
+        )  # fmt: skip
+        for y, mean, (_, seeds) in zip(place, means, present, strict=True):
+            if len(seeds) > 1:
+                plot.plot(
+                    seeds,
+                    [y] * len(seeds),
+                    "o",
+                    color=INK,
+                    markersize=3.8,
+                    markeredgecolor="white",
+                    markeredgewidth=0.5,
+                )
+            plot.annotate(
+                f"{mean:.1f}" if abs(mean) >= 2 else f"{mean:.2f}", (max(mean, seeds.max()), y), (5, 0),
+                textcoords="offset points", va="center", fontsize=8.5,
+            )  # fmt: skip
+    middle = (len(methods) - 1) / 2
+    plot.set_yticks([i * slots + middle for i in range(len(groups))], [g.replace("_", " ") for g in groups])
+    plot.tick_params(axis="y", length=0)
+    plot.grid(False, axis="y")
+    plot.spines["left"].set_visible(False)
+    plot.axvline(0, color=FAINT, linewidth=0.8)
+    plot.set_ylim((len(groups) - 1) * slots + len(methods) - 0.3, -0.7)
+    plot.set_xlabel(xlabel)
+    if xlim is not None:
+        plot.set_xlim(*xlim)
+    if len(methods) > 1:
+        figure.legend(loc="outside upper left", ncols=min(4, len(methods)), handlelength=2.2, handleheight=1.1)
+    return figure
+
+
+@styled
+def differences(
+    groups: Mapping[str, Mapping[str, float | Pixels | ArrayLike]],
+    against: str,
+    xlabel: str,
+    *,
+    methods: Sequence[str] | None = None,
+) -> Figure:
+    """How much better or worse than one method the others are: paired by seed, condition by condition.
+
+    Each seed is a small dot, their mean a large marker on a line from the worst seed to the best; the upright line is
+    the method that all are compared with.
+
+    Args:
+        groups: ``{condition: {method: value or [seeds]}}``, as for :func:`bars`.
+        against: the method to compare with.
+        xlabel: with units.
+        methods: which of the others, in this order.
+
+    Raises:
+        TutorialError: if there is nothing to compare, or numbers of seeds differ.
+    """
+    known = list(dict.fromkeys(method for group in groups.values() for method in group))
+    chosen = [m for m in (methods or known) if m != against]
+    if against not in known or not chosen or (unknown := [m for m in chosen if m not in known]):
+        wrong = against if against not in known else "nothing" if not chosen else unknown[0]
+        raise TutorialError(f"there is no {wrong!r} to compare in these results; they hold {', '.join(known)}.")
+    slots = len(chosen) + 0.7
+    figure, axes = blank(1, 1, height=0.75 + 0.19 * slots * len(groups) + 0.25 * (len(chosen) > 1))
+    plot = axes[0, 0]
+    for index, method in enumerate(chosen):
+        colour, labelled = _LINES[index % len(_LINES)], False
+        for i, (condition, group) in enumerate(groups.items()):
+            if method not in group or against not in group:
+                continue
+            a, b = _seeds(group[method])[0], _seeds(group[against])[0]
+            if len(a) != len(b):
+                raise TutorialError(f"{condition}: {method} has {len(a)} seeds, {against} {len(b)}; pair them first.")
+            gain, y = a - b, i * slots + index
+            plot.plot([gain.min(), gain.max()], [y, y], color=colour, linewidth=1.2)
+            if len(gain) > 1:
+                plot.plot(gain, [y] * len(gain), "|", color=colour, markersize=7)
+            plot.plot(
+                gain.mean(), y, _MARKERS[index % len(_MARKERS)], color=colour, markersize=6, markeredgecolor="white",
+                markeredgewidth=0.6, label=None if labelled else method, linestyle="none",
+            )  # fmt: skip
+            labelled = True
+    middle = (len(chosen) - 1) / 2
+    plot.set_yticks([i * slots + middle for i in range(len(groups))], [g.replace("_", " ") for g in groups])
+    plot.tick_params(axis="y", length=0)
+    plot.grid(False, axis="y")
+    plot.spines["left"].set_visible(False)
+    plot.axvline(0, color=INK, linewidth=1.0)
+    plot.set_ylim((len(groups) - 1) * slots + len(chosen) - 0.3, -0.7)
+    plot.set_xlabel(xlabel)
+    figure.legend(loc="outside upper left", ncols=min(4, len(chosen)), handlelength=1.2)
+    return figure
