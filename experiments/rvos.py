@@ -46,11 +46,12 @@ from vos_tutorial.clip import Clip, ids_to_onehot, object_ids
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.discs import Discs
 from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
+from vos_tutorial.door import as_float
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.metrics import region_similarity
 from vos_tutorial.models import rvos
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.propagation import Resized, Segmenter, as_float, propagate
+from vos_tutorial.propagation import Resized, Segmenter, propagate
 from vos_tutorial.recipes import Recipe
 from vos_tutorial.recipes.rvos import RECIPES, VARIANTS
 from vos_tutorial.training.tasks import rvos as rvos_task

@@ -23,7 +23,7 @@ from vos_tutorial.models.layers import crop_padding
 from vos_tutorial.models.official import stm_state
 from vos_tutorial.models.stm import STM, STMSegmenter, attention, everyone, other_masks, read
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate, winners
+from vos_tutorial.propagation import Segmenter, most_probable, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.training.tasks.stm import STMTask, one_mask_each
 
@@ -185,7 +185,7 @@ def test_equal_to_the_authors_network() -> None:
             assert float(error[clear].max()) < 5e-4
             assert float((error[clear] < 1e-4).float().mean()) > 0.99
             assert float((error < 1e-4).float().mean()) > 0.98
-            same = winners(together) == theirs[f"segment{t}/label"][0]
+            same = most_probable(together) == theirs[f"segment{t}/label"][0]
             first, second = reference.topk(2, dim=0).values
             assert same[clear & (first - second > 1e-3)].all()  # closer to a tie, rounding decides
             assert int((~same).sum()) <= 5
@@ -767,7 +767,7 @@ def test_the_loss_by_hand_and_the_roll_out() -> None:
             truth = batch["masks"][b, t].long()
             expected.append(-p[t].gather(0, truth[None]).log().mean())
             for i in range(1, len(p[t])):
-                yes, right = winners(p[t]) == i, truth == i
+                yes, right = most_probable(p[t]) == i, truth == i
                 overlap.setdefault(t, []).append(float((yes & right).sum() / (yes | right).sum()))
     assert loss.item() == pytest.approx(float(torch.stack(expected).mean()), rel=1e-3)
     assert float(logs["iou"]) == pytest.approx(sum(sum(v) / 3 for v in overlap.values()) / 2, abs=1e-3)

@@ -53,7 +53,7 @@ from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import stm
 from vos_tutorial.models.backbones import ResNetEncoder
 from vos_tutorial.models.official import load_official
-from vos_tutorial.propagation import propagate, resize_mask, soft_aggregate, winners
+from vos_tutorial.propagation import most_probable, propagate, resize_mask, soft_aggregate
 from vos_tutorial.recipes import Stage
 
 here = profile.current()
@@ -1300,7 +1300,7 @@ inspector = AttentionInspector(
     affinity="l2",
     masks=ids[times],
     labels=[f"frame {t}" for t in times],
-    decode=lambda keep, temperature, topk: winners(method.again(keep, temperature, topk)),
+    decode=lambda keep, temperature, topk: most_probable(method.again(keep, temperature, topk)),
     pixel=(8 * row + 4, 8 * column + 4),
     alt="The last frame of a clip asks the memory; the attention of one cell over the stored frames",
 )
@@ -1321,7 +1321,7 @@ pictures = {"all": method.again(), f"frame {times[0]} alone": method.again(keep=
 pictures[f"frame {times[-1]} alone"] = method.again(keep=[len(times) - 1])
 pictures["all, 30 times warmer"] = method.again(temperature=30.0)
 figures.show(
-    figures.gallery({name: winners(p) for name, p in pictures.items()}, columns=4),
+    figures.gallery({name: most_probable(p) for name, p in pictures.items()}, columns=4),
     "The mask of the last frame, decoded from the whole memory, without one of the arms; from its first frame alone, with "
     "that arm; from its last frame alone, without it; and with a blurred attention, without it, but with a speck at its end.",
 )
@@ -1379,7 +1379,7 @@ def with_a_lie(method, clip, t, lie):
     method.begin(clip.frames[0].float() / 255, clip.first_mask)
     answers = [clip.first_mask]
     for now, frame in enumerate(clip.frames[1:], start=1):
-        answers.append(winners(method.step(frame.float() / 255)))
+        answers.append(most_probable(method.step(frame.float() / 255)))
         if now == t:
             method.masks = lie[None].float()  # all that a method carries can be seen, and changed
     return torch.stack(answers)

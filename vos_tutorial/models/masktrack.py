@@ -21,7 +21,7 @@ from ..augment import Corruption, corrupt, rotate_zoom_flip
 from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
 from ..geometry import dilate, fill_boxes
-from ..propagation import resize_frame, soft_aggregate, winners
+from ..propagation import most_probable, resize_frame, soft_aggregate
 from ..rng import Rng
 from .backbones import IMAGENET_MEAN, IMAGENET_STD
 from .layers import ResidualBlock, pad_to_multiple
@@ -304,7 +304,7 @@ class MaskTrackSegmenter:
             magnitude = flow_picture(self.flow(self.last_frame, frame))
             alone = (alone + self._object_probability(magnitude, guide)) / 2
         probabilities = soft_aggregate(alone)  # [O+1, H, W]
-        winner = winners(probabilities)
+        winner = most_probable(probabilities)
         # The guide is binary because the guides of training were: what is fed back is the decision, not the doubt.
         self.previous = winner[None] == torch.arange(1, len(guide) + 1, device=frame.device)[:, None, None]
         self.last_frame = frame

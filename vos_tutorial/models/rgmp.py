@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
-from ..propagation import winners
+from ..propagation import most_probable
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, crop_padding
 from .weights import require_fit
@@ -394,7 +394,7 @@ class RGMPSegmenter:
         self.previous = merged[1:]
         if self.feedback == "hard":
             numbers = torch.arange(1, len(merged), device=frame.device)[:, None, None]
-            self.previous = (winners(merged)[None] == numbers).to(frame.dtype)
+            self.previous = (most_probable(merged)[None] == numbers).to(frame.dtype)
         return crop_padding(merged, self.margins)
 
     def _probability(self, frame: Tensor, previous: Tensor) -> Tensor:

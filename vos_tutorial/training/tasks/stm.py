@@ -21,7 +21,7 @@ from ...models.stm import (
     Query,
     other_masks,
 )
-from ...propagation import soft_aggregate_logits, winners
+from ...propagation import most_probable, soft_aggregate_logits
 from ...recipes import Stage
 
 OPTIONS = ("source", "max_skip", "frames", "detach", "dice", "penalty", "read", "align")
@@ -111,7 +111,7 @@ class STMTask:
             truth = ids[:, t].long()
             losses.append(F.cross_entropy(together, truth, ignore_index=VOID))
             known = together.softmax(1)[owner, which]  # soft: a decision would cut the gradient, and hide the doubt
-            answer = winners(together.detach().transpose(0, 1))[owner] == which[:, None, None]
+            answer = most_probable(together.detach().transpose(0, 1))[owner] == which[:, None, None]
             target = truth[owner] == which[:, None, None]
             counts = truth[owner] != VOID
             if weight := stage.options.get("dice", 0.0):
