@@ -273,7 +273,7 @@ def attention_split(network: stm.STM, count: int = 24) -> dict[str, Any]:
             answer = propagate(stm.segmenter(network), clip.frames, clip.first_mask)
             scores.append(percent(per_frame(answer, clip)[1:-1].mean()))
         float_frames = frames[0].float() / 255
-        first, owner = (both[0, 0] == 1).float()[None], stm.everyone(1)
+        first, owner = (both[0, 0] == 1).float()[None], stm.one_frame_owner(1)
         key, _ = network.memorize(float_frames[:1], first, stm.other_masks(first, owner), owner)
         weights = stm.attention(network.encode(float_frames[8:9]).key, key[:, :, None], network.penalty)[0]
         cells = [resize_mask(both[0, t], 12, 12).flatten() for t in (0, 8)]

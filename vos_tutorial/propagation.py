@@ -72,7 +72,7 @@ class Segmenter(Protocol):
         ...
 
 
-def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
+def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7, background: Tensor | None = None) -> Tensor:
     """The log-odds of each object, and of the background, whose probability is that no object is there.
 
     Their softmax over the channels is :func:`soft_aggregate`; a loss is better computed from these.
@@ -80,17 +80,19 @@ def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
     Args:
         probabilities: ``float [..., O, H, W]`` in [0, 1], each object judged as if it were alone.
         eps: how far from 0 and 1 the odds are kept.
+        background: ``float [..., 1, H, W]``, the probability of the background, if the method has one of its own.
 
     Returns:
         ``float [..., O+1, H, W]``, background first; half precision becomes float32.
     """
     probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
-    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
+    if background is None:
+        background = torch.prod(1 - probabilities, dim=-3, keepdim=True)  # [..., 1, H, W]
+    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)  # [..., O+1, H, W]
     return torch.log(p / (1 - p))
 
 
-def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
+def soft_aggregate(probabilities: Tensor, eps: float = 1e-7, background: Tensor | None = None) -> Tensor:
     """Merge one independent probability per object into one distribution over objects and background.
 
     With odds ``p / (1 - p)`` for each object and for the background ``p_0 = prod(1 - p_o)``, a pixel's
@@ -99,16 +101,13 @@ def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
     Args:
         probabilities: ``float [O, H, W]`` or ``[B, O, H, W]`` in [0, 1].
         eps: how far from 0 and 1 the odds are kept.
+        background: see :func:`soft_aggregate_logits`.
 
     Returns:
         ``float [O+1, H, W]`` (or with ``B`` in front), background first, summing to one; half precision becomes
         float32, in which odds next to 0 and 1 can be told apart.
     """
-    probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
-    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
-    odds = p / (1 - p)
-    return odds / odds.sum(dim=-3, keepdim=True)
+    return soft_aggregate_logits(probabilities, eps, background).softmax(dim=-3)
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
@@ -146,10 +145,12 @@ class Resized:
         if short_side < 1:
             raise TutorialError(f"the short side is {short_side} pixels; it must be at least 1.")
         self.inner, self.short_side = inner, short_side
+        self._size = (0, 0)  # H, W of the last frame
 
+    @torch.no_grad()
     def _frame(self, frame: FrameLike) -> Tensor:
         picture = as_frame(frame)
-        height, width = picture.shape[-2:]
+        self._size = height, width = picture.shape[-2], picture.shape[-1]
         ratio = self.short_side / min(height, width)
         return resize_frame(picture, max(1, round(height * ratio)), max(1, round(width * ratio)))  # [3, h, w]
 
@@ -163,9 +164,8 @@ class Resized:
 
     def step(self, frame: FrameLike) -> Tensor:
         """See :meth:`Segmenter.step`."""
-        probabilities = self.inner.step(self._frame(frame))  # [K+1, h, w]
-        size = as_frame(frame).shape[-2:]
-        full = F.interpolate(probabilities[None], size, mode="bilinear", align_corners=False)[0]  # [K+1, H, W]
+        probabilities = self.inner.step(self._frame(frame))[None]  # [1, K+1, h, w]
+        full = F.interpolate(probabilities, self._size, mode="bilinear", align_corners=False)[0]  # [K+1, H, W]
         return full / full.sum(0, keepdim=True)
 
     def introduce(self, frame: FrameLike, mask: MaskLike) -> None:

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
-from ..propagation import most_probable
+from ..propagation import most_probable, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
-from .layers import PreActivation, crop_padding
+from .layers import PreActivation, Refine, crop_padding, enlarge
 from .weights import require_fit
 
 # ---------------------------------------------------------------------------------------------------- network
@@ -73,25 +73,6 @@ class GlobalConvolution(nn.Module):
         return left + self.right(self.right_target(target) + guidance.right)
 
 
-class Refine(nn.Module):
-    """Doubles the resolution: the coarse answer, enlarged, and a finer map of the target."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.skip = PreActivation(width)
-        self.merge = PreActivation(width)
-
-    def forward(self, fine: Tensor, coarse: Tensor, align_corners: bool) -> Tensor:
-        """``fine [B, C, H, W]``, ``coarse [B, width, H/2, W/2] -> [B, width, H, W]``."""
-        return self.merge(self.skip(self.enter(fine)) + enlarge(coarse, 2, align_corners))
-
-
-def enlarge(x: Tensor, factor: int, align_corners: bool) -> Tensor:
-    """Bilinear upsampling of ``[B, C, H, W]``."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=align_corners)
-
-
 class Scores(NamedTuple):
     """Background and object, before the softmax."""
 
@@ -123,7 +104,8 @@ class Decoder(nn.Module):
         m = self.residual(self.compare(maps[-1], guidance))
         coarse_first = [m]
         for refine, fine in zip(self.refine, reversed(maps[:-1]), strict=True):
-            m = refine(fine, m, align_corners)
+            assert isinstance(refine, Refine)
+            m = refine(refine.prepare(fine), m, align_corners)  # [B, width, H/s, W/s]
             coarse_first.append(m)
         levels = [head(F.relu(m)) for head, m in zip(self.heads, reversed(coarse_first), strict=True)]
         return Scores(enlarge(levels[0], self.stride, align_corners), levels)
@@ -260,9 +242,7 @@ def merge(alone: Tensor, background: Tensor, eps: float = 1e-7) -> Tensor:
     Returns:
         ``float [O+1, H, W]``, background first, summing to one.
     """
-    q = torch.cat([background[None], alone]).clamp(eps, 1 - eps)
-    odds = q / (1 - q)
-    return odds / odds.sum(0)
+    return soft_aggregate(alone, eps, background[None])
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

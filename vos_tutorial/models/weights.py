@@ -60,7 +60,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+            names = {name: _new_name(name, metadata.get("method", "")) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return {new: file.get_tensor(name) for name, new in names.items()}, metadata
     except (SafetensorError, OSError) as error:
         # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
         what = "is cut short" if _begins_like_safetensors(path) else "is not a safetensors file"
@@ -87,6 +88,24 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
     require_fit(tensors, network, named)
     network.load_state_dict(tensors)
     return metadata
+
+
+OLD_NAMES = {
+    "masktrack": {
+        "body.stem.": "body.encoder.stem.",
+        "body.first.": "body.encoder.first.",
+        "body.down.": "body.encoder.down.",
+        "body.bottom.": "body.encoder.last.",
+    }
+}
+"""By method, how tensors' names began in files that were written before 2026-11-29, and how they begin now."""
+
+
+def _new_name(name: str, method: str) -> str:
+    for old, new in OLD_NAMES.get(method, {}).items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def _begins_like_safetensors(path: Path) -> bool:
