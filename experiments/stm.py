@@ -60,7 +60,7 @@ RULES: dict[str, dict[str, Any]] = {
     "first + previous": {"memory": "both"},
     "every 5": {"every": 5},
     "every 2": {"every": 2},
-    "every 2, if certain": {"every": 2, "certain": 0.9},
+    "every 2, if certain": {"every": 2, "min_confidence": 0.9},
 }
 #: The memory with nothing learned, by what its keys are and what it reads.
 BY_HAND: dict[str, dict[str, Any]] = {
@@ -297,7 +297,7 @@ def bounded(network: stm.STM, count: int = 6, length: int = 96) -> dict[str, Any
     clips = [sprites.make_clip(5_000_000 + s, length=length, attributes=dials, split="test") for s in range(count)]
     clips = [c for c in clips if len(c.objects) and (c.first_mask > 0).float().mean() > 0.02]
     rules: dict[str, dict[str, Any]] = {
-        "no bound": {},
+        "no bound": {"limit": None},
         "4, oldest leaves": {"limit": 4, "policy": "oldest"},
         "4, least used leaves": {"limit": 4, "policy": "least used"},
         "first + previous": {"memory": "both"},
@@ -309,11 +309,11 @@ def bounded(network: stm.STM, count: int = 6, length: int = 96) -> dict[str, Any
         for clip in clips:
             j.append(percent(per_frame(propagate(method, clip.frames, clip.first_mask), clip)[1:-1].mean()))
         cost = 1000 * (time.process_time() - began) / (len(clips) * (length - 1))
-        held = method.moments()
+        held, keys, values = method.memory.complete()
         result["rules"][rule] = {
             "J": mean(j),
             "frames": len(held),
-            "KiB": round(sum(t.numel() * t.element_size() for m in held for t in (m.key, m.value)) / 1024, 1),
+            "KiB": round(sum(t.numel() * t.element_size() for t in (keys, values)) / 1024, 1),
             "cpu_ms": round(cost, 1),
         }
     return {"bounded": result}
