@@ -384,8 +384,8 @@ for axis in (1, 2):
 #
 # ### One call
 #
-# The matrix of weights is large, and we only need it for a moment. PyTorch's fused attention works through it piece by
-# piece and never stores it. The library's `read` calls it.
+# The matrix of weights is large, and we only need it for a moment. The library's `read` works through it piece by piece:
+# some query cells at a time, each of them against the whole memory. It never stores all of it.
 
 # %%
 _ = check.close("one call", stm.read(query_key, memory_key, memory_value), slow, atol=1e-5)
@@ -1664,7 +1664,7 @@ _ = check_05.evict(evict)
 #
 # **1.** The memory grows from 2 to 20 frames. Which tensors of the network get other shapes?
 #
-# <details><summary>Answer</summary>Keys and values in memory, and the attention (which the fused call never stores). What is read keeps the shape N C<sub>v</sub> h w, so the decoder does not notice.</details>
+# <details><summary>Answer</summary>Keys and values in memory, and the attention (which `read` never stores as a whole). What is read keeps the shape N C<sub>v</sub> h w, so the decoder does not notice.</details>
 #
 # **2.** Why must the softmax run over the memory and not over the query?
 #
