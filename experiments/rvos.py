@@ -374,7 +374,7 @@ def drawn_on_nothing(method: Segmenter, clips: list[Clip]) -> tuple[float, float
 def gradient(weight: float) -> float:
     """The largest, of the loss with respect to the logits of an empty target."""
     logits = torch.randn(1, 2, 24, 24, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    moment = rvos.Moment(logits, logits.sigmoid(), [], None)
+    moment = rvos.RolloutFrame(logits, logits.sigmoid(), [], None)
     rvos_task.frame_loss(
         moment, torch.zeros(1, 2, 24, 24), torch.ones(1, 2, dtype=torch.bool), empty=weight
     ).backward()

@@ -11,7 +11,7 @@ from torch import nn
 
 from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
-from vos_tutorial.models.frame_prediction import Body, Encoder, Generator
+from vos_tutorial.models.frame_prediction import Body, BottleneckEncoder, Generator
 from vos_tutorial.models.rgmp import RGMP
 from vos_tutorial.models.rvos import RVOS
 from vos_tutorial.models.stcnn import STCNN, SegmentationDecoder
@@ -108,7 +108,7 @@ def test_the_yardstick_of_stcnn_gives_the_same_answer(benchmarks: None) -> None:
     decoder = SegmentationDecoder(
         body.channels, generator.widths, 16, body.norm, alone=False, top_down="deconv_crop", attention=True
     )
-    network = STCNN(generator, Encoder(body, 3, dilated=True), decoder).eval()
+    network = STCNN(generator, BottleneckEncoder(body, 3, dilated=True), decoder).eval()
     stcnn.spread(network)
     fast = for_inference(network)
     for size in ((61, 85), (96, 64)):

@@ -54,14 +54,19 @@ def without(values: Tensor, channel: int) -> Tensor:
     return torch.cat([values[:channel], values[channel + 1 :]])
 
 
-def _without_graph(method: Method) -> Method:
+def with_room(values: Tensor, new: int) -> Tensor:
+    """``[K, ...]`` and zeros for objects that are about to be given: ``[K+new, ...]``."""
+    return torch.cat([values, values.new_zeros(new, *values.shape[1:])])
+
+
+def without_graph(method: Method) -> Method:
     """No gradients whoever calls, and no inference mode either: online tuning needs tensors that can learn."""
 
     @wraps(method)
-    def guarded(*args: Any) -> Any:
+    def guarded(*args: Any, **options: Any) -> Any:
         plain = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
         with plain, torch.no_grad():
-            return method(*args)
+            return method(*args, **options)
 
     return guarded  # type: ignore[return-value]
 
@@ -108,7 +113,7 @@ class ObjectSegmenter(ABC):
 
     # --------------------------------------------------------------------------------------- the five calls
 
-    @_without_graph
+    @without_graph
     def begin(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.begin`."""
         picture = as_frame(frame)
@@ -117,7 +122,7 @@ class ObjectSegmenter(ABC):
         self._start(picture)
         self._give(picture, ids)
 
-    @_without_graph
+    @without_graph
     def step(self, frame: FrameLike) -> Tensor:
         """See :meth:`vos_tutorial.propagation.Segmenter.step`."""
         picture = self._frame(frame)
@@ -126,7 +131,7 @@ class ObjectSegmenter(ABC):
             return torch.ones(1, *picture.shape[1:], device=device)
         return self._predict(self._inside(picture)).float().to(device)
 
-    @_without_graph
+    @without_graph
     def introduce(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.introduce`."""
         picture, ids = self._inside(self._frame(frame)), self._ids(mask)
@@ -134,7 +139,7 @@ class ObjectSegmenter(ABC):
             self._start(picture)
         self._give(picture, ids)
 
-    @_without_graph
+    @without_graph
     def correct(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.correct`."""
         picture, ids = self._inside(self._frame(frame)), self._ids(mask)
@@ -146,7 +151,7 @@ class ObjectSegmenter(ABC):
             raise TutorialError(f"{what}; correct one of {known}, or introduce a new object.")
         self._correct(picture, [self.objects.index(i) for i in given], ids_to_onehot(ids, given))
 
-    @_without_graph
+    @without_graph
     def remove(self, object_id: int) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.remove`."""
         if object_id not in self.objects:
@@ -163,7 +168,11 @@ class ObjectSegmenter(ABC):
         new = [i for i in object_ids(ids) if i not in self.objects]
         if new:
             self.objects += new
-            self._add(picture, ids_to_onehot(ids, new))
+            try:
+                self._add(picture, ids_to_onehot(ids, new))
+            except TutorialError:  # no room for them: those that were followed still are
+                del self.objects[-len(new) :]
+                raise
 
     def _frame(self, frame: FrameLike) -> Tensor:
         picture = as_frame(frame)

@@ -836,7 +836,7 @@ for name, loss in (
 truth = torch.zeros(1, 2, 4, 4)
 truth[0, 0, :2] = 1  # two slots: an object that is there, and one that is away
 z = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-moment = rvos.Moment(z, z.sigmoid(), [], None)
+moment = rvos.RolloutFrame(z, z.sigmoid(), [], None)
 mine = torch.stack([cured_cost(z[0, i], truth[0, i], weight=0.5) for i in (0, 1)]).mean()
 library = rvos_task.frame_loss(moment, truth, valid=torch.ones(1, 2).bool(), empty=0.5)
 _ = check.close("the library's loss, with the term", mine, library, atol=1e-5)
