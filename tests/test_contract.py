@@ -60,6 +60,12 @@ METHODS = [
     Method("resized", lambda net: Resized(segmenter("masktrack", network=net), 24), tiny("masktrack", width=8)),
     of("masktrack", tiny("masktrack", width=8)),
     of("masktrack", tiny("masktrack", width=8), "masktrack, tuned", online_steps=1),
+    of("rgmp", tiny("rgmp", width=8)),
+    of("rgmp", tiny("rgmp", width=8), "rgmp, scales and hard masks", scales=(0.5, 1.0), feedback="hard"),
+    of("rvos", tiny("rvos", width=8, hidden=8)),
+    of("rvos", tiny("rvos", width=8, hidden=8), "rvos, time alone", recurrence="T"),
+    of("stcnn", tiny("stcnn", width=8)),
+    of("stcnn", tiny("stcnn", width=8), "stcnn, tuned", online_steps=1, online={"batch": 1, "lr": 1e-2}),
     of("stm", tiny("stm", width=8), every=2),
     of("stm", tiny("stm", width=8, affinity="dot", shared_keys=False), "stm, paper's form", policy="least used"),
 ]

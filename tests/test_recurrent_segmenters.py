@@ -1,4 +1,7 @@
-"""RGMP, RVOS and STCNN as segmenters: what any caller may do with them, and what must come of it."""
+"""RGMP, RVOS and STCNN as segmenters: what test_contract.py does not ask, and all of it of zero-shot networks.
+
+A zero-shot network takes in no mask, so that its random weights must draw something to choose from.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,9 @@ METHODS: dict[str, Made] = {
     "stcnn": ("stcnn", _stcnn, {}),
     "stcnn, tuned": ("stcnn", _stcnn, {"online_steps": 1, "online": {"batch": 1, "lr": 1e-2}}),
 }
+
+
+ZERO_SHOT = pytest.mark.parametrize("method", ["zero-shot"])  # all others are asked the same in test_contract.py
 
 
 @pytest.fixture(params=METHODS)
@@ -122,6 +128,7 @@ def tensors(x: Any, seen: set[int]) -> Iterator[Tensor]:
         yield from tensors(vars(x), seen)
 
 
+@ZERO_SHOT
 def test_no_graph_is_kept_and_the_network_stays_as_it_was(method: str) -> None:
     network = network_of(method).train()
     frozen = next(network.parameters()).requires_grad_(False)
@@ -220,6 +227,7 @@ def test_autocast(method: str) -> None:
     assert float((found[0] - plain.step(video()[1])).abs().mean()) < 0.1
 
 
+@ZERO_SHOT
 def test_numpy_is_the_same(method: str) -> None:
     frames = video()
     one, other = made(method), made(method)
@@ -234,6 +242,7 @@ def test_numpy_is_the_same(method: str) -> None:
     assert torch.equal(one.step(frames[2]), other.step(pictures[2]))  # type: ignore[arg-type]
 
 
+@ZERO_SHOT
 def test_a_stream_is_the_clip(method: str) -> None:
     later = {2: ids(9)}
     whole = propagate(made(method), video(), ids(2, 5), later=later)
@@ -241,6 +250,7 @@ def test_a_stream_is_the_clip(method: str) -> None:
     assert torch.equal(torch.stack(list(stream)), whole)
 
 
+@ZERO_SHOT
 def test_memory_does_not_grow_with_the_frames(method: str) -> None:
     one = made(method)
     one.begin(video()[0], ids(2, 5))
@@ -252,6 +262,7 @@ def test_memory_does_not_grow_with_the_frames(method: str) -> None:
     assert sum(x.nbytes for x in tensors(one, set())) == held
 
 
+@ZERO_SHOT
 def test_a_clip_is_forgotten(method: str) -> None:
     used, fresh = made(method), made(method)
     used.begin(video()[4], ids(9, 2))
@@ -265,6 +276,7 @@ def test_a_clip_is_forgotten(method: str) -> None:
 # --------------------------------------------------------------------------------------------------------- correct
 
 
+@ZERO_SHOT
 def test_correcting_right_after_begin_is_beginning_with_that_mask(method: str) -> None:
     one, other, wrong = made(method), made(method), made(method)
     one.begin(video()[0], ids(2, 5, 9))
@@ -276,6 +288,7 @@ def test_correcting_right_after_begin_is_beginning_with_that_mask(method: str) -
     assert differ(follow(wrong, video()[1:]), expected)
 
 
+@ZERO_SHOT
 def test_correcting_with_what_was_given_changes_nothing(method: str) -> None:
     one, other = made(method), made(method)
     for each in (one, other):
@@ -298,12 +311,13 @@ def test_the_last_correction_of_a_frame_counts(method: str) -> None:
     close(follow(one, video()[3:]), follow(other, video()[3:]))
 
 
+@ZERO_SHOT
 def test_a_correction_changes_what_follows(method: str) -> None:
     one, other = made(method), made(method)
     for each in (one, other):
         each.begin(video()[0], ids(2, 5))
         follow(each, video()[1:3])
-    one.correct(video()[2], moved() if method != "zero-shot" else _drawn_by_others(one))
+    one.correct(video()[2], _drawn_by_others(one))
     found, plain = follow(one, video()[3:]), follow(other, video()[3:])
     assert differ([p[1:2] for p in found], [p[1:2] for p in plain])
 
@@ -326,6 +340,7 @@ def test_introducing_one_after_the_other_is_beginning_together(method: str) -> N
 # ---------------------------------------------------------------------------------------------------------- remove
 
 
+@ZERO_SHOT
 @pytest.mark.parametrize("gone", [2, 5, 9])
 def test_removed_right_after_begin_it_was_never_there(method: str, gone: int) -> None:
     one, other = made(method), made(method)
@@ -353,6 +368,7 @@ def test_the_order_of_the_others_stays(method: str, gone: int) -> None:
     assert one.step(video()[3]).shape == (3, H, W)
 
 
+@ZERO_SHOT
 def test_without_objects_all_is_background_and_the_next_one_starts_anew(method: str) -> None:
     one, fresh = made(method), made(method)
     one.begin(video()[0], ids(2, 5))
@@ -368,6 +384,7 @@ def test_without_objects_all_is_background_and_the_next_one_starts_anew(method: 
 # --------------------------------------------------------------------------------------------- any order, bad input
 
 
+@ZERO_SHOT
 @pytest.mark.parametrize("seed", range(3))
 def test_any_order(method: str, seed: int) -> None:
     """Random calls; the channels are always those of the objects that are there."""
@@ -393,6 +410,7 @@ def test_any_order(method: str, seed: int) -> None:
             one.inspect()
 
 
+@ZERO_SHOT
 def test_bad_calls_are_a_sentence_and_change_nothing(method: str) -> None:
     one, other = made(method), made(method)
     with pytest.raises(TutorialError, match="no clip yet; call begin"):
