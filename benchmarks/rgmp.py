@@ -30,7 +30,7 @@ GOAL = 1.1
 # -------------------------------------------------------------------------------------------- the authors' layout
 
 
-def roomy(length: float) -> int:
+def next_larger_multiple(length: float) -> int:
     """The next larger multiple of 32."""
     return round(length) + 32 - round(length) % 32
 
@@ -81,7 +81,7 @@ class Plain:
     def begin(self, frame: Tensor, masks: Tensor) -> None:
         """``[3, H, W]`` and ``[O, H, W]``: the references of each object, of the union, at each scale."""
         height, width = frame.shape[-2:]
-        self.height, self.width = roomy(height), roomy(width)
+        self.height, self.width = next_larger_multiple(height), next_larger_multiple(width)
         self.left_margin, self.top_margin = (self.width - width) // 2, (self.height - height) // 2
         right, below = self.width - width - self.left_margin, self.height - height - self.top_margin
         self.margins = (self.left_margin, right, self.top_margin, below)
@@ -96,7 +96,7 @@ class Plain:
             if scale == 1:
                 answers.append(self.encode(image, mask[None, None]))
             else:
-                size = roomy(self.height * scale), roomy(self.width * scale)
+                size = next_larger_multiple(self.height * scale), next_larger_multiple(self.width * scale)
                 answers.append(self.encode(resized(image, *size), resized(mask[None, None], *size)))
         return answers
 
@@ -172,7 +172,10 @@ def paper_network(seed: int = 0) -> RGMP:
 
 def compare(repeats: int) -> None:
     """The table of both layouts."""
-    table = Table(f"{SIZE[0]}x{SIZE[1]}, padded to {roomy(SIZE[0])}x{roomy(SIZE[1])}, one scale", "objects")
+    table = Table(
+        f"{SIZE[0]}x{SIZE[1]}, padded to {next_larger_multiple(SIZE[0])}x{next_larger_multiple(SIZE[1])}, one scale",
+        "objects",
+    )
     network = paper_network()
     fast = for_inference(network)
     for objects, scales in CASES:

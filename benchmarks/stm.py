@@ -5,7 +5,9 @@ through three convolutions that are summed; keys and values in eleven slots, wha
 as two matrix products with the attention between them; the whole decoder, skip path included, once for each object;
 maps in NCHW order. Outputs must agree, or the script stops.
 
-A frame costs two things: to memorize the last one, and to segment this one against T stored ones.
+A frame costs two things: to memorize the last one, and to segment this one against T stored ones. The rows "read" and
+"step" (the segmenter's whole step) have another yardstick: our own first form, in which the frames were stored one by
+one, stacked at each step, and read by PyTorch's fused attention, which wants keys as long as values.
 comparison.py says how the times are taken.
 
     python benchmarks/stm.py [--repeats 3] [--threads N]
@@ -19,18 +21,19 @@ import torch
 import torch.nn.functional as F
 from comparison import Table, agree, run
 from convolution import graded
-from torch import Tensor
+from torch import Tensor, nn
 
 from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
 from vos_tutorial.models.layers import PreActivation
-from vos_tutorial.models.stm import STM, Memory, Moment, STMSegmenter, everyone, other_masks
+from vos_tutorial.models.stm import STM, Memory, STMSegmenter, one_frame_owner, other_masks
 from vos_tutorial.propagation import soft_aggregate
 
 SLOTS = 11
 SIZE = (480, 854)
 CASES = ((1, 1), (1, 3), (1, 6), (3, 3))  # objects, frames in memory
 GOALS = {1: 1.1, 3: 1.35}
+STORE, STEP_GOAL = 6, 1.1  # stored frames, and how many times faster than our first form a step should be
 STORED = 640 * 30 * 54 * 4  # bytes of a stored frame of 480x854 for each object: 640 channels in 30x54 places
 
 
@@ -137,13 +140,13 @@ class Sides:
         for i in range(objects):
             self.masks[i + 1, size[0] // 4 : size[0] // 2, i * size[1] // 4 : (i + 1) * size[1] // 4] = 1
         self.masks[0] = 1 - self.masks.sum(0)
-        self.n, self.owner = objects, everyone(objects)
+        self.n, self.owner = objects, one_frame_owner(objects)
         self.plain, self.network = Plain(network), fast
         self.stored = [self.plain.memorize(p, self.masks[None], objects) for p in self.pictures[:-1]]
-        self.moments = []
+        self.memory = Memory()
         for time, picture in enumerate(self.pictures[:-1]):
             self.picture = picture
-            self.moments.append(Moment(time, *self.our_memorize(), given=False))
+            self.memory.store(time, *self.our_memorize())
 
     def plain_memorize(self) -> tuple[Tensor, Tensor]:
         return self.plain.memorize(self.picture, self.masks[None], self.n)
@@ -157,8 +160,7 @@ class Sides:
 
     def our_segment(self) -> Tensor:
         query = self.network.encode(self.pictures[-1])
-        keys, values = (torch.stack([getattr(m, kind) for m in self.moments], 2) for kind in ("key", "value"))
-        logits = self.network.segment(query, keys, values, self.owner)
+        logits = self.network.decode(self.memory.read(query.key), query, self.owner)
         return soft_aggregate(logits.softmax(1)[:, 1])
 
     def slots(self) -> int:
@@ -167,13 +169,110 @@ class Sides:
 
     def difference(self) -> tuple[float, float]:
         """Largest difference of keys and values, relative to the largest of them; and of probabilities."""
+        _, keys, values = self.memory.complete()
         pairs = [
-            (theirs[0, 1 : self.n + 1, :, 0], ours)
-            for stored, moment in zip(self.stored, self.moments, strict=True)
-            for theirs, ours in zip(stored, (moment.key, moment.value), strict=True)
+            (theirs[0, 1 : self.n + 1, :, 0], ours[:, :, t])
+            for t, stored in enumerate(self.stored)
+            for theirs, ours in zip(stored, (keys, values), strict=True)
         ]
         relative = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
         return relative, float((self.plain_segment() - self.our_segment()).abs().max())
+
+
+# ------------------------------------------------------------------------------------------------ our own first form
+
+
+class FirstForm:
+    """The segmenter as it was before the memory grew by appending.
+
+    Args:
+        network: prepared for inference as it was then.
+    """
+
+    def __init__(self, network: STM) -> None:
+        self.network, self.owner = network, one_frame_owner(1)
+        self.stored: list[tuple[Tensor, Tensor]] = []
+
+    def memorize(self, frame: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """``[3, H, W]`` and ``[1, H, W]`` -> key and value ``[1, C, h, w]``."""
+        return self.network.memorize(frame[None], masks, other_masks(masks, self.owner), self.owner)
+
+    @staticmethod
+    def read(query_key: Tensor, stored: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """``[1, Ck, h, w]`` -> ``[1, Cv, h, w]``."""
+        keys, values = (torch.stack(column, 2) for column in zip(*stored, strict=True))  # [1, C, T, h, w]
+        q, k, v = (x.flatten(2).transpose(1, 2) for x in (query_key, keys, values))  # [1, places, C]
+        wide = [F.pad(x, (0, v.shape[-1] - x.shape[-1])).contiguous()[:, None] for x in (q, k, v)]
+        found = F.scaled_dot_product_attention(wide[0], wide[1], wide[2], scale=1 / math.sqrt(q.shape[-1]))
+        return found[:, 0].transpose(1, 2).reshape(1, -1, *query_key.shape[2:])
+
+    def step(self, frame: Tensor, last: Tensor, masks: Tensor) -> Tensor:
+        """Memorize the last frame, and segment this one against it and all that is stored."""
+        stored = [*self.stored, self.memorize(last, masks)]
+        query = self.network.encode(frame[None])
+        logits = self.network.decode(self.read(query.key, stored), query, self.owner)
+        return soft_aggregate(logits.float().softmax(1)[:, 1])
+
+
+def undilated(network: STM) -> STM:
+    """Prepared for inference as it was before 1x1 convolutions were told to be dilated."""
+    network = for_inference(network)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            module.dilation = (1, 1)
+    return network
+
+
+class Steps:
+    """A whole step in both forms, with ``stored`` frames of one object in memory, the last one counted.
+
+    Args:
+        network: of paper size, in the paper's form.
+        stored: number of frames.
+        size: height and width.
+    """
+
+    def __init__(self, network: STM, stored: int, size: tuple[int, int]) -> None:
+        dice = torch.Generator().manual_seed(0)
+        self.frames = F.interpolate(torch.rand(stored + 1, 3, 12, 20, generator=dice), size, mode="bilinear")
+        ids = torch.zeros(size, dtype=torch.uint8)
+        ids[size[0] // 4 : size[0] // 2, : size[1] // 4] = 1
+        self.segmenter, self.first = STMSegmenter(for_inference(network), every=1), FirstForm(undilated(network))
+        self.segmenter.begin(self.frames[0], ids)
+        self.last, self.masks = self.frames[0], (ids == 1).float()[None]
+        for frame in self.frames[1:-1]:
+            self.first.stored.append(self.first.memorize(self.last, self.masks))
+            self.last, self.masks = frame, self.segmenter.step(frame)[1:]
+        self.segmenter.every = 10**9  # from now on the last frame passes
+        self.query_key = self.first.network.encode(self.frames[-1:]).key
+
+    def first_step(self) -> Tensor:
+        return self.first.step(self.frames[-1], self.last, self.masks)
+
+    def our_step(self) -> Tensor:
+        """Taken from the same state each time."""
+        made = self.segmenter
+        made.time, made.frame, made.masks = len(self.frames) - 2, self.last, self.masks
+        return made.step(self.frames[-1])
+
+    def first_read(self) -> Tensor:
+        return self.first.read(self.query_key, [*self.first.stored, self.first.stored[-1]])
+
+    def our_read(self) -> Tensor:
+        return self.segmenter.memory.read(self.query_key)
+
+    def difference(self) -> float:
+        """Largest difference of probabilities."""
+        return float((self.first_step() - self.our_step()).abs().max())
+
+
+def compare_steps(network: STM, repeats: int) -> None:
+    """The table of our two forms."""
+    table = Table("a step of the segmenter, our first form and ours", "         objects, in memory")
+    steps = Steps(network, STORE, SIZE)
+    agree(steps.difference())
+    table.row(f"{'read':<9}{1:>7}{STORE:>11}", steps.first_read, steps.our_read, repeats)
+    table.row(f"{'step':<9}{1:>7}{STORE:>11}", steps.first_step, steps.our_step, repeats, STEP_GOAL)
 
 
 def paper_network(seed: int = 0) -> STM:
@@ -200,11 +299,12 @@ def compare(repeats: int) -> None:
             continue  # what is said below does not depend on what is stored
         table.row(f"{'memorize':<9}{objects:>7}{'-':>11}", sides.plain_memorize, sides.our_memorize, repeats)
         memory = Memory()
-        memory.add(sides.moments[0])
+        memory.store(0, *sides.our_memorize())
         print(f"  probabilities differ by {apart:.1e}, keys and values by {relative:.1e} of the largest;", end="")
         print(f" a stored frame takes {memory.bytes / 2**20:.2f} MiB, in slots {sides.slots() / 2**20:.1f}")
         if memory.bytes != objects * STORED:
             raise SystemExit(f"a stored frame should take {objects * STORED} bytes, not {memory.bytes}.")
+    compare_steps(network, repeats)
 
 
 def small() -> STMSegmenter:

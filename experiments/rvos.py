@@ -45,10 +45,11 @@ from vos_tutorial.clip import Clip, ids_to_onehot, object_ids
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.discs import Discs
 from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
+from vos_tutorial.door import as_float
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.metrics import region_similarity
 from vos_tutorial.models import rvos
-from vos_tutorial.propagation import Resized, Segmenter, as_float, propagate
+from vos_tutorial.propagation import Resized, Segmenter, propagate
 from vos_tutorial.recipes import SHORT_SIDE, Recipe
 from vos_tutorial.recipes.rvos import RECIPES, VARIANTS
 from vos_tutorial.training.tasks import rvos as rvos_task
@@ -320,7 +321,7 @@ def drawn_on_nothing(method: Segmenter, clips: list[Clip]) -> tuple[float, float
 def gradient(weight: float) -> float:
     """The largest, of the loss with respect to the logits of an empty target."""
     logits = torch.randn(1, 2, 24, 24, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    moment = rvos.Moment(logits, logits.sigmoid(), [], None)
+    moment = rvos.RolloutFrame(logits, logits.sigmoid(), [], None)
     rvos_task.frame_loss(
         moment, torch.zeros(1, 2, 24, 24), torch.ones(1, 2, dtype=torch.bool), empty=weight
     ).backward()

@@ -36,7 +36,7 @@ from experiments import runs
 from experiments.runs import SEEDS, by_condition, keep, mean, per_frame, percent, seconds_of, swap
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst
-from vos_tutorial.clip import Clip, ids_to_onehot
+from vos_tutorial.clip import Clip
 from vos_tutorial.data.batches import ClipSource
 from vos_tutorial.data.sources.generated import GeneratedClips, lifelike
 from vos_tutorial.data.worlds import sprites
@@ -185,15 +185,12 @@ class Tuned(stcnn.STCNNSegmenter):
         self.seconds: list[float] = []  # CPU, of each tuning that was asked for
         self.here = 0.0  # CPU seconds spent on them in this process, which may only have read files
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.models.stcnn.STCNNSegmenter`."""
-        known = len(self.objects)
-        super().introduce(frame, mask)
-        for i, one in enumerate(ids_to_onehot(mask, self.objects[known:]), start=known):
-            began = time.process_time()
-            self.networks[i], seconds = tuned(*self.run, frame, one, self.steps)
-            self.here += time.process_time() - began
-            self.seconds.append(seconds)
+    def _tuned(self, network: stcnn.STCNN, frame: Tensor, mask: Tensor) -> stcnn.STCNN:
+        began = time.process_time()
+        found, seconds = tuned(*self.run, frame, mask, self.steps)
+        self.here += time.process_time() - began
+        self.seconds.append(seconds)
+        return found
 
 
 def swapped(name: str, seed: int, steps: int, clips: list[Clip]) -> float | None:
@@ -605,7 +602,7 @@ def futures(count: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def fork(count: int = 128) -> dict[str, Any]:
-    """Two futures, equally probable: what is painted by the pixels' error alone, and with a judge."""
+    """Two futures, equally probable: what is painted by the pixels' error alone, and with a discriminator."""
     windows, truth, true, other = futures(count, VARIANTS[FORKS[0]].stages[0].size)
     last = target_like(windows[:, -1], truth)
     rows: dict[str, Any] = {

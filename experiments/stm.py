@@ -45,9 +45,10 @@ from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
 from vos_tutorial.evaluation import require_mask_read
 from vos_tutorial.files import write_atomically
 from vos_tutorial.models import stm
-from vos_tutorial.propagation import Resized, Segmenter, propagate, resize_mask
+from vos_tutorial.propagation import Resized, Segmenter, propagate
 from vos_tutorial.recipes import SHORT_SIDE
 from vos_tutorial.recipes.stm import SHORT, VARIANTS
+from vos_tutorial.resize import resize_mask
 
 OUT = runs.RESULTS / "05_stm.json"
 COMMAND = "python experiments/stm.py train; python experiments/stm.py measure --davis DIR"
@@ -58,7 +59,7 @@ RULES: dict[str, dict[str, Any]] = {
     "first + previous": {"memory": "both"},
     "every 5": {"every": 5},
     "every 2": {"every": 2},
-    "every 2, if certain": {"every": 2, "certain": 0.9},
+    "every 2, if certain": {"every": 2, "min_confidence": 0.9},
 }
 #: The memory with nothing learned, by what its keys are and what it reads.
 BY_HAND: dict[str, dict[str, Any]] = {
@@ -237,7 +238,7 @@ def attention_split(network: stm.STM, count: int = 24) -> dict[str, Any]:
             answer = propagate(stm.segmenter(network), clip.frames, clip.first_mask)
             scores.append(percent(per_frame(answer, clip)[1:-1].mean()))
         float_frames = frames[0].float() / 255
-        first, owner = (both[0, 0] == 1).float()[None], stm.everyone(1)
+        first, owner = (both[0, 0] == 1).float()[None], stm.one_frame_owner(1)
         key, _ = network.memorize(float_frames[:1], first, stm.other_masks(first, owner), owner)
         weights = stm.attention(network.encode(float_frames[8:9]).key, key[:, :, None], network.penalty)[0]
         cells = [resize_mask(both[0, t], 12, 12).flatten() for t in (0, 8)]
@@ -261,7 +262,7 @@ def bounded(network: stm.STM, count: int = 6, length: int = 96) -> dict[str, Any
     clips = [sprites.make_clip(5_000_000 + s, length=length, attributes=dials, split="test") for s in range(count)]
     clips = [c for c in clips if len(c.objects) and (c.first_mask > 0).float().mean() > 0.02]
     rules: dict[str, dict[str, Any]] = {
-        "no bound": {},
+        "no bound": {"limit": None},
         "4, oldest leaves": {"limit": 4, "policy": "oldest"},
         "4, least used leaves": {"limit": 4, "policy": "least used"},
         "first + previous": {"memory": "both"},
@@ -273,11 +274,11 @@ def bounded(network: stm.STM, count: int = 6, length: int = 96) -> dict[str, Any
         for clip in clips:
             j.append(percent(per_frame(propagate(method, clip.frames, clip.first_mask), clip)[1:-1].mean()))
         cost = 1000 * (time.process_time() - began) / (len(clips) * (length - 1))
-        held = method.moments()
+        held, keys, values = method.memory.complete()
         result["rules"][rule] = {
             "J": mean(j),
             "frames": len(held),
-            "KiB": round(sum(t.numel() * t.element_size() for m in held for t in (m.key, m.value)) / 1024, 1),
+            "KiB": round(sum(t.numel() * t.element_size() for t in (keys, values)) / 1024, 1),
             "cpu_ms": round(cost, 1),
         }
     return {"bounded": result}

@@ -235,8 +235,8 @@ def takes(module: nn.Module) -> int:
 def test_the_other_networks_arrows_bring_the_channels_that_each_layer_takes(clip: Clip) -> None:
     drawn = other_networks(clip)
     u_net = models.build("masktrack").body
-    assert arriving(drawn["masktrack"], "first") == takes(u_net.stem) == 4
-    assert arriving(drawn["masktrack"], "bottom") == takes(u_net.bottom)
+    assert arriving(drawn["masktrack"], "first") == takes(u_net.encoder.stem) == 4
+    assert arriving(drawn["masktrack"], "last") == takes(u_net.encoder.last)
     assert arriving(drawn["masktrack"], "up[1]") == u_net.lateral[1].in_channels
     assert arriving(drawn["deeplab"], "conv1") == 4
     assert {arriving(drawn["deeplab"], f"branches[{k}]") for k in range(4)} == {512}

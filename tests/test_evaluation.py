@@ -476,24 +476,23 @@ def test_a_score_is_believed_only_if_the_mask_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "metadata", "asked", "settings"),
+    ("method", "short_side", "tuning", "settings"),
     [
-        ("copy-first", {}, None, {}),
-        ("copy-first", {}, 64, {"short_side": 64}),
-        ("masktrack", {"lines": "200", "tuning": "0"}, None, {"short_side": 200}),
-        ("masktrack", {"lines": "200", "tuning": "7"}, 64, {"short_side": 64, "online_steps": 7}),
-        ("masktrack", {"lines": "0", "tuning": "0"}, None, {}),
+        ("copy-first", None, None, {}),
+        ("copy-first", 64, None, {"short_side": 64}),
+        ("masktrack", None, None, {}),  # as the weights' file says: tests/test_segmenter_door.py
+        ("masktrack", 64, 7, {"short_side": 64, "online_steps": 7}),
+        ("masktrack", None, 0, {"online_steps": 0}),
+        ("stm", None, 0, {}),
     ],
 )
-def test_a_method_is_used_as_its_weights_say_unless_told_otherwise(
-    tmp_path: Path, method: str, metadata: dict[str, str], asked: int | None, settings: dict[str, int]
+def test_what_the_command_line_says_goes_to_the_segmenter(
+    method: str, short_side: int | None, tuning: int | None, settings: dict[str, int]
 ) -> None:
-    weights = tmp_path / "w.safetensors"
-    save_weights(weights, models.build("masktrack"), {"method": "masktrack", "size": "small", **metadata})
-    options = argparse.Namespace(method=method, weights=str(weights), short_side=asked, tuning=None)
+    options = argparse.Namespace(method=method, short_side=short_side, tuning=tuning)
     assert settings_of(options) == settings
-    if method != "copy-first":
-        options.tuning = 0
-        assert "online_steps" not in settings_of(options)
-        options.tuning = 3
-        assert settings_of(options)["online_steps"] == 3
+
+
+def test_only_some_methods_can_be_tuned() -> None:
+    with pytest.raises(TutorialError, match="stm has no tuning to frame 0; leave --tuning out"):
+        settings_of(argparse.Namespace(method="stm", short_side=None, tuning=5))

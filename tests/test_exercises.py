@@ -271,7 +271,7 @@ def test_a_cell_of_the_network_is_reached_by_the_cells_of_the_exercise(recurrenc
 
 def test_the_cost_of_an_empty_slot_is_the_library_s() -> None:
     logits, target, weight = check_04.slot_cost.cases["one seen, two hidden"]
-    moment = rvos.Moment(logits[None], logits[None].sigmoid(), [], None)
+    moment = rvos.RolloutFrame(logits[None], logits[None].sigmoid(), [], None)
     loss = rvos_task.frame_loss(moment, target[None], torch.ones(1, 3, dtype=torch.bool), empty=weight)
     torch.testing.assert_close(check_04.slot_cost.reference(logits, target, weight).mean(), loss)
 
@@ -352,7 +352,7 @@ class Perfect(stcnn.STCNNSegmenter):
 
     truth = torch.zeros(0)
 
-    def _alone(self, frame: torch.Tensor, prediction: Any) -> torch.Tensor:
+    def _alone(self, networks: Any, frame: torch.Tensor, prediction: Any) -> torch.Tensor:
         return self.truth[self.time][None].float()
 
 

@@ -23,9 +23,9 @@ from vos_tutorial.data.worlds import sprites
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import boxes, dilate, fill_boxes, iou
 from vos_tutorial.models import build, masktrack, segmenter
+from vos_tutorial.models.backbones import IMAGENET_MEAN
 from vos_tutorial.models.layers import dice_loss, pad_to_multiple
 from vos_tutorial.models.masktrack import (
-    IMAGENET_MEAN,
     DeepLabVGG16,
     MaskTrack,
     MaskTrackSegmenter,
@@ -37,7 +37,7 @@ from vos_tutorial.models.masktrack import (
     make_guide,
 )
 from vos_tutorial.profile import PROFILES
-from vos_tutorial.propagation import Segmenter, propagate, propagate_nearest
+from vos_tutorial.propagation import Segmenter, most_probable, propagate, propagate_nearest
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.masktrack import ABLATIONS
 from vos_tutorial.training.command import _arguments
@@ -347,6 +347,9 @@ class Puppet(MaskTrack):
         self.answer = answer
         self.shown: list[tuple[Tensor, Tensor]] = []
 
+    def __deepcopy__(self, memo: object) -> Puppet:
+        return self  # so that a test sees what a segmenter's own modules are shown
+
     def forward(self, image: Tensor, guide: Tensor) -> Tensor:
         self.shown.append((image.clone(), guide.clone()))
         yes = self.answer(image, guide).float()
@@ -575,6 +578,68 @@ def test_online_steps_is_the_door_to_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert calls == [7, 7]
     propagate(segmenter("masktrack", network=copier()), frames, mask)
     assert calls == [7, 7]
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_the_shipped_network_can_be_tuned(inference: bool) -> None:
+    """Networks prepared for inference are frozen, and their copies must learn all the same, wherever it is asked."""
+    made = sprites.make_clip(1, size=32, length=3)
+    with torch.inference_mode(inference):
+        tuned = propagate(segmenter("masktrack", online_steps=2), made.frames, made.first_mask, probabilities=True)
+        plain = propagate(segmenter("masktrack"), made.frames, made.first_mask, probabilities=True)
+    assert tuned.shape == plain.shape
+    assert float((tuned[1] - plain[1]).abs().max()) > 1e-4
+
+
+def test_tuning_in_half_precision_and_under_autocast_learns_in_float32() -> None:
+    frame, mask = a_frame()
+    expected = fine_tune(small(), frame, mask, steps=2, batch=2).body.logits.weight
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(fine_tune(small(), frame, mask, steps=2, batch=2).body.logits.weight, expected)
+    half = fine_tune(small().half(), frame.half(), mask, steps=2, batch=2).body.logits.weight
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), expected, atol=1e-3, rtol=1e-2)
+
+
+def test_a_mask_corrected_at_once_is_learned_and_a_later_one_is_a_guide() -> None:
+    frames, mask = clip(4)
+    learned: list[list[int]] = []
+
+    def online(network: MaskTrack, frame: Tensor, one: Tensor) -> MaskTrack:
+        learned.append(boxes(one[None])[0].tolist())
+        return copier()
+
+    made = MaskTrackSegmenter(copier(), online=online, dilation=0)
+    floats = frames.float() / 255
+    made.begin(floats[0], mask)
+    moved = torch.where(mask == 3, mask, 0).roll(10, 1)
+    made.correct(floats[0], moved)
+    made.step(floats[1])
+    assert learned == [[4, 14, 9, 19], [25, 20, 29, 34]]
+    made.correct(floats[1], torch.where(mask == 3, mask, 0))
+    p = made.step(floats[2])
+    assert len(learned) == 2  # the networks stay
+    assert (p[1] > 0.5).nonzero().amin(0).tolist() == [4, 4]  # and the mask is the new one
+
+
+def test_an_interrupted_tuning_is_made_up_for() -> None:
+    frames, mask = clip(2)
+    made_of: list[int] = []
+
+    def online(network: MaskTrack, frame: Tensor, one: Tensor) -> MaskTrack:
+        made_of.append(int(one.sum()))
+        if len(made_of) == 2:
+            raise KeyboardInterrupt
+        return copier()
+
+    made = MaskTrackSegmenter(copier(), online=online, dilation=0)
+    floats = frames.float() / 255
+    made.begin(floats[0], mask)
+    with pytest.raises(KeyboardInterrupt):
+        made.step(floats[1])
+    p = made.step(floats[1])
+    assert made_of == [36, 75, 75]  # the first one's is not made again
+    assert torch.equal(most_probable(p).bool(), mask > 0)
 
 
 # --------------------------------------------------------------------------------------------------------------- flow

@@ -11,7 +11,7 @@ from torch import nn
 
 from vos_tutorial.models import build
 from vos_tutorial.models.backbones import ResNetEncoder, for_inference
-from vos_tutorial.models.frame_prediction import Body, Encoder, Generator
+from vos_tutorial.models.frame_prediction import Body, BottleneckEncoder, Generator
 from vos_tutorial.models.rgmp import RGMP
 from vos_tutorial.models.rvos import RVOS
 from vos_tutorial.models.stcnn import STCNN, SegmentationDecoder
@@ -44,8 +44,15 @@ def test_the_yardstick_of_stm_gives_the_same_answer(benchmarks: None) -> None:
     assert apart < 1e-5
     assert sides.our_segment().amax() - sides.our_segment().amin() > 0.05  # not a constant
     ours = sides.our_segment()
-    sides.moments.pop()  # the yardstick still has two frames in memory
+    sides.memory.store(9, *(2 * x for x in sides.our_memorize()))  # the yardstick still has two frames in memory
     assert (sides.plain_segment() - ours).abs().max() < 1e-5 < (sides.our_segment() - ours).abs().max()
+    steps = stm.Steps(network, stored=3, size=(37, 53))
+    assert steps.difference() < 1e-5
+    assert steps.difference() < 1e-5  # a step that is taken again starts from the same state
+    assert len(steps.segmenter.memory.frames) == len(steps.first.stored) + 1 == 3
+    torch.testing.assert_close(steps.first_read().shape, steps.our_read().shape)
+    steps.first.stored.pop()
+    assert steps.difference() > 1e-5
 
 
 @torch.inference_mode()
@@ -101,7 +108,7 @@ def test_the_yardstick_of_stcnn_gives_the_same_answer(benchmarks: None) -> None:
     decoder = SegmentationDecoder(
         body.channels, generator.widths, 16, body.norm, alone=False, top_down="deconv_crop", attention=True
     )
-    network = STCNN(generator, Encoder(body, 3, dilated=True), decoder).eval()
+    network = STCNN(generator, BottleneckEncoder(body, 3, dilated=True), decoder).eval()
     stcnn.spread(network)
     fast = for_inference(network)
     for size in ((61, 85), (96, 64)):

@@ -19,7 +19,7 @@ from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stcnn
-from vos_tutorial.models.frame_prediction import Prediction
+from vos_tutorial.models.frame_prediction import PredictedFrame
 from vos_tutorial.models.stcnn import STCNN, STCNNSegmenter
 
 T, SIZE, DELTA, FREEZE = 11, 32, 4, 5
@@ -111,7 +111,7 @@ def test_without_a_second_network_the_features_are_zeros(clip: Clip, joint: STCN
     with torch.no_grad():
         prediction = joint(frame, frames_of(clip)[None, 3:7]).prediction
         d1, d2, d3 = (torch.zeros_like(d) for d in prediction.features)
-        zeros = Prediction(prediction.frame, (d1, d2, d3))
+        zeros = PredictedFrame(prediction.frame, (d1, d2, d3))
         expected = joint.segment(frame, zeros, sides=False)[0, -1] > 0
     assert (widget._views[0].masks[SPACE][6] != expected.numpy()).mean() < 0.002
     assert widget._names == ["time zeroed", "with time"]

@@ -177,9 +177,9 @@ def test_every_level_equals_the_authors(authors: tuple[RGMP, dict[str, Any]], al
 class Unpadded(RGMPSegmenter):
     """The authors' roll-outs were made without the padding of frames; other scales are rounded by their rule."""
 
-    def _clear(self, mask: Tensor) -> None:
+    def _start(self, frame: Tensor) -> None:
         self.padding = "least"
-        super()._clear(mask)
+        super()._start(frame)
         self.padding = "authors"
 
 

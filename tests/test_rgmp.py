@@ -21,9 +21,17 @@ from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import iou
 from vos_tutorial.models import build, rgmp, segmenter
 from vos_tutorial.models.layers import crop_padding
-from vos_tutorial.models.rgmp import RGMP, GlobalConvolution, Guidance, RGMPSegmenter, Scores, least, merge, roomy
+from vos_tutorial.models.rgmp import (
+    RGMP,
+    GlobalConvolution,
+    Guidance,
+    RGMPSegmenter,
+    Scores,
+    next_larger_multiple,
+    next_multiple,
+)
 from vos_tutorial.profile import PROFILES
-from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
 from vos_tutorial.rng import Rng
@@ -484,17 +492,17 @@ def test_passes_at_once_or_one_after_the_other(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_merging_by_hand() -> None:
-    merged = merge(torch.tensor([0.9, 0.8]).reshape(2, 1, 1), torch.full((1, 1), 0.1))
+    merged = soft_aggregate(torch.tensor([0.9, 0.8]).reshape(2, 1, 1), background=torch.full((1, 1, 1), 0.1))
     assert merged.flatten().tolist() == pytest.approx([1 / 118, 81 / 118, 36 / 118], abs=1e-5)  # odds 1/9, 9, 4
-    sure = merge(torch.tensor([1.0, 1.0]).reshape(2, 1, 1), torch.zeros(1, 1))
+    sure = soft_aggregate(torch.tensor([1.0, 1.0]).reshape(2, 1, 1), background=torch.zeros(1, 1, 1))
     assert sure.flatten().tolist() == pytest.approx([0, 0.5, 0.5], abs=1e-5)
-    assert torch.isfinite(merge(torch.zeros(2, 1, 1), torch.zeros(1, 1))).all()
+    assert torch.isfinite(soft_aggregate(torch.zeros(2, 1, 1), background=torch.zeros(1, 1, 1))).all()
 
 
 def test_the_papers_sizes() -> None:
-    assert [roomy(n, 32) for n in (480, 854, 512, 96)] == [512, 864, 544, 128]
-    assert [least(n, 32) for n in (480, 854, 512, 97)] == [480, 864, 512, 128]
-    assert [roomy(round(s * n), 32) for s in (0.5, 0.75) for n in (512, 864)] == [288, 448, 416, 672]
+    assert [next_larger_multiple(n, 32) for n in (480, 854, 512, 96)] == [512, 864, 544, 128]
+    assert [next_multiple(n, 32) for n in (480, 854, 512, 97)] == [480, 864, 512, 128]
+    assert [next_larger_multiple(round(s * n), 32) for s in (0.5, 0.75) for n in (512, 864)] == [288, 448, 416, 672]
 
 
 class Sizes(nn.Module):
@@ -518,19 +526,18 @@ class Sizes(nn.Module):
 
 
 def test_paper_size_uses_the_authors_scales_and_padding() -> None:
-    with torch.device("meta"):
-        network = Sizes(rgmp.build("paper").encoder)
+    network = Sizes(rgmp.build("paper").encoder)
     ids = torch.zeros(480, 854, dtype=torch.uint8)
     ids[100:200, 100:300] = 1
     made = RGMPSegmenter(network)  # type: ignore[arg-type]
     assert made.scales == (0.5, 0.75, 1.0)
     found = propagate(made, torch.zeros(2, 3, 480, 854), ids, probabilities=True)
-    assert network.seen == [(288, 448), (416, 672), (512, 864)] * 2  # the reference once, then one frame
+    assert made.network.seen == [(288, 448), (416, 672), (512, 864)] * 2  # the reference once, then one frame
     assert made.margins == (5, 5, 16, 16)
     assert found.shape == (2, 2, 480, 854)
-    network.seen.clear()
-    propagate(RGMPSegmenter(network, (1.0,), padding="least"), torch.zeros(2, 3, 480, 854), ids)  # type: ignore[arg-type]
-    assert network.seen == [(480, 864)] * 2
+    made = RGMPSegmenter(network, (1.0,), padding="least")  # type: ignore[arg-type]
+    propagate(made, torch.zeros(2, 3, 480, 854), ids)
+    assert made.network.seen == [(480, 864)] * 2
 
 
 @torch.no_grad()
@@ -621,7 +628,7 @@ def test_what_inspect_shows() -> None:
         probabilities = made.step(frames[1])
     assert torch.equal(made.inspect()["previous"], probabilities[1:])
     torch.testing.assert_close(
-        merge(made.alone[:2], 1 - made.alone[2])[:, 4:44, 7:57], probabilities
+        soft_aggregate(made.alone[:2], background=1 - made.alone[2:])[:, 4:44, 7:57], probabilities
     )  # `alone` is before the merging
 
 
@@ -641,12 +648,77 @@ def test_objects_may_come_later() -> None:
     assert made.objects == [9, 3]
     assert torch.equal(made.inspect()["reference_frame"], frames[[0, 2]])
     assert torch.equal(made.inspect()["previous"], torch.stack([alone[2, 1] * (ids != 3), (ids == 3).float()]))
-    union = crop_padding(made.reference_masks[2], made.margins)
+    union = crop_padding(made.union_masks.sum(0), made.margins)
     torch.testing.assert_close(union, (alone[2, 1] * (ids != 3) + (ids == 3)))
     torch.testing.assert_close(made.step(frames[3]), found[3])
     before = made.guidance
     made.introduce(frames[3], first)  # nothing new in it
     assert made.guidance is before
+
+
+def third() -> Tensor:
+    """Object 3 somewhere else: a part of it where object 9 was."""
+    ids = torch.zeros(40, 50, dtype=torch.uint8)
+    ids[12:30, 20:40] = 3
+    return ids
+
+
+@torch.no_grad()
+def test_a_corrected_object_refers_to_the_corrected_frame() -> None:
+    network, frames, ids = small(), squares(4), two_objects()
+    made = RGMPSegmenter(network)
+    made.begin(frames[0], ids)
+    for frame in frames[1:3]:
+        made.step(frame)
+    before = made.inspect()["previous"]
+    made.correct(frames[2], third())
+    shown, new = made.inspect(), third() == 3
+    previous = torch.stack([new.float(), before[1] * ~new])
+    assert torch.equal(shown["previous"], previous)
+    assert torch.equal(shown["reference_frame"], frames[[2, 0]])
+    assert torch.equal(shown["reference_mask"], torch.stack([new, ids == 9]).float())
+    q, whole = [], made.previous  # with the margins, in which something may have been predicted
+    for at, reference, last in (
+        (2, padded(new.float()), whole[0]),
+        (0, padded((ids == 9).float()), whole[1]),
+        (2, whole.sum(0), whole.sum(0)),
+    ):
+        guidance = network.prepare(network.encode(padded(frames[at])[None], reference[None])[-1])
+        q.append(network(padded(frames[3])[None], last[None], guidance).logits.softmax(1)[0, 1])
+    expected = soft_aggregate(torch.stack(q[:2]), background=1 - q[2][None])[:, 4:44, 7:57]
+    torch.testing.assert_close(made.step(frames[3]), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_removed_object_leaves_the_references_of_the_others() -> None:
+    network, frames, ids = small(), squares(4), two_objects()
+    ids[30:36, 2:12] = 7
+    made, other = RGMPSegmenter(network), RGMPSegmenter(network)
+    made.begin(frames[0], ids)
+    other.begin(frames[0], torch.where(ids == 7, 0, ids))
+    made.step(frames[1])
+    before = made.inspect()
+    made.remove(7)
+    shown = made.inspect()
+    assert made.objects == [3, 9]
+    for name in ("previous", "reference_frame", "reference_mask", "alone"):
+        assert torch.equal(shown[name], before[name][[0, 2]]), name
+    other.guide(previous=shown["previous"])
+    other.previous = made.previous  # with its margins
+    torch.testing.assert_close(made.step(frames[2]), other.step(frames[2]))
+    made.remove(9)  # one is left, and has no union to be compared with
+    assert made.step(frames[3]).shape == (2, 40, 50)
+    assert len(made.alone) == 1
+
+
+@torch.no_grad()
+def test_swapped_guidance_is_checked() -> None:
+    made = RGMPSegmenter(small())
+    with pytest.raises(TutorialError, match="no object is followed yet; call begin"):
+        made.guide(frame=torch.zeros(3, 40, 50))
+    made.begin(squares()[0], two_objects())
+    with pytest.raises(TutorialError, match="this frame is 40x49"):
+        made.guide(frame=torch.zeros(3, 40, 49))
 
 
 def test_a_segmenter_forgets_the_last_clip() -> None:

@@ -23,8 +23,8 @@ from vos_tutorial.models.official import load_official
 from vos_tutorial.models.rvos import (
     RVOS,
     ConvLSTMCell,
-    Moment,
     Recurrence,
+    RolloutFrame,
     RVOSSegmenter,
     State,
     ZeroShotSegmenter,
@@ -126,7 +126,7 @@ def worst(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max())
 
 
-def agree(moments: list[Moment], probabilities: list[Tensor], hidden: list[list[Tensor]] | None = None) -> None:
+def agree(moments: list[RolloutFrame], probabilities: list[Tensor], hidden: list[list[Tensor]] | None = None) -> None:
     for moment, theirs in zip(moments, probabilities, strict=True):
         assert worst(moment.probability.flatten(2), theirs) < 1e-5
     for i, levels in enumerate(hidden or []):
@@ -440,7 +440,7 @@ def test_the_mask_pyramid_has_the_sizes_of_the_maps(size: tuple[int, int]) -> No
 
 def test_masks_are_for_one_shot_networks() -> None:
     frames, masks = clip(1)
-    with pytest.raises(TutorialError, match="one-shot: it needs the objects' last masks"):
+    with pytest.raises(TutorialError, match="one-shot: it needs the objects' previous masks"):
         rollout(small(), frames, None, 2)
     with pytest.raises(TutorialError, match="zero-shot: its cells have no input for masks"):
         rollout(small(one_shot=False), frames, masks, 2)
@@ -458,8 +458,8 @@ def test_the_soft_iou_by_hand() -> None:
     assert every.shape == (2, 5, 3)
 
 
-def moment(logits: Tensor) -> Moment:
-    return Moment(logits, logits.sigmoid(), [], None)
+def moment(logits: Tensor) -> RolloutFrame:
+    return RolloutFrame(logits, logits.sigmoid(), [], None)
 
 
 def test_an_empty_target_is_silent_and_the_cure_is_not() -> None:
@@ -827,6 +827,56 @@ def test_given_one_after_the_other_is_given_together() -> None:
             torch.testing.assert_close(whole.step(frame), split.step(frame), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("recurrence", ALL)
+def test_a_correction_enters_the_hidden_states(recurrence: Recurrence) -> None:
+    network, (frames, masks) = small(), clip(5)
+    segmenter = RVOSSegmenter(network, recurrence)
+    segmenter.begin(frames[0, 0], ids(masks[0]))
+    for frame in frames[0, 1:3]:
+        segmenter.step(frame)
+    fed, previous, before = segmenter.fed.clone(), segmenter.previous.clone(), segmenter.before
+    new = masks[0, 1].roll(-9, 1) > 0  # object 5, elsewhere: a part of it where 2 may be
+    segmenter.correct(frames[0, 2], ids(new[None].float(), (5,)))
+    seen = segmenter.inspect()
+    assert torch.equal(seen["masks"], torch.stack([fed[0], new.float()]))
+    assert torch.equal(segmenter.previous, torch.stack([previous[0] * ~new, new.float()]))
+    with torch.no_grad():
+        logits, hidden = network.frame(network.encode(frames[:, 2]), seen["masks"][None], before, 2, recurrence)
+        torch.testing.assert_close(seen["alone"], logits[0].sigmoid())
+        for mine, expected in zip(seen["hidden"], hidden, strict=True):
+            torch.testing.assert_close(mine, expected[0])
+        logits, _ = network.frame(network.encode(frames[:, 3]), segmenter.previous[None], hidden, 2, recurrence)
+    segmenter.step(frames[0, 3])
+    torch.testing.assert_close(segmenter.alone, logits[0].sigmoid())
+
+
+def test_slots_behind_a_removed_object_move_up() -> None:
+    frames, masks = clip(5)
+    segmenter = RVOSSegmenter(small())
+    three = torch.cat([masks[0], torch.zeros_like(masks[0, :1])])
+    three[2, 1:5, 30:40] = 1
+    segmenter.begin(frames[0, 0], ids(three, (2, 5, 9)))
+    for frame in frames[0, 1:3]:
+        segmenter.step(frame)
+    old, fed, previous = segmenter.inspect(), segmenter.fed, segmenter.previous
+    assert segmenter.before is not None
+    before = [h.clone() for h in segmenter.before]
+    segmenter.remove(5)
+    seen = segmenter.inspect()
+    assert seen["objects"] == [2, 9]
+    for mine, expected in zip(segmenter.before, before, strict=True):
+        assert torch.equal(mine, expected[:, [0, 2]])
+    assert torch.equal(segmenter.fed, fed[[0, 2]])
+    assert torch.equal(segmenter.previous, previous[[0, 2]])
+    with torch.no_grad():  # the last frame once more, without it
+        logits, hidden = small().frame(small().encode(frames[:, 2]), fed[None, [0, 2]], segmenter.before, 2)
+    torch.testing.assert_close(seen["alone"], logits[0].sigmoid())
+    for mine, expected, was in zip(seen["hidden"], hidden, old["hidden"], strict=True):
+        torch.testing.assert_close(mine, expected[0])
+        torch.testing.assert_close(mine[0], was[0])
+        assert float((mine[1] - was[2]).abs().max()) > 1e-6  # it does not hear of the removed one any more
+
+
 def test_masks_can_be_swapped() -> None:
     frames, masks = clip(3)
     video = Clip((frames[0] * 255).to(torch.uint8), ids(masks[0]).expand(3, -1, -1).contiguous())
@@ -872,6 +922,88 @@ def test_a_later_object_gets_a_slot_that_is_left() -> None:
         propagate(ZeroShotSegmenter(small(one_shot=False), 1), frames[0], ids(masks[0]))
 
 
+def drawn(segmenter: ZeroShotSegmenter, slots: dict[int, int]) -> Tensor:
+    """Ids where some slots draw more than their median, so that each is the best of its id."""
+    mask = torch.zeros(37, 50, dtype=torch.uint8)
+    for object_id, slot in slots.items():
+        p = segmenter.alone[slot]
+        others = segmenter.alone[[s for s in range(segmenter.slots) if s != slot]]
+        mask[(p > 0.5) & (others <= 0.5).all(0)] = object_id
+    return mask
+
+
+def test_a_corrected_object_chooses_its_slot_anew() -> None:
+    network, frames = small(one_shot=False), clip(4)[0][0]
+    with torch.no_grad():
+        network.predict.weight.mul_(30)
+        assert network.predict.bias is not None
+        network.predict.bias.zero_()
+    segmenter = ZeroShotSegmenter(network, 4)
+    segmenter.alone = torch.zeros(4, 37, 50)
+    segmenter.objects, segmenter.chosen, segmenter._size = [3, 7], [2, 0], (37, 50)
+    segmenter.given = {}
+    for slot in range(4):  # four slots, four stripes
+        segmenter.alone[slot, 9 * slot : 9 * slot + 9] = 0.9
+    segmenter.correct(frames[0], drawn(segmenter, {3: 1}))
+    assert segmenter.chosen == [1, 0]
+    segmenter.correct(frames[0], drawn(segmenter, {3: 0}))  # the other object has it
+    assert segmenter.chosen[1] == 0
+    assert segmenter.chosen[0] != 0
+    segmenter.correct(frames[0], drawn(segmenter, {3: 0, 7: 3}))
+    assert segmenter.chosen == [0, 3]
+    segmenter.remove(7)
+    segmenter.introduce(frames[0], drawn(segmenter, {9: 3}))  # its slot is free again
+    assert segmenter.chosen == [0, 3]
+
+
+def test_objects_given_together_choose_together() -> None:
+    """Both fit slot 0, one better; when that one is gone, or given elsewhere, the other gets it."""
+    frames = clip(4)[0][0]
+    first, second = torch.zeros(2, 37, 50, dtype=torch.uint8)
+    first[:9], second[7:16] = 3, 7
+    for change in ("remove", "correct"):
+        segmenter = ZeroShotSegmenter(small(one_shot=False), 2)
+        both = torch.where(first > 0, first, second)
+        segmenter.begin(frames[0], both)
+        segmenter.alone = torch.zeros(2, 37, 50)
+        segmenter.alone[0, :9], segmenter.alone[1, 30:] = 0.9, 0.9
+        segmenter.correct(frames[0], both)
+        assert segmenter.chosen == [0, 1]
+        if change == "remove":
+            segmenter.remove(3)
+            assert segmenter.chosen == [0]
+        else:
+            segmenter.correct(frames[0], first.flip(0))
+            assert segmenter.chosen == [1, 0]
+            segmenter.step(frames[1])
+            segmenter.remove(3)  # in a later frame the others keep their slots
+            assert segmenter.chosen == [0]
+
+
+def test_objects_beyond_the_slots_change_nothing() -> None:
+    frames, masks = clip(4)
+    segmenter, other = (ZeroShotSegmenter(small(one_shot=False), 1) for _ in range(2))
+    for each in (segmenter, other):
+        each.begin(frames[0, 0], ids(masks[0, :1], (2,)))
+    with pytest.raises(TutorialError, match="2 objects are to be chosen from 1 slots"):
+        segmenter.introduce(frames[0, 0], ids(masks[0, 1:], (5,)))
+    assert segmenter.objects == [2]
+    assert torch.equal(segmenter.step(frames[0, 1]), other.step(frames[0, 1]))
+
+
+def test_discovering_leaves_the_network_as_it_was() -> None:
+    network = small(one_shot=False).train()
+    found = discover(network, clip(3)[0][0], 2)
+    assert network.training
+    assert not found.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(discover(network, clip(3)[0][0], 2), found)
+    pictures = (clip(3)[0][0] * 255).to(torch.uint8)
+    arrays = discover(network, pictures.movedim(1, -1).numpy(), 2)
+    assert torch.equal(arrays, discover(network, pictures.float() / 255, 2))
+    assert discover(network.half(), pictures, 2).dtype == torch.float32
+
+
 def test_what_cannot_be_asked() -> None:
     one, zero = small(), small(one_shot=False)
     for make, message in (
@@ -882,6 +1014,8 @@ def test_what_cannot_be_asked() -> None:
         (lambda: ZeroShotSegmenter(zero, 0), "0 slots"),
         (lambda: RVOSSegmenter(one).inspect(), "call begin"),
         (lambda: discover(one, clip(2)[0][0]), "waits for masks"),
+        (lambda: discover(zero, clip(2)[0][0], 0), "0 slots"),
+        (lambda: discover(zero, clip(2)[0][0], 2, "X"), "no recurrence 'X'"),  # type: ignore[arg-type]
     ):
         with pytest.raises(TutorialError, match=message):
             make()

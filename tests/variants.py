@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vos_tutorial.propagation import propagate
+
 # --- notebook 01: one frame at a time, numpy ----------------------------------------------------------------------
 
 
@@ -51,6 +53,18 @@ def same_boundary(variant: Any, library: Any, seed: int) -> None:
 def same_tolerance(variant: Any, library: Any, seed: int) -> None:
     for height, width in np.random.default_rng(seed).integers(1, 3000, size=(50, 2)):
         assert variant(int(height), int(width)) == library(int(height), int(width))
+
+
+def same_copies(variant: Any, library: Any, seed: int) -> None:
+    """A few frames of noise, two objects at first and a third one later, which takes pixels from them."""
+    rng = torch.Generator().manual_seed(seed)
+    frames = torch.rand(4, 3, 6, 7, generator=rng)
+    first, later = (torch.randint(0, 4, (6, 7), generator=rng, dtype=torch.uint8) for _ in range(2))
+    first[first == 3] = 0
+    first[0, :2] = torch.tensor([1, 2], dtype=torch.uint8)
+    later[1, 0] = 3
+    answers = [propagate(kind(), frames, first, probabilities=True, later={2: later}) for kind in (variant, library)]
+    torch.testing.assert_close(*answers, rtol=0, atol=0)
 
 
 # --- notebook 02: one mask, one spline ----------------------------------------------------------------------------
@@ -195,6 +209,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.boundary_map": same_boundary,
     "vos_tutorial.metrics.boundary_tolerance": same_tolerance,
     "vos_tutorial.metrics.boundary_accuracy": same_grade,
+    "vos_tutorial.baselines.CopyFirst": same_copies,
     "vos_tutorial.geometry.dilate": same_dilation,
     "vos_tutorial.geometry.thin_plate_spline": same_spline,
     "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,

@@ -7,40 +7,38 @@ at the truth of every frame, so it is an oracle and no method; it says how much 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .clip import ids_to_onehot, object_ids
 from .errors import TutorialError
+from .objects import ObjectSegmenter, replaced, without
 
 
-class CopyFirst:
-    """The first mask for every frame: a :class:`~vos_tutorial.propagation.Segmenter` that ignores the frames."""
+class CopyFirst(ObjectSegmenter):
+    """The given masks for every frame: a :class:`~vos_tutorial.propagation.Segmenter` that ignores the frames."""
 
     def __init__(self) -> None:
-        self.objects: list[int] = []
-        self.probabilities = torch.zeros(0)
+        super().__init__()
+        self.masks = torch.zeros(0, 1, 1, dtype=torch.bool)  # [K, H, W]
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self.objects = object_ids(mask)
-        objects = ids_to_onehot(mask, self.objects)  # [K, H, W]
-        background = ~objects.any(dim=0, keepdim=True)
-        self.probabilities = torch.cat([background, objects]).float()  # [K+1, H, W]
+    def _start(self, frame: Tensor) -> None:
+        self.masks = torch.zeros(0, *frame.shape[1:], dtype=torch.bool, device=frame.device)
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        return self.probabilities
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        self.masks = torch.cat([self.masks & ~masks.any(0), masks])  # [K+n, H, W]
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        objects = ids_to_onehot(mask, new)
-        self.objects += new
-        self.probabilities = torch.cat([self.probabilities * ~objects.any(dim=0), objects.float()])
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        self.masks = replaced(self.masks, channels, masks)
+
+    def _remove(self, channel: int) -> None:
+        self.masks = without(self.masks, channel)
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        return torch.cat([~self.masks.any(0, keepdim=True), self.masks]).float()  # [K+1, H, W]
 
 
 def copy_previous_truth(masks: Tensor) -> Tensor:
@@ -48,7 +46,7 @@ def copy_previous_truth(masks: Tensor) -> Tensor:
     return torch.cat([masks[:1], masks[:-1]])
 
 
-class ColourMemory:
+class ColourMemory(ObjectSegmenter):
     """A key/value memory without learning (a :class:`~vos_tutorial.propagation.Segmenter`): how notebook 05 begins.
 
     A cell's key is its mean colour and its place, its value the share of each object in it. A cell of the current
@@ -75,8 +73,8 @@ class ColourMemory:
             raise TutorialError(f"there is no memory {memory!r}; choose first, previous or both.")
         if cell < 1:
             raise TutorialError(f"the cell is {cell} pixels wide; use 1 or more.")
+        super().__init__()
         self.cell, self.colour, self.place, self.memory = cell, colour, place, memory
-        self.objects: list[int] = []
         self.given: list[tuple[Tensor, Tensor]] = []  # key [places, 5] and value [places, n] of given frames
         self.last = torch.zeros(0, 5), torch.zeros(0, 0)  # n objects were known then
 
@@ -92,26 +90,39 @@ class ColourMemory:
         places = torch.stack(torch.meshgrid(y, x, indexing="ij"))
         return torch.cat([self.colour * colours, self.place * places]).flatten(1).T
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self.objects, self.given = [], []
+    def _start(self, frame: Tensor) -> None:
         key = self._key(frame)
-        self.last = key, torch.zeros(len(key), 0, device=frame.device)
-        self.introduce(frame, mask)
+        self.given, self.last = [], (key, torch.zeros(len(key), 0, device=frame.device))
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        if not new:
-            return
-        shares = self._cells(ids_to_onehot(mask, new).float()).flatten(1).T  # [places, new]
+    def _shares(self, masks: Tensor) -> Tensor:
+        """How much of each cell the masks cover: ``bool [n, H, W] -> float [places, n]``."""
+        return self._cells(masks.float()).flatten(1).T
+
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        shares = self._shares(masks)
         old = self.last[1] * (1 - shares.sum(1, keepdim=True))
-        self.objects += new
-        self.last = self._key(frame), torch.cat([old, shares], dim=1)
+        self._store(frame, torch.cat([old, shares], dim=1))  # [places, K+n]
+
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        shares = self._shares(masks)
+        value = self.last[1] * (1 - shares.sum(1, keepdim=True))
+        value[:, list(channels)] = shares
+        if self.given and self.given[-1] is self.last:  # this frame was given already, with other masks
+            self.given.pop()
+        self._store(frame, value)
+
+    def _store(self, frame: Tensor, value: Tensor) -> None:
+        self.last = self._key(frame), value
         self.given.append(self.last)
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
+    def _remove(self, channel: int) -> None:
+        kept = [
+            (key, torch.cat([v[:, :channel], v[:, channel + 1 :]], dim=1)) for key, v in [*self.given, self.last]
+        ]  # values [places, n-1], or [places, n] where the object was not known yet
+        fresh = bool(self.given) and self.given[-1] is self.last
+        self.given, self.last = kept[:-1], kept[-2] if fresh else kept[-1]
+
+    def _predict(self, frame: Tensor) -> Tensor:
         stored = [] if self.memory == "previous" else list(self.given)
         if self.memory != "first" and not any(m is self.last for m in stored):
             stored.append(self.last)

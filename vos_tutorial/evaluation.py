@@ -46,7 +46,8 @@ from .metrics import (
 )
 from .pictures import size_of
 from .profile import current, require_device
-from .propagation import Resized, Segmenter, propagate, resize_mask
+from .propagation import Resized, Segmenter, propagate
+from .resize import resize_mask
 from .results import ResultsFolder
 
 BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst}
@@ -558,25 +559,17 @@ def _device(name: str | None) -> torch.device:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """How a method is used: at the lines of ``--short-side``, with the steps of ``--tuning``, or else with those that
-    the weights' file says.
+    """What ``--short-side`` and ``--tuning`` say; the rest is as the weights' file says (``models.segmenter``).
 
     Raises:
-        TutorialError: if the file cannot be read, or the method cannot be tuned.
+        TutorialError: if the method cannot be tuned.
     """
-    from . import models
-    from .models.weights import read_about
-
     settings: dict[str, Any] = {} if options.short_side is None else {"short_side": options.short_side}
-    if options.method in BASELINES:
+    if options.tuning is None:
         return settings
-    about = read_about(models.weights_file(options.method, options.weights))
-    if about.lines is not None:
-        settings.setdefault("short_side", about.lines)
-    tuning = about.tuning if options.tuning is None else options.tuning
-    if tuning and options.method not in TUNED:
+    if options.tuning and options.method not in TUNED:
         raise TutorialError(f"{options.method} has no tuning to frame 0; leave --tuning out.")
-    return {**settings, "online_steps": tuning} if tuning else settings
+    return {**settings, "online_steps": options.tuning} if options.method in TUNED else settings
 
 
 def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
@@ -589,5 +582,4 @@ def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
     if options.method in BASELINES:
         baseline = BASELINES[options.method]()
         return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
-    network = models.trained(options.method, options.weights)
-    return models.segmenter(options.method, network=network.to(device), **settings)
+    return models.segmenter(options.method, options.weights, device=device, **settings)

@@ -57,9 +57,9 @@ def require_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         there = device.type != "meta" and torch.zeros(1, device=device).sum().item() == 0
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         there = False
     if not there:
         has = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise TutorialError(f"this machine has no device {str(name)!r}; use --device {' or '.join(has)}.")
+        raise TutorialError(f"this machine has no device {str(name)!r}; use {' or '.join(has)}.")
     return device

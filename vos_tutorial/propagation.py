@@ -1,21 +1,23 @@
 """The one contract every method meets, and the one loop over time.
 
-A method for semi-supervised video object segmentation is given the objects' masks in frame 0 and then sees
-one frame after the other. :class:`Segmenter` says so in three calls; :func:`propagate` makes them.
-Evaluation, widgets and the notebooks all go through :func:`propagate`.
+A method for semi-supervised video object segmentation is given the objects' masks in frame 0 and then sees one
+frame after the other. :class:`Segmenter` says so in three calls, and in two more that annotation needs;
+:func:`propagate` makes them for a clip, :func:`propagate_stream` for frames that come in one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .clip import ids_to_onehot, object_ids
+from .clip import VOID, ids_to_onehot, object_ids
+from .door import FrameLike, MaskLike, as_frame, as_frames, as_mask, require_same_size
 from .errors import TutorialError
+from .resize import resize_frame, resize_objects, resize_probabilities, size_at
 
 
 @runtime_checkable
@@ -44,35 +46,33 @@ class Segmenter(Protocol):
 
         Args:
             frame: ``float32 [3, H, W]`` in [0, 1].
-            mask: ``uint8 [H, W]``; only ids not seen before count.
+            mask: ``uint8 [H, W]``; only ids not seen before count. They take their pixels from the other objects.
+        """
+        ...
+
+    def correct(self, frame: Tensor, mask: Tensor) -> None:
+        """Masks of known objects, given anew in ``frame``, the last one given to ``begin`` or ``step`` (annotation).
+
+        Args:
+            frame: ``float32 [3, H, W]`` in [0, 1].
+            mask: ``uint8 [H, W]``. Each object whose id it holds has these pixels from now on, and no others; the
+                other objects keep what they had, less the pixels that were given away.
+
+        Raises:
+            TutorialError: if the mask holds no object, or one that is not known.
+        """
+        ...
+
+    def remove(self, object_id: int) -> None:
+        """Follow an object no longer: its channel goes, the order of the others stays.
+
+        Raises:
+            TutorialError: if there is no such object.
         """
         ...
 
 
-def as_float(frames: Tensor, name: str = "the frames") -> Tensor:
-    """Frames as ``float32`` in [0, 1]; uint8 is divided by 255, floats must be in range already.
-
-    Args:
-        frames: any shape.
-        name: what errors call them.
-
-    Raises:
-        TutorialError: if a value is NaN, infinite or outside [0, 1].
-    """
-    if frames.dtype == torch.uint8:
-        return frames.float() / 255
-    frames = frames.float()
-    if not torch.isfinite(frames).all():
-        raise TutorialError(f"{name}: some values are NaN or infinite; look at how they were read or augmented.")
-    low, high = float(frames.min()), float(frames.max())
-    if low < 0 or high > 1:
-        raise TutorialError(
-            f"{name}: floats must lie in [0, 1], these span [{low:.3g}, {high:.3g}]; divide by 255, or pass uint8."
-        )
-    return frames
-
-
-def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
+def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7, background: Tensor | None = None) -> Tensor:
     """The log-odds of each object, and of the background, whose probability is that no object is there.
 
     Their softmax over the channels is :func:`soft_aggregate`; a loss is better computed from these.
@@ -80,17 +80,19 @@ def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
     Args:
         probabilities: ``float [..., O, H, W]`` in [0, 1], each object judged as if it were alone.
         eps: how far from 0 and 1 the odds are kept.
+        background: ``float [..., 1, H, W]``, the probability of the background, if the method has one of its own.
 
     Returns:
         ``float [..., O+1, H, W]``, background first; half precision becomes float32.
     """
     probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
-    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
+    if background is None:
+        background = torch.prod(1 - probabilities, dim=-3, keepdim=True)  # [..., 1, H, W]
+    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)  # [..., O+1, H, W]
     return torch.log(p / (1 - p))
 
 
-def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
+def soft_aggregate(probabilities: Tensor, eps: float = 1e-7, background: Tensor | None = None) -> Tensor:
     """Merge one independent probability per object into one distribution over objects and background.
 
     With odds ``p / (1 - p)`` for each object and for the background ``p_0 = prod(1 - p_o)``, a pixel's
@@ -99,19 +101,16 @@ def soft_aggregate(probabilities: Tensor, eps: float = 1e-7) -> Tensor:
     Args:
         probabilities: ``float [O, H, W]`` or ``[B, O, H, W]`` in [0, 1].
         eps: how far from 0 and 1 the odds are kept.
+        background: see :func:`soft_aggregate_logits`.
 
     Returns:
         ``float [O+1, H, W]`` (or with ``B`` in front), background first, summing to one; half precision becomes
         float32, in which odds next to 0 and 1 can be told apart.
     """
-    probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
-    p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
-    odds = p / (1 - p)
-    return odds / odds.sum(dim=-3, keepdim=True)
+    return soft_aggregate_logits(probabilities, eps, background).softmax(dim=-3)
 
 
-def winners(probabilities: Tensor) -> Tensor:
+def most_probable(probabilities: Tensor) -> Tensor:
     """The channel with the largest value at each pixel, the first one on ties: ``[C, H, W] -> uint8 [H, W]``.
 
     The same as ``argmax(0)``, which on a CPU takes longer than a small network does.
@@ -121,16 +120,6 @@ def winners(probabilities: Tensor) -> Tensor:
         winner.masked_fill_(probabilities[channel] > best, channel)
         best = torch.maximum(best, probabilities[channel])
     return winner
-
-
-def resize_frame(frame: Tensor, height: int, width: int) -> Tensor:
-    """A frame ``float [3, H, W]`` at another size, smoothed when it shrinks so that fine texture does not alias."""
-    return F.interpolate(frame[None], (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
-
-
-def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """Ids ``uint8 [H, W]`` at another size: the nearest pixel's id, never a blend of two."""
-    return F.interpolate(mask[None, None].float(), (height, width), mode="nearest-exact")[0, 0].to(torch.uint8)
 
 
 class Resized:
@@ -145,74 +134,96 @@ class Resized:
         if short_side < 1:
             raise TutorialError(f"the short side is {short_side} pixels; it must be at least 1.")
         self.inner, self.short_side = inner, short_side
+        self._size = (0, 0)  # H, W of the last frame
 
-    def _size(self, frame: Tensor) -> tuple[int, int]:
-        height, width = frame.shape[-2:]
-        ratio = self.short_side / min(height, width)
-        return round(height * ratio), round(width * ratio)
+    @torch.no_grad()
+    def _frame(self, frame: FrameLike) -> Tensor:
+        picture = as_frame(frame)
+        self._size = picture.shape[1], picture.shape[2]
+        return resize_frame(picture, *size_at(self.short_side, *picture.shape[-2:]))  # [3, h, w]
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
+    def _mask(self, frame: Tensor, mask: MaskLike) -> Tensor:
+        return resize_objects(as_mask(mask), *frame.shape[-2:])  # [h, w]
+
+    def begin(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`Segmenter.begin`. An object that vanishes at the smaller size still has its channel."""
-        self.inner.begin(resize_frame(frame, *self._size(frame)), self._keep_small(mask, *self._size(frame)))
+        small = self._frame(frame)
+        self.inner.begin(small, self._mask(small, mask))
 
-    def step(self, frame: Tensor) -> Tensor:
+    def step(self, frame: FrameLike) -> Tensor:
         """See :meth:`Segmenter.step`."""
-        probabilities = self.inner.step(resize_frame(frame, *self._size(frame)))
-        full = F.interpolate(probabilities[None], frame.shape[-2:], mode="bilinear", align_corners=False)[0]
-        return full / full.sum(0, keepdim=True)
+        probabilities = self.inner.step(self._frame(frame))  # [K+1, h, w]
+        return resize_probabilities(probabilities, *self._size)  # [K+1, H, W]
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
+    def introduce(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`Segmenter.introduce`."""
-        self.inner.introduce(resize_frame(frame, *self._size(frame)), self._keep_small(mask, *self._size(frame)))
+        small = self._frame(frame)
+        self.inner.introduce(small, self._mask(small, mask))
 
-    @staticmethod
-    def _keep_small(mask: Tensor, height: int, width: int) -> Tensor:
-        """Like :func:`resize_mask`, but no object disappears: one that falls between the samples keeps one pixel.
+    def correct(self, frame: FrameLike, mask: MaskLike) -> None:
+        """See :meth:`Segmenter.correct`."""
+        small = self._frame(frame)
+        self.inner.correct(small, self._mask(small, mask))
 
-        It takes the nearest pixel that is not another object's last.
-        """
-        small, objects = resize_mask(mask, height, width), object_ids(mask)
-        for object_id in sorted(set(objects) - set(object_ids(small))):
-            y, x = (mask == object_id).nonzero()[0].tolist()
-            taken = torch.zeros_like(small, dtype=torch.bool)
-            for other in object_ids(small):
-                taken |= (small == other) & ((small == other).sum() == 1)
-            free = (~taken).nonzero()  # [N, 2], in reading order
-            if len(free) == 0:
-                raise TutorialError(
-                    f"{len(objects)} objects do not fit into {height}x{width} pixels; use a larger short side."
-                )
-            away = (free[:, 0] - y * height // mask.shape[0]) ** 2 + (free[:, 1] - x * width // mask.shape[1]) ** 2
-            row, column = free[int(away.argmin())].tolist()
-            small[row, column] = object_id
-        return small
+    def remove(self, object_id: int) -> None:
+        """See :meth:`Segmenter.remove`."""
+        self.inner.remove(object_id)
+
+    def inspect(self) -> Any:
+        """What ``inner`` shows of itself, at its own resolution; AttributeError if it shows nothing."""
+        return self.inner.inspect()  # type: ignore[attr-defined]
 
 
-def _check(frames: Tensor, mask: Tensor) -> None:
-    if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[0] == 0:
-        raise TutorialError(f"frames must be [T, 3, H, W] with T >= 1, got {list(frames.shape)}.")
-    if mask.dtype != torch.uint8 or mask.ndim != 2:
-        raise TutorialError(f"the mask must be uint8 ids [H, W], got {mask.dtype} {list(mask.shape)}.")
-    if mask.shape != frames.shape[2:]:
-        raise TutorialError(
-            f"the mask is {mask.shape[0]}x{mask.shape[1]} but the frames are {frames.shape[2]}x{frames.shape[3]}; "
-            "resize the mask with nearest-neighbour interpolation."
-        )
+def propagate_stream(
+    segmenter: Segmenter,
+    frames: Iterable[FrameLike],
+    mask: MaskLike,
+    later: Mapping[int, MaskLike] | None = None,
+) -> Iterator[Tensor]:
+    """Carry the masks of frame 0 along while the frames come in; no more than one frame is held here.
+
+    Args:
+        segmenter: any method.
+        frames: anything that gives one frame after the other, each as for :func:`vos_tutorial.door.as_frame`.
+        mask: as for :func:`propagate`.
+        later: as for :func:`propagate`.
+
+    Returns:
+        an iterator of ids ``uint8 [H, W]``, one for each frame, as soon as the frame is there; the first is ``mask``,
+        void as background.
+
+    Raises:
+        TutorialError: if the mask holds no object; while iterating, if a frame is no frame or of another size, there
+            is none at all, or the stream ends before an object of ``later`` appears.
+    """
+    plan = _Plan.of(mask, later)
+
+    def stream() -> Iterator[Tensor]:
+        seen = 0
+        for ids, _ in _follow(segmenter, frames, plan):
+            seen += 1
+            yield ids
+        if seen <= plan.last:
+            raise TutorialError(
+                f"objects appear at frame {plan.last}, but the stream ended after {seen} frames; "
+                "give masks for frames of the stream only."
+            )
+
+    return stream()
 
 
-@torch.no_grad()
 def propagate(
     segmenter: Segmenter,
-    frames: Tensor,
-    mask: Tensor,
+    frames: FrameLike,
+    mask: MaskLike,
     probabilities: bool = False,
-    later: Mapping[int, Tensor] | None = None,
+    later: Mapping[int, MaskLike] | None = None,
 ) -> Tensor:
     """Carry the masks of frame 0 through a clip.
 
     Args:
         segmenter: any method.
-        frames: ``uint8 [T, 3, H, W]``, or float in [0, 1].
+        frames: ``uint8 [T, 3, H, W]``, or float in [0, 1]; a NumPy array may be ``[T, H, W, 3]``.
         mask: ``uint8 [H, W]``, the object ids of frame 0. Frame 0 of the result is this mask, void as background.
         probabilities: return the probabilities instead of the ids.
         later: masks of objects that appear later, ``{t: uint8 [H, W]}`` with ``t >= 1``; pixels of a new object
@@ -225,64 +236,98 @@ def propagate(
         TutorialError: if the sizes or dtypes do not fit, a frame holds NaN, no object is given at all, or the
             segmenter's answer has another shape than the contract says.
     """
-    _check(frames, mask)
-    mask = mask.to(frames.device)
-    later = dict(later or {})
-    objects = object_ids(mask)
-    newcomers = {}
-    seen = set(objects)
-    for t in sorted(later):
-        _check(frames, later[t])
-        if not 1 <= t < len(frames):
-            raise TutorialError(f"objects appear at frame {t}, but the clip has frames 0..{len(frames) - 1}.")
-        newcomers[t] = [i for i in object_ids(later[t]) if i not in seen]
-        seen.update(newcomers[t])
-    if not seen:
-        raise TutorialError("the mask of frame 0 holds no object (only 0 and 255); give at least one id in 1..254.")
-    total = len(seen)
+    clip, plan = as_frames(frames), _Plan.of(mask, later)
+    if plan.last >= len(clip):
+        raise TutorialError(f"objects appear at frame {plan.last}, but the clip has frames 0..{len(clip) - 1}.")
+    require_same_size(plan.first, clip.shape[2:])
+    ids = torch.zeros(len(clip), *clip.shape[2:], dtype=torch.uint8, device=clip.device)
+    shape = (len(clip), plan.objects + 1, *clip.shape[2:])
+    probs = torch.zeros(shape if probabilities else 0, device=clip.device)
+    for t, (found, p) in enumerate(_follow(segmenter, clip, plan)):
+        ids[t] = found
+        if probabilities:
+            probs[t, : len(p)] = p
+    return probs if probabilities else ids
 
-    device = frames.device
-    ids = torch.zeros(len(frames), *mask.shape, dtype=torch.uint8, device=device)
-    probs = torch.zeros(len(frames), total + 1, *mask.shape, device=device) if probabilities else None
 
-    first = torch.where(torch.isin(mask, torch.tensor(objects, dtype=torch.uint8, device=mask.device)), mask, 0)
-    ids[0] = first
-    if probs is not None:
-        probs[0, 1 : len(objects) + 1] = ids_to_onehot(first, objects).float()
-        probs[0, 0] = (first == 0).float()
-    started = bool(objects)
-    if started:
-        segmenter.begin(as_float(frames[0], "frame 0"), first)
+@dataclass(frozen=True)
+class _Plan:
+    """What is given when: the first mask, and for each later frame the mask with its new ids."""
 
-    for t in range(1, len(frames)):
-        frame = as_float(frames[t], f"frame {t}")
-        p = torch.ones(1, *mask.shape, device=device)  # nothing to follow yet: all background
-        if started:
-            p = segmenter.step(frame)
-            if p.shape != (len(objects) + 1, *mask.shape):
+    first: Tensor  # uint8 [H, W], void as background
+    newcomers: Mapping[int, tuple[Tensor, list[int]]]
+    objects: int  # K, all of them
+
+    @property
+    def last(self) -> int:
+        """The last frame at which something is given."""
+        return max(self.newcomers, default=0)
+
+    @staticmethod
+    def of(mask: MaskLike, later: Mapping[int, MaskLike] | None) -> _Plan:
+        """Check all masks before anything runs."""
+        first = as_mask(mask)
+        seen = set(object_ids(first))
+        newcomers = {}
+        for t in sorted(later or {}):
+            assert later is not None
+            if t < 1:
+                raise TutorialError(
+                    f"objects appear at frame {t}, but later masks are for frames from 1 on; "
+                    "put those of frame 0 into the first mask."
+                )
+            ids = as_mask(later[t], f"the mask of frame {t}")
+            require_same_size(ids, first.shape, f"the mask of frame {t}")
+            newcomers[t] = ids, [i for i in object_ids(ids) if i not in seen]
+            seen.update(newcomers[t][1])
+        if not seen:
+            raise TutorialError(
+                "the mask of frame 0 holds no object (only 0 and 255); give at least one id in 1..254."
+            )
+        return _Plan(torch.where(first == VOID, 0, first), newcomers, len(seen))
+
+
+@torch.no_grad()
+def _follow(segmenter: Segmenter, frames: Iterable[FrameLike], plan: _Plan) -> Iterator[tuple[Tensor, Tensor]]:
+    """The loop over time: ids ``uint8 [H, W]`` and probabilities ``float32 [K+1, H, W]`` of each frame."""
+    objects = object_ids(plan.first)
+    t = -1
+    for t, given in enumerate(frames):
+        frame = as_frame(given, f"frame {t}")
+        require_same_size(plan.first, frame.shape[1:], frames="the frames are" if t == 0 else f"frame {t} is")
+        if t == 0:
+            ids = plan.first.to(frame.device)
+            p = _certain(ids, objects)
+            if objects:
+                segmenter.begin(frame, ids)
+        else:
+            p = segmenter.step(frame) if objects else torch.ones_like(frame[:1])  # nothing to follow: background
+            if p.shape != (len(objects) + 1, *frame.shape[1:]):
                 raise TutorialError(
                     f"step() of {type(segmenter).__name__} returned {list(p.shape)} at frame {t}, but "
-                    f"{len(objects)} objects ask for {[len(objects) + 1, *mask.shape]}, background first."
+                    f"{len(objects)} objects ask for {[len(objects) + 1, *frame.shape[1:]]}, background first."
                 )
-        lookup = torch.tensor([0, *objects], dtype=torch.uint8, device=device)
-        ids[t] = lookup[winners(p).long()]
-        if newcomers.get(t):
-            new = ids_to_onehot(later[t].to(device), newcomers[t])
-            given = torch.where(new.any(0), later[t].to(device), torch.zeros_like(ids[t]))
-            if started:
-                segmenter.introduce(frame, given)
-            else:
-                segmenter.begin(frame, given)
-                started = True
-            p = torch.cat([p * ~new.any(0), new.float()])
-            objects = [*objects, *newcomers[t]]
-            ids[t] = torch.where(new.any(0), given, ids[t])
-        if probs is not None:
-            probs[t, : len(p)] = p
-    return ids if probs is None else probs
+            lookup = torch.tensor([0, *objects], dtype=torch.uint8, device=p.device)
+            ids = lookup[most_probable(p).long()]
+        mask, new = plan.newcomers.get(t, (plan.first, []))
+        if new:
+            own = ids_to_onehot(mask.to(frame.device), new)  # [n, H, W]
+            only_new = torch.where(own.any(0), mask.to(frame.device), 0)
+            (segmenter.introduce if objects else segmenter.begin)(frame, only_new)
+            p = torch.cat([p * ~own.any(0), own.float()])
+            objects = [*objects, *new]
+            ids = torch.where(own.any(0), only_new, ids)
+        yield ids, p
+    if t < 0:
+        raise TutorialError("there is no frame to follow; give at least one.")
 
 
-def propagate_nearest(segmenter: Segmenter, frames: Tensor, annotations: Mapping[int, Tensor]) -> Tensor:
+def _certain(ids: Tensor, objects: list[int]) -> Tensor:
+    """The probabilities ``float32 [K+1, H, W]`` of a mask that is given."""
+    return torch.cat([(ids == 0)[None], ids_to_onehot(ids, objects)]).float()
+
+
+def propagate_nearest(segmenter: Segmenter, frames: FrameLike, annotations: Mapping[int, MaskLike]) -> Tensor:
     """Carry several annotated frames through a clip, forward and backward; the nearest annotation answers.
 
     Args:
@@ -298,17 +343,18 @@ def propagate_nearest(segmenter: Segmenter, frames: Tensor, annotations: Mapping
     Raises:
         TutorialError: as :func:`propagate`, and for frames outside the clip.
     """
-    times = sorted(annotations)
-    if not times or times[0] < 0 or times[-1] >= len(frames):
-        raise TutorialError(f"annotated frames are {times}, the clip has frames 0..{len(frames) - 1}.")
-    nearest = [min(times, key=lambda a: (abs(a - t), a)) for t in range(len(frames))]
-    ids = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8, device=frames.device)
+    clip, masks = as_frames(frames), {a: as_mask(mask, f"the mask of frame {a}") for a, mask in annotations.items()}
+    times = sorted(masks)
+    if not times or times[0] < 0 or times[-1] >= len(clip):
+        raise TutorialError(f"annotated frames are {times}, the clip has frames 0..{len(clip) - 1}.")
+    nearest = [min(times, key=lambda a: (abs(a - t), a)) for t in range(len(clip))]
+    ids = torch.zeros(len(clip), *clip.shape[2:], dtype=torch.uint8, device=clip.device)
     for a in times:
-        _check(frames, annotations[a])
-        if not object_ids(annotations[a]) and any(object_ids(mask) for mask in annotations.values()):
+        require_same_size(masks[a], clip.shape[2:], f"the mask of frame {a}")
+        if not object_ids(masks[a]) and any(object_ids(mask) for mask in masks.values()):
             continue
-        mine = [t for t in range(len(frames)) if nearest[t] == a]
-        ids[a : mine[-1] + 1] = propagate(segmenter, frames[a : mine[-1] + 1], annotations[a])
+        mine = [t for t in range(len(clip)) if nearest[t] == a]
+        ids[a : mine[-1] + 1] = propagate(segmenter, clip[a : mine[-1] + 1], masks[a])
         if mine[0] < a:  # no second begin, which may train, where nothing lies before
-            ids[mine[0] : a + 1] = propagate(segmenter, frames[mine[0] : a + 1].flip(0), annotations[a]).flip(0)
+            ids[mine[0] : a + 1] = propagate(segmenter, clip[mine[0] : a + 1].flip(0), masks[a]).flip(0)
     return ids

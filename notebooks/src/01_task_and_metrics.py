@@ -736,7 +736,7 @@ print("as DAVIS-2016 reads it:", object_ids((black_and_white != 0).to(torch.uint
 # those of the K objects. (`introduce` is for objects that appear later; skip it for now.)
 
 
-# %% tags=["builds:vos_tutorial.baselines.CopyFirst"]
+# %% tags=["variant-of:vos_tutorial.baselines.CopyFirst"]
 class CopyFirst:
     def __init__(self):
         self.objects = []

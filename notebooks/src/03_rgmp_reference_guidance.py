@@ -48,7 +48,7 @@ from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import rgmp
 from vos_tutorial.models.official import load_official
-from vos_tutorial.propagation import propagate
+from vos_tutorial.propagation import propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 
 here = profile.current()
@@ -370,11 +370,11 @@ figures.show(
 # **Your turn:** what becomes of half the size, 256 × 432?
 
 # %%
-padded = [rgmp.roomy(length, 32) for length in (480, 854)]
+padded = [rgmp.next_larger_multiple(length, 32) for length in (480, 854)]
 print("480 x 854 is padded to", padded)
 for scale in (0.5, 0.75):
     print(
-        f"at {scale}: {[round(n * scale) for n in padded]} becomes {[rgmp.roomy(round(n * scale), 32) for n in padded]}"
+        f"at {scale}: {[round(n * scale) for n in padded]} becomes {[rgmp.next_larger_multiple(round(n * scale), 32) for n in padded]}"
     )
 
 # %% [markdown]
@@ -412,7 +412,7 @@ print("odds:  ", [round(o, 3) for o in odds.tolist()], " sum", round(float(odds.
 print("shares:", [round(o, 3) for o in (odds / odds.sum()).tolist()])
 
 # %%
-merged = rgmp.merge(q[:, None], q0[None])[:, 0]  # O+1 H W, with H = 1
+merged = soft_aggregate(q[:, None], background=q0[None, None])[:, 0]  # O+1 H W, with H = 1
 print("background:", [round(p, 3) for p in merged[0].tolist()])
 print("object 1:  ", [round(p, 3) for p in merged[1].tolist()])
 print("object 2:  ", [round(p, 3) for p in merged[2].tolist()])
@@ -429,7 +429,7 @@ print("object 2:  ", [round(p, 3) for p in merged[2].tolist()])
 p = torch.tensor(0.6)
 for frame in range(4):
     print(f"frame {frame}: {float(p):.3f}")
-    p = rgmp.merge(p.reshape(1, 1, 1), (1 - p).reshape(1, 1))[1, 0, 0]
+    p = soft_aggregate(p.reshape(1, 1, 1), background=1 - p.reshape(1, 1, 1))[1, 0, 0]
 
 # %% [markdown]
 # It does not: the odds of the object are $q/(1-q)$ and those of the background the inverse, so their share is $q^2 / (q^2 + (1-q)^2)$. Every value moves away from 0.5. And since the result is fed
@@ -1150,7 +1150,7 @@ for name, row in painted["J after"].items():
 # %%
 per_frame = 0.0
 for scale in (0.5, 0.75, 1.0):
-    height, width = (512, 864) if scale == 1 else (rgmp.roomy(round(n * scale), 32) for n in padded)
+    height, width = (512, 864) if scale == 1 else (rgmp.next_larger_multiple(round(n * scale), 32) for n in padded)
     with torch.device("meta"):
         f, m = torch.zeros(1, 3, height, width), torch.zeros(1, height, width)
         at_scale = paper.encode(f, m)

@@ -53,7 +53,7 @@ from vos_tutorial.data.worlds.discs import Discs
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import rvos
 from vos_tutorial.models.official import load_official
-from vos_tutorial.propagation import propagate, soft_aggregate, winners
+from vos_tutorial.propagation import most_probable, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.training.tasks import rvos as rvos_task
 
@@ -718,7 +718,9 @@ with torch.no_grad():
 merged = soft_aggregate(claims)
 together = propagate(rvos.segmenter(trained), crowd.frames, crowd.first_mask)
 _ = check.shapes(claims=(claims, "N H W"), merged=(merged, "K H W"))
-_ = check.between("pixels on which the library agrees", (winners(merged) == together[7]).float().mean(), 0.999, 1)
+_ = check.between(
+    "pixels on which the library agrees", (most_probable(merged) == together[7]).float().mean(), 0.999, 1
+)
 
 # %%
 figures.show(
@@ -834,7 +836,7 @@ for name, loss in (
 truth = torch.zeros(1, 2, 4, 4)
 truth[0, 0, :2] = 1  # two slots: an object that is there, and one that is away
 z = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-moment = rvos.Moment(z, z.sigmoid(), [], None)
+moment = rvos.RolloutFrame(z, z.sigmoid(), [], None)
 mine = torch.stack([cured_cost(z[0, i], truth[0, i], weight=0.5) for i in (0, 1)]).mean()
 library = rvos_task.frame_loss(moment, truth, valid=torch.ones(1, 2).bool(), empty=0.5)
 _ = check.close("the library's loss, with the term", mine, library, atol=1e-5)

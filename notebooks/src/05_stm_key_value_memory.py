@@ -53,7 +53,8 @@ from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models import stm
 from vos_tutorial.models.backbones import ResNetEncoder
 from vos_tutorial.models.official import load_official
-from vos_tutorial.propagation import propagate, resize_mask, soft_aggregate, winners
+from vos_tutorial.propagation import most_probable, propagate, soft_aggregate
+from vos_tutorial.resize import resize_mask
 from vos_tutorial.recipes import Stage
 
 here = profile.current()
@@ -384,8 +385,8 @@ for axis in (1, 2):
 #
 # ### One call
 #
-# The matrix of weights is large, and we only need it for a moment. PyTorch's fused attention works through it piece by
-# piece and never stores it. The library's `read` calls it.
+# The matrix of weights is large, and we only need it for a moment. The library's `read` works through it piece by piece:
+# some query cells at a time, each of them against the whole memory. It never stores all of it.
 
 # %%
 _ = check.close("one call", stm.read(query_key, memory_key, memory_value), slow, atol=1e-5)
@@ -440,7 +441,7 @@ small = stm.build(affinity="dot", shared_keys=False).eval()  # the paper's form,
 both = next(benchmark(1, ["multiple_objects"]))
 frame = both.frames[:1].float() / 255
 masks = ids_to_onehot(both.first_mask, both.objects).float()
-owner = stm.everyone(len(masks))
+owner = stm.one_frame_owner(len(masks))
 print("objects", both.objects, " owner", owner.tolist())
 
 # %%
@@ -579,9 +580,10 @@ print("odds:\n", (odds / odds.sum(0)).T.round(decimals=3))
 
 
 # %% tags=["builds:vos_tutorial.propagation.soft_aggregate_logits"]
-def soft_aggregate_logits(probabilities, eps=1e-7):
+def soft_aggregate_logits(probabilities, eps=1e-7, background=None):
     probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
+    if background is None:
+        background = torch.prod(1 - probabilities, dim=-3, keepdim=True)
     p = torch.cat([background, probabilities], dim=-3).clamp(eps, 1 - eps)
     return torch.log(p / (1 - p))
 
@@ -630,8 +632,8 @@ print(f"{'all':<16}{sum(p.numel() for p in paper.parameters()):>12,} parameters"
 with torch.device("meta"):
     frame, masks = torch.zeros(1, 3, 480, 854), torch.zeros(2, 480, 854)
     query = paper.encode(frame)
-    key, value = paper.memorize(frame, masks, masks, stm.everyone(2))
-    logits = paper.segment(query, key[:, :, None], value[:, :, None], stm.everyone(2))
+    key, value = paper.memorize(frame, masks, masks, stm.one_frame_owner(2))
+    logits = paper.segment(query, key[:, :, None], value[:, :, None], stm.one_frame_owner(2))
 _ = check.shapes(frame=(frame, "B 3 H W"), query=(query.key, "B 128 h w"), key=(key, "N 128 h w"))
 _ = check.shapes(value=(value, "N 512 h w"), logits=(logits, "N 2 H W"))
 
@@ -656,7 +658,7 @@ def gigaflops(work):
 
 # %%
 for n in (1, 3):
-    owner = stm.everyone(n)
+    owner = stm.one_frame_owner(n)
     k, v = (torch.zeros(n, c, 1, 30, 54, device="meta") for c in (128, 512))
     parts = {
         "query": lambda: paper.encode(frame),
@@ -703,7 +705,7 @@ else:
 # %%
 def rollout(network, frames, ids):
     objects = object_ids(ids[0])
-    owner = stm.everyone(len(objects))
+    owner = stm.one_frame_owner(len(objects))
     known, keys, values, losses = ids_to_onehot(ids[0], objects).float(), [], [], []
     for t in range(1, len(frames)):
         key, value = network.memorize(frames[t - 1 : t], known, stm.other_masks(known, owner), owner)
@@ -852,7 +854,7 @@ trained = models.trained("stm")
 # %%
 @torch.no_grad()
 def follow(network, frames, mask, every=5):
-    owner, saved = stm.everyone(1), []
+    owner, saved = stm.one_frame_owner(1), []
     known, answers = (mask == 1).float()[None], [mask == 1]
     for t in range(1, len(frames)):
         last = network.memorize(frames[t - 1 : t], known, torch.zeros_like(known), owner)
@@ -980,8 +982,8 @@ one_of_two = torch.where(both.first_mask == 1, both.first_mask, 0)
 second = {6: torch.where(both.masks[6] == 2, both.masks[6], 0)}
 method = stm.segmenter(trained)
 later = propagate(method, both.frames, one_of_two, later=second)
-for moment in method.moments():
-    print(f"frame {moment.time:<3} stored for {len(moment.key)} object(s), given: {moment.given}")
+for stored in method.memory.frames:
+    print(f"frame {stored.time:<3} stored for {stored.objects} object(s), given: {stored.given}")
 
 # %%
 figures.show(
@@ -1111,7 +1113,7 @@ figures.show(
 def looks(network, clip, t=8):
     frames = clip.frames.float() / 255
     then, now = (resize_mask(clip.masks[i], 12, 12).flatten() == 1 for i in (0, t))
-    given, owner = (clip.masks[:1] == 1).float(), stm.everyone(1)
+    given, owner = (clip.masks[:1] == 1).float(), stm.one_frame_owner(1)
     key, _ = network.memorize(frames[:1], given, torch.zeros_like(given), owner)
     weights = stm.attention(network.encode(frames[t : t + 1]).key, key[:, :, None], network.penalty)[0]
     on_object = weights[then].sum(0)  # of each cell that asks
@@ -1300,7 +1302,7 @@ inspector = AttentionInspector(
     affinity="l2",
     masks=ids[times],
     labels=[f"frame {t}" for t in times],
-    decode=lambda keep, temperature, topk: winners(method.again(keep, temperature, topk)),
+    decode=lambda keep, temperature, topk: most_probable(method.again(keep, temperature, topk)),
     pixel=(8 * row + 4, 8 * column + 4),
     alt="The last frame of a clip asks the memory; the attention of one cell over the stored frames",
 )
@@ -1321,7 +1323,7 @@ pictures = {"all": method.again(), f"frame {times[0]} alone": method.again(keep=
 pictures[f"frame {times[-1]} alone"] = method.again(keep=[len(times) - 1])
 pictures["all, 30 times warmer"] = method.again(temperature=30.0)
 figures.show(
-    figures.gallery({name: winners(p) for name, p in pictures.items()}, columns=4),
+    figures.gallery({name: most_probable(p) for name, p in pictures.items()}, columns=4),
     "The mask of the last frame, decoded from the whole memory, without one of the arms; from its first frame alone, with "
     "that arm; from its last frame alone, without it; and with a blurred attention, without it, but with a speck at its end.",
 )
@@ -1379,7 +1381,7 @@ def with_a_lie(method, clip, t, lie):
     method.begin(clip.frames[0].float() / 255, clip.first_mask)
     answers = [clip.first_mask]
     for now, frame in enumerate(clip.frames[1:], start=1):
-        answers.append(winners(method.step(frame.float() / 255)))
+        answers.append(most_probable(method.step(frame.float() / 255)))
         if now == t:
             method.masks = lie[None].float()  # all that a method carries can be seen, and changed
     return torch.stack(answers)
@@ -1410,7 +1412,7 @@ figures.show(
 # down as another witness. It does not come back.
 #
 # Frames in which the object is hidden, or half out of the picture, are such lies in practice. The segmenter's option
-# `certain` refuses to keep a frame in which the network was unsure of its own mask. Section 13 has measured whether that
+# `min_confidence` refuses to keep a frame in which the network was unsure of its own mask. Section 13 has measured whether that
 # helps. But a network can be sure and wrong.
 
 # %% [markdown]
@@ -1663,7 +1665,7 @@ _ = check_05.evict(evict)
 #
 # **1.** The memory grows from 2 to 20 frames. Which tensors of the network get other shapes?
 #
-# <details><summary>Answer</summary>Keys and values in memory, and the attention (which the fused call never stores). What is read keeps the shape N C<sub>v</sub> h w, so the decoder does not notice.</details>
+# <details><summary>Answer</summary>Keys and values in memory, and the attention (which `read` never stores as a whole). What is read keeps the shape N C<sub>v</sub> h w, so the decoder does not notice.</details>
 #
 # **2.** Why must the softmax run over the memory and not over the query?
 #

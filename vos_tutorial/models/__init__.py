@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
+import torch
 from torch import nn
 
 from ..errors import TutorialError
+from ..objects import ObjectSegmenter
 from ..options import check, require_known
 from ..places import WEIGHTS as SHIPPED
+from ..profile import require_device
 from ..propagation import Resized, Segmenter
 from .backbones import for_inference
-from .weights import load_weights, read_about
+from .weights import About, load_weights, read_about
 
 METHODS = ("masktrack", "rgmp", "rvos", "stm", "stcnn")
 
@@ -128,24 +132,68 @@ def trained(name: str, weights: str | Path = "shipped", variant: str = "") -> nn
 def segmenter(
     name: str,
     weights: str | Path | None = "shipped",
+    variant: str = "",
+    device: str | torch.device | None = None,
+    short_side: int | Literal["native"] | None = None,
     network: nn.Module | None = None,
-    short_side: int | None = None,
     **options: Any,
 ) -> Segmenter:
     """A method, ready for :func:`vos_tutorial.propagation.propagate`.
 
+    A weights file says at how many lines its network works (``lines``: larger frames are shrunk, smaller ones stay)
+    and for how many steps it wants to be tuned to the first frame (``tuning``). That is followed, unless
+    ``short_side`` or the option ``online_steps`` say otherwise.
+
     Args:
         name: from :data:`METHODS`.
         weights: ``"shipped"`` for the trained small network, a path to weights of ours, or None for random weights.
-        network: use this module as it is instead (:func:`~vos_tutorial.models.backbones.for_inference` makes a
-            faster one of it); ``weights`` is ignored then.
+        variant: of the shipped weights, an ablation: ``data/weights/NAME-VARIANT.safetensors``.
+        device: where the network works, such as ``"cuda"``; by default where it is, and the CPU for a new one.
         short_side: resize frames so that their shorter side has so many pixels; probabilities come back full size.
+            ``"native"`` never resizes.
+        network: use this module as it is instead (:func:`~vos_tutorial.models.backbones.for_inference` makes a
+            faster one of it); it is not changed, and ``weights`` is ignored then.
         options: of the method's own segmenter.
 
     Raises:
-        TutorialError: on an unknown method, and if the weights are missing, truncated or of another network.
+        TutorialError: on an unknown method, variant, device or option; if the weights are missing, truncated or of
+            another network; and if ``network`` is another method's.
     """
+    module, place = _module(name), None if device is None else require_device(device)
+    own = get_type_hints(module.build)["return"]  # the class of the method's networks
+    about: About | None = None
     if network is None:
-        network = for_inference(trained(name, weights) if weights is not None else build(name))
-    made: Segmenter = _module(name).segmenter(network, **options)
-    return made if short_side is None else Resized(made, short_side)
+        network, about = _ready(name, weights, variant)
+    elif not isinstance(network, own):
+        raise TutorialError(f"{name} works with a network of class {own.__name__}, not {type(network).__name__}.")
+    elif place is not None:
+        network = copy.deepcopy(network)  # the caller's stays where it is
+    if place is not None:
+        network = network.to(place)
+    require_known(options, _options(module, network), name, f"{name}'s segmenter")
+    if about is not None and about.tuning and "online_steps" in _options(module, network):
+        options.setdefault("online_steps", about.tuning)
+    made: ObjectSegmenter = module.segmenter(network, **options)
+    if short_side is None or short_side == "native":
+        made.lines = about.lines if about is not None and short_side is None else None
+        return made
+    if not isinstance(short_side, int):
+        raise TutorialError(f"the short side is {short_side!r}; give a number of pixels, or native.")
+    return Resized(made, short_side)
+
+
+def _ready(name: str, weights: str | Path | None, variant: str) -> tuple[nn.Module, About | None]:
+    """A network for inference, and what its file says about it."""
+    if weights is None:
+        if variant:
+            raise TutorialError(f"the variant {variant!r} is one of the shipped weights; leave it out with None.")
+        return for_inference(build(name)), None
+    path = weights_file(name, weights, variant)
+    return for_inference(trained(name, path)), read_about(path)
+
+
+def _options(module: ModuleType, network: nn.Module) -> list[str]:
+    """What the method's segmenter for this network can be told, by its signatures."""
+    made = type(module.segmenter(network))
+    parameters = [p for what in (module.segmenter, made) for p in inspect.signature(what).parameters.values()]
+    return list(dict.fromkeys(p.name for p in parameters if p.name != "network" and p.kind is not p.VAR_KEYWORD))

@@ -72,12 +72,14 @@ class SmallEncoder(nn.Module):
 
     def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """See :class:`Encoder`; H and W must be multiples of the last stride."""
-        x = self.normalise(image)
-        if extra is not None:
-            x = torch.cat([x, extra], dim=1)
-        maps = [self.first(F.relu(self.stem(x)))]
+        x = self.normalise(image)  # [B, 3, H, W]
+        return self.maps(x if extra is None else torch.cat([x, extra], dim=1))  # of [B, 3+E, H, W]
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The same for colours that are normalised already, with the masks behind them: ``[B, 3+E, H, W]``."""
+        maps = [self.first(F.relu(self.stem(x)))]  # [B, width, H/2, W/2]
         for down in self.down:
-            maps.append(down(maps[-1]))
+            maps.append(down(maps[-1]))  # [B, 2*width, H/4, W/4], ...
         maps[-1] = self.last(maps[-1])
         return maps
 
@@ -111,13 +113,14 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """See :class:`Encoder`; H and W must be multiples of the last stride."""
-        x = self.normalise(image)
+        x = self.normalise(image)  # [B, 3, H, W]
         if extra is not None:
-            x = torch.cat([x, extra], dim=1)
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+            x = torch.cat([x, extra], dim=1)  # [B, 3+E, H, W]
+        x = F.relu(self.bn1(self.conv1(x)))  # [B, 64, H/2, W/2]
+        x = F.max_pool2d(x, 3, 2, 1)  # [B, 64, H/4, W/4]
         maps = []
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x)  # [B, 256, H/4, W/4], [B, 512, H/8, W/8], ...
             maps.append(x)
         return maps
 
@@ -203,7 +206,8 @@ def for_inference(network: Network) -> Network:
 
     Batch norm with stored statistics only scales and shifts, so that the convolution before it can do that as well.
     Weights, and with them the maps, are laid out with the channels last, which spares the 1x1 convolutions a
-    reordering of their input.
+    reordering of their input. PyTorch gives a 1x1 convolution of a single picture to a slower kernel if it has one
+    thread only, unless it is dilated; and a filter of one cell is the same with any dilation.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in network.modules():
@@ -211,4 +215,6 @@ def for_inference(network: Network) -> Network:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, second, nn.Identity())
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            module.dilation = (2, 2)
     return network.to(memory_format=torch.channels_last)

@@ -1,15 +1,16 @@
-"""The temporal half of STCNN: a generator that paints the next frame, and a discriminator that judges it.
+"""The temporal half of STCNN: a generator that predicts the next frame, and the discriminator that it plays against.
 
 Xu, Wen, Li, Bo, Huang: "Spatiotemporal CNN for Video Object Segmentation", CVPR 2019. To paint the next frame from
 the last few, a network must know what is there and how it moves, and no one has to label anything for it to learn
-that. The maps of its decoder are what the segmenter (``stcnn.py``) takes over. Details follow the authors' code.
+that. The maps of its decoder are what the segmenter (``stcnn.py``) takes over. In this order: a bottleneck and the
+encoder made of it (which the spatial half shares), the decoder, the generator, the discriminator. Details follow the
+authors' code. Axes: B samples, C channels, H and W pixels, h and w cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -52,23 +53,24 @@ class Bottleneck(nn.Module):
         stride_first: bool = True,
     ) -> None:
         super().__init__()
-        first, second = (stride, 1) if stride_first else (1, stride)
-        self.conv1 = nn.Conv2d(into, width, 1, first, bias=False)
+        self.stride, self.stride_first = stride, stride_first
+        self.conv1 = nn.Conv2d(into, width, 1, bias=False)
         self.norm1 = norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, second, dilation, dilation, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1 if stride_first else stride, dilation, dilation, bias=False)
         self.norm2 = norm(width)
         self.conv3 = nn.Conv2d(width, out, 1, bias=False)
         self.norm3 = norm(out)
         same = stride == 1 and into == out
-        self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), norm(out))
-        )
+        self.shortcut = nn.Identity() if same else nn.Sequential(nn.Conv2d(into, out, 1, bias=False), norm(out))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = F.relu(self.norm2(self.conv2(y)))
-        return F.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
+        # Strided here, not in the 1x1 convolutions: with less than 8 channels their gradient writes past the end of a
+        # buffer on CPUs that have AVX2 only (oneDNN's issue 6035; see layers.ResidualBlock).
+        kept = x[:, :, :: self.stride, :: self.stride]  # [B, into, H/stride, W/stride]
+        y = F.relu(self.norm1(self.conv1(kept if self.stride_first else x)))
+        y = F.relu(self.norm2(self.conv2(y)))  # [B, width, H/stride, W/stride]
+        return F.relu(self.norm3(self.conv3(y)) + self.shortcut(kept))  # [B, out, H/stride, W/stride]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ SMALL = Body(24, False, (24, 24, 32, 32), (24, 48, 64, 64), (1, 1, 1, 1), group_
 MULTI_GRID = (1, 2, 1)  # how the dilations within the last stage differ
 
 
-class Encoder(nn.Module):
+class BottleneckEncoder(nn.Module):
     """A residual network in four stages: ``[B, C, H, W]`` -> four maps, finest first.
 
     Args:
@@ -134,12 +136,12 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
-        x = F.relu(self.norm1(self.conv1(x)))
+        x = F.relu(self.norm1(self.conv1(x)))  # [B, stem, H/2, W/2]
         if self.body.pool:
-            x = F.max_pool2d(x, 3, 2, 1, ceil_mode=self.dilated)
+            x = F.max_pool2d(x, 3, 2, 1, ceil_mode=self.dilated)  # [B, stem, H/4, W/4]
         maps = []
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x)  # [B, channels, h, w]; half the size after the first, and the dilated ones keep it
             maps.append(x)
         return maps
 
@@ -206,11 +208,11 @@ class Enlarge(nn.Module):
 
     def forward(self, x: Tensor, like: Tensor, relu: bool) -> Tensor:
         """``x [B, C_in, h, w]`` at the size of ``like``, with or without a ReLU before the enlargement."""
-        x = self.norm(self.conv(x))
-        return crop_like(self.deconv(F.relu(x) if relu else x), like)
+        x = self.norm(self.conv(x))  # [B, C_out, h, w]
+        return crop_like(self.deconv(F.relu(x) if relu else x), like)  # 2h+2, 2w+2, then as like
 
 
-class Prediction(NamedTuple):
+class PredictedFrame(NamedTuple):
     """The next frame, and what the generator knew when it painted it."""
 
     frame: Tensor
@@ -241,13 +243,13 @@ class Decoder(nn.Module):
         )
         self.paint = nn.Conv2d(widths[2], 3, 1)
 
-    def forward(self, maps: list[Tensor], relu: bool) -> Prediction:
+    def forward(self, maps: list[Tensor], relu: bool) -> PredictedFrame:
         """From the encoder's maps, finest first; ``relu`` as in :class:`Enlarge`."""
         e1, e2, e3, e4 = maps
-        d1 = self.enlarge[0](self.squeeze[0](e4), e3, relu)
-        d2 = self.enlarge[1](torch.cat([d1, self.squeeze[1](e3)], 1), e2, relu)
-        d3 = self.enlarge[2](torch.cat([d2, self.squeeze[2](e2)], 1), e1, relu)
-        return Prediction(torch.tanh(self.paint(d3)), (d1, d2, d3))
+        d1 = self.enlarge[0](self.squeeze[0](e4), e3, relu)  # [B, widths[0], *e3]
+        d2 = self.enlarge[1](torch.cat([d1, self.squeeze[1](e3)], 1), e2, relu)  # [B, widths[1], *e2]
+        d3 = self.enlarge[2](torch.cat([d2, self.squeeze[2](e2)], 1), e1, relu)  # [B, widths[2], *e1]
+        return PredictedFrame(torch.tanh(self.paint(d3)), (d1, d2, d3))  # [B, 3, *e1]
 
 
 class Generator(nn.Module):
@@ -274,14 +276,15 @@ class Generator(nn.Module):
         if delta < 1:
             raise TutorialError(f"delta is {delta}; a prediction needs at least 1 past frame.")
         self.delta, self.relu, self.widths = delta, relu, widths
-        self.encoder = Encoder(body, 3 * delta, stride_first=stride_first)
+        self.encoder = BottleneckEncoder(body, 3 * delta, stride_first=stride_first)
         self.decoder = Decoder(body.channels, widths, body.norm)
 
-    def forward(self, window: Tensor) -> Prediction:
+    def forward(self, window: Tensor) -> PredictedFrame:
         """Frames ``float [B, delta, 3, H, W]`` in [0, 1], oldest first."""
         if window.shape[1] != self.delta:
             raise TutorialError(f"the window holds {window.shape[1]} frames, but delta is {self.delta}.")
-        prediction: Prediction = self.decoder(self.encoder(to_tanh(window).flatten(1, 2)), self.relu)
+        stacked = to_tanh(window).flatten(1, 2)  # [B, 3*delta, H, W]
+        prediction: PredictedFrame = self.decoder(self.encoder(stacked), self.relu)
         return prediction
 
 
@@ -315,22 +318,22 @@ class SmallDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class; the answer is a logit."""
-        x = F.leaky_relu(self.convs[0](x), 0.2)
+        x = F.leaky_relu(self.convs[0](x), 0.2)  # [B, width, h/2, w/2]
         for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.2)
-        return self.score(x.mean((2, 3)))
+            x = F.leaky_relu(norm(conv(x)), 0.2)  # [B, 2*width, h/4, w/4], then h/8, w/8
+        return self.score(x.mean((2, 3)))  # [B, 1]
 
 
 class Discriminator(nn.Module):
     """Is a frame real, or painted? It sees one frame at the generator's resolution, and nothing of its past.
 
     Args:
-        judge: maps ``[B, 3, h, w]`` in [-1, 1] to logits ``[B, 1]``: Inception-v3 in the paper.
+        classifier: maps ``[B, 3, h, w]`` in [-1, 1] to logits ``[B, 1]``: Inception-v3 in the paper.
     """
 
-    def __init__(self, judge: SmallDiscriminator | Inception3) -> None:
+    def __init__(self, classifier: SmallDiscriminator | Inception3) -> None:
         super().__init__()
-        self.judge = judge
+        self.judge = classifier  # its tensors carry this name in every file of weights
 
     def forward(self, frame: Tensor) -> Tensor:
         """The logit of "real" for each frame ``float [B, 3, h, w]`` in [-1, 1]: ``float [B]``.
@@ -347,7 +350,7 @@ class Discriminator(nn.Module):
                     f"and needs {smallest}; use a stage size of {4 * smallest} or more, or a larger batch."
                 )
         logit: Tensor = self.judge(frame)
-        return logit[:, 0]
+        return logit[:, 0]  # [B]
 
     def load_imagenet(self) -> None:
         """Fetch torchvision's Inception-v3 (about 100 MB, once), its last layer apart.
@@ -372,7 +375,12 @@ def paper_generator(delta: int = 4, relu: bool = False, stride_first: bool = Tru
     return Generator(RESNET101, (512, 256, 64), delta, relu, stride_first)
 
 
-#: The authors' discriminator, 21,787,617 parameters. The smallest side that it takes is 75.
-paper_judge = partial(
-    inception_v3, weights=None, aux_logits=False, transform_input=True, init_weights=False, num_classes=1
-)
+def small_discriminator() -> Discriminator:
+    """A discriminator that learns on a laptop."""
+    return Discriminator(SmallDiscriminator())
+
+
+def paper_discriminator() -> Discriminator:
+    """The authors' discriminator, 21,787,617 parameters. The smallest side that it takes is 75."""
+    options = {"aux_logits": False, "transform_input": True, "init_weights": False, "num_classes": 1}
+    return Discriminator(inception_v3(weights=None, **options))

@@ -48,10 +48,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)  # [B, C_out, H/stride, W/stride]
         # Strided here, not in the 1x1 convolution: with less than 8 channels its gradient writes past the end of a
         # buffer on CPUs that have AVX2 only (oneDNN's issue 6035; seen with torch 2.14.0).
-        kept = x[:, :, :: self.stride, :: self.stride]
+        kept = x[:, :, :: self.stride, :: self.stride]  # [B, C_in, H/stride, W/stride]
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(kept), inplace=True)
 
 
@@ -68,6 +68,34 @@ class PreActivation(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
 
 
+def enlarge(x: Tensor, factor: int, align_corners: bool = False) -> Tensor:
+    """Bilinear upsampling: ``[B, C, H, W] -> [B, C, factor*H, factor*W]``."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=align_corners)
+
+
+class Refine(nn.Module):
+    """Doubles the resolution: the coarse answer, enlarged, and a finer map of the frame (Pinheiro et al., ECCV 2016).
+
+    Args:
+        channels: of the finer map.
+        width: of the coarse map, and of what comes out.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.skip = PreActivation(width)
+        self.merge = PreActivation(width)
+
+    def prepare(self, fine: Tensor) -> Tensor:
+        """The path of the finer map ``[B, C, H, W] -> [B, width, H, W]``: the same for all objects of a frame."""
+        return self.skip(self.enter(fine))
+
+    def forward(self, prepared: Tensor, coarse: Tensor, align_corners: bool = False) -> Tensor:
+        """``prepared [N, width, H, W]`` and ``coarse [N, width, H/2, W/2] -> [N, width, H, W]``."""
+        return self.merge(prepared + enlarge(coarse, 2, align_corners))
+
+
 def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
     """One minus the soft Dice overlap, averaged over the batch: a small object weighs as much as a large one.
 
@@ -75,5 +103,5 @@ def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
         probability: ``float [B, H, W]`` in [0, 1].
         target: ``bool [B, H, W]``.
     """
-    p, y = probability.flatten(1), target.flatten(1).to(probability.dtype)
+    p, y = probability.flatten(1), target.flatten(1).to(probability.dtype)  # [B, H*W]
     return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()

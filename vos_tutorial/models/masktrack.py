@@ -10,7 +10,7 @@ the guide for frame t. In the order of the paper: network (section 3.1), loss an
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..augment import Corruption, corrupt, rotate_zoom_flip
-from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
 from ..geometry import dilate, fill_boxes
-from ..propagation import resize_frame, soft_aggregate, winners
+from ..objects import ObjectSegmenter, evaluating, replaced, without
+from ..propagation import most_probable, soft_aggregate
+from ..resize import resize_frame
 from ..rng import Rng
-from .backbones import IMAGENET_MEAN, IMAGENET_STD
-from .layers import ResidualBlock, pad_to_multiple
+from .backbones import Normalised, SmallEncoder
+from .layers import ResidualBlock, enlarge, pad_to_multiple
 from .weights import require_fit
 
 # ----------------------------------------------------------------------------------------------- network
@@ -41,25 +42,19 @@ class SmallUNet(nn.Module):
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        c = [width, 2 * width, 4 * width, 6 * width]
-        self.stem = nn.Conv2d(4, c[0], 5, 2, 2)
-        self.down = nn.ModuleList([ResidualBlock(c[i], c[i + 1], stride=2) for i in range(3)])
-        self.first = ResidualBlock(c[0], c[0])
-        self.bottom = ResidualBlock(c[3], c[3])
+        self.encoder = SmallEncoder(extra=1, width=width, depth=4)
+        c = self.encoder.channels
         self.lateral = nn.ModuleList([nn.Conv2d(c[i + 1], c[i], 1) for i in range(3)])
         self.up = nn.ModuleList([ResidualBlock(c[i], c[i]) for i in range(3)])
         self.logits = nn.Conv2d(c[0], 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Background and object scores at half resolution."""
-        skips = [self.first(F.relu(self.stem(x)))]  # [B, c0, H/2, W/2]
-        for down in self.down:
-            skips.append(down(skips[-1]))  # ... [B, c3, H/16, W/16]
-        y = self.bottom(skips[3])
+        *skips, y = self.encoder.maps(x)  # [B, c0, H/2, W/2], [B, c1, H/4, W/4], ...; [B, c3, H/16, W/16]
         for i in (2, 1, 0):
-            y = F.interpolate(self.lateral[i](y), scale_factor=2, mode="bilinear", align_corners=False)
+            y = enlarge(self.lateral[i](y), 2)  # [B, ci, ...], as large as the skip
             y = self.up[i](y + skips[i])
-        return self.logits(y)
+        return self.logits(y)  # [B, 2, H/2, W/2]
 
 
 def _vgg_block(channels_in: int, channels: int, convs: int, dilation: int = 1) -> list[nn.Module]:
@@ -110,7 +105,7 @@ class DeepLabVGG16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Background and object scores at 1/8 resolution."""
         features = self.features(x)  # [B, 512, H/8, W/8]
-        return torch.stack([branch(features) for branch in self.branches]).sum(0)
+        return torch.stack([branch(features) for branch in self.branches]).sum(0)  # [B, 2, H/8, W/8]
 
 
 def inflate(weight: Tensor, extra: int = 1, std: float = 1e-4) -> Tensor:
@@ -133,8 +128,7 @@ class MaskTrack(nn.Module):
     def __init__(self, body: SmallUNet | DeepLabVGG16) -> None:
         super().__init__()
         self.body = body
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1), persistent=False)
+        self.normalise = Normalised()
 
     def forward(self, image: Tensor, guide: Tensor) -> Tensor:
         """Score every pixel.
@@ -147,15 +141,13 @@ class MaskTrack(nn.Module):
         Returns:
             logits ``float [B, 2, H, W]``, background and object.
         """
-        assert isinstance(self.mean, Tensor)
-        assert isinstance(self.std, Tensor)
-        colours = (image - self.mean) / self.std
-        colours, (height, width) = pad_to_multiple(colours, self.body.stride)
-        channel, _ = pad_to_multiple(guide[:, None].to(image.dtype) * 2 - 1, self.body.stride, value=-1.0)
+        colours, (height, width) = pad_to_multiple(self.normalise(image), self.body.stride)  # [B, 3, H', W']
+        channel = guide[:, None].to(image.dtype) * 2 - 1  # [B, 1, H, W]
+        channel, _ = pad_to_multiple(channel, self.body.stride, value=-1.0)  # [B, 1, H', W']
         x = torch.cat([colours, channel], dim=1)  # [B, 4, H', W']
-        logits = self.body(x)
-        logits = F.interpolate(logits, x.shape[-2:], mode="bilinear", align_corners=False)
-        return logits[..., :height, :width]
+        logits = self.body(x)  # [B, 2, h, w]
+        logits = F.interpolate(logits, x.shape[-2:], mode="bilinear", align_corners=False)  # [B, 2, H', W']
+        return logits[..., :height, :width]  # [B, 2, H, W]
 
     def load_imagenet(self, vgg16_state: Mapping[str, Tensor]) -> None:
         """Start the paper-size body from torchvision's ``vgg16`` weights; the guide's filters start as noise.
@@ -252,17 +244,26 @@ def dilation_for(height: int, width: int) -> int:
     return max(1, round(5 * min(height, width) / 480))
 
 
-class MaskTrackSegmenter:
+Tuner = Callable[["MaskTrack", Tensor, Tensor], "MaskTrack"]
+"""From the network, a frame ``[3, H, W]`` and one object's mask ``bool [H, W]`` makes that object's own network."""
+
+
+class MaskTrackSegmenter(ObjectSegmenter):
     """One forward pass per frame and object; nothing is carried over but the last masks.
+
+    An object's own network is made right before the first step that needs it, from all that was given until then: so
+    a mask that is corrected before that step costs no second training, and an interrupted training (Ctrl-C) is made
+    up for at the next step. A mask that is corrected later becomes the guide, and the object keeps its network: it
+    has learned what the object looks like, and an annotator does not want to wait for minutes after each stroke.
 
     Args:
         network: a trained :class:`MaskTrack`.
         guide: what the network was trained with.
         dilation: radius in pixels by which the last mask grows before it becomes the guide; by default in
             proportion to the picture. 0 switches the step off.
-        box_network: a MaskTrack trained with boxes. If given, the masks of ``begin`` are boxes, which it turns into
-            masks on frame 0 (MaskTrack_Box, section 3.3).
-        online: fine-tune a copy of the network per object on frame 0 before the clip starts (section 3.2).
+        box_network: a MaskTrack trained with boxes. If given, the masks of ``begin`` and ``introduce`` are boxes,
+            which it turns into masks (MaskTrack_Box, section 3.3); those of ``correct`` are masks as always.
+        online: fine-tune a copy of the network per object on the frame in which it is given (section 3.2).
         flow: maps (last frame, this frame), both ``[3, H, W]`` in [0, 1], to optical flow ``[2, H, W]`` in pixels.
             Its magnitude, as a grey picture, goes through the same network and both answers are averaged (3.3).
     """
@@ -273,56 +274,63 @@ class MaskTrackSegmenter:
         guide: Guide = "mask",
         dilation: int | None = None,
         box_network: MaskTrack | None = None,
-        online: Callable[[MaskTrack, Tensor, Tensor], MaskTrack] | None = None,
+        online: Tuner | None = None,
         flow: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        self.network, self.guide, self.dilation = network.eval(), guide, dilation
-        self.box_network, self.online, self.flow = box_network, online, flow
-        self.previous = torch.zeros(0, 1, 1, dtype=torch.bool)  # [O, H, W]
-        self.objects: list[int] = []  # ids, in the order of the channels
-        self.networks: list[MaskTrack] = []  # one per object; all the same without online training
-        self.last_frame = torch.zeros(3, 1, 1)
+        super().__init__(network)
+        self.network, self.guide, self.dilation = evaluating(network), guide, dilation
+        self.box_network = evaluating(box_network) if box_network is not None else None
+        self.online, self.flow = online, flow
+        self._start(torch.zeros(3, 1, 1))
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self.previous = torch.zeros(0, *mask.shape, dtype=torch.bool, device=mask.device)
-        self.objects, self.networks = [], []
-        self.introduce(frame, mask)
-        self.last_frame = frame
+    def _start(self, frame: Tensor) -> None:
+        self.previous = torch.zeros(0, *frame.shape[1:], dtype=torch.bool, device=frame.device)  # [O, H, W]
+        self.last_frame = frame.clone()  # the caller may use its tensor for the next
+        self.networks: list[MaskTrack | None] = []  # one per object; None where it has yet to be tuned
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        self.objects += new
-        given = ids_to_onehot(mask, new)  # [O, H, W]
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
         if self.box_network is not None:
-            pictures = frame.expand(len(given), -1, -1, -1)
-            given = self.box_network.eval()(pictures, fill_boxes(given)).argmax(1).bool()
-        self.previous = torch.cat([self.previous & ~given.any(0), given])
-        for one in given:
-            self.networks.append(self.online(self.network, frame, one) if self.online else self.network)
+            pictures = frame.expand(len(masks), -1, -1, -1)  # [n, 3, H, W]
+            masks = self.box_network(pictures, fill_boxes(masks)).argmax(1).bool()  # [n, H, W]
+        self.previous = torch.cat([self.previous & ~masks.any(0), masks])  # [O+n, H, W]
+        self.networks = [*self.networks, *([None if self.online else self.network] * len(masks))]
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        self.previous = replaced(self.previous, channels, masks)
+
+    def _remove(self, channel: int) -> None:
+        self.previous = without(self.previous, channel)
+        self.networks = [*self.networks[:channel], *self.networks[channel + 1 :]]
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        networks = self._tuned()
         radius = self.dilation if self.dilation is not None else dilation_for(*frame.shape[-2:])
         guide = make_guide(dilate(self.previous, radius), self.guide)  # [O, H, W]
-        alone = self._object_probability(frame, guide)
+        alone = self._object_probability(networks, frame, guide)
         if self.flow is not None:
-            magnitude = flow_picture(self.flow(self.last_frame, frame))
-            alone = (alone + self._object_probability(magnitude, guide)) / 2
+            magnitude = flow_picture(self.flow(self.last_frame.float(), frame.float())).to(frame.dtype)
+            alone = (alone + self._object_probability(networks, magnitude, guide)) / 2
         probabilities = soft_aggregate(alone)  # [O+1, H, W]
-        winner = winners(probabilities)
+        winner = most_probable(probabilities)  # [H, W]
         # The guide is binary because the guides of training were: what is fed back is the decision, not the doubt.
         self.previous = winner[None] == torch.arange(1, len(guide) + 1, device=frame.device)[:, None, None]
-        self.last_frame = frame
+        self.last_frame = frame.clone()
         return probabilities
 
-    def _object_probability(self, frame: Tensor, guide: Tensor) -> Tensor:
+    def _tuned(self) -> list[MaskTrack]:
+        """Each object's network; one that is missing is made of the last frame, in which its mask was given."""
+        for channel, mask in enumerate(self.previous):
+            if self.networks[channel] is None and self.online is not None:
+                self.networks[channel] = self.online(self.network, self.last_frame, mask)
+        return [network for network in self.networks if network is not None]
+
+    def _object_probability(self, networks: Sequence[MaskTrack], frame: Tensor, guide: Tensor) -> Tensor:
         """Each object by itself: ``float [O, H, W]``."""
-        if all(network is self.network for network in self.networks):
-            return self.network(frame.expand(len(guide), -1, -1, -1), guide).softmax(1)[:, 1]
-        each = [n(frame[None], g[None]).softmax(1)[0, 1] for n, g in zip(self.networks, guide, strict=True)]
-        return torch.stack(each)
+        if all(network is self.network for network in networks):
+            logits = self.network(frame.expand(len(guide), -1, -1, -1), guide)  # [O, 2, H, W]
+        else:
+            logits = torch.cat([n(frame[None], g[None]) for n, g in zip(networks, guide, strict=True)])
+        return logits.float().softmax(1)[:, 1]
 
     def inspect(self) -> dict[str, Tensor]:
         """``guide``: ``bool [O, H, W]``, the masks that the next step starts from, before they grow."""
@@ -345,33 +353,40 @@ def fine_tune(
 ) -> MaskTrack:
     """Teach a copy of the network this object, from frame 0 alone (section 3.2; the paper takes 200 steps).
 
-    Each step sees ``batch`` views of the frame (rotated, zoomed, mirrored) with freshly spoiled guides.
+    Each step sees ``batch`` views of the frame (rotated, zoomed, mirrored) with freshly corrupted guides. It learns
+    in float32 whatever the network's precision, and wherever it is called: without gradients, in inference mode,
+    under autocast.
 
     Args:
         network: stays as it is.
-        frame: ``float32 [3, H, W]`` in [0, 1].
+        frame: ``float [3, H, W]`` in [0, 1].
         mask: ``bool [H, W]``.
         steps: optimiser steps; 0 returns an unchanged copy.
         batch: views a step.
         lr: of AdamW (the paper uses SGD with 1e-3 on its VGG).
         spoiling: how guides are made; by default the paper's, with the dilation scaled to the frame.
         seed: of the views.
+
+    Returns:
+        the copy, in eval mode and in the network's precision; all of it may learn, even if the network was frozen.
     """
-    tuned = copy.deepcopy(network).train()
-    how = spoiling if spoiling is not None else Corruption(dilation=dilation_for(*mask.shape))
-    optimizer = torch.optim.AdamW(tuned.parameters(), lr=lr, weight_decay=0.0)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(frame.device.type, enabled=False):
+        precision = next(network.parameters()).dtype
+        tuned = copy.deepcopy(network).float().train().requires_grad_(True)
+        frame, mask = frame.float().clone(), mask.clone()  # a tensor of inference mode could not be learned from
+        how = spoiling if spoiling is not None else Corruption(dilation=dilation_for(*mask.shape))
+        optimizer = torch.optim.AdamW(tuned.parameters(), lr=lr, weight_decay=0.0)
         for step in range(steps):
             rngs = [Rng(seed, step, i) for i in range(batch)]
             images, masks = rotate_zoom_flip(
                 frame.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1), rngs, angle=20, zoom=0.15
-            )
-            guide = corrupt(masks, rngs, how)
+            )  # [batch, 3, H, W], [batch, H, W]
+            guide = corrupt(masks, rngs, how)  # [batch, H, W]
             loss = F.cross_entropy(tuned(images, guide), masks.long())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return tuned.eval()
+        return tuned.to(precision).eval()
 
 
 # ------------------------------------------------------------------------------------------------- flow

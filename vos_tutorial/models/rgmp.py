@@ -2,13 +2,13 @@
 
 Oh, Lee, Sunkavalli, Kim: "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018. One
 encoder sees two pictures with their masks: the *reference* (frame 0 and its true mask) and the *target* (the current
-frame and the last frame's mask, still soft). A block of long convolutions compares the two maps over a large window,
-and a decoder draws the mask, with the target's finer maps at hand. In the order of the paper: encoder, global
-convolution and decoder; training in two stages, on pairs made of stills and on video, where the gradient goes back
-through time; inference, with several scales and several objects.
+frame and the previous frame's mask, still soft). A block of long convolutions compares the two maps over a large
+window, and a decoder draws the mask, with the target's finer maps at hand. In the order of the paper's figure 2:
+global convolution, refinement, decoder, the network; then inference, with several scales and several objects. What
+it learns from is in ``training/tasks/rgmp.py``.
 
-The architecture and the inference are those of the authors' code. They never released the training, so that
-what is known of it comes from their later papers and answers; what could not be verified is marked so.
+Architecture and inference are those of the authors' code. Axes: B samples, C channels, H and W pixels, h and w cells,
+O objects, P passes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
-from ..propagation import winners
+from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without, without_graph
+from ..propagation import most_probable, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
-from .layers import PreActivation, crop_padding
+from .layers import PreActivation, Refine, crop_padding, enlarge
 from .weights import require_fit
 
 # ---------------------------------------------------------------------------------------------------- network
@@ -65,31 +65,12 @@ class GlobalConvolution(nn.Module):
 
     def prepare(self, reference: Tensor) -> Guidance:
         """The reference's half: ``[B, C, h, w]`` -> twice ``[B, width, h, w]``."""
-        return Guidance(self.left_reference(reference), self.right_reference(reference))
+        return Guidance(self.left_reference(reference), self.right_reference(reference))  # twice [B, width, h, w]
 
     def forward(self, target: Tensor, guidance: Guidance) -> Tensor:
         """``target [B, C, h, w] -> [B, width, h, w]``."""
-        left = self.left(self.left_target(target) + guidance.left)
+        left = self.left(self.left_target(target) + guidance.left)  # [B, width, h, w]
         return left + self.right(self.right_target(target) + guidance.right)
-
-
-class Refine(nn.Module):
-    """Doubles the resolution: the coarse answer, enlarged, and a finer map of the target."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.skip = PreActivation(width)
-        self.merge = PreActivation(width)
-
-    def forward(self, fine: Tensor, coarse: Tensor, align_corners: bool) -> Tensor:
-        """``fine [B, C, H, W]``, ``coarse [B, width, H/2, W/2] -> [B, width, H, W]``."""
-        return self.merge(self.skip(self.enter(fine)) + enlarge(coarse, 2, align_corners))
-
-
-def enlarge(x: Tensor, factor: int, align_corners: bool) -> Tensor:
-    """Bilinear upsampling of ``[B, C, H, W]``."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=align_corners)
 
 
 class Scores(NamedTuple):
@@ -120,20 +101,21 @@ class Decoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], guidance: Guidance, align_corners: bool) -> Scores:
         """See :meth:`RGMP.decode`."""
-        m = self.residual(self.compare(maps[-1], guidance))
+        m = self.residual(self.compare(maps[-1], guidance))  # [B, width, h, w] of the coarsest map
         coarse_first = [m]
         for refine, fine in zip(self.refine, reversed(maps[:-1]), strict=True):
-            m = refine(fine, m, align_corners)
+            assert isinstance(refine, Refine)
+            m = refine(refine.prepare(fine), m, align_corners)  # [B, width, H/s, W/s]
             coarse_first.append(m)
-        levels = [head(F.relu(m)) for head, m in zip(self.heads, reversed(coarse_first), strict=True)]
-        return Scores(enlarge(levels[0], self.stride, align_corners), levels)
+        levels = [head(F.relu(m)) for head, m in zip(self.heads, reversed(coarse_first), strict=True)]  # [B, 2, h, w]
+        return Scores(enlarge(levels[0], self.stride, align_corners), levels)  # [B, 2, H, W]
 
 
 class RGMP(nn.Module):
     """The Siamese encoder and the decoder; small and paper size differ in the encoder and in numbers only.
 
-    The mask enters together with the colours. The target's maps therefore belong to one object, and to one last
-    mask: they cannot be shared between objects (which STM will mend by encoding the query without a mask).
+    The mask enters together with the colours. The target's maps therefore belong to one object, and to one previous
+    mask: they cannot be shared between objects. (STM changes that: its query is encoded without a mask.)
 
     Args:
         encoder: with one mask channel.
@@ -171,7 +153,7 @@ class RGMP(nn.Module):
                 f"a frame of {frame.shape[-2]}x{frame.shape[-1]} pixels cannot be encoded: both sides must be "
                 f"multiples of {self.stride}; pad or resize it."
             )
-        return self.encoder(frame, mask[:, None].to(frame.dtype))
+        return self.encoder(frame, mask[:, None].to(frame.dtype))  # mask [B, 1, H, W]
 
     def prepare(self, reference: Tensor) -> Guidance:
         """The coarsest map of the reference, ready for :meth:`decode`; it serves for the whole clip."""
@@ -226,43 +208,23 @@ def start_from_imagenet(network: RGMP) -> bool:
     return start_encoders([network.encoder])
 
 
-# --------------------------------------------------------------------------------------------------- training
-
-Feedback = Literal["soft", "hard"]
-
-
 # -------------------------------------------------------------------------------------------------- inference
 
+Feedback = Literal["soft", "hard"]
 Padding = Literal["least", "authors"]
 
 
-def least(length: int, multiple: int) -> int:
+def next_multiple(length: int, multiple: int) -> int:
     """The next multiple of ``multiple``, or ``length`` itself if it is one."""
     return -(-length // multiple) * multiple
 
 
-def roomy(length: int, multiple: int) -> int:
+def next_larger_multiple(length: int, multiple: int) -> int:
     """The next *larger* multiple: the authors' code adds a whole ``multiple`` to a length that is one already."""
     return length + multiple - length % multiple
 
 
-ROUNDING: dict[str, Callable[[int, int], int]] = {"least": least, "authors": roomy}
-
-
-def merge(alone: Tensor, background: Tensor, eps: float = 1e-7) -> Tensor:
-    """Soft aggregation with a background of its own: each pixel's odds over the sum of all odds.
-
-    Args:
-        alone: ``float [O, H, W]``, the probability of each object, judged as if it were the only one.
-        background: ``float [H, W]``, the probability that there is none of them.
-        eps: how far from 0 and 1 the odds are kept.
-
-    Returns:
-        ``float [O+1, H, W]``, background first, summing to one.
-    """
-    q = torch.cat([background[None], alone]).clamp(eps, 1 - eps)
-    odds = q / (1 - q)
-    return odds / odds.sum(0)
+ROUNDING: dict[str, Callable[[int, int], int]] = {"least": next_multiple, "authors": next_larger_multiple}
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -274,18 +236,24 @@ CACHED = 2**17
 """Pixels that go through the network at once on a CPU, as one batch; at paper size that is one pass (1.11x)."""
 
 
-class RGMPSegmenter:
-    """The reference is encoded once, for each object and scale; the last soft masks are all that is carried along.
+class RGMPSegmenter(ObjectSegmenter):
+    """The reference is encoded once, for each object and scale; only the previous soft masks are carried along.
 
     With several objects each frame takes one pass for each of them and one for their *union*, which says where the
     background is. All passes go through the network as one batch, but on a CPU only if the frame is small: the maps
     of many large frames do not fit its cache. One object alone is not aggregated.
 
+    A mask that is given later, of a new object or as a correction, makes its frame the object's reference. So it is
+    the union's from then on, with the other objects as they were last predicted, because the union's old reference
+    shows something else. (The authors' code knows frame 0 only.) Objects meet in the union and in the soft
+    aggregation: after :meth:`remove` in mid-clip the others go on from masks that were decided against the removed
+    object, but from references that never knew it.
+
     Frames are padded with black on all sides, and the masks that are carried along keep the padding (the authors'
     code does so, too).
 
     Args:
-        network: a trained :class:`RGMP`.
+        network: a trained :class:`RGMP`; it stays as it is.
         scales: of the frame; the probabilities of all are averaged. By default 1 for small networks, and the
             authors' 0.5, 0.75 and 1 at paper size.
         feedback: carry along ``"soft"`` masks, the paper's, or ``"hard"`` decisions.
@@ -293,7 +261,7 @@ class RGMPSegmenter:
             missing, ``"authors"`` adds up to one stride more (480x854 becomes 512x864). By default ``"least"``
             for small networks, ``"authors"`` at paper size.
         use_reference: False blanks the reference, as a network trained without it expects.
-        use_previous: False blanks the last masks, as a network trained without them expects.
+        use_previous: False blanks the previous masks, as a network trained without them expects.
 
     Raises:
         TutorialError: if there is no such feedback or padding, or a scale is not above 0.
@@ -316,145 +284,161 @@ class RGMPSegmenter:
                 raise TutorialError(f"there is no {what} {value!r}; choose {' or '.join(get_args(known))}.")
         if not self.scales or min(self.scales) <= 0:
             raise TutorialError(f"the scales are {list(self.scales)}; give at least one, all of them above 0.")
-        self.network, self.feedback = network.eval(), feedback
+        super().__init__(network)
+        self.network, self.feedback = evaluating(network), feedback
         self.use_reference, self.use_previous = use_reference, use_previous
-        self._clear(torch.zeros(1, 1))
 
-    def _clear(self, mask: Tensor) -> None:
-        height, width = mask.shape
-        to_height, to_width = self._rounded(height), self._rounded(width)
+    def _start(self, frame: Tensor) -> None:
+        height, width = frame.shape[-2:]
+        to_height, to_width = self._rounded(height), self._rounded(width)  # H', W'
         left, top = (to_width - width) // 2, (to_height - height) // 2
         self.margins = (left, to_width - width - left, top, to_height - height - top)
-        self.objects: list[int] = []  # ids, in the order of the channels
         # Everything below is padded. P passes: one for each object and, if there are several, one for the union.
-        self.previous = torch.zeros(0, to_height, to_width, device=mask.device)  # [O, H', W']
-        self.reference_frames = torch.zeros(0, 3, to_height, to_width, device=mask.device)  # [P, 3, H', W']
-        self.reference_masks = torch.zeros(0, to_height, to_width, device=mask.device)  # [P, H', W']
+        nothing = torch.zeros(0, to_height, to_width, device=frame.device)
+        self.previous = nothing  # float32 [O, H', W']
+        self.reference_frames = frame.new_zeros(0, 3, to_height, to_width)  # [O, 3, H', W']
+        self.reference_masks = nothing  # float32 [O, H', W']
+        self.union_frame = F.pad(frame, self.margins)  # [3, H', W']
+        self.union_masks = nothing  # float32 [O, H', W']; their sum is the union's reference mask
+        self.given: list[bool] = []  # whether an object's reference is the last frame
         self.guidance: list[Guidance] = []  # one for each scale, P passes as a batch
-        self.alone = self.previous  # [P, H', W'], the answers of the last step, before they were merged
+        self.alone = nothing  # float32 [P, H', W'], the answers of the last step, before they were merged
 
     def _rounded(self, length: float) -> int:
         return ROUNDING[self.padding](round(length), self.network.stride)
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self._clear(mask)
-        self.introduce(frame, mask)
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        known, new = len(self.given), len(masks)
+        self.given += [False] * new
+        self.previous = with_room(self.previous, new)  # [O+n, H', W']
+        self.reference_masks = with_room(self.reference_masks, new)
+        self.reference_frames = with_room(self.reference_frames, new)  # [O+n, 3, H', W']
+        self._correct(frame, range(known, known + new), masks)
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`.
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        masks = F.pad(masks, self.margins)  # [n, H', W']
+        for channel in channels:
+            self.given[channel] = True
+        here = torch.tensor(self.given, device=frame.device)  # [O]; they lose what is given away of this frame
+        kept = replaced(self.reference_masks, channels, masks)
+        self.reference_masks = torch.where(here[:, None, None], kept, self.reference_masks)
+        self.union_frame = F.pad(frame, self.margins)  # [3, H', W']
+        self.reference_frames = torch.where(here[:, None, None, None], self.union_frame, self.reference_frames)
+        self.previous = replaced(self.previous, channels, masks)
+        self.union_masks = self.alone = self.previous
+        self._refer()
 
-        A new object's reference is this frame. So is the union's from now on, with the old objects as they were
-        last predicted, because frame 0 does not show the new one. (The authors' code knows frame 0 only.)
-        """
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        if not new:
-            return
-        given = F.pad(ids_to_onehot(mask, new).to(frame.dtype), self.margins)  # [n, H', W']
-        padded = F.pad(frame, self.margins)[None]
-        old = len(self.objects)
-        self.objects += new
-        self.previous = torch.cat([self.previous * (given.sum(0) == 0), given])
-        frames = [self.reference_frames[:old], padded.expand(len(new), -1, -1, -1)]
-        masks = [self.reference_masks[:old], given]
-        if len(self.objects) > 1:
-            frames.append(padded)
-            masks.append(self.previous.sum(0, keepdim=True).clamp(max=1))
-        self.alone = self.previous
-        self._refer(torch.cat(frames), torch.cat(masks))
+    def _remove(self, channel: int) -> None:
+        del self.given[channel]
+        self.previous, self.alone = without(self.previous, channel), without(self.alone, channel)  # [O-1, H', W']
+        self.reference_masks = without(self.reference_masks, channel)
+        self.reference_frames = without(self.reference_frames, channel)  # [O-1, 3, H', W']
+        self.union_masks = without(self.union_masks, channel)
+        self._refer()
 
-    def _refer(self, frames: Tensor, masks: Tensor) -> None:
-        """Take these as the references of all passes: ``[P, 3, H', W']`` and ``[P, H', W']``, once per scale."""
-        self.reference_frames, self.reference_masks = frames, masks
+    def _refer(self) -> None:
+        """Encode the references of all passes, once for each scale."""
+        frames, masks = self.reference_frames, self.reference_masks
+        if len(masks) > 1:
+            frames = torch.cat([frames, self.union_frame[None]])  # [P, 3, H', W']
+            masks = torch.cat([masks, self.union_masks.sum(0, keepdim=True).clamp(max=1)])  # [P, H', W']
         if not self.use_reference:
             frames, masks = torch.zeros_like(frames), torch.zeros_like(masks)
         self.guidance = [
-            self.network.prepare(self._encode(frames, masks, self._size(scale, frames))[-1]) for scale in self.scales
+            self.network.prepare(self._encode(frames, masks, self._at_scale(scale, frames))[-1])
+            for scale in self.scales
         ]
 
-    def _size(self, scale: float, padded: Tensor) -> tuple[int, int]:
+    def _at_scale(self, scale: float, padded: Tensor) -> tuple[int, int]:
         """Pixels of a padded frame at a scale; scale 1 leaves it as it is."""
         height, width = padded.shape[-2:]
         return (height, width) if scale == 1 else (self._rounded(height * scale), self._rounded(width * scale))
 
     def _encode(self, frames: Tensor, masks: Tensor, size: tuple[int, int]) -> list[Tensor]:
+        """``[P, 3, H', W']`` and ``[P, H', W']`` -> maps of both, resized to ``size``."""
         if frames.shape[-2:] == size:
             return self.network.encode(frames, masks)
         return self.network.encode(resize(frames, size), resize(masks[:, None], size)[:, 0])
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
+    def _predict(self, frame: Tensor) -> Tensor:
         previous = self.previous if self.use_previous else torch.zeros_like(self.previous)
-        several = len(self.objects) > 1
+        several = len(previous) > 1
         if several:
-            previous = torch.cat([previous, previous.sum(0, keepdim=True)])
-        self.alone = self._probability(F.pad(frame, self.margins), previous)
-        p = self.alone
-        merged = merge(p[:-1], 1 - p[-1]) if several else torch.cat([1 - p, p])
+            previous = torch.cat([previous, previous.sum(0, keepdim=True)])  # [P, H', W']
+        self.alone = p = self._probability(F.pad(frame, self.margins), previous)
+        merged = soft_aggregate(p[:-1], background=1 - p[-1:]) if several else torch.cat([1 - p, p])  # [O+1, H', W']
         self.previous = merged[1:]
         if self.feedback == "hard":
             numbers = torch.arange(1, len(merged), device=frame.device)[:, None, None]
-            self.previous = (winners(merged)[None] == numbers).to(frame.dtype)
-        return crop_padding(merged, self.margins)
+            self.previous = (most_probable(merged)[None] == numbers).float()  # [O, H', W']
+        self.given = [False] * len(self.given)
+        return crop_padding(merged, self.margins).clone()  # [O+1, H, W], the caller's own
 
     def _probability(self, frame: Tensor, previous: Tensor) -> Tensor:
-        """Each pass by itself, averaged over the scales: ``[3, H', W']``, ``[P, H', W'] -> float [P, H', W']``."""
+        """Each pass by itself, averaged over the scales: ``[3, H', W']``, ``[P, H', W'] -> float32 [P, H', W']``."""
         on_cpu = frame.device.type == "cpu"
         at_once = max(1, CACHED // (frame.shape[-2] * frame.shape[-1])) if on_cpu else len(previous)
         answers = []
         for scale, guidance in zip(self.scales, self.guidance, strict=True):
-            size, parts = self._size(scale, frame), []
+            size, parts = self._at_scale(scale, frame), []
             halves = zip(*(half.split(at_once) for half in guidance), strict=True)
             for masks, half in zip(previous.split(at_once), halves, strict=True):
                 maps = self._encode(frame.expand(len(masks), -1, -1, -1), masks, size)
-                parts.append(self.network.decode(maps, Guidance(*half)).logits)
-            probability = torch.cat(parts).float().softmax(1)[:, 1:]
-            answers.append(resize(probability, (frame.shape[-2], frame.shape[-1]))[:, 0])
+                parts.append(self.network.decode(maps, Guidance(*half)).logits)  # [at_once, 2, *size]
+            probability = torch.cat(parts).float().softmax(1)[:, 1:]  # [P, 1, *size]
+            answers.append(resize(probability, (frame.shape[-2], frame.shape[-1]))[:, 0])  # [P, H', W']
         return torch.stack(answers).mean(0)
 
     # -------------------------------------------------------------------------------------------- looking inside
 
-    @torch.no_grad()
+    @without_graph
     def guide(self, frame: Tensor | None = None, masks: Tensor | None = None, previous: Tensor | None = None) -> None:
         """Change what the next steps are guided by; call it between ``begin`` and ``step``. What is left out stays.
 
         Args:
             frame: another reference frame for all objects, ``float [3, H, W]``; zeros blank it.
             masks: other reference masks, ``float [O, H, W]``; zeros blank them.
-            previous: other last masks, ``float [O, H, W]``, for the next step alone.
+            previous: other previous masks, ``float [O, H, W]``, for the next step alone.
 
         Raises:
-            TutorialError: if there are not as many masks as objects.
+            TutorialError: before ``begin``, and if there are not as many masks as objects.
         """
+        self._require_objects()
         for what, given in (("masks", masks), ("previous", previous)):
             if given is not None and len(given) != len(self.objects):
                 raise TutorialError(f"{what} holds {len(given)} masks, but there are {len(self.objects)} objects.")
         if previous is not None:
             self.previous = F.pad(previous.to(self.previous), self.margins)
+        if frame is not None:
+            self.union_frame = F.pad(self._inside(self._frame(frame)), self.margins)
+            self.reference_frames = self.union_frame.expand_as(self.reference_frames)
+        if masks is not None:
+            self.reference_masks = self.union_masks = F.pad(masks.to(self.reference_masks), self.margins)
         if frame is not None or masks is not None:
-            frames, all_masks = self.reference_frames, self.reference_masks
-            if frame is not None:
-                frames = F.pad(frame, self.margins).expand_as(frames)
-            if masks is not None:
-                all_masks = F.pad(masks.to(all_masks), self.margins)
-                if len(masks) > 1:
-                    all_masks = torch.cat([all_masks, all_masks.amax(0, keepdim=True)])
-            self._refer(frames, all_masks)
+            self._refer()
 
     def inspect(self) -> dict[str, Tensor]:
         """What guides the next step, and what the last one said.
 
-        ``previous``, ``reference_mask`` and ``alone`` (each object's probability before the merging; as given
-        before the first step) are ``float [O, H, W]``, ``reference_frame`` is ``float [O, 3, H, W]``.
+        ``previous``, ``reference_mask`` and ``alone`` (each object's probability before the merging; the mask as
+        given if none was predicted since) are ``float32 [O, H, W]``, ``reference_frame`` is ``[O, 3, H, W]`` in the
+        network's precision.
+
+        Raises:
+            TutorialError: before ``begin``, and if no object is left.
         """
-        count = len(self.objects)
+        self._require_objects()
         inside = {
             "previous": self.previous,
-            "reference_frame": self.reference_frames[:count],
-            "reference_mask": self.reference_masks[:count],
-            "alone": self.alone[:count],
+            "reference_frame": self.reference_frames,
+            "reference_mask": self.reference_masks,
+            "alone": self.alone[: len(self.objects)],
         }
         return {name: crop_padding(value, self.margins) for name, value in inside.items()}
+
+    def _require_objects(self) -> None:
+        if not self.objects:
+            raise TutorialError("no object is followed yet; call begin() first.")
 
 
 def segmenter(network: RGMP, **options: Any) -> RGMPSegmenter:

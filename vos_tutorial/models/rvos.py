@@ -1,14 +1,15 @@
-"""RVOS: one recurrent cell walks over a grid, from object to object within a frame, and from frame to frame.
+"""RVOS: one recurrent cell on a grid, from object to object within a frame, and from frame to frame.
 
 Ventura, Bellver, Girbau, Salvador, Marques, Giro-i-Nieto: "RVOS: End-to-End Recurrent Network for Video Object
 Segmentation", CVPR 2019. An encoder sees each frame once. A decoder of convolutional LSTM cells then draws one mask
-after the other: from the object before it in the same frame it hears what is taken already (*space*), from the same
-object in the frame before it hears what it was following (*time*). The same network finds objects by itself
-(*zero-shot*), or follows given ones, whose last mask is one more input (*one-shot*).
+after the other: the hidden state of the object before it in the same frame says what is taken already (*space*), that
+of the same object in the frame before says what it was following (*time*). The same network finds objects by itself
+(*zero-shot*), or follows given ones, whose previous mask is one more input (*one-shot*).
 
-In order: the loss and who is compared with whom; the cell with two incoming states; the encoder's heads and the
-decoder, coarse to fine; the grid; training; inference. Architecture, training and inference are those of the authors'
-code, which they released in full.
+In the order of the paper: the soft IoU (section 3.4); the cell with two incoming states (equations 1 to 4); the
+encoder's heads and the decoder, coarse to fine (section 3.3); the grid, unrolled over time; inference. What it learns
+from is in ``training/tasks/rvos.py``. Architecture, training and inference are those of the authors' code, which they
+released in full. Axes: B samples, T frames, N slots, C channels, H and W pixels, h and w cells; M = N*B.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from ..clip import ids_to_onehot, object_ids
+from ..door import FrameLike, as_float, as_frames
 from ..errors import TutorialError
+from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without, without_graph
 from ..propagation import Segmenter, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import group_norm
@@ -32,7 +34,7 @@ Recurrence = Literal["ST", "S", "T", "T released"]
 """Which states are used: space and time, or one of them. Strict ``"T"`` has no state from the object before;
 ``"T released"`` is what the authors' code does instead: space as long as there is no memory, so in frame 0."""
 
-# ----------------------------------------------------------------------------- the loss, and who belongs to whom
+# ---------------------------------------------------------------------------------------------------- soft IoU
 
 
 def soft_iou_cost(probability: Tensor, target: Tensor) -> Tensor:
@@ -48,8 +50,8 @@ def soft_iou_cost(probability: Tensor, target: Tensor) -> Tensor:
     Returns:
         ``float [...]`` in [0, 1].
     """
-    both = (probability * target).sum((-2, -1))
-    either = (probability + target - probability * target).sum((-2, -1))
+    both = (probability * target).sum((-2, -1))  # [...]
+    either = (probability + target - probability * target).sum((-2, -1))  # [...]
     return 1 - both / (either + 1e-6)
 
 
@@ -60,7 +62,7 @@ State = tuple[Tensor, Tensor]
 
 
 class ConvLSTMCell(nn.Module):
-    """A convolutional LSTM cell that hears two hidden states, but owns one cell state.
+    """A convolutional LSTM cell with two incoming hidden states, but one cell state.
 
     From the object before it in the same frame come h and c (``spatial``), from the same object in the frame before
     only h (``temporal``): that one is an input like any other, no gate forgets it, and c never travels through time.
@@ -68,7 +70,7 @@ class ConvLSTMCell(nn.Module):
     Args:
         channels: of the input x.
         hidden: of h and c.
-        mask: whether the object's last mask is an input, as in one-shot networks.
+        mask: whether the object's previous mask is an input, as in one-shot networks.
     """
 
     def __init__(self, channels: int, hidden: int, mask: bool) -> None:
@@ -88,13 +90,13 @@ class ConvLSTMCell(nn.Module):
         Returns:
             h and c, each ``float [B, hidden, h, w]``.
         """
-        zeros = x.new_zeros(len(x), self.hidden, *x.shape[-2:])
-        heard = (spatial[0] if spatial is not None else zeros, temporal if temporal is not None else zeros)
-        z = self.gates(torch.cat([x, *([mask] if mask is not None else []), *heard], dim=1))
+        zeros = x.new_zeros(len(x), self.hidden, *x.shape[-2:])  # [B, hidden, h, w]
+        states = (spatial[0] if spatial is not None else zeros, temporal if temporal is not None else zeros)
+        z = self.gates(torch.cat([x, *([mask] if mask is not None else []), *states], dim=1))  # [B, 4*hidden, h, w]
         return lstm(z, spatial[1] if spatial is not None else None)
 
     def kernels(self, above: int) -> Kernels:
-        """The gate convolution's weights, cut by what they hear; the first ``above`` inputs are the coarser h."""
+        """The gate convolution's weights, split by input; the first ``above`` inputs are the coarser h."""
         sizes = [above, self.channels - above, int(self.mask), self.hidden, self.hidden]
         return Kernels(*self.gates.weight.split(sizes, dim=1))
 
@@ -107,7 +109,7 @@ class Kernels(NamedTuple):
     skip: Tensor
     """Of the frame's map."""
     mask: Tensor
-    """Of the object's last mask; no channels in zero-shot networks."""
+    """Of the object's previous mask; no channels in zero-shot networks."""
     space: Tensor
     """Of h of the object before."""
     time: Tensor
@@ -117,8 +119,8 @@ class Kernels(NamedTuple):
 def lstm(z: Tensor, c: Tensor | None) -> State:
     """Gates ``[B, 4*hidden, h, w]``, in the order input, forget, output, candidate, and the old c -> new h and c."""
     hidden = z.shape[1] // 4
-    i, f, o = z[:, : 3 * hidden].sigmoid().chunk(3, dim=1)
-    new = i * z[:, 3 * hidden :].tanh()
+    i, f, o = z[:, : 3 * hidden].sigmoid().chunk(3, dim=1)  # each [B, hidden, h, w]
+    new = i * z[:, 3 * hidden :].tanh()  # [B, hidden, h, w]
     if c is not None:
         new = new + f * c
     return o * new.tanh(), new
@@ -150,7 +152,7 @@ class Skips(NamedTuple):
     """H, W of the frame."""
 
 
-Memory = list[Tensor]
+HiddenStates = list[Tensor]
 """What a frame leaves to the next one: h of every slot, for each level ``float [B, N, C, h, w]``, coarse first."""
 
 
@@ -174,7 +176,7 @@ def mask_pyramid(masks: Tensor, strides: Sequence[int]) -> list[Tensor]:
     """
     found, stride, pooled = {}, 1, masks
     while stride < max(strides):
-        pooled, stride = F.max_pool2d(pooled, 2, ceil_mode=True), 2 * stride
+        pooled, stride = F.max_pool2d(pooled, 2, ceil_mode=True), 2 * stride  # [M, 1, ceil(h/2), ceil(w/2)]
         found[stride] = pooled
     return [found[stride] for stride in strides]
 
@@ -188,7 +190,7 @@ class RVOS(nn.Module):
     Args:
         encoder: of frames, without mask channels.
         hidden: D; a multiple of 8.
-        one_shot: whether the last masks are an input.
+        one_shot: whether the previous masks are an input.
         norm: makes the normalisation of the heads.
     """
 
@@ -206,7 +208,7 @@ class RVOS(nn.Module):
         self.hidden = [hidden >> k for k in levels]
         widths = [hidden >> max(0, k - 1) for k in levels]
         self.heads = nn.ModuleList(Head(c, w, norm) for c, w in zip(encoder.channels[::-1], widths, strict=True))
-        self.above = [0, *self.hidden[:-1]]  # channels that a cell hears from the coarser one
+        self.above = [0, *self.hidden[:-1]]  # channels of the coarser h, a cell's first inputs
         self.cells = nn.ModuleList(
             ConvLSTMCell(a + w, h, one_shot) for a, w, h in zip(self.above, widths, self.hidden, strict=True)
         )
@@ -214,8 +216,8 @@ class RVOS(nn.Module):
 
     def encode(self, frame: Tensor) -> Skips:
         """Frames ``float [B, 3, H, W]`` in [0, 1], of any size -> maps for the decoder, coarse first."""
-        maps = self.encoder(frame)
-        coarse_first = [head(x) for head, x in zip(self.heads, reversed(maps), strict=True)]
+        maps = self.encoder(frame)  # [B, channels, h, w], finest first
+        coarse_first = [head(x) for head, x in zip(self.heads, reversed(maps), strict=True)]  # [B, width, h, w]
         return Skips(coarse_first, (frame.shape[-2], frame.shape[-1]))
 
     def decode(
@@ -229,8 +231,8 @@ class RVOS(nn.Module):
 
         Args:
             skips: of the frame.
-            masks: the object's last mask at each level (:func:`mask_pyramid` with ``self.strides``), coarse first as
-                all that follows; None in a zero-shot network.
+            masks: the object's previous mask at each level (:func:`mask_pyramid` with ``self.strides``), coarse first
+                as all that follows; None in a zero-shot network.
             spatial: states of the object before, for each level; None for the first object.
             temporal: this object's h in the frame before, for each level; None in the first frame.
 
@@ -239,6 +241,7 @@ class RVOS(nn.Module):
         """
         states: list[State] = []
         for k, (cell, skip) in enumerate(zip(self.cells, skips.maps, strict=True)):
+            # [B, above + width, h, w]: the coarser h at the size of this level, and the frame's map
             x = skip if k == 0 else torch.cat([enlarge(states[-1][0], skip.shape[-2:]), skip], dim=1)
             states.append(
                 cell(
@@ -252,26 +255,26 @@ class RVOS(nn.Module):
 
     def _draw(self, h: Tensor) -> Tensor:
         """The finest h ``[M, C, h, w]`` -> logits ``[M, 1, 2h, 2w]``."""
-        logit: Tensor = self.predict(enlarge(h, (2 * h.shape[-2], 2 * h.shape[-1])))
+        logit: Tensor = self.predict(enlarge(h, (2 * h.shape[-2], 2 * h.shape[-1])))  # [M, 1, 2h, 2w]
         return logit
 
     def frame(
         self,
         skips: Skips,
         masks: Tensor | None,
-        memory: Memory | None,
+        memory: HiddenStates | None,
         slots: int,
         recurrence: Recurrence = "ST",
-    ) -> tuple[Tensor, Memory]:
+    ) -> tuple[Tensor, HiddenStates]:
         """One row of the grid: all objects of a frame, one after the other.
 
         The paper finishes an object before it begins the next. Here each level is finished for all objects before
         the next level begins, which no cell can notice. Most of a gate's sum is then known for all objects at once:
-        what frame, coarser level, mask and memory say. Only what the object before says is left for the walk.
+        what frame, coarser level, mask and memory contribute. Only the object before is left for the traversal.
 
         Args:
             skips: of the frame.
-            masks: ``float [B, N, H, W]`` in [0, 1], the objects' last masks; None in a zero-shot network.
+            masks: ``float [B, N, H, W]`` in [0, 1], the objects' previous masks; None in a zero-shot network.
             memory: of the frame before, or None.
             slots: N.
             recurrence: see :data:`Recurrence`.
@@ -285,32 +288,34 @@ class RVOS(nn.Module):
         self._require_masks(masks)
         temporal = None if recurrence == "S" else memory
         space = recurrence in ("ST", "S") or (recurrence == "T released" and temporal is None)
-        pyramid = mask_pyramid(_slots_first(masks[:, :, None]), self.strides) if masks is not None else []
-        new: list[Tensor] = []  # for each level h, float [N*B, C, h, w]
+        # Slots and batch are one axis, M = N*B, slots first.
+        flat = _slots_first(masks[:, :, None]) if masks is not None else None  # [M, 1, H, W]
+        pyramid = mask_pyramid(flat, self.strides) if flat is not None else []  # [M, 1, h, w]
+        new: list[Tensor] = []  # for each level h, float [M, C, h, w]
         for k, (cell, skip) in enumerate(zip(self.cells, skips.maps, strict=True)):
             assert isinstance(cell, ConvLSTMCell)
             kernel = cell.kernels(self.above[k])
-            known = F.conv2d(skip, kernel.skip, cell.gates.bias, padding=1)[None]  # [1, B, 4*C, h, w]
+            gates = F.conv2d(skip, kernel.skip, cell.gates.bias, padding=1)[None]  # [1, B, 4*C, h, w]
             inputs, weights = [], []
             if k > 0:
-                inputs.append(enlarge(new[-1], skip.shape[-2:]))
+                inputs.append(enlarge(new[-1], skip.shape[-2:]))  # [M, above, h, w]
                 weights.append(kernel.above)
             if pyramid:
-                inputs.append(pyramid[k].to(known.dtype))
+                inputs.append(pyramid[k].to(gates.dtype))  # [M, 1, h, w]
                 weights.append(kernel.mask)
             if temporal is not None:
-                inputs.append(_slots_first(temporal[k]))
+                inputs.append(_slots_first(temporal[k]).to(gates.dtype))  # [M, C, h, w]
                 weights.append(kernel.time)
             if inputs:
-                own = F.conv2d(_join(inputs, 1), _join(weights, 1), padding=1)
-                known = known + own.unflatten(0, (slots, -1))
-            new.append(_walk(known.expand(slots, -1, -1, -1, -1), kernel.space if space else None))
-        logits = enlarge(self._draw(new[-1]), skips.size)
+                own = F.conv2d(_cat(inputs, 1), _cat(weights, 1), padding=1)  # [M, 4*C, h, w]
+                gates = gates + own.unflatten(0, (slots, -1))  # [N, B, 4*C, h, w]
+            new.append(_traverse(gates.expand(slots, -1, -1, -1, -1), kernel.space if space else None))
+        logits = enlarge(self._draw(new[-1]), skips.size)  # [M, 1, H, W]
         return _batch_first(logits, slots)[:, :, 0], [_batch_first(h, slots) for h in new]
 
     def _require_masks(self, masks: Tensor | None) -> None:
         if self.one_shot and masks is None:
-            raise TutorialError("this RVOS is one-shot: it needs the objects' last masks; give them.")
+            raise TutorialError("this RVOS is one-shot: it needs the objects' previous masks; give them.")
         if not self.one_shot and masks is not None:
             raise TutorialError(
                 "this RVOS is zero-shot: its cells have no input for masks; leave them out, or build it with "
@@ -318,28 +323,28 @@ class RVOS(nn.Module):
             )
 
 
-def _walk(known: Tensor, kernel: Tensor | None) -> Tensor:
+def _traverse(gates: Tensor, kernel: Tensor | None) -> Tensor:
     """From object to object at one level: gates ``[N, B, 4*C, h, w]`` without space -> h, ``[N*B, C, h, w]``.
 
     ``kernel`` is for h of the object before; None cuts space. One object after the other then, too: the activations
-    round differently in a larger batch, and slots that hear the same should draw the same, to the last bit.
+    round differently in a larger batch, and slots with the same input should draw the same, to the last bit.
     """
-    space = _join([kernel], 1) if kernel is not None else None
+    space = _cat([kernel], 1) if kernel is not None else None  # [4*C, C, 3, 3]
     state: State | None = None
     row = []
-    for z in known:
+    for z in gates:  # [B, 4*C, h, w]
         if space is None or state is None:
             state = lstm(z, None)
         else:
             state = lstm(z + F.conv2d(state[0], space, padding=1), state[1])
-        row.append(state[0])
-    return _join(row, 0)
+        row.append(state[0])  # [B, C, h, w]
+    return _cat(row, 0)
 
 
-def _join(parts: Sequence[Tensor], axis: int) -> Tensor:
+def _cat(parts: Sequence[Tensor], axis: int) -> Tensor:
     """``torch.cat`` of maps or kernels, with the channels last in memory: few channels are convolved faster so."""
-    moved = torch.cat([part.movedim(1, -1) for part in parts], dim=-1 if axis == 1 else axis)
-    return moved.movedim(-1, 1)
+    moved = torch.cat([part.movedim(1, -1) for part in parts], dim=-1 if axis == 1 else axis)  # [M, h, w, C]
+    return moved.movedim(-1, 1)  # [M, C, h, w]
 
 
 def _slots_first(x: Tensor) -> Tensor:
@@ -355,17 +360,17 @@ def _batch_first(x: Tensor, slots: int) -> Tensor:
 # ------------------------------------------------------------------------------------------------------- roll-out
 
 
-class Moment(NamedTuple):
+class RolloutFrame(NamedTuple):
     """One frame of a roll-out."""
 
     logits: Tensor
     """``float [B, N, H, W]``."""
     probability: Tensor
     """``float [B, N, H, W]``, each object judged by itself."""
-    hidden: Memory
-    """h of every cell; see :data:`Memory`."""
+    hidden: HiddenStates
+    """h of every cell; see :data:`HiddenStates`."""
     masks: Tensor | None
-    """``float [B, N, H, W]``, the last masks that were the input; None in zero-shot networks."""
+    """``float [B, N, H, W]``, the previous masks that were the input; None in zero-shot networks."""
 
 
 def unroll(
@@ -377,7 +382,7 @@ def unroll(
     given: int = 2,
     truth: Tensor | None = None,
     forget: Collection[int] = (),
-) -> Iterator[Moment]:
+) -> Iterator[RolloutFrame]:
     """The whole grid, frame by frame.
 
     Args:
@@ -386,25 +391,25 @@ def unroll(
         masks0: the masks of frame 0, ``float [B, N, H, W]``; None for a zero-shot network.
         slots: N.
         recurrence: see :data:`Recurrence`.
-        given: so many frames get ``masks0`` as last masks. Frame 0 has no last mask but its own; the authors give
+        given: so many frames get ``masks0`` as previous masks. Frame 0 has none but its own; the authors give
             them to frame 1 as well at test time (2), but not when they train on their own predictions (1).
-        truth: ``float [B, T, N, H, W]``: true masks are then the last masks; without it they are the network's own
-            probabilities, through which no gradient flows.
+        truth: ``float [B, T, N, H, W]``: true masks are then the previous masks; without it these are the network's
+            own probabilities, through which no gradient flows.
         forget: frames before which the memory is dropped.
 
     Raises:
         TutorialError: as :meth:`RVOS.frame`.
     """
-    memory: Memory | None = None
+    memory: HiddenStates | None = None
     previous, probability = masks0, frames.new_zeros(0)
     for t in range(frames.shape[1]):
         if t in forget:
             memory = None
         if masks0 is not None and t >= given:
-            previous = truth[:, t - 1] if truth is not None else probability.detach()
+            previous = truth[:, t - 1] if truth is not None else probability.detach()  # [B, N, H, W]
         logits, memory = network.frame(network.encode(frames[:, t]), previous, memory, slots, recurrence)
         probability = logits.float().sigmoid()
-        yield Moment(logits, probability, memory, previous)
+        yield RolloutFrame(logits, probability, memory, previous)
 
 
 def rollout(
@@ -418,8 +423,8 @@ def rollout(
     forget: Collection[int] = (),
 ) -> Tensor:
     """The probabilities of :func:`unroll`, which has the same arguments: ``float [B, T, N, H, W]``."""
-    moments = unroll(network, frames, masks0, slots, recurrence, given, truth, forget)
-    return torch.stack([moment.probability for moment in moments], dim=1)
+    row = unroll(network, frames, masks0, slots, recurrence, given, truth, forget)
+    return torch.stack([frame.probability for frame in row], dim=1)  # [B, T, N, H, W]
 
 
 # ------------------------------------------------------------------------------------------------------- building
@@ -432,7 +437,7 @@ def build(
 
     Args:
         size: ``"paper"`` has a ResNet-101 with four stages, and 49,349,233 parameters in its one-shot form.
-        one_shot: whether the last masks are an input.
+        one_shot: whether the previous masks are an input.
         hidden: channels of the coarsest hidden state, 128 in the paper, 32 in the small network.
         width: of the small encoder's finest map.
 
@@ -461,7 +466,8 @@ def start_from(network: RVOS, trained: RVOS) -> None:
     if network.one_shot and not trained.one_shot:
         for k, cell in enumerate(trained.cells):
             assert isinstance(cell, ConvLSTMCell)
-            before, after = cell.gates.weight.detach().split([cell.channels, 2 * cell.hidden], dim=1)
+            weight, sizes = cell.gates.weight.detach(), [cell.channels, 2 * cell.hidden]
+            before, after = weight.split(sizes, dim=1)  # [4*C, channels, 3, 3], [4*C, 2*C, 3, 3]
             theirs[f"cells.{k}.gates.weight"] = torch.cat([before, torch.zeros_like(before[:, :1]), after], dim=1)
     require_fit(theirs, network, "the network to start from")
     network.load_state_dict(theirs)
@@ -480,9 +486,6 @@ def start_from_imagenet(network: RVOS) -> bool:
     return start_encoders([network.encoder], freeze=False)
 
 
-# ------------------------------------------------------------------------------------------------------- training
-
-
 # ------------------------------------------------------------------------------------------------------ inference
 
 
@@ -491,19 +494,24 @@ def _require_recurrence(recurrence: str) -> None:
         raise TutorialError(f"there is no recurrence {recurrence!r}; choose from {', '.join(get_args(Recurrence))}.")
 
 
-class RVOSSegmenter:
-    """Follow given objects: each has a slot, in the order of the ids, and its last mask is fed back.
+class RVOSSegmenter(ObjectSegmenter):
+    """Follow given objects: each has a slot, in the order of the ids, and its previous mask is fed back.
 
-    Frame 0 is segmented, too, with the given masks as last masks, for the sake of the memory; its answer is not used.
-    Frame 1 gets the given masks again, and from frame 2 on the network's own probabilities come back (as in the
-    authors' code). A later object gets the next slot: its frame is its frame 0.
+    Frame 0 is segmented, too, with the given masks as previous masks, for the sake of the hidden states; its answer
+    is not used. Frame 1 gets the given masks again, and from frame 2 on the network's own probabilities come back (as
+    in the authors' code). A later object gets the next slot: its frame is its frame 0. A correction works like that,
+    too: the frame is segmented once more from the states before it, so that the corrected masks enter them.
+
+    An object's state depends on the slots before it, not on those behind it. After :meth:`remove` the last frame is
+    segmented once more without the object: those of earlier slots answer as if it had never been there, those of
+    later ones had it in their states until the frame before (unless there is no space, with ``"T"``).
 
     The network judges every object by itself, so that two may claim a pixel, and what is fed back is left so. What
     :meth:`step` returns is made of it by soft aggregation (:func:`~vos_tutorial.propagation.soft_aggregate`); the
     authors decide at 0.5 instead, and let the object that fitted best on frame 0 win.
 
     Args:
-        network: a trained one-shot :class:`RVOS`.
+        network: a trained one-shot :class:`RVOS`; it stays as it is.
         recurrence: should be the one it was trained with.
 
     Raises:
@@ -514,65 +522,68 @@ class RVOSSegmenter:
         if not network.one_shot:
             raise TutorialError("this RVOS is zero-shot and cannot be given masks; use ZeroShotSegmenter.")
         _require_recurrence(recurrence)
-        self.network, self.recurrence = network.eval(), recurrence
-        self._clear(torch.zeros(0, 1, 1))
+        super().__init__(network)
+        self.network, self.recurrence = evaluating(network), recurrence
 
-    def _clear(self, nothing: Tensor) -> None:
-        self.objects: list[int] = []
-        self.before: Memory | None = None  # of the frame before the last one
-        self.memory: Memory | None = None  # of the last one
-        self.fed = nothing  # float [N, H, W], the last frame's last masks
+    def _start(self, frame: Tensor) -> None:
+        self.before: HiddenStates | None = None  # of the frame before the last one
+        self.memory: HiddenStates | None = None  # of the last one
+        nothing = torch.zeros(0, *frame.shape[1:], device=frame.device)
+        self.fed = nothing  # float32 [N, H, W], the previous masks that the last frame was given
         self.previous = nothing  # the next frame's
         self.alone = nothing  # the last frame's answers, each object by itself
+        self.given: list[bool] = []  # whether an object's mask was given in the last frame
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self._clear(frame.new_zeros(0, *mask.shape))
-        self.introduce(frame, mask)
-
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`. New objects take their pixels from the old ones.
-
-        The frame is walked once more, with the new slots at the end; the slots before them do not notice.
-        """
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        if not new:
-            return
-        given = ids_to_onehot(mask, new).to(frame.dtype)
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        """The frame is segmented once more, with the new slots at the end; the slots before them do not notice."""
+        known, new = len(self.given), len(masks)
+        self.given += [False] * new
+        self.fed, self.previous = with_room(self.fed, new), with_room(self.previous, new)  # [N+n, H, W]
         if self.before is not None:  # a new object remembers nothing
-            self.before = [torch.cat([h, h.new_zeros(1, len(new), *h.shape[2:])], dim=1) for h in self.before]
-        self.objects += new
-        self._look(frame, torch.cat([self.fed, given]))
-        self.previous = torch.cat([self.previous * (given.sum(0) == 0), given])
+            self.before = [with_room(h[0], new)[None] for h in self.before]  # [1, N+n, C, h, w]
+        self._correct(frame, range(known, known + new), masks)
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self.before = self.memory
-        self._look(frame, self.previous)
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        for channel in channels:
+            self.given[channel] = True
+        here = torch.tensor(self.given, device=frame.device)  # [N]; they lose what is given away of this frame
+        self.fed = torch.where(here[:, None, None], replaced(self.fed, channels, masks), self.fed)
+        self.previous = replaced(self.previous, channels, masks)
+        self._look(self.network.encode(frame[None]))
+
+    def _remove(self, channel: int) -> None:
+        del self.given[channel]
+        self.fed, self.previous = without(self.fed, channel), without(self.previous, channel)  # [N-1, H, W]
+        if self.before is not None:  # the slots behind it move up
+            self.before = [without(h[0], channel)[None] for h in self.before]  # [1, N-1, C, h, w]
+        self._look(self.skips)
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        self.before, self.fed = self.memory, self.previous
+        self.given = [False] * len(self.given)
+        self._look(self.network.encode(frame[None]))
         self.previous = self.alone
-        return soft_aggregate(self.alone)
+        return soft_aggregate(self.alone)  # [N+1, H, W]
 
-    @torch.no_grad()
-    def _look(self, frame: Tensor, masks: Tensor) -> None:
-        """Walk over a frame with these last masks."""
-        self.fed = masks
-        skips = self.network.encode(frame[None])
+    def _look(self, skips: Skips) -> None:
+        """Segment an encoded frame with the fed masks, from the states before it."""
+        self.skips, masks = skips, self.fed  # of the last frame
         logits, self.memory = self.network.frame(skips, masks[None], self.before, len(masks), self.recurrence)
-        self.alone = logits[0].float().sigmoid()
+        self.alone = logits[0].float().sigmoid()  # [N, H, W]
 
     def inspect(self) -> dict[str, Any]:
         """What the last frame left behind.
 
         ``objects`` (ids in the order of the slots), ``hidden`` (h, for each level ``float [N, C, h, w]``, coarse
-        first), ``masks`` (the last masks that were the input) and ``alone`` (each object's probability by itself),
-        both ``float [N, H, W]``.
+        first), ``masks`` (the previous masks that were the input) and ``alone`` (each object's probability by
+        itself), both ``float32 [N, H, W]``.
 
         Raises:
-            TutorialError: before ``begin``.
+            TutorialError: before ``begin``, and if no object is left.
         """
-        if self.memory is None:
-            raise TutorialError("nothing was seen yet; call begin() first.")
-        hidden = [h[0] for h in self.memory]
+        if not self.objects or self.memory is None:
+            raise TutorialError("no object is followed yet; call begin() first.")
+        hidden = [h[0] for h in self.memory]  # [N, C, h, w]
         return {"objects": list(self.objects), "hidden": hidden, "masks": self.fed, "alone": self.alone}
 
 
@@ -589,49 +600,55 @@ def select(probability: Tensor, masks: Tensor) -> Tensor:
     Raises:
         TutorialError: if there are more masks than slots.
     """
-    decided = (probability > 0.5).to(probability.dtype)
-    cost = soft_iou_cost(decided[None], masks[:, None].to(probability.dtype))
+    decided = (probability > 0.5).to(probability.dtype)  # [N, H, W]
+    cost = soft_iou_cost(decided[None], masks[:, None].to(probability.dtype))  # [K, N]
     if len(masks) > len(probability):
         raise TutorialError(f"{len(masks)} objects are to be chosen from {len(probability)} slots; use more slots.")
     return torch.from_numpy(linear_sum_assignment(cost.cpu().double().numpy())[1]).to(probability.device)
 
 
-@torch.no_grad()
-def discover(network: RVOS, frames: Tensor, slots: int = 10, recurrence: Recurrence = "ST") -> Tensor:
+@without_graph
+def discover(network: RVOS, frames: FrameLike, slots: int = 10, recurrence: Recurrence = "ST") -> Tensor:
     """What a zero-shot network finds by itself.
 
     Args:
-        network: a trained zero-shot :class:`RVOS`.
-        frames: ``float [T, 3, H, W]`` in [0, 1].
+        network: a trained zero-shot :class:`RVOS`; it stays as it is.
+        frames: a clip ``[T, 3, H, W]``, see :func:`~vos_tutorial.door.as_frames`.
         slots: N, how many objects it draws.
         recurrence: should be the one it was trained with.
 
     Returns:
-        ``float [T, N, H, W]``, the probability of each slot by itself; for ids take the winners of their soft
+        ``float32 [T, N, H, W]``, the probability of each slot by itself; for ids take the argmax of their soft
         aggregation, and for a comparison with given masks :func:`select`.
 
     Raises:
-        TutorialError: if the network is one-shot.
+        TutorialError: if the network is one-shot, there are no slots, or there is no such recurrence.
     """
+    _require_recurrence(recurrence)
+    if slots < 1:
+        raise TutorialError(f"there are {slots} slots; use 1 or more.")
     if network.one_shot:
         raise TutorialError("this RVOS is one-shot and waits for masks; only a zero-shot one can discover objects.")
-    return rollout(network.eval(), frames[None], None, slots, recurrence)[0]
+    clip = as_float(as_frames(frames)).to(network.predict.weight)
+    return rollout(evaluating(network), clip[None], None, slots, recurrence)[0]  # [T, N, H, W]
 
 
-class ZeroShotSegmenter:
+class ZeroShotSegmenter(ObjectSegmenter):
     """Score a zero-shot network like the others: the given masks say which of its slots count, and no more.
 
     The network draws all its slots by itself; the given masks of frame 0 choose those that fit best (:func:`select`),
-    as in the authors' evaluation. A later object gets the best of the slots that are left. Probabilities are merged
-    by soft aggregation.
+    as in the authors' evaluation. Objects whose masks are given later, new or corrected ones, get the best of the
+    slots that no other object has; a removed object's slot is free again, and the others keep theirs. No mask enters
+    the network, so nothing else changes. Probabilities are merged by soft aggregation.
 
     Args:
-        network: a trained zero-shot :class:`RVOS`.
+        network: a trained zero-shot :class:`RVOS`; it stays as it is.
         slots: how many objects it draws; 10, as in the paper, by default at paper size, and 2 in small networks.
         recurrence: should be the one it was trained with.
 
     Raises:
-        TutorialError: if the network is one-shot, there are no slots, or there is no such recurrence.
+        TutorialError: if the network is one-shot, there are no slots, or there is no such recurrence; from ``begin``
+            and ``introduce``, if there are more objects than slots.
     """
 
     def __init__(self, network: RVOS, slots: int | None = None, recurrence: Recurrence = "ST") -> None:
@@ -641,45 +658,52 @@ class ZeroShotSegmenter:
         self.slots = slots if slots is not None else 10 if isinstance(network.encoder, ResNetEncoder) else 2
         if self.slots < 1:
             raise TutorialError(f"there are {self.slots} slots; use 1 or more.")
-        self.network, self.recurrence = network.eval(), recurrence
-        self._clear()
+        super().__init__(network)
+        self.network, self.recurrence = evaluating(network), recurrence
 
-    def _clear(self) -> None:
-        self.objects: list[int] = []
-        self.chosen: list[int] = []  # their slots
-        self.memory: Memory | None = None
-        self.alone = torch.zeros(0, 1, 1)  # float [N, H, W], all slots
-
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self._clear()
+    def _start(self, frame: Tensor) -> None:
+        self.memory: HiddenStates | None = None
+        self.chosen: list[int] = []  # the slot of each object
+        self.given: dict[
+            int, Tensor
+        ] = {}  # bool [H, W], by channel, of objects whose mask was given in the last frame
         self._look(frame)
-        self.introduce(frame, mask)
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`; the frame was seen already, so only the mask counts.
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        known, new = len(self.chosen), len(masks)
+        if known + new > self.slots:
+            raise TutorialError(f"{known + new} objects are to be chosen from {self.slots} slots; use more slots.")
+        self.chosen += [-1] * new  # to be chosen
+        self._correct(frame, range(known, known + new), masks)
 
-        Raises:
-            TutorialError: if there are more objects than slots.
-        """
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        if not new:
-            return
-        free = [s for s in range(self.slots) if s not in self.chosen]
-        found = select(self.alone[free], ids_to_onehot(mask, new))
-        self.objects += new
-        self.chosen += [free[s] for s in found.tolist()]
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        kept = {o: mask & ~masks.any(0) for o, mask in self.given.items()}
+        self.given = kept | dict(zip(channels, masks, strict=True))
+        self._choose()
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
+    def _choose(self) -> None:
+        """All objects that were given in this frame choose together, out of the slots that the others leave."""
+        taken = [slot for o, slot in enumerate(self.chosen) if o not in self.given]
+        free = [slot for slot in range(self.slots) if slot not in taken]
+        found = select(self.alone[free], torch.stack(list(self.given.values())))  # [K], of the masks [K, H, W]
+        for o, slot in zip(self.given, found.tolist(), strict=True):
+            self.chosen[o] = free[slot]
+
+    def _remove(self, channel: int) -> None:
+        del self.chosen[channel]
+        self.given = {o - (o > channel): mask for o, mask in self.given.items() if o != channel}
+        if self.given:
+            self._choose()
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        self.given = {}
         self._look(frame)
-        return soft_aggregate(self.alone[self.chosen])
+        return soft_aggregate(self.alone[self.chosen])  # [K+1, H, W]
 
-    @torch.no_grad()
     def _look(self, frame: Tensor) -> None:
         skips = self.network.encode(frame[None])
         logits, self.memory = self.network.frame(skips, None, self.memory, self.slots, self.recurrence)
-        self.alone = logits[0].float().sigmoid()
+        self.alone = logits[0].float().sigmoid()  # [N, H, W], all slots
 
 
 def segmenter(network: RVOS, **options: Any) -> Segmenter:

@@ -4,8 +4,9 @@ Xu, Wen, Li, Bo, Huang: "Spatiotemporal CNN for Video Object Segmentation", CVPR
 (``frame_prediction.py``) learns motion from video that no one labelled. A segmenter looks at the current frame,
 coarse to fine, and at each of three scales takes in the generator's map of that scale. No mask ever enters the
 network: which object is meant is in its weights, which are tuned to frame 0 of each video, and in a gate around the
-last mask. In this order: the spatial half, the join, training in four stages, a segmenter. Details follow the
-authors' code.
+previous mask. In this order: the spatial half, the joint network, the segmentation loss, online tuning, inference.
+Training in four stages is in ``training/tasks/stcnn.py``. Details follow the authors' code. Axes: B samples, N
+outputs, O objects, C channels, H and W pixels, h and w cells.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..augment import lucid_dreams
-from ..clip import VOID, ids_to_onehot, object_ids
+from ..clip import VOID, object_ids
+from ..door import FrameLike, MaskLike, as_frame, as_mask, require_same_size
 from ..errors import TutorialError
 from ..geometry import dilate
+from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without, without_graph
 from ..propagation import soft_aggregate
 from ..rng import Rng, Stream
 from .backbones import Normalised, fetched
@@ -31,16 +34,16 @@ from .frame_prediction import (
     RESNET101,
     SMALL,
     Body,
+    BottleneckEncoder,
     Discriminator,
-    Encoder,
     Generator,
     Norm,
-    Prediction,
-    SmallDiscriminator,
+    PredictedFrame,
     crop_like,
     from_tanh,
+    paper_discriminator,
     paper_generator,
-    paper_judge,
+    small_discriminator,
     small_generator,
     target_like,
 )
@@ -84,12 +87,12 @@ class PyramidPooling(nn.Module):
         found = [x]
         for bins, branch in zip(self.bins, self.branches, strict=True):
             assert isinstance(branch, nn.Sequential)
-            pooled = F.adaptive_avg_pool2d(x, bins)
+            pooled = F.adaptive_avg_pool2d(x, bins)  # [B, into, bins, bins]
             if linear(branch[1]):  # then the enlargement may as well come after it, and there is little to convolve
-                found.append(F.relu(resize(branch[1](branch[0](pooled)), x)))
+                found.append(F.relu(resize(branch[1](branch[0](pooled)), x)))  # [B, 2*width, h, w]
             else:
                 found.append(branch(resize(pooled, x)))
-        return self.last(torch.cat(found, 1))
+        return self.last(torch.cat(found, 1))  # [B, into + 8*width, h, w] -> [B, width, h, w]
 
 
 def linear(norm: nn.Module) -> bool:
@@ -132,8 +135,8 @@ def step_down(deconv: nn.ConvTranspose2d, x: Tensor, lateral: Tensor, how: TopDo
         how: see above.
     """
     if how == "deconv_crop":
-        return crop_like(deconv(without_margin(x, lateral)), lateral)
-    return resize(deconv(x)[..., 1:-1, 1:-1], lateral)  # [1:-1]: exactly twice the size
+        return crop_like(deconv(without_margin(x, lateral)), lateral)  # [B, C, 2h+2, 2w+2], cut to lateral
+    return resize(deconv(x)[..., 1:-1, 1:-1], lateral)  # [1:-1]: exactly twice the size, 2h, 2w; then as lateral
 
 
 def without_margin(x: Tensor, like: Tensor) -> Tensor:
@@ -146,7 +149,7 @@ def without_margin(x: Tensor, like: Tensor) -> Tensor:
         size = x.shape[axis]
         spare = 2 * size + 2 - like.shape[axis]
         k = max(0, (spare // 2 - 2) // 2)
-        x = x.narrow(axis, k, size - 2 * k)
+        x = x.narrow(axis, k, size - 2 * k)  # [B, C, h-2k, w], then [B, C, h-2k, w-2k]
     return x
 
 
@@ -208,19 +211,19 @@ class SegmentationDecoder(nn.Module):
         Returns:
             ``[B, 1, h, w]``: from the pyramid, from levels 2, 1 and 0, and the final one; or the final one alone.
         """
-        f = top = self.pyramid(maps[3])
-        scores, refined = [self.heads[3](f)], {}
+        f = top = self.pyramid(maps[3])  # [B, width, h, w] of level 3
+        scores, refined = [self.heads[3](f)], {}  # [B, 1, h, w]
         for i in (2, 1, 0):
-            lateral = self.laterals[i](maps[i])
+            lateral = self.laterals[i](maps[i])  # [B, width, h, w] of level i, as all that follows
             deconv = self.ups[i]
             assert isinstance(deconv, nn.ConvTranspose2d)
             f = step_down(deconv, f, lateral, self.top_down) + lateral
-            attention = resize(scores[-1], lateral).sigmoid() if self.attention else None
+            attention = resize(scores[-1], lateral).sigmoid() if self.attention else None  # [B, 1, h, w]
             refined[i] = self.gates[i](self._join(i, f, features), attention)
             if i > 0 or sides:
-                scores.append(self.heads[i](refined[i]))
-        parts = [refined[0], refined[1], refined[2], top]
-        final = self.last(torch.cat([resize(part, refined[0]) for part in parts], 1))
+                scores.append(self.heads[i](refined[i]))  # [B, 1, h, w]
+        parts = [resize(part, refined[0]) for part in (refined[0], refined[1], refined[2], top)]
+        final = self.last(torch.cat(parts, 1))  # [B, 4*width, h, w] of level 0 -> [B, 1, h, w]
         return [*scores, final] if sides else [final]
 
     def _join(self, i: int, f: Tensor, features: Sequence[Tensor] | None) -> Tensor:
@@ -230,12 +233,12 @@ class SegmentationDecoder(nn.Module):
         if self.joins is None:
             raise TutorialError("this network has no temporal branch; build it with temporal=True.")
         if features is None:
-            time = f.new_zeros(f.shape[0], self.temporal[2 - i], *f.shape[-2:])
+            time = f.new_zeros(f.shape[0], self.temporal[2 - i], *f.shape[-2:])  # [B, C, h, w]
         else:
             # The coarsest temporal map is half as large as the spatial one, the others differ by a row at the most.
             time = features[2 - i]
-            time = resize(time, f) if i == 2 else crop_like(time, f)
-        return self.joins[i](torch.cat([f, time], 1))
+            time = resize(time, f) if i == 2 else crop_like(time, f)  # [B, C, h, w], as f
+        return self.joins[i](torch.cat([f, time], 1))  # [B, width + C, h, w] -> [B, width, h, w]
 
 
 # ---------------------------------------------------------------------------------------------------------- network
@@ -277,7 +280,7 @@ class Answer(NamedTuple):
 
     logits: Tensor
     """``float [B, N, H, W]``: four side outputs, coarse to fine, and the final one, last; or the final one alone."""
-    prediction: Prediction | None
+    prediction: PredictedFrame | None
     """What the generator expected, from the frames before."""
 
 
@@ -295,7 +298,7 @@ class STCNN(nn.Module):
     def __init__(
         self,
         generator: Generator | None,
-        encoder: Encoder,
+        encoder: BottleneckEncoder,
         decoder: SegmentationDecoder,
         discriminator: Discriminator | None = None,
         detach: bool = True,
@@ -326,7 +329,7 @@ class STCNN(nn.Module):
         return Answer(self.segment(frame, prediction, sides, detach), prediction)
 
     def segment(
-        self, frame: Tensor, prediction: Prediction | None, sides: bool = True, detach: bool | None = None
+        self, frame: Tensor, prediction: PredictedFrame | None, sides: bool = True, detach: bool | None = None
     ) -> Tensor:
         """The spatial half, and the join with what the generator knew; see :meth:`forward` and :class:`Answer`."""
         features = None
@@ -334,7 +337,7 @@ class STCNN(nn.Module):
             detached = self.detach if detach is None else detach
             features = [d.detach() if detached else d for d in prediction.features]
         scores = self.decoder(self.encoder(self.normalise(frame)), features, sides)
-        return torch.cat([resize(s, frame) for s in scores], 1)
+        return torch.cat([resize(s, frame) for s in scores], 1)  # N of [B, 1, h, w] -> [B, N, H, W]
 
     def freeze_norm(self) -> None:
         """From now on the spatial half's batch norm keeps its statistics; its scales and shifts learn on."""
@@ -398,10 +401,10 @@ def build(
         top_down=top_down if top_down is not None else "resize" if size == "small" else "deconv_crop",
         attention=attention,
     )
-    encoder = Encoder(body, 3, dilated=True, stride_first=stride_first)
+    encoder = BottleneckEncoder(body, 3, dilated=True, stride_first=stride_first)
     discriminator = None
     if scaffold and temporal:
-        discriminator = Discriminator(SmallDiscriminator() if size == "small" else paper_judge())
+        discriminator = small_discriminator() if size == "small" else paper_discriminator()
     return STCNN(generator, encoder, decoder, discriminator, detach)
 
 
@@ -437,7 +440,7 @@ def start_from_imagenet(network: STCNN) -> bool:
     """
     if network.encoder.body is not RESNET101:
         raise TutorialError("only the paper-size STCNN has ResNets inside; build it with size='paper'.")
-    parts: list[Encoder | Discriminator] = [network.encoder]
+    parts: list[BottleneckEncoder | Discriminator] = [network.encoder]
     if network.generator is not None:
         parts.append(network.generator.encoder)
     if network.discriminator is not None:
@@ -448,7 +451,7 @@ def start_from_imagenet(network: STCNN) -> bool:
     return True
 
 
-# ---------------------------------------------------------------------------------------------------------- training
+# ------------------------------------------------------------------------------------- the loss, and online tuning
 
 
 def segmentation_loss(logits: Tensor, ids: Tensor, sides: float, dice: float = 0.0) -> Tensor:
@@ -462,7 +465,7 @@ def segmentation_loss(logits: Tensor, ids: Tensor, sides: float, dice: float = 0
     """
     counts = ids != VOID
     target = (ids != 0) & counts
-    truth = target[:, None].expand_as(logits).float()
+    truth = target[:, None].expand_as(logits).float()  # [B, N, H, W]
     each = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none") * counts[:, None]
     mean = each.sum((0, 2, 3)) / counts.sum().clamp_min(1)  # [N]
     loss = mean[-1] + sides * mean[:-1].sum()
@@ -471,13 +474,11 @@ def segmentation_loss(logits: Tensor, ids: Tensor, sides: float, dice: float = 0
     return loss
 
 
-# --------------------------------------------------------------------------------------------------------- inference
-
-
+@without_graph
 def fine_tune(
     network: STCNN,
-    frame: Tensor,
-    mask: Tensor,
+    frame: FrameLike,
+    mask: MaskLike,
     *,
     steps: int = 60,
     batch: int = 4,
@@ -485,55 +486,94 @@ def fine_tune(
     dreams: int = 100,
     seed: int = 0,
 ) -> STCNN:
-    """Teach a copy of the network which object is meant: stage 4, on lucid dreams of frame 0.
+    """Teach a copy of the network which object is meant: stage 4, on lucid dreams of one annotated frame.
 
-    Only the spatial branch learns, from the final output's cross-entropy. The generator, which the copy shares, is
-    shown each dream as a video in which nothing moves: what it says there is never of use.
+    Only the spatial branch learns, from the final output's cross-entropy. The generator, whose tensors the copy
+    shares, is shown each dream as a video in which nothing moves: its prediction there carries no motion.
 
     Args:
         network: stays as it is.
-        frame: ``float32 [3, H, W]`` in [0, 1].
-        mask: ``bool [H, W]``.
+        frame: see :func:`~vos_tutorial.door.as_frame`.
+        mask: ``[H, W]``, True or any id where the object is; see :func:`~vos_tutorial.door.as_mask`.
         steps: optimiser steps; 0 returns an unchanged copy. The authors take 600.
         batch: dreams a step; the authors take 1.
         lr: of AdamW; the authors use SGD with 1e-4 (see the recipe ``online``).
         dreams: how many different ones there are.
         seed: of the dreams.
+
+    Returns:
+        the copy, in eval mode and the network's precision; it learned in float32.
+
+    Raises:
+        TutorialError: if a number is out of range, or the mask is empty or of another size.
     """
+    if steps < 0:
+        raise TutorialError(f"fine-tuning takes {steps} steps; use 0 or more.")
     states = fine_tuning(network, frame, mask, batch=batch, lr=lr, dreams=dreams, seed=seed)
     tuned = next(islice(states, steps, None))
-    for part in (tuned.encoder, tuned.decoder):
-        part.requires_grad_(False)
+    dtype = network.encoder.conv1.weight.dtype
+    for part in (tuned.normalise, tuned.encoder, tuned.decoder):
+        part.to(dtype).requires_grad_(False)
     return tuned
 
 
 def fine_tuning(
-    network: STCNN, frame: Tensor, mask: Tensor, *, batch: int = 4, lr: float = 1e-3, dreams: int = 100, seed: int = 0
+    network: STCNN,
+    frame: FrameLike,
+    mask: MaskLike,
+    *,
+    batch: int = 4,
+    lr: float = 1e-3,
+    dreams: int = 100,
+    seed: int = 0,
 ) -> Iterator[STCNN]:
     """:func:`fine_tune` without an end: gives the one copy that learns, first as it began, then after each step.
 
-    Arguments as there.
+    Arguments as there. The spatial half of the copy is float32, whatever the network's precision is, and learns
+    outside of autocast and inference mode, whoever calls.
     """
-    shared = {id(part): part for part in (network.generator, network.discriminator) if part is not None}
-    tuned = copy.deepcopy(network, dict(shared)).eval()
-    learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
-    for p in learning:
-        p.requires_grad_(True)
-    optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
+    if batch < 1 or dreams < 1 or lr <= 0:
+        raise TutorialError(f"fine-tuning with batch={batch}, dreams={dreams}, lr={lr}; all of them must be above 0.")
+    ids = as_mask(mask)
+    require_same_size(ids, (picture := as_frame(frame)).shape[1:], frames="the frame is")
+    if not object_ids(ids):
+        raise TutorialError("the mask holds no object to tune the network to; give at least one pixel.")
+    with torch.inference_mode(False):
+        tuned = evaluating(network)
+        tuned.normalise = copy.deepcopy(tuned.normalise).float()
+        tuned.encoder, tuned.decoder = copy.deepcopy(tuned.encoder).float(), copy.deepcopy(tuned.decoder).float()
+        learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
+        for p in learning:
+            p.requires_grad_(True)
+        optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
+        device = network.encoder.conv1.weight.device
+        picture = picture.detach().to(device, copy=True)
+        shown = ((ids != 0) & (ids != VOID)).to(device, copy=True)
     for step in count():
         yield tuned
         rngs = [Rng(seed, Stream.DREAMS, (step * batch + i) % dreams) for i in range(batch)]
-        images, masks = lucid_dreams(frame, mask, rngs)
-        prediction = None
-        if tuned.generator is not None:
-            with torch.no_grad():
-                prediction = tuned.generator(images[:, None].expand(-1, tuned.delta, -1, -1, -1))
-        with torch.enable_grad():
-            logits = tuned.segment(images, prediction, sides=False)
-            loss = segmentation_loss(logits, masks.to(torch.uint8), sides=0.0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
+            _tune_once(tuned, optimizer, *lucid_dreams(picture, shown, rngs))
+
+
+def _tune_once(network: STCNN, optimizer: torch.optim.Optimizer, images: Tensor, masks: Tensor) -> None:
+    """One step of the spatial half, on images ``float32 [B, 3, H, W]`` and masks ``bool [B, H, W]``."""
+    prediction = None
+    if network.generator is not None:
+        window = images[:, None].expand(-1, network.delta, -1, -1, -1)  # [B, delta, 3, H, W]
+        with torch.no_grad():
+            prediction = network.generator(window.to(network.generator.encoder.conv1.weight.dtype))
+        d1, d2, d3 = (d.float() for d in prediction.features)
+        prediction = PredictedFrame(prediction.frame, (d1, d2, d3))
+    with torch.enable_grad():
+        logits = network.segment(images, prediction, sides=False)  # [B, 1, H, W]
+        loss = segmentation_loss(logits, masks.to(torch.uint8), sides=0.0)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+# --------------------------------------------------------------------------------------------------------- inference
 
 
 def gate_radius(height: int, width: int) -> int:
@@ -542,20 +582,28 @@ def gate_radius(height: int, width: int) -> int:
 
 
 Start = Literal["released", "past"]
+ONLINE = ("batch", "lr", "dreams", "seed")  # options of fine_tune that a segmenter passes on
 
 
-class STCNNSegmenter:
-    """One run per object: a network tuned to it, and a gate around its last mask; the runs are merged afterwards.
+class STCNNSegmenter(ObjectSegmenter):
+    """One run per object: a network tuned to it, and a gate around its previous mask; the runs are merged afterwards.
+
+    A correction replaces the mask, and with it the gate, and tunes the object's network again, on the corrected
+    frame: it goes on from the network that the object had before this frame. Runs know nothing of each other, so
+    after :meth:`remove` the other objects' own answers are those of a clip without it.
 
     Args:
         network: a trained :class:`STCNN`; it stays as it is.
         online_steps: steps of :func:`fine_tune` for each object; with 0 nothing tells objects apart but their gates.
-        gate: pixels whose last probability is above it pass on their neighbourhood; 0.4 in the authors' code. None
-            switches the gate off.
+        gate: pixels whose previous probability is above it pass on their neighbourhood; 0.4 in the authors' code.
+            None switches the gate off.
         radius: of that neighbourhood, in pixels; by default :func:`gate_radius`.
         start: before there are enough past frames, the first one is repeated. The released code then lets the window
             end with the current frame (``"released"``), although training never did (``"past"``).
-        online: more options of :func:`fine_tune`.
+        online: more options of :func:`fine_tune`: ``batch``, ``lr``, ``dreams``, ``seed``.
+
+    Raises:
+        TutorialError: if an option is unknown or out of range.
     """
 
     def __init__(
@@ -573,49 +621,70 @@ class STCNNSegmenter:
             raise TutorialError(f"the gate is {gate}; use a probability in [0, 1), or None for no gate.")
         if online_steps < 0 or (radius is not None and radius < 0):
             raise TutorialError(f"online_steps is {online_steps}, radius is {radius}; neither can be negative.")
-        self.network, self.online_steps, self.online = network.eval(), online_steps, dict(online or {})
+        unknown = [key for key in online or {} if key not in ONLINE]
+        if unknown:
+            raise TutorialError(f"online tuning has no option {unknown[0]!r}; choose from {', '.join(ONLINE)}.")
+        super().__init__(network)
+        self.network, self.online_steps, self.online = evaluating(network), online_steps, dict(online or {})
         self.gate, self.radius, self.start = gate, radius, start
-        self._clear()
-
-    def _clear(self) -> None:
-        self.objects: list[int] = []
-        self.networks: list[STCNN] = []  # one per object; all the same without online training
-        self.masks = torch.zeros(0, 1, 1)  # float [O, H, W], each run's last gated probability
-        self.past: deque[Tensor] = deque(maxlen=max(1, self.network.delta))
-        self.time = 0
         self.seen: dict[str, Any] = {}
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self._clear()
-        self.masks = torch.zeros(0, *mask.shape, device=frame.device)
-        self.past.extend([frame] * max(1, self.network.delta))
-        self.introduce(frame, mask)
+    def _start(self, frame: Tensor) -> None:
+        length = max(1, self.network.delta)
+        self.past: deque[Tensor] = deque([frame.detach().clone()] * length, maxlen=length)  # the caller's may change
+        self.time = 0
+        self.networks: list[STCNN] = []  # one per object; all the same without online tuning
+        self.before: list[STCNN] = []  # the same, before this frame's tuning
+        self.masks = torch.zeros(0, *frame.shape[1:], device=frame.device)  # float32 [O, H, W], gated probabilities
+        self.given: list[bool] = []  # whether an object's mask was given in the last frame
+        self.seen = {}
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`. New objects take their pixels from the old ones."""
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        given = ids_to_onehot(mask, new)
-        self.objects += new
-        self.masks = torch.cat([self.masks * ~given.any(0), given.to(frame.dtype)])
-        for one in given:
-            steps = self.online_steps
-            self.networks.append(
-                fine_tune(self.network, frame, one, steps=steps, **self.online) if steps else self.network
-            )
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        known, new = len(self.given), len(masks)
+        self.given += [False] * new
+        self.networks += [self.network] * new
+        self.before += [self.network] * new
+        self.masks = with_room(self.masks, new)  # [O+n, H, W]
+        self._correct(frame, range(known, known + new), masks)
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        known, self.masks = self.masks, replaced(self.masks, channels, masks)
+        for o, (old, new) in enumerate(zip(known, self.masks, strict=True)):
+            robbed = self.given[o] and not torch.equal(old, new)  # it was tuned to pixels that are given away now
+            if o in channels or (robbed and new.any()):
+                self.networks[o] = self._tuned(self.before[o], frame, new > 0)
+        for channel in channels:
+            self.given[channel] = True
+
+    def _tuned(self, network: STCNN, frame: Tensor, mask: Tensor) -> STCNN:
+        """The network tuned to an object, ``mask bool [H, W]``; the network itself without online steps."""
+        steps = self.online_steps
+        return fine_tune(network, frame, mask, steps=steps, **self.online) if steps else network
+
+    def _remove(self, channel: int) -> None:
+        for each in (self.given, self.networks, self.before):
+            del each[channel]
+        self.masks = without(self.masks, channel)  # [O-1, H, W]
+        if self.seen and channel < len(self.seen["networks"]):
+            networks = [*self.seen["networks"]]
+            del networks[channel]
+            alone, gates = (without(self.seen[name], channel) for name in ("alone", "gates"))
+            self.seen |= {"networks": networks, "alone": alone, "gates": gates}
+
+    def _predict(self, frame: Tensor) -> Tensor:
         self.time += 1
+        frame = frame.detach().clone()  # it stays, and the caller's may change
         window = self._window(frame)
         generator = self.network.generator
         prediction = generator(window[None]) if generator is not None else None
-        alone = self._alone(frame, prediction)
+        self.before, self.given = list(self.networks), [False] * len(self.given)
+        alone = self._alone(self.networks, frame, prediction)
         gates = self._gates(frame)
-        self.seen = {"frame": frame, "window": window, "prediction": prediction, "alone": alone, "gates": gates}
+        self.seen = {"frame": frame, "window": window, "prediction": prediction, "networks": list(self.networks)}
+        self.seen |= {"alone": alone, "gates": gates}
         self.masks = alone * gates
         self.past.append(frame)
-        return soft_aggregate(self.masks)
+        return soft_aggregate(self.masks)  # [O+1, H, W]
 
     def _window(self, frame: Tensor) -> Tensor:
         """``float [delta, 3, H, W]``: what the generator is shown, oldest first."""
@@ -624,43 +693,43 @@ class STCNNSegmenter:
             past = [*past[1:], frame]
         return torch.stack(past)
 
-    def _alone(self, frame: Tensor, prediction: Prediction | None) -> Tensor:
-        """What each object's own network sees: ``float [O, H, W]``; a network is asked once."""
+    def _alone(self, networks: Sequence[STCNN], frame: Tensor, prediction: PredictedFrame | None) -> Tensor:
+        """What each object's own network sees: ``float32 [O, H, W]``; a network is asked once."""
         answers: dict[int, Tensor] = {}
-        for network in self.networks:
+        for network in networks:
             if id(network) not in answers:
-                logits = network.segment(frame[None], prediction, sides=False)
-                answers[id(network)] = logits[0, -1].float().sigmoid()
-        return torch.stack([answers[id(network)] for network in self.networks])
+                logits = network.segment(frame[None], prediction, sides=False)  # [1, 1, H, W]
+                answers[id(network)] = logits[0, -1].float().sigmoid()  # [H, W]
+        return torch.stack([answers[id(network)] for network in networks])  # [O, H, W]
 
     def _gates(self, frame: Tensor) -> Tensor:
-        """Around each last mask, ``bool [O, H, W]``; everywhere for an object whose last mask is empty."""
+        """Around each previous mask, ``bool [O, H, W]``; everywhere for an object whose previous mask is empty."""
         if self.gate is None:
             return torch.ones_like(self.masks, dtype=torch.bool)
-        last = self.masks > self.gate
+        sure = self.masks > self.gate
         radius = self.radius if self.radius is not None else gate_radius(*frame.shape[-2:])
-        return dilate(last, radius) | ~last.flatten(1).any(1)[:, None, None]
+        return dilate(sure, radius) | ~sure.flatten(1).any(1)[:, None, None]
 
-    @torch.no_grad()
+    @without_graph
     def inspect(self) -> dict[str, Any]:
         """What the last step saw, for a widget; the masks without time are computed for it.
 
         ``frame [3, H, W]`` and ``window [delta, 3, H, W]`` in [0, 1]; ``predicted [3, h, w]`` in [0, 1], the frame
         that the generator expected, or None; for each object ``masks``, ``ungated`` (what the network said before the
-        gate) and ``without_time`` (what it says of the frame alone), ``float [O, H, W]``, and ``gates``,
+        gate) and ``without_time`` (what it says of the frame alone), ``float32 [O, H, W]``, and ``gates``,
         ``bool [O, H, W]``; ``scores``: how real the discriminator finds the frame and the predicted one, or None.
 
         Raises:
-            TutorialError: before the first step.
+            TutorialError: before the first step, and if no object is left.
         """
-        if not self.seen:
+        if not self.seen or not self.objects:
             raise TutorialError("nothing was seen yet; call step() first.")
         frame, prediction = self.seen["frame"], self.seen["prediction"]
         scores = None
-        judge = self.network.discriminator
-        if judge is not None and prediction is not None:
-            pair = torch.cat([target_like(frame[None], prediction.frame), prediction.frame])
-            real, predicted = judge(pair).sigmoid().tolist()
+        discriminator = self.network.discriminator
+        if discriminator is not None and prediction is not None:
+            pair = torch.cat([target_like(frame[None], prediction.frame), prediction.frame])  # [2, 3, h, w]
+            real, predicted = discriminator(pair).sigmoid().tolist()
             scores = {"real": real, "predicted": predicted}
         return {
             "frame": frame,
@@ -668,7 +737,7 @@ class STCNNSegmenter:
             "predicted": from_tanh(prediction.frame[0]) if prediction is not None else None,
             "masks": self.seen["alone"] * self.seen["gates"],
             "ungated": self.seen["alone"],
-            "without_time": self._alone(frame, None),
+            "without_time": self._alone(self.seen["networks"], frame, None),
             "gates": self.seen["gates"],
             "scores": scores,
         }

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip import ids_to_onehot, object_ids
 from ..errors import TutorialError
+from ..objects import ObjectSegmenter, evaluating, replaced, without
 from ..propagation import soft_aggregate
 from .backbones import Normalised, ResNetEncoder, SmallEncoder, start_encoders
-from .layers import PreActivation, ResidualBlock, crop_padding, pad_centred
+from .layers import PreActivation, Refine, ResidualBlock, crop_padding, enlarge, pad_centred
 from .weights import require_fit
 
 Affinity = Literal["dot", "l2"]
@@ -68,15 +68,25 @@ class LightMemoryEncoder(nn.Module):
 
     def forward(self, image: Tensor, extra: Tensor) -> list[Tensor]:
         """Frames ``[N, 3, H, W]`` in [0, 1] with two masks ``[N, 2, H, W]`` -> one map ``[N, 4*width, H/8, W/8]``."""
-        x = torch.cat([self.normalise(image), extra], dim=1)
-        return [self.down(F.relu(self.stem(x)))]
+        x = torch.cat([self.normalise(image), extra], dim=1)  # [N, 5, H, W]
+        x = F.relu(self.stem(x))  # [N, 2*width, H/4, W/4]
+        return [self.down(x)]  # [N, 4*width, H/8, W/8]
 
 
 # --------------------------------------------------------------------------- space-time memory read (section 3.2)
 
 
+BLOCK = 2**22
+"""Attention weights that exist at once in :func:`read`; a larger block would not stay in a CPU's cache."""
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    """A softmax over thousands of places needs scores finer than half precision has."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tensor:
-    """How well each place of the query fits each place of the memory, before the softmax.
+    """How well each place of the query fits each place of the memory, before the softmax (the affinity).
 
     Args:
         query_key: ``float [N, Ck, h, w]``.
@@ -86,12 +96,14 @@ def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tenso
 
     Returns:
         ``float [N, T*h*w, h*w]``, divided by the root of Ck. (The paper does not divide; the authors' code does.)
+        It is float32 under autocast and for keys of half precision, too.
     """
-    q, k = query_key.flatten(2), memory_key.flatten(2)  # [N, Ck, h*w], [N, Ck, T*h*w]
-    similar = torch.einsum("nck,ncq->nkq", k, q)
-    if penalty:  # -|q - k|^2 = 2 q.k - |k|^2 - |q|^2
-        similar = (1 + penalty) * similar - penalty * k.pow(2).sum(1)[:, :, None]
-    return similar / math.sqrt(q.shape[1])
+    with torch.autocast(query_key.device.type, enabled=False):
+        q, k = (_at_least_float32(x).flatten(2) for x in (query_key, memory_key))  # [N, Ck, h*w], [N, Ck, T*h*w]
+        similar = torch.einsum("nck,ncq->nkq", k, q)  # [N, T*h*w, h*w]
+        if penalty:  # -|q - k|^2 = 2 q.k - |k|^2 - |q|^2
+            similar = (1 + penalty) * similar - penalty * k.pow(2).sum(1)[:, :, None]
+        return similar / math.sqrt(q.shape[1])
 
 
 def attention(
@@ -121,10 +133,10 @@ def attention(
 
 
 def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
-    """Equation 1 in one fused call: ``softmax(scores)`` times the values, without ever storing the attention.
+    """Equation 1: ``softmax(scores)`` times the values, without ever storing the whole attention.
 
-    The distance needs no other kernel than the dot product: with ``[q, 1]`` and ``[2k, -|k|^2]`` it *is* one. The
-    fused kernel of a CPU wants keys and values of one length, without gaps; zeros change no dot product.
+    It takes some places of the query at a time, all against the whole memory. Keys and values may have any strides;
+    with the channels laid out last, as :class:`Memory` does it, nothing is copied.
 
     Args:
         query_key: ``float [N, Ck, h, w]``.
@@ -133,39 +145,23 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
         penalty: see :func:`scores`.
 
     Returns:
-        ``float [N, Cv, h, w]``.
+        ``float [N, Cv, h, w]`` of the values' type.
     """
     n, channels, h, w = query_key.shape
-    q, k, v = (x.flatten(2).transpose(1, 2) for x in (query_key, memory_key, memory_value))  # [N, places, C]
-    if penalty:
-        k = torch.cat([(1 + penalty) * k, -penalty * k.pow(2).sum(-1, keepdim=True)], dim=-1)
-        q = torch.cat([q, torch.ones_like(q[..., :1])], dim=-1)
-    width = max(q.shape[-1], v.shape[-1])
-    one_head = [F.pad(x, (0, width - x.shape[-1])).contiguous()[:, None] for x in (q, k, v)]
-    out = F.scaled_dot_product_attention(one_head[0], one_head[1], one_head[2], scale=1 / math.sqrt(channels))
-    return out[:, 0, :, : v.shape[-1]].transpose(1, 2).reshape(n, -1, h, w)
+    with torch.autocast(query_key.device.type, enabled=False):
+        k = _at_least_float32(memory_key).flatten(2)  # [N, Ck, T*h*w]
+        v = memory_value.flatten(2).transpose(1, 2)  # [N, T*h*w, Cv]
+        q = _at_least_float32(query_key).flatten(2).transpose(1, 2)  # [N, h*w, Ck]
+        q = q * ((1 + penalty) / math.sqrt(channels))
+        length = -penalty / math.sqrt(channels) * k.pow(2).sum(1, keepdim=True) if penalty else None  # [N, 1, T*h*w]
+        found = []
+        for some in q.split(max(1, BLOCK // (n * k.shape[2])), dim=1):  # [N, rows, Ck]
+            s = torch.bmm(some, k) if length is None else torch.baddbmm(length, some, k)  # [N, rows, T*h*w]
+            found.append(s.softmax(dim=2).to(v.dtype) @ v)  # [N, rows, Cv]
+        return torch.cat(found, dim=1).transpose(1, 2).unflatten(2, (h, w))  # [N, Cv, h, w]
 
 
 # -------------------------------------------------------------------------------------------- decoder (section 3.3)
-
-
-class Refine(nn.Module):
-    """Doubles the resolution: the coarse answer, enlarged, and a finer map of the query frame."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.skip = PreActivation(width)
-        self.merge = PreActivation(width)
-
-    def prepare(self, fine: Tensor) -> Tensor:
-        """The path of the finer map ``[B, C, H, W] -> [B, width, H, W]``: the same for all objects of a frame."""
-        return self.skip(self.enter(fine))
-
-    def forward(self, prepared: Tensor, coarse: Tensor) -> Tensor:
-        """Add the enlarged coarse map ``[N, width, H/2, W/2]`` and mix."""
-        enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-        return self.merge(prepared + enlarged)
 
 
 class Decoder(nn.Module):
@@ -188,13 +184,14 @@ class Decoder(nn.Module):
 
     def forward(self, found: Tensor, fine: Sequence[Tensor], owner: Tensor) -> Tensor:
         """``found [N, 2*value, h, w]``, ``fine`` maps ``[B, C, H, W]`` finest first -> logits ``[N, 2, H, W]``."""
-        x = self.first(self.enter(found))
+        x = self.first(self.enter(found))  # [N, width, h, w]
         for refine, skip in zip(self.refine, reversed(fine), strict=True):
             assert isinstance(refine, Refine)
-            prepared = refine.prepare(skip)  # once per frame, however many objects there are
-            x = refine(prepared if len(prepared) == 1 else prepared[owner], x)
-        logits = self.predict(F.relu(x)).contiguous()  # two channels, laid out last, are slow to enlarge
-        return F.interpolate(logits, scale_factor=self.stride, mode="bilinear", align_corners=False)
+            prepared = refine.prepare(skip)  # [B, width, H/s, W/s], once per frame, however many objects there are
+            x = refine(prepared if len(prepared) == 1 else prepared[owner], x)  # [N, width, H/s, W/s]
+        # Two channels that are laid out last are slow to enlarge.
+        logits = self.predict(F.relu(x)).contiguous()  # [N, 2, H/stride, W/stride]
+        return enlarge(logits, self.stride)  # [N, 2, H, W]
 
 
 # ------------------------------------------------------------------------------------------------------ network
@@ -215,7 +212,7 @@ class Query(NamedTuple):
     """Left, right, top, bottom: what was added to the frame and must be cut off again."""
 
 
-def everyone(n: int, device: torch.device | str = "cpu") -> Tensor:
+def one_frame_owner(n: int, device: torch.device | str = "cpu") -> Tensor:
     """The owner of each of ``n`` objects when there is one frame: ``long [n]`` of zeros."""
     return torch.zeros(n, dtype=torch.long, device=device)
 
@@ -269,9 +266,9 @@ class STM(nn.Module):
 
     def encode(self, frame: Tensor) -> Query:
         """Encode frames ``float [B, 3, H, W]`` in [0, 1] as queries."""
-        x, padding = pad_centred(frame, self.stride)
-        *fine, coarse = self.query_encoder(x)
-        key, value = self.query_head(coarse)
+        x, padding = pad_centred(frame, self.stride)  # [B, 3, H', W'], multiples of the stride
+        *fine, coarse = self.query_encoder(x)  # ..., [B, C, h, w]
+        key, value = self.query_head(coarse)  # [B, Ck, h, w], [B, Cv, h, w]
         return Query(key, value, coarse, fine, padding)
 
     def memorize(
@@ -289,14 +286,15 @@ class STM(nn.Module):
         Returns:
             key ``float [N, Ck, h, w]`` and value ``float [N, Cv, h, w]``.
         """
-        x, _ = pad_centred(frame, self.stride)
-        extra, _ = pad_centred(torch.stack([masks, others], dim=1).to(frame.dtype), self.stride)
-        coarse = self.memory_encoder(x[owner], extra)[-1]
+        x, _ = pad_centred(frame, self.stride)  # [B, 3, H', W']
+        extra = torch.stack([masks, others], dim=1).to(frame.dtype)  # [N, 2, H, W]
+        extra, _ = pad_centred(extra, self.stride)  # [N, 2, H', W']
+        coarse = self.memory_encoder(x[owner], extra)[-1]  # [N, C, h, w]
         if not self.shared_keys:
             return self.memory_head(coarse)
         query = seen if seen is not None else self.encode(frame)
         if self.light:
-            coarse = torch.cat([coarse, query.coarse[owner]], dim=1)
+            coarse = torch.cat([coarse, query.coarse[owner]], dim=1)  # [N, C + C of the query, h, w]
         return query.key[owner], self.memory_head.value(coarse)
 
     def segment(
@@ -314,19 +312,22 @@ class STM(nn.Module):
         Returns:
             Logits ``float [N, 2, H, W]``: background and object, each object judged as if it were alone.
         """
-        found = read(query.key[owner], memory_key, memory_value, self.penalty if penalty is None else penalty)
+        strength = self.penalty if penalty is None else penalty
+        found = read(query.key[owner], memory_key, memory_value, strength)  # [N, Cv, h, w]
         return self.decode(found, query, owner)
 
     def decode(self, found: Tensor, query: Query, owner: Tensor) -> Tensor:
         """The mask of what was read, ``[N, Cv, h, w]``; see :meth:`segment`."""
-        logits = self.decoder(torch.cat([found, query.value[owner]], dim=1), query.fine, owner)
+        pair = torch.cat([found, query.value[owner]], dim=1)  # [N, 2*Cv, h, w]
+        logits = self.decoder(pair, query.fine, owner)  # [N, 2, H', W']
         return crop_padding(logits, query.padding)
 
 
 def other_masks(masks: Tensor, owner: Tensor) -> Tensor:
     """For each object the sum of the *other* objects' masks in its frame, at most 1: ``[N, H, W] -> [N, H, W]``."""
     frames = int(owner.max()) + 1 if len(owner) else 0
-    total = torch.zeros(frames, *masks.shape[1:], dtype=masks.dtype, device=masks.device).index_add(0, owner, masks)
+    total = torch.zeros(frames, *masks.shape[1:], dtype=masks.dtype, device=masks.device)  # [B, H, W]
+    total = total.index_add(0, owner, masks)
     return (total[owner] - masks).clamp(0, 1)
 
 
@@ -416,39 +417,113 @@ def start_from_imagenet(network: STM) -> bool:
     return start_encoders(encoders)
 
 
-# --------------------------------------------------------------------------------------- training (section 3.5)
-
-
 # -------------------------------------------------------------------------------------- inference (section 3.6)
 
 Keep = Literal["first", "previous", "both", "every"]
 Policy = Literal["oldest", "least used"]
 
+LIMIT = 32
+"""Predicted frames that a segmenter stores by default. With every fifth frame, no sequence of DAVIS has so many."""
+ROOM = 8
+"""Frames by which a full memory grows."""
+
 
 @dataclass(eq=False)
-class Moment:
-    """One stored frame: keys and values of the ``n`` objects that were known then."""
+class StoredFrame:
+    """What the memory knows of a frame beside its keys and values."""
 
     time: int
-    key: Tensor
-    """``float [n, Ck, h, w]``."""
-    value: Tensor
-    """``float [n, Cv, h, w]``."""
     given: bool
     """Whether its mask was given; such frames are never dropped."""
+    objects: int
+    """How many objects it holds keys and values of; those that came later are not among them."""
     used: float = 0.0
     """Attention that it got, summed over frames, objects and places of the query."""
     asked: int = 0
     """How often: each object of a frame asks once."""
 
 
+class _Bank:
+    """Keys and values of objects that came in the same frame, and so are stored in the same frames.
+
+    There is room for more frames than there are, so that a new one is written and nothing else is moved. Channels are
+    laid out last, because both products of a read then find what they need without a copy. Keys are float32, in which
+    they are compared.
+
+    Args:
+        key: ``float [n, Ck, h, w]`` of any frame: its shape, type and device count.
+        value: ``float [n, Cv, h, w]``, the same.
+    """
+
+    def __init__(self, key: Tensor, value: Tensor) -> None:
+        self.frames: list[StoredFrame] = []  # in the order in which they lie here, which is not that of time
+        self._keys = self._with_room(_at_least_float32(key)[:, :, None, :, :][:, :, :0])  # [n, Ck, room, h, w]
+        self._values = self._with_room(value[:, :, None, :, :][:, :, :0])  # [n, Cv, room, h, w]
+
+    @staticmethod
+    def _with_room(old: Tensor) -> Tensor:
+        """``[n, C, T, h, w] -> [n, C, T + ROOM, h, w]``."""
+        n, channels, frames, h, w = old.shape
+        new = old.new_empty(n, frames + ROOM, h, w, channels).permute(0, 4, 1, 2, 3)  # [n, C, T + ROOM, h, w]
+        new[:, :, :frames] = old
+        return new
+
+    @property
+    def objects(self) -> int:
+        """n."""
+        return len(self._keys)
+
+    @property
+    def keys(self) -> Tensor:
+        """``float [n, Ck, T, h, w]``."""
+        return self._keys[:, :, : len(self.frames)]
+
+    @property
+    def values(self) -> Tensor:
+        """``float [n, Cv, T, h, w]``."""
+        return self._values[:, :, : len(self.frames)]
+
+    def append(self, frame: StoredFrame, key: Tensor, value: Tensor) -> None:
+        end = len(self.frames)
+        if end == self._keys.shape[2]:
+            self._keys, self._values = self._with_room(self._keys), self._with_room(self._values)
+        self._keys[:, :, end], self._values[:, :, end] = key, value
+        self.frames.append(frame)
+
+    def drop(self, frame: StoredFrame) -> None:
+        """The last one moves to its place: the order of places means nothing to a softmax."""
+        at, last = self.frames.index(frame), len(self.frames) - 1
+        if at < last:
+            for stored in (self._keys, self._values):
+                stored[:, :, at] = stored[:, :, last]
+            self.frames[at] = self.frames[last]
+        self.frames.pop()
+
+    def remove(self, channel: int) -> None:
+        self._keys, self._values = without(self._keys, channel), without(self._values, channel)
+
+    def picked(self, frames: Sequence[StoredFrame]) -> tuple[Tensor, Tensor]:
+        """A copy of some frames' keys ``[n, Ck, t, h, w]`` and values ``[n, Cv, t, h, w]``."""
+        at = [self.frames.index(frame) for frame in frames]
+        return self._keys[:, :, at], self._values[:, :, at]
+
+
 class Memory:
-    """The stored frames, oldest first, with a bound on how many there may be.
+    """The stored frames: which stay, which leave, what each object may read, and how much attention each frame got.
+
+    A frame knows the objects of its time only. So objects that came in the same frame share a bank of keys and
+    values, and each bank is read apart: to older frames a newer object is not absent, it was never asked for.
 
     Args:
         limit: largest number of stored frames that were not given, or None.
         policy: which of those leaves when there are too many: the oldest, or the one that got the least attention for
             each time it was asked.
+
+    Attributes:
+        frames: what the next read sees, oldest first.
+
+    Raises:
+        TutorialError: on a limit below 0 and an unknown policy.
     """
 
     def __init__(self, limit: int | None = None, policy: Policy = "oldest") -> None:
@@ -457,35 +532,119 @@ class Memory:
         if policy not in get_args(Policy):
             raise TutorialError(f"there is no policy {policy!r}; choose from {', '.join(get_args(Policy))}.")
         self.limit, self.policy = limit, policy
-        self.moments: list[Moment] = []
+        self.frames: list[StoredFrame] = []
+        self._banks: list[_Bank] = []  # in the order of the objects' channels
+        self._passing: StoredFrame | None = None  # stays until the next one is stored
 
-    def add(self, moment: Moment) -> None:
-        """Store a frame, and drop another one if that is one too many."""
-        self.moments.append(moment)
-        free = [m for m in self.moments if not m.given]
-        if self.limit is not None and len(free) > self.limit:
-            old = free[:-1] or free  # the newest one was not asked yet
-            leaves = old[0] if self.policy == "oldest" else min(old, key=lambda m: m.used / max(1, m.asked))
-            self.moments = [m for m in self.moments if m is not leaves]
+    def store(self, time: int, key: Tensor, value: Tensor, given: bool = False, keep: bool = True) -> None:
+        """Store a frame, and drop another one if that is one too many.
+
+        Args:
+            time: number of the frame; one that is stored already is replaced.
+            key: ``float [O, Ck, h, w]``, one for each object; those that the memory does not know yet come last.
+            value: ``float [O, Cv, h, w]``.
+            given: whether its mask was given.
+            keep: False stores it until the next call only.
+        """
+        for frame in [f for f in self.frames if f is self._passing or f.time == time]:
+            self._drop(frame)
+        free = [f for f in self.frames if not f.given]
+        if keep and not given and self.limit is not None and len(free) >= self.limit:
+            keep = bool(free)  # a limit of 0 keeps nothing
+            if free:
+                oldest = self.policy == "oldest"
+                self._drop(free[0] if oldest else min(free, key=lambda f: f.used / max(1, f.asked)))
+        new = StoredFrame(time, given, len(key))
+        self.frames.append(new)
+        self._passing = None if keep else new
+        begin = 0
+        for bank in self._banks:
+            end = begin + bank.objects
+            bank.append(new, key[begin:end], value[begin:end])
+            begin = end
+        if begin < len(key):
+            self._banks.append(_Bank(key[begin:], value[begin:]))
+            self._banks[-1].append(new, key[begin:], value[begin:])
+
+    def _drop(self, frame: StoredFrame) -> None:
+        self.frames.remove(frame)
+        for bank in self._banks:
+            if frame in bank.frames:
+                bank.drop(frame)
+
+    def read(self, query_key: Tensor, penalty: float = 0.0) -> Tensor:
+        """What each object finds: ``[1, Ck, h, w] -> float [O, Cv, h, w]``."""
+        found = []
+        for bank in self._banks:
+            q = query_key.expand(bank.objects, -1, -1, -1)  # [n, Ck, h, w]
+            if self.policy == "least used" and self.limit is not None:
+                self._count(attention(q, bank.keys, penalty), bank.frames)
+            found.append(read(q, bank.keys, bank.values, penalty))
+        return torch.cat(found)  # [O, Cv, h, w]
+
+    @staticmethod
+    def _count(weights: Tensor, frames: list[StoredFrame]) -> None:
+        """Write down how much of the attention ``[n, T*h*w, h*w]`` each frame got."""
+        mass = weights.unflatten(1, (len(frames), -1)).sum((0, 2, 3))  # [T]
+        for frame, share in zip(frames, mass.tolist(), strict=True):
+            frame.used += share
+            frame.asked += len(weights)
+
+    @property
+    def objects(self) -> int:
+        """How many objects the stored frames know."""
+        return sum(bank.objects for bank in self._banks)
+
+    def remove(self, channel: int) -> None:
+        """Forget one object, and the frames that know no other."""
+        for bank in self._banks:
+            if channel < bank.objects:
+                break
+            channel -= bank.objects
+        bank.remove(channel)
+        for frame in bank.frames:
+            frame.objects -= 1
+        self._banks = [bank for bank in self._banks if bank.objects]
+        self.frames = [frame for frame in self.frames if frame.objects]
+        if self._passing not in self.frames:
+            self._passing = None
+
+    def complete(self) -> tuple[list[StoredFrame], Tensor, Tensor]:
+        """Frames that know all objects, oldest first; keys ``[O, Ck, T, h, w]`` and values ``[O, Cv, T, h, w]``."""
+        frames = sorted(self._banks[-1].frames, key=lambda frame: frame.time)
+        keys, values = zip(*(bank.picked(frames) for bank in self._banks), strict=True)
+        return frames, torch.cat(keys), torch.cat(values)
 
     @property
     def bytes(self) -> int:
-        """What the stored keys and values take."""
-        return sum(t.numel() * t.element_size() for m in self.moments for t in (m.key, m.value))
+        """What the keys and values of the kept frames take."""
+        return sum(
+            part[:, :, 0].numel() * part.element_size() * sum(frame is not self._passing for frame in bank.frames)
+            for bank in self._banks
+            for part in (bank.keys, bank.values)
+            if bank.frames
+        )
 
 
-class STMSegmenter:
+class STMSegmenter(ObjectSegmenter):
     """Memorise, read, decode, go on.
+
+    A corrected frame counts as a given one: it is memorised with its new masks, and never leaves. What a removed
+    object was to the others stays in the frames memorised until then, as a part of "all others".
 
     Args:
         network: a trained :class:`STM`.
         memory: which frames the memory holds: the ``"first"`` (the given one), the ``"previous"`` one, ``"both"``, or
             ``"every"``: both, and each ``every``-th (the paper's choice, with 5).
         every: see there.
-        limit: bound on the frames of ``"every"``; see :class:`Memory`.
+        limit: bound on the frames of ``"every"``; None for none, as in the paper. See :class:`Memory`.
         policy: see :class:`Memory`.
-        certain: do not keep a frame for good if the mean probability inside one of its predicted masks is lower, or a
-            mask is empty: a wrong mask in the memory would be believed for ever. 0 keeps all (as the paper does).
+        min_confidence: do not keep a frame for good if the mean probability inside one of its predicted masks is
+            lower, or a mask is empty: a wrong mask in the memory would be believed for ever. 0 keeps all (as the
+            paper does).
+
+    Raises:
+        TutorialError: on an unknown memory or policy, ``every`` below 1 and a limit below 0.
     """
 
     def __init__(
@@ -493,105 +652,70 @@ class STMSegmenter:
         network: STM,
         memory: Keep = "every",
         every: int = 5,
-        limit: int | None = None,
+        limit: int | None = LIMIT,
         policy: Policy = "oldest",
-        certain: float = 0.0,
+        min_confidence: float = 0.0,
     ) -> None:
         if memory not in get_args(Keep):
             raise TutorialError(f"there is no memory {memory!r}; choose from {', '.join(get_args(Keep))}.")
         if every < 1:
             raise TutorialError(f"the memory takes every {every}th frame; use 1 or more.")
-        self.network, self.keep, self.every, self.certain = network.eval(), memory, every, certain
-        self.limit, self.policy = limit, policy
-        self._clear()
+        super().__init__(network)
+        self.network, self.keep, self.every, self.min_confidence = evaluating(network), memory, every, min_confidence
+        self.memory = Memory(limit, policy)
+        self._start(torch.zeros(3, 1, 1))
 
-    def _clear(self) -> None:
-        self.memory = Memory(self.limit, self.policy)
-        self.objects: list[int] = []
+    def _start(self, frame: Tensor) -> None:
+        self.memory = Memory(self.memory.limit, self.memory.policy)
         self.time = 0
-        self.frame = torch.zeros(3, 1, 1)  # of the last step, and what was seen in it
-        self.masks = torch.zeros(0, 1, 1)  # float [O, H, W]
-        self.given = False  # whether the last frame's masks were given
-        self.query: Query | None = None
-        self.last: Moment | None = None
+        self.frame = frame.clone()  # the last one; the caller may use its tensor for the next
+        self.masks = torch.zeros(0, *frame.shape[1:], device=frame.device)  # float [O, H, W], of the last frame
+        self.given = False  # whether masks of the last frame were given
+        self.query: Query | None = None  # the last frame, encoded
 
-    def begin(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
-        self._clear()
-        self.masks = torch.zeros(0, *mask.shape, device=frame.device)
-        self.introduce(frame, mask)
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        self.masks = torch.cat([self.masks * ~masks.any(0), masks.float()])  # [O+n, H, W]
+        self.given = True
 
-    def introduce(self, frame: Tensor, mask: Tensor) -> None:
-        """See :class:`~vos_tutorial.propagation.Segmenter`. New objects take their pixels from the old ones."""
-        new = [i for i in object_ids(mask) if i not in self.objects]
-        if not new:
-            return
-        masks = ids_to_onehot(mask, new).to(frame.dtype)
-        self.objects += new
-        self.masks = torch.cat([self.masks * ~masks.any(0), masks])
-        self.frame, self.given = frame, True
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        self.masks, self.given = replaced(self.masks, channels, masks), True
 
-    def step(self, frame: Tensor) -> Tensor:
-        """See :class:`~vos_tutorial.propagation.Segmenter`."""
+    def _remove(self, channel: int) -> None:
+        self.masks = without(self.masks, channel)
+        if channel < self.memory.objects:  # not if it was introduced since the last step
+            self.memory.remove(channel)
+
+    def _predict(self, frame: Tensor) -> Tensor:
         self._memorize_last()
-        self.time += 1
-        self.query = self.network.encode(frame[None])
-        owner = everyone(len(self.objects), frame.device)
-        logits = self.network.decode(self._read(self.query), self.query, owner)
-        probabilities = soft_aggregate(logits.float().softmax(1)[:, 1])
-        self.frame, self.masks, self.given = frame, probabilities[1:], False
+        query = self.network.encode(frame[None])
+        found = self.memory.read(query.key, self.network.penalty)  # [O, Cv, h, w]
+        probabilities = self._decode(found, query)
+        self.time, self.frame, self.query = self.time + 1, frame.clone(), query
+        self.masks, self.given = probabilities[1:].clone(), False
         return probabilities
+
+    def _decode(self, found: Tensor, query: Query) -> Tensor:
+        """``[O, Cv, h, w] -> float [O+1, H, W]``."""
+        logits = self.network.decode(found, query, one_frame_owner(len(found), found.device))  # [O, 2, H, W]
+        return soft_aggregate(logits.float().softmax(1)[:, 1])
 
     def _memorize_last(self) -> None:
         """Put the last frame, with the masks it got, where the memory's rule wants it."""
         if self.keep == "first" and not self.given:
-            self.last = None
             return
-        owner = everyone(len(self.masks), self.frame.device)
-        others = other_masks(self.masks, owner)
+        owner = one_frame_owner(len(self.masks), self.frame.device)
+        others = other_masks(self.masks, owner)  # [O, H, W]
         key, value = self.network.memorize(self.frame[None], self.masks, others, owner, self.query)
-        self.last = Moment(self.time, key, value, self.given)
-        regular = self.keep == "every" and self.time % self.every == 0 and self._certain()
-        if (self.given and self.keep != "previous") or regular:
-            self.memory.add(self.last)
+        regular = self.keep == "every" and self.time % self.every == 0 and self._confident()
+        self.memory.store(self.time, key, value, self.given, keep=(self.given and self.keep != "previous") or regular)
 
-    def _certain(self) -> bool:
+    def _confident(self) -> bool:
         """Whether each object was found in the last frame, and with confidence."""
-        if self.given or not self.certain:
+        if self.given or not self.min_confidence:
             return True
-        inside = self.masks > 0.5
-        mean = (self.masks * inside).flatten(1).sum(1) / inside.flatten(1).sum(1).clamp_min(1)
-        return bool((mean >= self.certain).all())
-
-    def moments(self) -> list[Moment]:
-        """What the next read sees, oldest first: the stored frames, and the last one unless only the first counts."""
-        stored = self.memory.moments
-        if self.last is None or self.last in stored:
-            return list(stored)
-        return [*stored, self.last]
-
-    def _read(self, query: Query) -> Tensor:
-        """``float [O, Cv, h, w]``. Objects that came later have fewer frames to look at, so they are read apart."""
-        moments, parts, begin = self.moments(), [], 0
-        while begin < len(self.objects):
-            mine = [m for m in moments if len(m.key) > begin]
-            end = min(len(m.key) for m in mine)  # objects begin..end-1 are in all of `mine`
-            keys = torch.stack([m.key[begin:end] for m in mine], 2)
-            values = torch.stack([m.value[begin:end] for m in mine], 2)
-            q = query.key.expand(end - begin, -1, -1, -1)
-            if self.policy == "least used" and self.limit is not None:
-                self._count(attention(q, keys, self.network.penalty), mine)
-            parts.append(read(q, keys, values, self.network.penalty))
-            begin = end
-        return torch.cat(parts)
-
-    @staticmethod
-    def _count(weights: Tensor, moments: list[Moment]) -> None:
-        """Write down how much of the attention ``[n, T*h*w, h*w]`` each frame got."""
-        mass = weights.unflatten(1, (len(moments), -1)).sum((0, 2, 3))
-        for moment, share in zip(moments, mass.tolist(), strict=True):
-            moment.used += share
-            moment.asked += len(weights)
+        inside = self.masks > 0.5  # [O, H, W]
+        mean = (self.masks * inside).flatten(1).sum(1) / inside.flatten(1).sum(1).clamp_min(1)  # [O]
+        return bool((mean >= self.min_confidence).all())
 
     # ------------------------------------------------------------------------------------------ looking inside
 
@@ -604,10 +728,10 @@ class STMSegmenter:
         Raises:
             TutorialError: before the first step.
         """
-        query, moments = self._asked()
-        keys = torch.stack([m.key for m in moments], 2)
+        query = self._asked()
+        frames, keys, _ = self.memory.complete()
         return {
-            "times": [m.time for m in moments],
+            "times": [frame.time for frame in frames],
             "query_key": query.key[0],
             "memory_key": keys,
             "penalty": self.network.penalty,
@@ -625,23 +749,21 @@ class STMSegmenter:
         Raises:
             TutorialError: before the first step, if nothing is kept, or as :func:`attention`.
         """
-        query, moments = self._asked()
-        chosen = [moments[i] for i in keep] if keep is not None else moments
-        if not chosen:
+        query = self._asked()
+        _, keys, values = self.memory.complete()
+        if keep is not None:
+            keys, values = keys[:, :, list(keep)], values[:, :, list(keep)]
+        if keys.shape[2] == 0:
             raise TutorialError("nothing is left in the memory; keep at least one frame.")
-        keys, values = (torch.stack([getattr(m, kind) for m in chosen], 2) for kind in ("key", "value"))
-        n = keys.shape[0]
-        weights = attention(query.key.expand(n, -1, -1, -1), keys, self.network.penalty, temperature, top_k)
-        found = (values.flatten(2) @ weights).unflatten(2, query.key.shape[-2:])
-        logits = self.network.decode(found, query, everyone(n, found.device))
-        return soft_aggregate(logits.float().softmax(1)[:, 1])
+        q = query.key.expand(len(keys), -1, -1, -1)  # [O, Ck, h, w]
+        weights = attention(q, keys, self.network.penalty, temperature, top_k)  # [O, T*h*w, h*w]
+        found = (values.flatten(2) @ weights.to(values.dtype)).unflatten(2, query.key.shape[-2:])  # [O, Cv, h, w]
+        return self._decode(found, query)
 
-    def _asked(self) -> tuple[Query, list[Moment]]:
-        if self.query is None:
+    def _asked(self) -> Query:
+        if self.query is None or not self.memory.frames:
             raise TutorialError("nothing was read yet; call step() first.")
-        moments = self.moments()
-        known = max(len(m.key) for m in moments)  # not the objects introduced since
-        return self.query, [m for m in moments if len(m.key) == known]
+        return self.query
 
 
 def segmenter(network: STM, **options: Any) -> STMSegmenter:

@@ -149,7 +149,8 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             names = file.keys() if tensors else ()
-            return {name: file.get_tensor(name) for name in names}, metadata
+            method = metadata.get("method", "")
+            return {_new_name(name, method): file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError) as error:
         if begin.startswith((b"PK", b"\x80")):
             raise TutorialError(f"{path} is not a safetensors file, but {_pytorch_file(path)}") from error
@@ -193,6 +194,24 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
     require_fit(tensors, network, named)
     network.load_state_dict(tensors)
     return metadata
+
+
+OLD_NAMES = {
+    "masktrack": {
+        "body.stem.": "body.encoder.stem.",
+        "body.first.": "body.encoder.first.",
+        "body.down.": "body.encoder.down.",
+        "body.bottom.": "body.encoder.last.",
+    }
+}
+"""By method, how tensors' names began in files that were written before 2026-11-29, and how they begin now."""
+
+
+def _new_name(name: str, method: str) -> str:
+    for old, new in OLD_NAMES.get(method, {}).items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def require_fit(tensors: Mapping[str, Tensor], network: nn.Module, source: str) -> None:

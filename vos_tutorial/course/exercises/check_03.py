@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...models.rgmp import merge, roomy
+from ...models.rgmp import next_larger_multiple
+from ...propagation import soft_aggregate
 from .exercise import Exercise, Mutant
 
 
@@ -210,7 +211,7 @@ def _with_rule(rule: Callable[[int], int]) -> Callable[[int, int], Size]:
 
 
 def _padded_size(height: int, width: int) -> Size:
-    return roomy(height, 32), roomy(width, 32)
+    return next_larger_multiple(height, 32), next_larger_multiple(width, 32)
 
 
 padded_size = Exercise(
@@ -255,11 +256,12 @@ padded_size = Exercise(
             _with_rule(lambda n: 32 - n % 32), "You return how much is added; return the sizes with it."
         ),
         "swapped": Mutant(
-            lambda height, width: (roomy(width, 32), roomy(height, 32)),
+            lambda height, width: (next_larger_multiple(width, 32), next_larger_multiple(height, 32)),
             "Height and width are swapped: height first, as in a tensor's shape.",
         ),
         "one side only": Mutant(
-            lambda height, width: (height, roomy(width, 32)), "The height needs the same rule as the width."
+            lambda height, width: (height, next_larger_multiple(width, 32)),
+            "The height needs the same rule as the width.",
         ),
     },
 )
@@ -278,12 +280,16 @@ def _plain(q: Tensor, q0: Tensor) -> Tensor:
     return p / p.sum(0)
 
 
+def _aggregate(q: Tensor, q0: Tensor) -> Tensor:
+    return soft_aggregate(q, background=q0[None])
+
+
 def _own_background(q: Tensor, q0: Tensor) -> Tensor:
-    return merge(q, (1 - q).prod(0))
+    return soft_aggregate(q)
 
 
 def _union_as_background(q: Tensor, q0: Tensor) -> Tensor:
-    return merge(q, 1 - q0)
+    return _aggregate(q, 1 - q0)
 
 
 def _background_left_out(q: Tensor, q0: Tensor) -> Tensor:
@@ -292,7 +298,7 @@ def _background_left_out(q: Tensor, q0: Tensor) -> Tensor:
 
 
 def _background_last(q: Tensor, q0: Tensor) -> Tensor:
-    return merge(q, q0).roll(-1, 0)
+    return _aggregate(q, q0).roll(-1, 0)
 
 
 def _without_clamp(q: Tensor, q0: Tensor) -> Tensor:
@@ -320,13 +326,13 @@ def _odds_upside_down(q: Tensor, q0: Tensor) -> Tensor:
 
 
 def _winner_takes_all(q: Tensor, q0: Tensor) -> Tensor:
-    merged = merge(q, q0)
+    merged = _aggregate(q, q0)
     return torch.zeros_like(merged).scatter(0, merged.argmax(0, keepdim=True), 1.0)
 
 
 aggregate = Exercise(
     name="aggregate",
-    reference=merge,
+    reference=_aggregate,
     cases={
         "two sure objects": (torch.tensor([[[0.9]], [[0.8]]]), torch.tensor([[0.1]])),
         "one object": (torch.tensor([[[0.9, 0.6, 0.3]]]), torch.tensor([[0.1, 0.4, 0.8]])),

@@ -255,7 +255,7 @@ l2_scores = WithoutDifferences(
 
 
 def _others(masks: Tensor) -> Tensor:
-    return stm.other_masks(masks, stm.everyone(len(masks)))
+    return stm.other_masks(masks, stm.one_frame_owner(len(masks)))
 
 
 def _all_of_them(masks: Tensor) -> Tensor:

@@ -172,15 +172,15 @@ def _layer(into: int, out: int, seed: int) -> nn.Linear:
 
 
 def _scene(objective: Callable[[nn.Sequential, nn.Module, nn.Module], Tensor], grad: bool = False) -> Scene:
-    """A generator of two layers, the first of which makes features; a judge; something that draws masks."""
+    """A generator of two layers, the first of which makes features; a discriminator; something that draws masks."""
 
     def scene() -> tuple[Tensor, Parts]:
         generator = nn.Sequential(_layer(3, 4, 1), nn.Tanh(), _layer(4, 3, 3))
-        judge, masks = nn.Sequential(_layer(3, 2, 5), nn.Tanh(), _layer(2, 1, 7)), _layer(4, 1, 9)
-        parts: Parts = {"generator": generator, "judge": judge, "masks": masks}
+        discriminator, masks = nn.Sequential(_layer(3, 2, 5), nn.Tanh(), _layer(2, 1, 7)), _layer(4, 1, 9)
+        parts: Parts = {"generator": generator, "discriminator": discriminator, "masks": masks}
         for p in (p for part in parts.values() for p in part.parameters() if grad):
             p.grad = torch.ones_like(p)
-        return objective(generator, judge, masks), parts
+        return objective(generator, discriminator, masks), parts
 
     return scene
 
@@ -192,20 +192,20 @@ _PAST, _NOW, _OBJECT = (
 )
 
 
-def _pixels(generator: nn.Sequential, judge: nn.Module, masks: nn.Module) -> Tensor:
+def _pixels(generator: nn.Sequential, discriminator: nn.Module, masks: nn.Module) -> Tensor:
     return F.mse_loss(generator(_PAST).tanh(), _NOW)
 
 
-def _fooling(generator: nn.Sequential, judge: nn.Module, masks: nn.Module) -> Tensor:
-    return F.softplus(-judge(generator(_PAST))).mean()
+def _fooling(generator: nn.Sequential, discriminator: nn.Module, masks: nn.Module) -> Tensor:
+    return F.softplus(-discriminator(generator(_PAST))).mean()
 
 
-def _judging(generator: nn.Sequential, judge: nn.Module, masks: nn.Module) -> Tensor:
-    return (F.softplus(-judge(_NOW)) + F.softplus(judge(generator(_PAST).detach()))).mean()
+def _judging(generator: nn.Sequential, discriminator: nn.Module, masks: nn.Module) -> Tensor:
+    return (F.softplus(-discriminator(_NOW)) + F.softplus(discriminator(generator(_PAST).detach()))).mean()
 
 
 def _drawing(detach: bool) -> Callable[[nn.Sequential, nn.Module, nn.Module], Tensor]:
-    def objective(generator: nn.Sequential, judge: nn.Module, masks: nn.Module) -> Tensor:
+    def objective(generator: nn.Sequential, discriminator: nn.Module, masks: nn.Module) -> Tensor:
         features = generator[:2](_PAST)
         return F.binary_cross_entropy_with_logits(masks(features.detach() if detach else features), _OBJECT)
 
@@ -267,8 +267,8 @@ who_learns = WhoLearns(
     reference=_measuring(_length),
     cases={
         "the pixels' error": (_scene(_pixels),),
-        "fooling the judge": (_scene(_fooling),),
-        "teaching the judge": (_scene(_judging),),
+        "fooling the discriminator": (_scene(_fooling),),
+        "teaching the discriminator": (_scene(_judging),),
         "masks from detached features": (_scene(_drawing(True)),),
         "masks from features": (_scene(_drawing(False)),),
         "gradients of an earlier step in .grad": (_scene(_fooling, grad=True),),

@@ -16,6 +16,8 @@ from ...models import rgmp as rgmp_model
 from ...models import rvos as rvos_model
 from ...models import stcnn as stcnn_model
 from ...models import stm as stm_model
+from ...models.backbones import SmallEncoder
+from ...models.layers import Refine
 from .diagrams import Arrow, Concat, Frame, Mask, Operation
 from .masks import Pixels, as_ids, as_picture, objects_in
 from .tracing import Code, NetworkDiagram, Parts, Seen, Trace, chain, mask_of, seen, solid
@@ -59,13 +61,13 @@ def stm(network: stm_model.STM, frames: Pixels, masks: Pixels) -> NetworkDiagram
     p.map("value", "memory value", value, "value", Code(stm_model.KeyValue.forward, "self.value"), stack=t)
     p.map("query_key", "query key", read.out("query_head", 0), "memory", Code(stm_model.STM.encode, "query_head"))
     p.map("query_value", "query value", read.out("query_head", 1), "value", Code(stm_model.STM.encode, "query_head"))
-    p.operation("read", Operation("read", "memory"), Code(stm_model.read, "scaled_dot_product_attention"))
+    p.operation("read", Operation("read", "memory"), Code(stm_model.read, "s.softmax"))
     p.map("found", "found", read.into("decoder")[:, : value.shape[1]], "value", Code(stm_model.STM.segment, "read("))
     p.operation("joined", Concat("cat"), Code(stm_model.STM.decode, "torch.cat"))
     p.map("first", "first", read.out("decoder.first"), "output", Code(stm_model.Decoder.forward, "self.first"))
     d = ["first", *(f"refine[{i}]" for i in range(len(network.decoder.refine)))]
     for i, name in enumerate(d[1:]):
-        p.map(name, name, read.out(f"decoder.refine.{i}"), "output", Code(stm_model.Refine.forward, "enlarged"))
+        p.map(name, name, read.out(f"decoder.refine.{i}"), "output", Code(Refine.forward, "enlarge"))
 
     arrows = [Arrow("memory_frame", "masked"), Arrow("memory_mask", "masked"), *chain("masked", *m)]
     if shared:
@@ -178,23 +180,24 @@ Drawn = tuple[str, list[Arrow], dict[str, list[str]]]
 
 def _u_net(p: Parts, body: masktrack_model.SmallUNet, trace: Trace) -> Drawn:
     """Down on the left, up on the right, skips between them."""
-    forward = masktrack_model.SmallUNet.forward
-    down = ["first", *(f"down[{i}]" for i in range(len(body.down)))]
+    forward, encode = masktrack_model.SmallUNet.forward, SmallEncoder.maps
+    down = ["first", *(f"down[{i}]" for i in range(len(body.encoder.down)))]
     for name in down:
-        p.map(name, name, trace.out(_module("body", name)), "input", Code(forward, name.split("[")[0] + "("))
-    p.map("bottom", "bottom", trace.out("body.bottom"), "input", Code(forward, "self.bottom"))
+        code = Code(encode, name.split("[")[0] + "(")
+        p.map(name, name, trace.out(_module("body.encoder", name)), "input", code)
+    p.map("last", "last", trace.out("body.encoder.last"), "input", Code(encode, "self.last"))
     up = [f"up[{i}]" for i in reversed(range(len(body.up)))]
     for name in up:
         p.map(name, name, trace.out(_module("body", name)), "output", Code(forward, "self.up[i]"))
     p.map("logits", "logits", trace.out("body.logits"), "output", Code(forward, "self.logits"))
-    arrows = chain("cat", *down, "bottom", *up, "logits", "answer")
+    arrows = chain("cat", *down, "last", *up, "logits", "answer")
     arrows += [Arrow(a, b, "skip") for a, b in zip(down[-2::-1], up, strict=True)]
     depth, width = len(down), 2 * len(down) + 4
     rows = [["."] * width for _ in range(depth)]
     rows[0][:2], rows[1][0], rows[0][-2:] = ["frame", "cat"], "guide", ["logits", "answer"]
     for i, name in enumerate(down):
         rows[i][2 + i] = name
-    rows[-1][2 + depth] = "bottom"
+    rows[-1][2 + depth] = "last"
     for i, name in enumerate(up):
         rows[depth - 2 - i][3 + depth + i] = name
     return "\n".join(" ".join(row) for row in rows), arrows, {}
@@ -265,7 +268,7 @@ def rgmp(network: rgmp_model.RGMP, frames: Pixels, masks: Pixels) -> NetworkDiag
     p.map("residual", "residual", trace.out("decoder.residual"), "output", code)
     d = [f"refine[{i}]" for i in range(len(network.decoder.refine))]
     for name in d:
-        p.map(name, name, trace.out(_module("decoder", name)), "output", Code(rgmp_model.Refine.forward, "merge"))
+        p.map(name, name, trace.out(_module("decoder", name)), "output", Code(Refine.forward, "merge"))
     p.picture("answer", Mask, "answer", solid(mask_of(answer.logits, given.first)), 2, "output")
     arrows = [Arrow(f"{n}{m}", f"{n}_cat") for n in ("reference", "target") for m in ("", "_mask")]
     arrows += [*chain("reference_cat", *r, "compare"), *chain("target_cat", *t, "compare", "residual", *d, "answer")]

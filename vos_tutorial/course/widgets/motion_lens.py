@@ -22,8 +22,9 @@ from torch import Tensor
 from ...clip import VOID, Clip
 from ...errors import TutorialError
 from ...metrics import region_similarity
-from ...models.frame_prediction import Prediction, from_tanh, target_like
+from ...models.frame_prediction import PredictedFrame, from_tanh, target_like
 from ...models.stcnn import STCNN
+from ...objects import evaluating
 from .. import figures
 from .widget import (
     POSTER_BYTES,
@@ -105,7 +106,7 @@ def _look(frame: Tensor, window: Tensor, network: STCNN, space_only: STCNN | Non
         alone = space_only(frame, None, sides=False).logits
     else:
         d1, d2, d3 = (torch.zeros_like(d) for d in answer.prediction.features)
-        alone = network.segment(frame, Prediction(painted, (d1, d2, d3)), sides=False)
+        alone = network.segment(frame, PredictedFrame(painted, (d1, d2, d3)), sides=False)
     truth, last = target_like(frame, painted), target_like(window[:, -1], painted)
     found = {
         "predicted": from_tanh(painted),
@@ -195,7 +196,9 @@ class MotionLens(Widget):
         device = next(network.parameters()).device
         video = clip.frames.to(device).float() / 255
         self._views = [
-            look(video[self._order(state)], network.eval(), None if space_only is None else space_only.eval())
+            look(
+                video[self._order(state)], evaluating(network), None if space_only is None else evaluating(space_only)
+            )
             for state in STATES
         ]
         self._labels = {SPACE: SPACE if space_only is not None else "time zeroed", TIME: TIME}

@@ -21,8 +21,8 @@ from ...errors import TutorialError
 from ...models.backbones import ResNetEncoder
 from ...models.rvos import (
     RVOS,
-    Moment,
     Recurrence,
+    RolloutFrame,
     soft_iou_cost,
     unroll,
 )
@@ -175,7 +175,7 @@ class RVOSTask:
 
 
 def frame_loss(
-    moment: Moment,
+    moment: RolloutFrame,
     target: Tensor,
     valid: Tensor,
     counts: Tensor | None = None,

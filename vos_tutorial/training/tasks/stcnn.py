@@ -20,7 +20,7 @@ from ...data.worlds.sprites import SyntheticStills
 from ...errors import TutorialError
 from ...geometry import iou
 from ...models.frame_prediction import (
-    Prediction,
+    PredictedFrame,
     target_like,
 )
 from ...models.stcnn import (
@@ -270,7 +270,7 @@ def turn_clips(
 
 
 def prediction_loss(
-    network: STCNN, prediction: Prediction, frame: Tensor, adversarial: float, margin: float
+    network: STCNN, prediction: PredictedFrame, frame: Tensor, adversarial: float, margin: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The generator's and the discriminator's objectives, as one number whose gradients never mix.
 

@@ -22,7 +22,7 @@ from ...models.stm import (
     other_masks,
 )
 from ...options import Range, read
-from ...propagation import soft_aggregate_logits, winners
+from ...propagation import most_probable, soft_aggregate_logits
 from ...recipes import Stage
 
 
@@ -126,7 +126,7 @@ class STMTask:
             losses.append(F.cross_entropy(merged, truth, ignore_index=VOID))
             # [N, H, W]; soft: a decision would cut the gradient, and hide the doubt
             known = merged.softmax(1)[owner, which]
-            answer = winners(merged.detach().transpose(0, 1))[owner] == which[:, None, None]
+            answer = most_probable(merged.detach().transpose(0, 1))[owner] == which[:, None, None]
             target = truth[owner] == which[:, None, None]
             counts = truth[owner] != VOID
             if how.dice:

@@ -1,0 +1,157 @@
+"""``models.segmenter``: which network, where, how large, with which options; and sentences for what cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from vos_tutorial import models
+from vos_tutorial.errors import TutorialError
+from vos_tutorial.models.masktrack import MaskTrackSegmenter
+from vos_tutorial.models.stm import STM, STMSegmenter
+from vos_tutorial.models.weights import read_weights, save_weights
+from vos_tutorial.propagation import Resized, propagate
+
+
+def test_a_variant_takes_its_own_weights() -> None:
+    made = models.segmenter("stm", variant="paper-form-cured")
+    assert isinstance(made, STMSegmenter)
+    assert not made.network.shared_keys
+    plain = models.segmenter("stm")
+    assert isinstance(plain, STMSegmenter)
+    assert plain.network.shared_keys
+
+
+@pytest.mark.parametrize("file", sorted(models.SHIPPED.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_every_shipped_file_is_reached(file: Path) -> None:
+    name = file.stem.split("-")[0]
+    models.segmenter(name, variant=file.stem.removeprefix(name).removeprefix("-"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "stn"}, "there is no method 'stn'; choose from masktrack"),
+        ({"variant": "small"}, "stm ships no variant 'small'; it has paper-form"),
+        (
+            {"weights": None, "variant": "small"},
+            "the variant 'small' is one of the shipped weights; leave it out with None",
+        ),
+        ({"device": "cuda:99"}, "this machine has no device 'cuda:99'; use"),
+        ({"device": "gpu"}, "this machine has no device 'gpu'"),
+        ({"device": "meta"}, "this machine has no device 'meta'"),
+        ({"device": 1.5}, "this machine has no device '1.5'"),
+        (
+            {"limits": 3},
+            "stm's segmenter does not know the option 'limits'; "
+            "choose from memory, every, limit, policy, min_confidence",
+        ),
+        ({"online_steps": 3}, "stm's segmenter does not know the option 'online_steps'"),
+        ({"short_side": "large"}, "the short side is 'large'; give a number of pixels, or native"),
+        ({"network": nn.Identity()}, "stm works with a network of class STM, not Identity"),
+        ({"network": models.build("masktrack", width=4)}, "stm works with a network of class STM, not MaskTrack"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TutorialError, match=message):
+        models.segmenter(**{"name": "stm", **arguments})
+
+
+@pytest.mark.parametrize("name", models.METHODS)
+def test_every_method_names_the_options_that_it_knows(name: str) -> None:
+    with pytest.raises(TutorialError, match=rf"{name}'s segmenter does not know the option 'speed'; choose from \w+"):
+        models.segmenter(name, None, speed=3)
+
+
+def test_a_bad_device_is_said_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "trained", lambda *_: pytest.fail("the weights were read"))
+    with pytest.raises(TutorialError, match="no device"):
+        models.segmenter("stm", device="cuda:99")
+
+
+def test_the_network_of_the_caller_is_taken_as_it_is() -> None:
+    network = models.build("stm", width=4)
+    assert isinstance(network, STM)
+    made = models.segmenter("stm", network=network)
+    assert isinstance(made, STMSegmenter)
+    with torch.no_grad():
+        network.decoder.predict.bias += 1
+    assert torch.equal(made.network.decoder.predict.bias, network.decoder.predict.bias)  # the same tensors
+    assert network.training
+    moved = models.segmenter("stm", network=network, device="cpu")
+    assert isinstance(moved, STMSegmenter)
+
+
+def written(path: Path, **about: str) -> Path:
+    network = models.build("masktrack")
+    save_weights(path, network, {"method": "masktrack", "size": "small", **about})
+    return path
+
+
+def test_the_file_says_how_many_lines_and_steps(tmp_path: Path) -> None:
+    path = written(tmp_path / "told.safetensors", lines="64", tuning="3")
+    made = models.segmenter("masktrack", path)
+    assert isinstance(made, MaskTrackSegmenter)
+    assert made.lines == 64
+    assert made.online is not None
+    otherwise = models.segmenter("masktrack", path, short_side=32, online_steps=0)
+    assert isinstance(otherwise, Resized)
+    assert otherwise.short_side == 32
+    assert isinstance(otherwise.inner, MaskTrackSegmenter)
+    assert otherwise.inner.lines is None
+    assert otherwise.inner.online is None
+    native = models.segmenter("masktrack", path, short_side="native")
+    assert isinstance(native, MaskTrackSegmenter)
+    assert native.lines is None
+    plain = models.segmenter("masktrack", written(tmp_path / "plain.safetensors"))
+    assert isinstance(plain, MaskTrackSegmenter)
+    assert plain.lines == 128  # what goes without saying for small networks
+    assert plain.online is None
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 40), (200, 90), (65, 130)])
+def test_larger_frames_are_shrunk_to_the_lines_and_smaller_ones_stay(height: int, width: int) -> None:
+    frames = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(height, width, dtype=torch.uint8)
+    mask[10:30, 5:25] = 1
+    network = models.build("masktrack", width=4)
+    followed, resized, plain = (models.segmenter("masktrack", network=network) for _ in range(3))
+    followed.lines = 64  # type: ignore[attr-defined]
+    expected = Resized(resized, 64) if min(height, width) > 64 else plain
+    assert torch.equal(*(propagate(each, frames, mask, probabilities=True) for each in (followed, expected)))
+
+
+def test_lines_that_are_no_number_are_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TutorialError, match="lines is 'many' in its metadata, and must be a whole number"):
+        models.segmenter("masktrack", written(tmp_path / "x.safetensors", lines="many"))
+
+
+def test_a_file_with_the_names_of_old_still_loads(tmp_path: Path) -> None:
+    path = written(tmp_path / "new.safetensors")
+    tensors, about = read_weights(path)
+    olden = {"body.encoder.last.": "body.bottom.", "body.encoder.": "body."}
+
+    def old(name: str) -> str:
+        return next((name.replace(new, was) for new, was in olden.items() if name.startswith(new)), name)
+
+    save_file({old(name): value for name, value in tensors.items()}, tmp_path / "old.safetensors", about)
+    assert "body.bottom.conv1.weight" in (tmp_path / "old.safetensors").read_bytes().decode("latin-1")
+    loaded = models.trained("masktrack", tmp_path / "old.safetensors").state_dict()
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
+
+
+def test_models_load_no_data_and_no_training() -> None:
+    modules = ", ".join(f"vos_tutorial.models.{name}" for name in models.METHODS)
+    code = f"import sys, {modules}; print(*[m for m in sys.modules if m.startswith('vos_tutorial.')])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    rooms = {module.split(".")[1] for module in out}
+    assert "models" in rooms
+    assert not rooms & {"data", "training", "course", "recipes", "evaluation"}
