@@ -320,6 +320,8 @@ def test_the_memory_of_several_frames_is_a_stack(clip: Clip, forms: dict[str, st
 def test_what_cannot_be_drawn_is_named(clip: Clip, forms: dict[str, stm.STM]) -> None:
     with pytest.raises(TutorialError, match="3 frames and 1 masks"):
         networks.stm(forms["light"], clip.frames[:3], clip.masks[0])
+    with pytest.raises(TutorialError, match=r"masks are \[48, 48\] but a frame is \[96, 96\]"):
+        networks.stm(forms["light"], clip.frames[:2], clip.masks[0, ::2, ::2])
     with pytest.raises(TutorialError, match="holds no object"):
         networks.stm(forms["light"], clip.frames[:2], torch.zeros_like(clip.masks[0]))
     with Trace(forms["light"]) as trace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from matplotlib.font_manager import FontProperties
@@ -20,6 +20,7 @@ BACK = 0.07  # between the slabs of a stack
 SMALL, TINY = 8.0, 7.0  # points
 LINE_HEIGHT = 0.125  # of a label
 NARROWEST, WIDEST = 0.16, 0.42  # gap between columns
+EDGE = 0.25  # left and right of everything
 MARGIN = 0.17  # of a block, for the upright label of its rows
 UNLABELLED = Operation | Concat | Sign | Loss  # their name stands inside
 
@@ -32,8 +33,10 @@ def text_width(text: str, size: float = TINY) -> float:
 
 
 class Placement:
-    """Where everything stands. ``bodies`` are the drawn shapes, arrows end at ``ports``, and
-    ``boxes`` hold the labels as well.
+    """Where everything stands.
+
+    ``bodies`` are what is drawn, ``boxes`` hold the labels as well, and arrows begin and end at ``ports``; each by
+    the part's key. ``columns`` are the grid's, ``foot`` is the height of the legend.
 
     Args:
         diagram: to be placed.
@@ -42,47 +45,65 @@ class Placement:
 
     def __init__(self, diagram: Diagram, max_width: float = 9.0) -> None:
         self.diagram = diagram
-        self._tallest = max(
-            (max(size) for part in diagram.parts.values() if (size := _resolution(part)) is not None), default=1
-        )
-        rows = diagram.rows
-        columns = max(map(len, rows))
-        bodies = {key: self.body_size(part) for key, part in diagram.parts.items()}
-        widths = [0.0] * columns
-        above, below = [0.0] * len(rows), [0.0] * len(rows)
-        for r, row in enumerate(rows):
-            for c, key in enumerate(row):
-                if key == ".":
-                    continue
-                part, (w, h) = diagram.parts[key], bodies[key]
-                widths[c] = max(widths[c], w, self._label_width(part))
-                above[r] = max(above[r], h / 2)
-                below[r] = max(below[r], h / 2 + self._label_height(part))
-        self._widen(rows, widths)
-        tight = [bool(used) for used in widths]
-        room = max_width - 0.3 - sum(widths)
-        gap = min(WIDEST, max(NARROWEST, room / max(1, sum(tight))))
-        titled = {r for keys in diagram.groups.values() for r, row in enumerate(rows) if set(row) & set(keys)}
-        self.gap = gap
-        self.width = sum(widths) + gap * (columns - 1) + 0.5
-        y, self.centres = 0.12, []
-        for r in reversed(range(len(rows))):
-            self.centres.append(y + below[r])
-            y += below[r] + above[r] + 0.3 + 0.14 * (r in titled)
-        self.centres.reverse()
+        sizes = [size for part in diagram.parts.values() if (size := _resolution(part)) is not None]
+        self._tallest = max(map(max, sizes), default=1)
+        widths = self._widths()
+        gap = min(WIDEST, max(NARROWEST, (max_width - 0.3 - sum(widths)) / len(widths)))
+        lefts = [EDGE + sum(widths[:c]) + gap * c for c in range(len(widths))]
+        self.columns = [(left, left + width) for left, width in zip(lefts, widths, strict=True)]
+        self.width = self.columns[-1][1] + EDGE
         self.legend, lines = _legend(diagram, self.width)
         self.foot = 0.06 + 0.2 * lines if lines else 0.0
-        self.height = y + self.foot - 0.14
+        centres, self.height = self._heights()
         self.bodies: dict[str, Box] = {}
         self.ports: dict[str, Box] = {}
         self.boxes: dict[str, Box] = {}
-        lefts = [0.25 + sum(widths[:c]) + gap * c for c in range(columns)]
-        self.columns = [(left, left + w) for left, w in zip(lefts, widths, strict=True)]
-        for r, row in enumerate(rows):
-            for c, key in enumerate(row):
-                if key != ".":
-                    x = lefts[c] + widths[c] / 2
-                    self._place(key, bodies[key], x, self.centres[r] + self.foot)
+        for r, c, key in self._cells():
+            self._place(key, sum(self.columns[c]) / 2, centres[r])
+
+    def _cells(self) -> Iterator[tuple[int, int, str]]:
+        """Row, column and key of each part."""
+        for r, row in enumerate(self.diagram.rows):
+            yield from ((r, c, key) for c, key in enumerate(row) if key != ".")
+
+    def _widths(self) -> list[float]:
+        """Of the columns: that of the widest part. A group of one column needs room for most of its title."""
+        widths = [0.0] * max(map(len, self.diagram.rows))
+        for _, c, key in self._cells():
+            part = self.diagram.parts[key]
+            widths[c] = max(widths[c], self.body_size(part)[0], self._label_width(part))
+        for label, keys in self.diagram.groups.items():
+            columns = {c for _, c, key in self._cells() if key in keys}
+            if len(columns) == 1:
+                column = columns.pop()
+                widths[column] = max(widths[column], text_width(label, SMALL) - 0.18)
+        return widths
+
+    def _heights(self) -> tuple[list[float], float]:
+        """The middles of the rows, and the height of the whole."""
+        count = len(self.diagram.rows)
+        above, below, title = [0.0] * count, [0.0] * count, [0.0] * count
+        grouped = {key for keys in self.diagram.groups.values() for key in keys}
+        for r, _, key in self._cells():
+            part = self.diagram.parts[key]
+            half = self.body_size(part)[1] / 2
+            above[r], below[r] = max(above[r], half), max(below[r], half + self._label_height(part))
+            title[r] = max(title[r], 0.14 * (key in grouped))
+        y, centres = self.foot + 0.12, [0.0] * count
+        for r in reversed(range(count)):
+            centres[r] = y + below[r]
+            y = centres[r] + above[r] + title[r] + 0.3
+        return centres, y - 0.14
+
+    def _place(self, key: str, x: float, y: float) -> None:
+        part = self.diagram.parts[key]
+        w, h = self.body_size(part)
+        body = Box(x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+        wide = max(w, self._label_width(part)) / 2
+        margin = MARGIN if isinstance(part, Block) else 0.0
+        self.bodies[key] = body
+        self.ports[key] = body._replace(left=body.left - margin)
+        self.boxes[key] = Box(x - wide, body.bottom - self._label_height(part), x + wide, body.top)
 
     def front(self, key: str) -> Box:
         """Where a picture is painted: a frame, or the front of a slab."""
@@ -92,27 +113,10 @@ class Placement:
         w, h = self.face(part.shape[1:])
         return Box(body.left, body.bottom, body.left + w, body.bottom + h)
 
-    def _widen(self, rows: Sequence[Sequence[str]], widths: list[float]) -> None:
-        """A group of one column is about as wide as its title; the gaps beside it take the rest."""
-        for label, keys in self.diagram.groups.items():
-            columns = {c for row in rows for c, key in enumerate(row) if key in keys}
-            if len(columns) == 1:
-                column = columns.pop()
-                widths[column] = max(widths[column], text_width(label, SMALL) - 0.18)
-
     def share(self, box: Box) -> Box:
         """A box as shares of width and height, from the *upper* left corner, as a page counts."""
         w, h = self.width, self.height
         return Box(box.left / w, 1 - box.bottom / h, box.right / w, 1 - box.top / h)
-
-    def _place(self, key: str, size: tuple[float, float], x: float, y: float) -> None:
-        part, (w, h) = self.diagram.parts[key], size
-        body = Box(x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-        wide = max(w, self._label_width(part)) / 2
-        self.bodies[key] = body
-        margin = MARGIN if isinstance(part, Block) else 0.0
-        self.ports[key] = Box(body.left - margin, body.bottom, body.right, body.top)
-        self.boxes[key] = Box(x - wide, body.bottom - self._label_height(part), x + wide, body.top)
 
     def body_size(self, part: Part) -> tuple[float, float]:
         """Width and height of what is drawn, without the label."""

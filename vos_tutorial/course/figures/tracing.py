@@ -190,15 +190,21 @@ def seen(network: nn.Module, frames: Pixels, masks: Pixels) -> Seen:
         masks: ids ``[T, H, W]``, or ``[H, W]`` for one.
 
     Raises:
-        TutorialError: if the first mask holds no object.
+        TutorialError: if the first mask holds no object, or masks and frames differ in size.
     """
     ids = as_ids(masks)
     ids = ids[None] if ids.ndim == 2 else ids
+    pictures = [as_picture(frame) for frame in frames]
+    for picture in pictures:
+        if picture.shape[:2] != ids.shape[1:]:
+            raise TutorialError(
+                f"the masks are {list(ids.shape[1:])} but a frame is {list(picture.shape[:2])}; resize the masks "
+                "(nearest)."
+            )
     present = [int(i) for i in np.unique(ids[0]) if int(i) not in (0, VOID)]
     if not present:
         raise TutorialError("the first mask holds no object; pass one in which the object is marked.")
     device = next(network.parameters()).device
-    pictures = [as_picture(frame) for frame in frames]
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device) / 255.0  # [F, 3, H, W]
     mine = torch.from_numpy(ids == present[0]).float().to(device)
     others = torch.from_numpy(np.isin(ids, present[1:])).float().to(device)
