@@ -58,7 +58,7 @@ def told(path: Path | str = "runs/masktrack-smoke-0/weights.safetensors") -> dic
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--device", "gpu"], "no device 'gpu'; use --device cpu"),
+        (["--device", "gpu"], "no device 'gpu'; use cpu"),
         (["--device", "0"], "no device '0'"),
         (["--device", "mps"], "no device 'mps'"),
         (["--device", "meta"], "no device 'meta'"),
