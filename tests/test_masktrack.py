@@ -265,6 +265,9 @@ def test_loss_and_iou_of_known_answers() -> None:
     assert float(logged["iou"]) == pytest.approx((1 + 1 / 3) / 2)
     assert float(loss) == pytest.approx(20 * 32 / 128, rel=1e-4)
 
+    answer[0] = target[0] = False  # nothing there, and nothing found: right, here as in every other score
+    assert float(MaskTrackTask().loss(Fixed(), batch, stage())[1]["iou"]) == pytest.approx((1 + 1 / 3) / 2)
+
 
 def test_dice_loss_by_hand() -> None:
     """Probabilities 1, 1/2 and 0 on two target pixels and one other: 1 - (2 * 1.5 + 1) / (1.5 + 2 + 1)."""

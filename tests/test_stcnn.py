@@ -880,7 +880,7 @@ def test_few_clips_backwards_and_mirrored() -> None:
 def test_options_that_no_one_reads_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TutorialError, match=message):
         STCNNTask().batch(stage(**options), [0], CPU)
-    with pytest.raises(TutorialError, match="0 dreams teach nothing"):
+    with pytest.raises(TutorialError, match="cannot train on 0 dreams; use dreams=1 or more"):
         DreamedClips(*frame_and_mask(), dreams=0)
 
 

@@ -463,10 +463,12 @@ def segmentation_loss(logits: Tensor, ids: Tensor, sides: float, dice: float = 0
         sides: weight of each side output.
         dice: weight of a Dice loss of the final output.
     """
-    counts = ids != VOID
-    target = (ids != 0) & counts
+    counts = ids != VOID  # [B, H, W]
+    target = (ids != 0) & counts  # [B, H, W]
     truth = target[:, None].expand_as(logits).float()  # [B, N, H, W]
-    each = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none") * counts[:, None]
+    each = (
+        F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none") * counts[:, None]
+    )  # [B, N, H, W]
     mean = each.sum((0, 2, 3)) / counts.sum().clamp_min(1)  # [N]
     loss = mean[-1] + sides * mean[:-1].sum()
     if dice:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...augment import Corruption, corrupt
 from ...data.batches import StillSource
 from ...data.worlds.sprites import SyntheticStills
+from ...geometry import iou
 from ...models.layers import dice_loss
 from ...models.masktrack import Guide, make_guide
 from ...options import Range, read
@@ -68,12 +69,12 @@ class MaskTrackTask:
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""
         logits = network(batch["image"], batch["guide"])  # [B, 2, H, W]
-        answer = logits.detach().argmax(1).bool()  # [B, H, W]
-        hit = (answer & batch["target"]).flatten(1).sum(1) / (answer | batch["target"]).flatten(1).sum(1).clamp_min(1)
-        loss = F.cross_entropy(logits, batch["target"].long())
+        target = batch["target"]  # [B, H, W]
+        loss = F.cross_entropy(logits, target.long())
         if weight := MaskTrackOptions.of(stage).dice:
-            loss = loss + weight * dice_loss(logits.softmax(1)[:, 1], batch["target"])
-        return loss, {"iou": hit.mean()}
+            loss = loss + weight * dice_loss(logits.softmax(1)[:, 1], target)  # of [B, H, W]
+        answer = logits.detach().argmax(1).bool()  # [B, H, W]
+        return loss, {"iou": iou(answer, target).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """All of them; a stage's option ``head_lr`` multiplies the rate of DeepLabv2's new layers."""

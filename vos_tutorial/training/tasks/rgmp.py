@@ -17,11 +17,7 @@ from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
 from ...geometry import iou
 from ...models.layers import dice_loss
-from ...models.rgmp import (
-    RGMP,
-    Feedback,
-    Scores,
-)
+from ...models.rgmp import RGMP, Feedback, Scores
 from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
@@ -94,22 +90,23 @@ class RGMPTask:
         how = RGMPOptions.of(stage)
         before = how.source != "simulated"  # whether there is a frame before the first target
         length = 1 + before + how.recurrence
-        frames, ids = self.sources[how.source].batch(seeds, stage.size, length, how.max_skip)  # [B, T, 3, H, W]
+        # [B, T, 3, H, W], [B, T, H, W]
+        frames, ids = self.sources[how.source].batch(seeds, stage.size, length, how.max_skip)
         rngs = [Rng(s, Stream.TARGET) for s in seeds]
         masks = torch.stack([one_object(i, rng) for i, rng in zip(ids, rngs, strict=True)])  # [B, T, H, W]
         order = torch.tensor([reference_first(m == 1, rng) for m, rng in zip(masks, rngs, strict=True)])  # [B, T]
-        dropped = torch.tensor([rng.chance(how.drop_previous) for rng in rngs], device=frames.device)
-        rows = torch.arange(len(seeds))[:, None]
-        frames, masks = frames[rows, order], masks[rows, order]
+        dropped = torch.tensor([rng.chance(how.drop_previous) for rng in rngs], device=frames.device)  # [B]
+        rows = torch.arange(len(seeds))[:, None]  # [B, 1]
+        frames, masks = frames[rows, order], masks[rows, order]  # [B, T, 3, H, W], [B, T, H, W]; reference first
         previous = masks[:, 1] == 1  # [B, H, W]
         if not before:
             previous = corrupt(previous, rngs, how.spoiling)
         batch = {
-            "frames": frames[:, 1 + before :],
-            "targets": masks[:, 1 + before :],
-            "previous": (previous & ~dropped[:, None, None]).float(),
-            "reference_frame": frames[:, 0] * how.reference,
-            "reference_mask": (masks[:, 0] == 1).float() * how.reference,
+            "frames": frames[:, 1 + before :],  # [B, N, 3, H, W]
+            "targets": masks[:, 1 + before :],  # [B, N, H, W]
+            "previous": (previous & ~dropped[:, None, None]).float(),  # [B, H, W]
+            "reference_frame": frames[:, 0] * how.reference,  # [B, 3, H, W]
+            "reference_mask": (masks[:, 0] == 1).float() * how.reference,  # [B, H, W]
         }
         return {name: value.to(device) for name, value in batch.items()}
 
@@ -121,20 +118,18 @@ class RGMPTask:
         """The mean over the steps of a roll-out, and the mean IoU of its answers; void pixels do not count."""
         assert isinstance(network, RGMP)
         how = RGMPOptions.of(stage)
-        guidance = network.prepare(network.encode(batch["reference_frame"], batch["reference_mask"])[-1])
-        previous, losses, overlaps = batch["previous"], [], []
+        reference = network.encode(batch["reference_frame"], batch["reference_mask"])  # [B, C, h, w] at each stride
+        guidance = network.prepare(reference[-1])
+        previous = batch["previous"]  # [B, H, W]
+        losses, overlaps = [], []
         for frame, target in zip(batch["frames"].unbind(1), batch["targets"].unbind(1), strict=True):
+            # frame [B, 3, H, W], target [B, H, W]
             scores = network(frame, previous if how.previous else torch.zeros_like(previous), guidance)
             losses.append(step_loss(scores, target, how.dice))
             probability = scores.logits.float().softmax(1)[:, 1]  # [B, H, W]
-            answer = probability.detach() > 0.5
-            overlaps.append(iou(answer & (target != VOID), target == 1).mean())
-            if how.teacher_forcing:
-                previous = (target == 1).float()
-            elif how.feedback == "hard":
-                previous = answer.float()
-            else:
-                previous = probability.detach() if how.detach else probability
+            answer = (probability.detach() > 0.5) & (target != VOID)  # [B, H, W]
+            overlaps.append(iou(answer, target == 1).mean())
+            previous = feedback(probability, target, how)  # [B, H, W]
         return torch.stack(losses).mean(), {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
@@ -146,7 +141,7 @@ def one_object(ids: Tensor, rng: Rng) -> Tensor:
     """A random object of frame 0 alone: ids ``uint8 [T, H, W]`` -> 1 where it is, 255 where void, else 0."""
     objects = object_ids(ids[0])
     chosen = objects[rng.pick(len(objects))]
-    return torch.where(ids == VOID, ids, (ids == chosen).to(torch.uint8))
+    return torch.where(ids == VOID, ids, (ids == chosen).to(torch.uint8))  # [T, H, W]
 
 
 def reference_first(masks: Tensor, rng: Rng) -> list[int]:
@@ -156,20 +151,35 @@ def reference_first(masks: Tensor, rng: Rng) -> list[int]:
         masks: ``bool [T, H, W]``; if the object is smaller everywhere, the frame that shows most of it is taken.
         rng: where chance comes from.
     """
-    share = masks.float().mean((1, 2))
+    share = masks.float().mean((1, 2))  # [T]
     good = [t for t, s in enumerate(share.tolist()) if s >= SMALLEST] or [int(share.argmax())]
     chosen = good[rng.pick(len(good))]
     return [chosen, *(t for t in range(len(masks)) if t != chosen)]
 
 
+def feedback(probability: Tensor, target: Tensor, how: RGMPOptions) -> Tensor:
+    """The previous mask ``float [B, H, W]`` of the next step: the probability, the decision, or the true mask.
+
+    Args:
+        probability: ``float [B, H, W]``, what this step found.
+        target: ``uint8 [B, H, W]``, 1 where the object is.
+        how: the stage's options.
+    """
+    if how.teacher_forcing:
+        return (target == 1).float()
+    if how.feedback == "hard":
+        return (probability.detach() > 0.5).float()
+    return probability.detach() if how.detach else probability
+
+
 def step_loss(scores: Scores, target: Tensor, dice: float = 0.0) -> Tensor:
     """Cross-entropy of one step, with ``dice`` times the Dice loss; ``target uint8 [B, H, W]``."""
-    truth = target.long()
-    loss = F.cross_entropy(scores.logits.float(), truth, ignore_index=VOID)
-    if dice:
-        counts = target != VOID
-        loss = loss + dice * dice_loss(scores.logits.float().softmax(1)[:, 1] * counts, target == 1)
-    return loss
+    logits = scores.logits.float()  # [B, 2, H, W]
+    loss = F.cross_entropy(logits, target.long(), ignore_index=VOID)
+    if not dice:
+        return loss
+    probability = logits.softmax(1)[:, 1] * (target != VOID)  # [B, H, W]
+    return loss + dice * dice_loss(probability, target == 1)
 
 
 def task(source: StillSource | None = None, video: ClipSource | None = None) -> RGMPTask:

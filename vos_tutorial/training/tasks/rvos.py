@@ -18,14 +18,9 @@ from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
 from ...data.worlds.discs import Discs
 from ...errors import TutorialError
+from ...geometry import iou
 from ...models.backbones import ResNetEncoder
-from ...models.rvos import (
-    RVOS,
-    Recurrence,
-    RolloutFrame,
-    soft_iou_cost,
-    unroll,
-)
+from ...models.rvos import RVOS, Recurrence, RolloutFrame, soft_iou_cost, unroll
 from ...options import Range, read
 from ...recipes import Stage
 
@@ -52,16 +47,52 @@ def assign(cost: Tensor, valid: Tensor) -> Tensor:
     objects, slots = cost.shape[1:]
     if slots < objects:
         raise TutorialError(f"{objects} objects do not fit into {slots} slots; use as many slots as objects.")
-    allowed = valid[:, :, None] & (torch.arange(slots, device=cost.device) < valid.sum(1)[:, None, None])
-    costs = torch.where(allowed, cost.detach(), FORBIDDEN).cpu().double().numpy()
-    found = np.stack([linear_sum_assignment(one)[1] for one in costs])
+    first = torch.arange(slots, device=cost.device) < valid.sum(1)[:, None, None]  # [B, 1, S]
+    allowed = valid[:, :, None] & first  # [B, G, S]
+    costs = torch.where(allowed, cost.detach(), FORBIDDEN).cpu().double().numpy()  # [B, G, S]
+    found = np.stack([linear_sum_assignment(one)[1] for one in costs])  # [B, G]
     return torch.from_numpy(found).to(cost.device)
 
 
 def in_slots(truth: Tensor, slot: Tensor, slots: int) -> Tensor:
     """What belongs to objects, put where their slots are: ``[B, G, ...]`` and ``slot [B, G] -> [B, slots, ...]``."""
     placed = torch.zeros(len(truth), slots, *truth.shape[2:], dtype=truth.dtype, device=truth.device)
-    return placed.index_put((torch.arange(len(truth), device=truth.device)[:, None], slot), truth)
+    sample = torch.arange(len(truth), device=truth.device)[:, None]  # [B, 1]
+    return placed.index_put((sample, slot), truth)  # [B, slots, ...]
+
+
+def true_masks(ids: Tensor, slots: int, only_shown: bool) -> tuple[Tensor, Tensor]:
+    """The true mask of each slot, in the order of the ids.
+
+    Args:
+        ids: ``uint8 [B, T, H, W]``; frame 0 shows the objects 1..K of a sample without gaps, 255 is void.
+        slots: the largest number of slots N; further objects are background.
+        only_shown: no more slots than the sample with the most objects needs.
+
+    Returns:
+        ``bool [B, T, N, H, W]``, and ``bool [B, N]``: which slots hold an object.
+    """
+    shown = ids[:, 0].masked_fill(ids[:, 0] == VOID, 0).amax((1, 2))  # [B]
+    numbers = torch.arange(1, 1 + (min(int(shown.max()), slots) if only_shown else slots), device=ids.device)  # [N]
+    return ids[:, :, None] == numbers[:, None, None], numbers <= shown[:, None]
+
+
+def matched(probability: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Zero-shot: put each object where the slot is that drew it best in frame 0.
+
+    Args:
+        probability: ``float [B, N, H, W]`` of frame 0.
+        truth: ``float [B, T, N, H, W]``, in the order of the ids.
+        valid: ``bool [B, N]``.
+
+    Returns:
+        ``truth`` and ``valid`` in the order of the slots.
+    """
+    slots = probability.shape[1]
+    cost = soft_iou_cost(probability[:, None], truth[:, 0][:, :, None])  # [B, N, N]: object, slot
+    slot = assign(cost, valid)  # [B, N]
+    placed = in_slots(truth.transpose(1, 2), slot, slots).transpose(1, 2)  # [B, T, N, H, W]
+    return placed, in_slots(valid, slot, slots)
 
 
 @dataclass(frozen=True)
@@ -130,39 +161,28 @@ class RVOSTask:
         An object counts in all frames, seen or not, if frame 0 shows it. Pixels of id 255 (void) do not count.
         """
         assert isinstance(network, RVOS)
-        how = RVOSOptions.of(stage)
-        frames, ids = batch["frames"], batch["masks"]
-        shown = ids[:, 0].masked_fill(ids[:, 0] == VOID, 0).amax((1, 2))  # objects are numbered without gaps
-        slots = min(int(shown.max()), how.slots) if network.one_shot else how.slots
-        numbers = torch.arange(1, slots + 1, device=ids.device)
-        truth = (ids[:, :, None] == numbers[:, None, None]).to(frames.dtype)  # [B, T, N, H, W]
-        valid = numbers <= shown[:, None]  # [B, N]
-        counts = (ids != VOID)[:, :, None]
-        own = how.previous == "own"
-        moments = unroll(
+        how, one_shot = RVOSOptions.of(stage), network.one_shot
+        frames, ids = batch["frames"], batch["masks"]  # [B, T, 3, H, W], [B, T, H, W]
+        truth, valid = true_masks(ids, how.slots, only_shown=one_shot)  # [B, T, N, H, W], [B, N]
+        truth = truth.to(frames.dtype)
+        counts = (ids != VOID)[:, :, None]  # [B, T, 1, H, W]
+        grid = unroll(
             network,
             frames,
-            truth[:, 0] if network.one_shot else None,
-            slots,
+            truth[:, 0] if one_shot else None,
+            truth.shape[2],
             how.recurrence,
             given=1,
-            truth=None if own else truth,
+            truth=truth if how.previous == "truth" else None,
         )
         losses, overlaps = [], []
-        for t, moment in enumerate(moments):
-            if t == 0 and not network.one_shot:  # once for the whole clip: a slot must stay with its object
-                cost = soft_iou_cost((moment.probability * counts[:, 0])[:, None], truth[:, 0][:, :, None])
-                slot = assign(cost, valid)
-                truth = in_slots(truth.transpose(1, 2), slot, slots).transpose(1, 2)
-                valid = in_slots(valid, slot, slots)
-            y = truth[:, t]
-            losses.append(frame_loss(moment, y, valid, counts[:, t], how.empty, not network.one_shot))
-            answer, target = (moment.probability.detach() > 0.5) & counts[:, t], y > 0
-            seen = valid & target.any(-1).any(-1)
-            union = (answer | target).sum((-2, -1)).clamp_min(1)
-            overlap = (answer & target).sum((-2, -1)) / union
-            overlaps.append((overlap * seen).sum() / seen.sum().clamp_min(1))
-        loss = torch.stack(losses)
+        for t, frame in enumerate(grid):
+            if t == 0 and not one_shot:  # once for the whole clip: a slot must stay with its object
+                truth, valid = matched(frame.probability * counts[:, 0], truth, valid)
+            losses.append(frame_loss(frame, truth[:, t], valid, counts[:, t], how.empty, unused=not one_shot))
+            answer = (frame.probability.detach() > 0.5) & counts[:, t]  # [B, N, H, W]
+            overlaps.append(mean_iou(answer, truth[:, t] > 0, valid))
+        loss = torch.stack(losses)  # [T]
         return (loss.sum() if how.total == "sum" else loss.mean()), {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
@@ -175,7 +195,7 @@ class RVOSTask:
 
 
 def frame_loss(
-    moment: RolloutFrame,
+    frame: RolloutFrame,
     target: Tensor,
     valid: Tensor,
     counts: Tensor | None = None,
@@ -185,22 +205,39 @@ def frame_loss(
     """The loss of one frame, ``float []``: the mean soft IoU cost over the valid slots of all samples, and more.
 
     Args:
-        moment: N slots.
+        frame: N slots.
         target: ``float [B, N, H, W]``, 0 or 1.
         valid: ``bool [B, N]``: which slots hold an object of the clip, seen in this frame or not.
         counts: ``bool [B, 1, H, W]``, pixels that count; all by default.
         empty: weight of the cross-entropy (its mean over the pixels) where an object is not to be seen.
         unused: whether ``empty`` also holds for slots without an object.
     """
-    q = moment.probability if counts is None else moment.probability * counts
+    probability = frame.probability if counts is None else frame.probability * counts  # [B, N, H, W]
     objects = valid.sum().clamp_min(1)
-    loss = (soft_iou_cost(q, target) * valid).sum() / objects
-    if empty:
-        entropy = F.softplus(moment.logits.float())  # -log(1 - q): nothing else is left where the target is 0
-        entropy = (entropy if counts is None else entropy * counts).mean((-2, -1))  # [B, N]
-        silent = ~target.flatten(2).any(-1)
-        loss = loss + empty * (entropy * (silent if unused else silent & valid)).sum() / objects
-    return loss
+    loss = (soft_iou_cost(probability, target) * valid).sum() / objects
+    if not empty:
+        return loss
+    hidden = ~target.flatten(2).any(-1)  # [B, N]
+    entropy = empty_entropy(frame.logits.float(), counts)  # [B, N]
+    return loss + empty * (entropy * (hidden if unused else hidden & valid)).sum() / objects
+
+
+def empty_entropy(logits: Tensor, counts: Tensor | None = None) -> Tensor:
+    """The cross-entropy of masks that should be empty, averaged over the pixels: ``[B, N, H, W] -> [B, N]``."""
+    entropy = F.softplus(logits)  # [B, N, H, W]; -log(1 - p): nothing else is left where the target is 0
+    return (entropy if counts is None else entropy * counts).mean((-2, -1))
+
+
+def mean_iou(answer: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """The mean IoU of the objects that the frame shows, ``float []``; 0 if it shows none.
+
+    Args:
+        answer: ``bool [B, N, H, W]``.
+        target: ``bool [B, N, H, W]``.
+        valid: ``bool [B, N]``: which slots hold an object.
+    """
+    seen = valid & target.any(-1).any(-1)  # [B, N]
+    return (iou(answer, target) * seen).sum() / seen.sum().clamp_min(1)
 
 
 def task(source: StillSource | None = None, video: ClipSource | None = None) -> RVOSTask:

@@ -19,15 +19,8 @@ from ...data.worlds.camouflage import CamouflageClips, ForkClips
 from ...data.worlds.sprites import SyntheticStills
 from ...errors import TutorialError
 from ...geometry import iou
-from ...models.frame_prediction import (
-    PredictedFrame,
-    target_like,
-)
-from ...models.stcnn import (
-    STCNN,
-    Answer,
-    segmentation_loss,
-)
+from ...models.frame_prediction import Discriminator, PredictedFrame, target_like
+from ...models.stcnn import STCNN, Answer, segmentation_loss
 from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
@@ -107,7 +100,7 @@ class DreamedClips:
 
     def __init__(self, frame: Tensor, mask: Tensor, dreams: int = 100, how: Dreaming | None = None) -> None:
         if dreams < 1:
-            raise TutorialError(f"{dreams} dreams teach nothing; ask for 1 or more.")
+            raise TutorialError(f"cannot train on {dreams} dreams; use dreams=1 or more.")
         self.frame, self.mask, self.dreams, self.how = frame, mask, dreams, how
 
     def batch(self, seeds: Sequence[int], size: int | None, length: int, max_skip: int = 0) -> tuple[Tensor, Tensor]:
@@ -120,9 +113,9 @@ class DreamedClips:
             max_skip: without effect.
         """
         rngs = [Rng(seed % self.dreams, Stream.DREAMS) for seed in seeds]
-        images, masks = lucid_dreams(self.frame, self.mask, rngs, self.how)
-        frames = images[:, None].expand(-1, length, -1, -1, -1)
-        return frames, masks[:, None].expand(-1, length, -1, -1).to(torch.uint8)
+        images, masks = lucid_dreams(self.frame, self.mask, rngs, self.how)  # [B, 3, H, W], [B, H, W]
+        frames = images[:, None].expand(-1, length, -1, -1, -1)  # [B, T, 3, H, W]
+        return frames, masks[:, None].expand(-1, length, -1, -1).to(torch.uint8)  # [B, T, H, W]
 
 
 class STCNNTask:
@@ -168,7 +161,7 @@ class STCNNTask:
             frames, masks = self.clips[how.source].batch(seeds, stage.size, how.delta + 1, how.max_skip)
         rngs = [Rng(seed, Stream.MIRROR) for seed in seeds]
         if how.reverse:
-            back = torch.tensor([rng.chance(how.reverse) for rng in rngs])
+            back = torch.tensor([rng.chance(how.reverse) for rng in rngs])  # [B]
             frames = torch.where(back[:, None, None, None, None], frames.flip(1), frames)
             masks = torch.where(back[:, None, None, None], masks.flip(1), masks)
         if how.turn is not None:
@@ -197,25 +190,29 @@ class STCNNTask:
             TutorialError: if the network lacks a part that the stage trains.
         """
         assert isinstance(network, STCNN)
-        how, frame = STCNNOptions.of(stage), batch["frame"]
+        how, frame = STCNNOptions.of(stage), batch["frame"]  # [B, 3, H, W]
         if how.objective != "spatial" and network.generator is None:
             raise TutorialError(f"stage {stage.name!r} trains a temporal branch; build the network with one.")
         if how.objective == "prediction":
             assert network.generator is not None
-            return prediction_loss(network, network.generator(batch["window"]), frame, how.adversarial, how.margin)
-
-        window = None if how.objective == "spatial" else batch["window"]
-        detach = True if how.objective == "online" else how.detach
-        answer: Answer = network(frame, window, how.objective != "online", detach)
+            prediction = network.generator(batch["window"])
+            return prediction_loss(network, prediction, frame, how.adversarial, how.margin)
+        answer = self._answer(network, batch, how)
         loss = segmentation_loss(answer.logits, batch["mask"], how.sides, how.dice)
-        counts = batch["mask"] != VOID  # [B, H, W]
-        target = (batch["mask"] != 0) & counts
-        logs = {"iou": iou((answer.logits[:, -1] > 0) & counts, target).mean()}
+        logs = {"iou": final_iou(answer.logits.detach(), batch["mask"])}
         if how.objective == "joint" and how.prediction:
             assert answer.prediction is not None
             ahead, more = prediction_loss(network, answer.prediction, frame, how.adversarial, how.margin)
             loss, logs = loss + how.prediction * ahead, logs | more
         return loss, logs
+
+    @staticmethod
+    def _answer(network: STCNN, batch: Mapping[str, Tensor], how: STCNNOptions) -> Answer:
+        """Stages 2 to 4: masks, and what the generator expected where the stage has a past to look at."""
+        window = None if how.objective == "spatial" else batch["window"]  # [B, delta, 3, H, W]
+        online = how.objective == "online"  # only the final output learns, and nothing of the generator
+        answer: Answer = network(batch["frame"], window, not online, True if online else how.detach)
+        return answer
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """What the stage trains: both halves of the spatial branch, the generator, the discriminator."""
@@ -262,11 +259,22 @@ def turn_clips(
         zoom: largest relative change of size.
     """
     length = frames.shape[1]
-    object_ = (masks != 0) & (masks != VOID)
+    object_ = (masks != 0) & (masks != VOID)  # [B, T, H, W]
     copies = [copy.deepcopy(rngs) for _ in range(length)]  # the same draws for each frame
     turned = [rotate_zoom_flip(frames[:, t], object_[:, t], copies[t], angle, zoom) for t in range(length)]
     images, found = zip(*turned, strict=True)
-    return torch.stack(images, 1), torch.stack(found, 1).to(torch.uint8)
+    return torch.stack(images, 1), torch.stack(found, 1).to(torch.uint8)  # [B, T, 3, H, W], [B, T, H, W]
+
+
+def final_iou(logits: Tensor, ids: Tensor) -> Tensor:
+    """The mean IoU of the final masks, ``float []``; void does not count.
+
+    Args:
+        logits: ``float [B, N, H, W]``, the final ones last.
+        ids: ``uint8 [B, H, W]``; all objects are foreground.
+    """
+    counts = ids != VOID  # [B, H, W]
+    return iou((logits[:, -1] > 0) & counts, (ids != 0) & counts).mean()
 
 
 def prediction_loss(
@@ -292,26 +300,37 @@ def prediction_loss(
     Raises:
         TutorialError: if there should be a discriminator and the network has none.
     """
-    painted, truth = prediction.frame, target_like(frame, prediction.frame)
+    painted, truth = prediction.frame, target_like(frame, prediction.frame)  # [B, 3, h, w]
     pixel = F.mse_loss(painted.float(), truth.float())
     if not adversarial:
         return pixel, {"pixel": pixel}
     discriminator, balance = network.discriminator, network.balance
     if discriminator is None or balance is None:
         raise TutorialError("adversarial training needs a discriminator; build the network with scaffold=True.")
-
-    def error(logit: Tensor, real: bool) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logit.float(), torch.full_like(logit, float(real)).float())
-
-    constants = {name: p.detach() for name, p in discriminator.named_parameters()}
-    fooled = error(torch.func.functional_call(discriminator, constants, (painted,)), True)
-    real, fake = error(discriminator(truth), True), error(discriminator(painted.detach()), False)
+    fooled, real, fake = adversarial_losses(discriminator, painted, truth)
     generator_loss, discriminator_loss = pixel + adversarial * fooled, real + fake
     loss = (generator_loss if balance.generator else generator_loss.detach()) + (
         discriminator_loss if balance.discriminator else discriminator_loss.detach()
     )
     balance.update(real, fake, margin)
     return loss, {"pixel": pixel, "fooled": fooled, "real": real, "fake": fake}
+
+
+def adversarial_losses(discriminator: Discriminator, painted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three cross-entropies ``float []``: the generator's, and the discriminator's on true and on painted frames.
+
+    Args:
+        discriminator: its weights are constants in the first.
+        painted: ``float [B, 3, h, w]`` in [-1, 1]; a constant in the last.
+        truth: the same of the true frames.
+    """
+
+    def error(logit: Tensor, real: bool) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logit.float(), torch.full_like(logit, float(real)).float())
+
+    constants = {name: p.detach() for name, p in discriminator.named_parameters()}
+    fooled = error(torch.func.functional_call(discriminator, constants, (painted,)), True)
+    return fooled, error(discriminator(truth), True), error(discriminator(painted.detach()), False)
 
 
 def task(

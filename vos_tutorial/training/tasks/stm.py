@@ -16,11 +16,7 @@ from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
 from ...geometry import iou
 from ...models.layers import dice_loss
-from ...models.stm import (
-    STM,
-    Query,
-    other_masks,
-)
+from ...models.stm import STM, Query, other_masks
 from ...options import Range, read
 from ...propagation import most_probable, soft_aggregate_logits
 from ...recipes import Stage
@@ -99,51 +95,93 @@ class STMTask:
         how = STMOptions.of(stage)
         frames, ids = batch["frames"], batch["masks"]  # [B, T, 3, H, W], [B, T, H, W]
         known, owner, which = one_mask_each(ids[:, 0])  # [N, H, W], [N], [N]
-        keys, values, losses, ious = [], [], [], []
-        seen: Query | None = None
-        in_place, align, strangers = how.read == "place", how.align, []
+        reader = (PlaceReader if how.read == "place" else MemoryReader)(network, frames, owner, how)
+        losses, overlaps = [], []
         for t in range(1, frames.shape[1]):
-            others = other_masks(known, owner)  # [N, H, W]
-            if in_place:
-                seen = network.encode(frames[:, t])
-                _, value = network.memorize(frames[:, t], known, others, owner, seen)
-                logits = network.decode(value, seen, owner)  # [N, 2, H, W]
-            else:
-                if align and seen is None:
-                    seen = network.encode(frames[:, 0])
-                key, value = network.memorize(frames[:, t - 1], known, others, owner, seen)
-                if align and seen is not None:
-                    strangers.append(misalignment(key, seen.key[owner]))
-                keys.append(key)
-                values.append(value)
-                seen = network.encode(frames[:, t])
-                memory = torch.stack(keys, 2), torch.stack(values, 2)  # [N, Ck, t, h, w], [N, Cv, t, h, w]
-                logits = network.segment(seen, *memory, owner, how.penalty)  # [N, 2, H, W]
-            alone = logits.float().softmax(1)[:, 1]  # [N, H, W]
-            table = torch.zeros(len(frames), int(which.max()), *alone.shape[1:], device=alone.device)  # [B, K, H, W]
-            merged = soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
-            truth = ids[:, t].long()  # [B, H, W]
-            losses.append(F.cross_entropy(merged, truth, ignore_index=VOID))
-            # [N, H, W]; soft: a decision would cut the gradient, and hide the doubt
-            known = merged.softmax(1)[owner, which]
-            answer = most_probable(merged.detach().transpose(0, 1))[owner] == which[:, None, None]
-            target = truth[owner] == which[:, None, None]
-            counts = truth[owner] != VOID
-            if how.dice:
-                losses[-1] = losses[-1] + how.dice * dice_loss(known * counts, target)
-            if in_place:
-                known = target.float()
-            elif how.detach:
-                known = known.detach()
-            ious.append(iou(answer & counts, target).mean())
-        loss = torch.stack(losses).mean()
-        if strangers:
-            loss = loss + align * torch.stack(strangers).mean()
-        return loss, {"iou": torch.stack(ious).mean()}
+            logits = reader.logits(t, known)  # [N, 2, H, W]
+            merged = merge_objects(logits, owner, which, len(frames))  # [B, K+1, H, W]
+            # Soft: a decision would cut the gradient, and hide the doubt.
+            probability = merged.softmax(1)[owner, which]  # [N, H, W]
+            target = ids[:, t][owner] == which[:, None, None]  # [N, H, W]
+            counts = ids[:, t][owner] != VOID  # [N, H, W]
+            losses.append(frame_loss(merged, ids[:, t], probability * counts, target, how.dice))
+            answer = most_probable(merged.detach().transpose(0, 1))[owner] == which[:, None, None]  # [N, H, W]
+            overlaps.append(iou(answer & counts, target).mean())
+            known = feedback(probability, target, how)  # [N, H, W]
+        loss = torch.stack(losses).mean() + reader.alignment_loss()
+        return loss, {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """All that can learn, in one group; frozen batch norm stays out."""
         return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+
+
+def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames ``uint8 [B, H, W]`` of 1..K objects -> masks ``float [N, H, W]``, owners and ids ``long [N]``."""
+    pairs = [(b, i) for b, frame in enumerate(ids) for i in object_ids(frame)]
+    owner, which = (torch.tensor(column, device=ids.device) for column in zip(*pairs, strict=True))  # [N], [N]
+    return (ids[owner] == which[:, None, None]).float(), owner, which
+
+
+class MemoryReader:
+    """Frame t, read from the memory of the frames before it: the paper's training.
+
+    Args:
+        network: which learns.
+        frames: ``float [B, T, 3, H, W]``.
+        owner: ``long [N]``, the sample of each object.
+        how: the stage's options.
+    """
+
+    def __init__(self, network: STM, frames: Tensor, owner: Tensor, how: STMOptions) -> None:
+        self.network, self.frames, self.owner, self.how = network, frames, owner, how
+        self.keys: list[Tensor] = []  # [N, Ck, h, w] for each memorised frame
+        self.values: list[Tensor] = []  # [N, Cv, h, w]
+        self.misalignments: list[Tensor] = []
+        self.query: Query | None = network.encode(frames[:, 0]) if how.align else None  # of the last frame
+
+    def logits(self, t: int, known: Tensor) -> Tensor:
+        """Memorise frame t - 1 with its masks ``float [N, H, W]``, then segment frame t: ``[N, 2, H, W]``."""
+        self._memorize(self.frames[:, t - 1], known)
+        self.query = self.network.encode(self.frames[:, t])
+        keys, values = torch.stack(self.keys, 2), torch.stack(self.values, 2)  # [N, Ck, t, h, w], [N, Cv, t, h, w]
+        return self.network.segment(self.query, keys, values, self.owner, self.how.penalty)  # [N, 2, H, W]
+
+    def _memorize(self, frame: Tensor, known: Tensor) -> None:
+        others = other_masks(known, self.owner)  # [N, H, W]
+        key, value = self.network.memorize(
+            frame, known, others, self.owner, self.query
+        )  # [N, Ck, h, w], [N, Cv, h, w]
+        if self.how.align and self.query is not None:
+            self.misalignments.append(misalignment(key, self.query.key[self.owner]))
+        self.keys.append(key)
+        self.values.append(value)
+
+    def alignment_loss(self) -> Tensor | float:
+        """What the stage's ``align`` adds to the loss, ``float []``."""
+        return self.how.align * torch.stack(self.misalignments).mean() if self.misalignments else 0.0
+
+
+class PlaceReader:
+    """Frame t, with the previous true masks as its own memory, which each place reads at its own place: a warm-up.
+
+    The arguments are those of :class:`MemoryReader`. Not the paper's.
+    """
+
+    def __init__(self, network: STM, frames: Tensor, owner: Tensor, how: STMOptions) -> None:
+        self.network, self.frames, self.owner = network, frames, owner
+
+    def logits(self, t: int, known: Tensor) -> Tensor:
+        """Segment frame t by the masks ``float [N, H, W]`` of frame t - 1: ``[N, 2, H, W]``."""
+        frame = self.frames[:, t]  # [B, 3, H, W]
+        others = other_masks(known, self.owner)  # [N, H, W]
+        query = self.network.encode(frame)
+        _, value = self.network.memorize(frame, known, others, self.owner, query)  # [N, Cv, h, w]
+        return self.network.decode(value, query, self.owner)  # [N, 2, H, W]
+
+    def alignment_loss(self) -> float:
+        """Nothing: there are no memory keys to align."""
+        return 0.0
 
 
 def misalignment(memory_key: Tensor, query_key: Tensor) -> Tensor:
@@ -151,16 +189,52 @@ def misalignment(memory_key: Tensor, query_key: Tensor) -> Tensor:
 
     Squared distance over the spread of the query's keys, which are the model to follow and get no gradient. Not the
     paper's.
+
+    Args:
+        memory_key: ``float [N, Ck, h, w]``.
+        query_key: ``float [N, Ck, h, w]``.
     """
     target = query_key.detach().float()
-    return (memory_key.float() - target).pow(2).mean() / target.var(dim=(0, 2, 3)).mean().clamp_min(1e-6)
+    spread = target.var(dim=(0, 2, 3)).mean()  # [Ck] -> []
+    return (memory_key.float() - target).pow(2).mean() / spread.clamp_min(1e-6)
 
 
-def one_mask_each(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames ``uint8 [B, H, W]`` of 1..K objects -> masks ``float [N, H, W]``, owners and ids ``long [N]``."""
-    pairs = [(b, i) for b, frame in enumerate(ids) for i in object_ids(frame)]
-    owner, which = (torch.tensor(column, device=ids.device) for column in zip(*pairs, strict=True))
-    return (ids[owner] == which[:, None, None]).float(), owner, which
+def merge_objects(logits: Tensor, owner: Tensor, which: Tensor, samples: int) -> Tensor:
+    """Soft aggregation (equation 3): the objects of a frame compete for its pixels, also while the network learns.
+
+    Args:
+        logits: ``float [N, 2, H, W]``, background and object, each object as if it were alone.
+        owner: ``long [N]``, the sample of each object.
+        which: ``long [N]``, its id there, 1..K.
+        samples: B.
+
+    Returns:
+        logits ``float [B, K+1, H, W]``, background first; ids that a sample lacks have probability 0.
+    """
+    alone = logits.float().softmax(1)[:, 1]  # [N, H, W]
+    table = torch.zeros(samples, int(which.max()), *alone.shape[1:], device=alone.device)  # [B, K, H, W]
+    return soft_aggregate_logits(table.index_put((owner, which - 1), alone))  # [B, K+1, H, W]
+
+
+def frame_loss(merged: Tensor, ids: Tensor, probability: Tensor, target: Tensor, dice: float) -> Tensor:
+    """The loss of one frame, ``float []``: cross-entropy, and the stage's share of Dice.
+
+    Args:
+        merged: logits ``float [B, K+1, H, W]``.
+        ids: the truth, ``uint8 [B, H, W]``; 255 (void) does not count.
+        probability: of each object, ``float [N, H, W]``, 0 where void.
+        target: ``bool [N, H, W]``, where each object is.
+        dice: weight of the Dice loss.
+    """
+    loss = F.cross_entropy(merged, ids.long(), ignore_index=VOID)
+    return loss + dice * dice_loss(probability, target) if dice else loss
+
+
+def feedback(probability: Tensor, target: Tensor, how: STMOptions) -> Tensor:
+    """The masks ``float [N, H, W]`` that the next frame starts from: the network's own, or true ones in a warm-up."""
+    if how.read == "place":
+        return target.float()
+    return probability.detach() if how.detach else probability
 
 
 def task(source: StillSource | None = None, video: ClipSource | None = None) -> STMTask:
