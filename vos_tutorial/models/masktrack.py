@@ -24,9 +24,9 @@ from ..objects import ObjectSegmenter, evaluating, replaced, without
 from ..propagation import most_probable, soft_aggregate
 from ..resize import resize_frame
 from ..rng import Rng
-from .backbones import Normalised, SmallEncoder
+from .backbones import Normalised, SmallEncoder, fetched, imagenet_weights
 from .layers import ResidualBlock, enlarge, pad_to_multiple
-from .weights import require_fit
+from .weights import start_with
 
 # ----------------------------------------------------------------------------------------------- network
 
@@ -177,8 +177,7 @@ def start_from(network: MaskTrack, trained: MaskTrack) -> None:
     Raises:
         TutorialError: if the sizes differ.
     """
-    require_fit(trained.state_dict(), network, "the network to start from")
-    network.load_state_dict(trained.state_dict())
+    start_with(trained.state_dict(), network)
 
 
 def start_from_imagenet(network: MaskTrack) -> bool:
@@ -189,13 +188,7 @@ def start_from_imagenet(network: MaskTrack) -> bool:
     """
     from torchvision.models import VGG16_Weights
 
-    try:
-        state = VGG16_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, or a cut download
-        print(f"ImageNet weights could not be fetched ({error}); going on from random weights, which learn slowly.")
-        return False
-    network.load_imagenet(state)
-    return True
+    return fetched(lambda: network.load_imagenet(imagenet_weights(VGG16_Weights.DEFAULT)))
 
 
 def build(

@@ -25,7 +25,7 @@ from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without,
 from ..propagation import most_probable, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, Refine, crop_padding, enlarge
-from .weights import require_fit
+from .weights import start_with
 
 # ---------------------------------------------------------------------------------------------------- network
 
@@ -193,8 +193,7 @@ def start_from(network: RGMP, trained: RGMP) -> None:
     Raises:
         TutorialError: if the sizes differ.
     """
-    require_fit(trained.state_dict(), network, "the network to start from")
-    network.load_state_dict(trained.state_dict())
+    start_with(trained.state_dict(), network)
 
 
 def start_from_imagenet(network: RGMP) -> bool:

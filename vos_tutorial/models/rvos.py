@@ -28,7 +28,7 @@ from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without,
 from ..propagation import Segmenter, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import group_norm
-from .weights import require_fit
+from .weights import start_with
 
 Recurrence = Literal["ST", "S", "T", "T released"]
 """Which states are used: space and time, or one of them. Strict ``"T"`` has no state from the object before;
@@ -469,8 +469,7 @@ def start_from(network: RVOS, trained: RVOS) -> None:
             weight, sizes = cell.gates.weight.detach(), [cell.channels, 2 * cell.hidden]
             before, after = weight.split(sizes, dim=1)  # [4*C, channels, 3, 3], [4*C, 2*C, 3, 3]
             theirs[f"cells.{k}.gates.weight"] = torch.cat([before, torch.zeros_like(before[:, :1]), after], dim=1)
-    require_fit(theirs, network, "the network to start from")
-    network.load_state_dict(theirs)
+    start_with(theirs, network)
 
 
 def start_from_imagenet(network: RVOS) -> bool:

@@ -48,7 +48,7 @@ from .frame_prediction import (
     target_like,
 )
 from .layers import dice_loss
-from .weights import require_fit
+from .weights import start_with
 
 TopDown = Literal["deconv_crop", "resize"]
 
@@ -425,8 +425,7 @@ def start_from(network: STCNN, trained: STCNN) -> None:
         here, there = ({k for k in state if k.startswith(part)} for state in (mine, theirs))
         if not (here and there):
             theirs = {k: v for k, v in theirs.items() if k not in there} | {k: mine[k] for k in here}
-    require_fit(theirs, network, "the network to start from")
-    network.load_state_dict(theirs)
+    start_with(theirs, network)
 
 
 def start_from_imagenet(network: STCNN) -> bool:

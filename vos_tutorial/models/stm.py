@@ -28,7 +28,7 @@ from ..objects import ObjectSegmenter, evaluating, replaced, without
 from ..propagation import soft_aggregate
 from .backbones import Normalised, ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, Refine, ResidualBlock, crop_padding, enlarge, pad_centred
-from .weights import require_fit
+from .weights import start_with
 
 Affinity = Literal["dot", "l2"]
 
@@ -401,8 +401,7 @@ def start_from(network: STM, trained: STM) -> None:
     theirs = dict(trained.state_dict())
     if trained.shared_keys and not network.shared_keys:
         theirs |= {k: v for k, v in network.state_dict().items() if k.startswith("memory_head.key.")}
-    require_fit(theirs, network, "the network to start from")
-    network.load_state_dict(theirs)
+    start_with(theirs, network)
 
 
 def start_from_imagenet(network: STM) -> bool:

@@ -243,3 +243,9 @@ def require_fit(tensors: Mapping[str, Tensor], network: nn.Module, source: str) 
             f"{source} is of another version or size of {kind}: {where} has no {differing[0]!r}; "
             "build the network as it was when the file was saved."
         )
+
+
+def start_with(tensors: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Give a network the weights of another one; TutorialError, as :func:`require_fit`, if they do not fit."""
+    require_fit(tensors, network, "the network to start from")
+    network.load_state_dict(tensors)

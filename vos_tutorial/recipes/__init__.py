@@ -169,6 +169,24 @@ class Recipe:
         return sum(stage.steps for stage in self.stages)
 
 
+#: What the stages of a smoke run share: ``Stage("video", options=VIDEO, **SMOKE)``.
+SMOKE: dict[str, Any] = {"steps": 3, "batch": 2, "size": 64, "lr": 2e-3, "warmup": 1}
+#: What the stages of a run on a laptop share, their steps apart.
+LAPTOP: dict[str, Any] = {
+    "batch": 8,
+    "size": 96,
+    "lr": 2e-3,
+    "weight_decay": 1e-4,
+    "warmup": 30,
+    "clip_norm": 1.0,
+}
+
+
+def small_recipe(method: str, profile: ProfileName, *stages: Stage, **others: Any) -> Recipe:
+    """A recipe of ours for a small network: averaged weights, and real video at :data:`SHORT_SIDE` lines."""
+    return Recipe(method, profile, "small", stages, source="ours", ema=0.99, lines=SHORT_SIDE, **others)
+
+
 def methods() -> list[str]:
     """The methods that have a recipe module, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))

@@ -5,53 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ..profile import ProfileName
-from . import SHORT_SIDE, Recipe, Stage
+from . import LAPTOP, SMOKE, Recipe, Stage, small_recipe
 
 # At 96 pixels the paper's dilation of 5 pixels would swallow small objects; 1 is its share of the frame.
 SMALL = {"dilation": 1}
 OPTIONS = {"guide": "mask", "spoiling": SMALL, "dice": 1.0}
 
 RECIPES: dict[ProfileName, Recipe] = {
-    "smoke": Recipe(
-        method="masktrack",
-        profile="smoke",
-        network="small",
-        lines=SHORT_SIDE,
-        stages=(
-            Stage(
-                "stills",
-                steps=6,
-                batch=4,
-                size=64,
-                lr=2e-3,
-                warmup=2,
-                options=OPTIONS,
-            ),
-        ),
-        ema=0.99,
-        source="ours",
+    "smoke": small_recipe(
+        "masktrack", "smoke", Stage("stills", options=OPTIONS, **{**SMOKE, "steps": 6, "batch": 4, "warmup": 2})
     ),
-    "cpu": Recipe(
-        method="masktrack",
-        profile="cpu",
-        network="small",
-        lines=SHORT_SIDE,
-        stages=(
-            Stage(
-                "stills",
-                steps=2400,
-                batch=8,
-                size=96,
-                lr=2e-3,
-                weight_decay=1e-4,
-                warmup=60,
-                clip_norm=1.0,
-                options=OPTIONS,
-            ),
-        ),
-        ema=0.99,
-        source="ours",
-    ),
+    "cpu": small_recipe("masktrack", "cpu", Stage("stills", steps=2400, options=OPTIONS, **{**LAPTOP, "warmup": 60})),
     "gpu": Recipe(
         method="masktrack",
         profile="gpu",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
-from . import SHORT_SIDE, Recipe, Stage
+from . import LAPTOP, SMOKE, Recipe, Stage, small_recipe
 
 # The loss is the authors', but averaged over the frames, so that the step is the same for clips of any length.
 TRUTH: dict[str, Any] = {
@@ -21,7 +21,8 @@ TRUTH: dict[str, Any] = {
 }
 OWN: dict[str, Any] = {**TRUTH, "previous": "own"}
 # The soft IoU moves slowly as long as the masks are grey, hence the rate.
-SMALL: dict[str, Any] = {"batch": 8, "size": 96, "lr": 5e-3, "weight_decay": 1e-4, "warmup": 30, "clip_norm": 1.0}
+RATE = 5e-3
+SMALL: dict[str, Any] = {**LAPTOP, "lr": RATE}
 # The published stages, for YouTube-VOS: 20 epochs each. The number of clips in an epoch, and so of the steps, is our
 # estimate; so are square crops in the place of 256x448, and decoupled weight decay in that of Adam's.
 LARGE: dict[str, Any] = {"steps": 72_000, "batch": 4, "size": 256, "lr": 1e-3, "weight_decay": 1e-6}
@@ -37,29 +38,17 @@ PUBLISHED: dict[str, Any] = {
 }
 
 RECIPES: dict[ProfileName, Recipe] = {
-    "smoke": Recipe(
-        method="rvos",
-        profile="smoke",
-        network="small",
-        lines=SHORT_SIDE,
-        stages=(
-            Stage("truth", steps=3, batch=2, size=64, lr=5e-3, warmup=1, options={**TRUTH, "frames": 2}),
-            Stage("own", steps=3, batch=2, size=64, lr=5e-3, warmup=1, options={**OWN, "frames": 3}),
-        ),
-        ema=0.99,
-        source="ours",
+    "smoke": small_recipe(
+        "rvos",
+        "smoke",
+        Stage("truth", options={**TRUTH, "frames": 2}, **{**SMOKE, "lr": RATE}),
+        Stage("own", options={**OWN, "frames": 3}, **{**SMOKE, "lr": RATE}),
     ),
-    "cpu": Recipe(
-        method="rvos",
-        profile="cpu",
-        network="small",
-        lines=SHORT_SIDE,
-        stages=(
-            Stage("truth", steps=150, schedule="constant", options=TRUTH, **SMALL),
-            Stage("own", steps=250, options=OWN, **SMALL),
-        ),
-        ema=0.99,
-        source="ours",
+    "cpu": small_recipe(
+        "rvos",
+        "cpu",
+        Stage("truth", steps=150, schedule="constant", options=TRUTH, **SMALL),
+        Stage("own", steps=250, options=OWN, **SMALL),
     ),
     "gpu": Recipe(
         method="rvos",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
-from . import SHORT_SIDE, Recipe, Stage
+from . import LAPTOP, SMOKE, Recipe, Stage, small_recipe
 
 PREDICTION: dict[str, Any] = {
     "objective": "prediction",
@@ -30,42 +30,30 @@ JOINT: dict[str, Any] = {
     "detach": True,
 }
 ONLINE: dict[str, Any] = {"objective": "online", "source": "dreams", "sides": 0.0}
-TOY: dict[str, Any] = {"batch": 8, "size": 64, "lr": 2e-3, "weight_decay": 1e-4, "warmup": 20, "clip_norm": 1.0}
+TOY: dict[str, Any] = {**LAPTOP, "size": 64, "warmup": 20}
 SCAFFOLD = {"scaffold": True}
 #: Steps of stage 4 for each object, on a laptop; the authors take 600.
 TUNING = 60
 
 RECIPES: dict[ProfileName, Recipe] = {
-    "smoke": Recipe(
-        method="stcnn",
-        profile="smoke",
-        network="small",
-        lines=SHORT_SIDE,
-        tuning=TUNING,
-        stages=(
-            Stage("prediction", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=PREDICTION),
-            Stage("spatial", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options={**SPATIAL, "dice": 1.0}),
-            Stage("joint", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options={**JOINT, "dice": 1.0}),
-        ),
-        ema=0.99,
+    "smoke": small_recipe(
+        "stcnn",
+        "smoke",
+        Stage("prediction", options=PREDICTION, **SMOKE),
+        Stage("spatial", options={**SPATIAL, "dice": 1.0}, **SMOKE),
+        Stage("joint", options={**JOINT, "dice": 1.0}, **SMOKE),
         options=SCAFFOLD,
-        source="ours",
+        tuning=TUNING,
     ),
     # As published in everything but numbers, and with a Dice loss beside the cross-entropy.
-    "cpu": Recipe(
-        method="stcnn",
-        profile="cpu",
-        network="small",
-        lines=SHORT_SIDE,
-        tuning=TUNING,
-        stages=(
-            Stage("prediction", steps=500, schedule="constant", options=PREDICTION, **TOY),
-            Stage("spatial", steps=300, options={**SPATIAL, "dice": 1.0}, **TOY),
-            Stage("joint", steps=400, options={**JOINT, "dice": 1.0}, **TOY),
-        ),
-        ema=0.99,
+    "cpu": small_recipe(
+        "stcnn",
+        "cpu",
+        Stage("prediction", steps=500, schedule="constant", options=PREDICTION, **TOY),
+        Stage("spatial", steps=300, options={**SPATIAL, "dice": 1.0}, **TOY),
+        Stage("joint", steps=400, options={**JOINT, "dice": 1.0}, **TOY),
         options=SCAFFOLD,
-        source="ours",
+        tuning=TUNING,
     ),
     # The authors' crops are wide (480x854, 400x710); ours are square, with as many pixels. The generator learns at
     # the stage's rate times generator_rate.

@@ -6,56 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
-from . import SHORT_SIDE, Recipe, Stage
+from . import LAPTOP, SMOKE, Recipe, Stage, small_recipe
 
 STILLS: dict[str, Any] = {"source": "simulated", "dice": 1.0, "detach": False}
 VIDEO: dict[str, Any] = {"source": "video", "max_skip": {"from": 0, "to": 4}, "dice": 1.0, "detach": False}
 
 RECIPES: dict[ProfileName, Recipe] = {
-    "smoke": Recipe(
-        method="stm",
-        profile="smoke",
-        network="small",
-        lines=SHORT_SIDE,
-        stages=(
-            Stage("stills", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=STILLS),
-            Stage("video", steps=3, batch=2, size=64, lr=2e-3, warmup=1, options=VIDEO),
-        ),
-        ema=0.99,
-        source="ours",
+    "smoke": small_recipe(
+        "stm",
+        "smoke",
+        Stage("stills", options=STILLS, **SMOKE),
+        Stage("video", options=VIDEO, **SMOKE),
     ),
-    "cpu": Recipe(
-        method="stm",
-        profile="cpu",
-        network="small",
-        lines=SHORT_SIDE,
-        stages=(
-            Stage(
-                "stills",
-                steps=300,
-                batch=8,
-                size=96,
-                lr=2e-3,
-                weight_decay=1e-4,
-                schedule="constant",
-                warmup=30,
-                clip_norm=1.0,
-                options=STILLS,
-            ),
-            Stage(
-                "video",
-                steps=500,
-                batch=8,
-                size=96,
-                lr=2e-3,
-                weight_decay=1e-4,
-                warmup=30,
-                clip_norm=1.0,
-                options=VIDEO,
-            ),
-        ),
-        ema=0.99,
-        source="ours",
+    "cpu": small_recipe(
+        "stm",
+        "cpu",
+        Stage("stills", steps=300, schedule="constant", options=STILLS, **LAPTOP),
+        Stage("video", steps=500, options=VIDEO, **LAPTOP),
     ),
     "gpu": Recipe(
         method="stm",
