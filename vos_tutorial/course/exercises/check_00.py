@@ -46,11 +46,11 @@ count_objects = Exercise(
         "no background": (_mask([[1, 1, 2], [1, 2, 2]]),),
         "an empty mask": (_mask([[0, 0, 0], [0, 0, 0]]),),
     },
-    hint="mask.unique() lists the values that occur; two of them are no objects.",
+    hint="mask.unique() lists the values that occur; two of them are not objects.",
     mutants={
         "counts the background": Mutant(_background_too, "The value 0 is the background, not an object."),
         "counts void": Mutant(_void_too, "The value 255 is void (the annotator could not say), not an object."),
-        "counts every value": Mutant(_every_value, "Two values are no objects: 0 (background) and 255 (void)."),
+        "counts every value": Mutant(_every_value, "Two values are not objects: 0 (background) and 255 (void)."),
         "takes the largest id": Mutant(_largest_id, "Ids may have gaps: the ids 1 and 4 are two objects."),
         "counts pixels": Mutant(_pixels, "You count the pixels of objects; count the different ids instead."),
     },

@@ -74,10 +74,10 @@ one_hot = Exercise(
             "Ids may have gaps: the ids 1 and 4 need two channels, not four. object_ids(mask) lists those there are.",
         ),
         "a channel for the background": Mutant(
-            _channel_for_background, "The background (0) is no object, so it gets no channel here."
+            _channel_for_background, "The background (0) is not an object, so it gets no channel here."
         ),
         "a channel for void": Mutant(
-            _channel_for_void, "Void (255) is no object: those pixels are False in every channel."
+            _channel_for_void, "Void (255) is not an object: those pixels are False in every channel."
         ),
         "a channel for every value": Mutant(
             _channel_for_every_value,

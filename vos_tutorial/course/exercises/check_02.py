@@ -300,7 +300,7 @@ guide_channel = Exercise(
         ),
         "inverted": Mutant(_inverted, "The sign is the other way round: the object is +1, the background -1."),
         "unsigned integers": Mutant(
-            _unsigned, "uint8 has no -1, it turns into 255: make the mask a float before you calculate."
+            _unsigned, "uint8 has no -1, it wraps around to 255: make the mask a float before you calculate."
         ),
         "plus and minus a half": Mutant(_half, "Your values are -0.5 and +0.5; multiply by 2."),
     },
@@ -384,7 +384,8 @@ merge = Exercise(
         ),
         "the rest of the sum": Mutant(
             _rest_of_the_sum,
-            "The objects are judged one by one, so their sum may exceed 1: multiply the 1 - p, do not add up the p.",
+            "Each object is segmented on its own, so their sum may exceed 1: multiply the 1 - p, do not add up the "
+            "p.",
         ),
         "objects win ties": Mutant(
             _object_on_ties, "On an exact tie the background stays: an object must be greater than it, not equal."

@@ -79,8 +79,7 @@ join_stem = Exercise(
         "a sum of the filters": Mutant(
             _sum_of_filters,
             "You add the filters, so the mask's filter acts on each colour. The *outputs* are added; the filters "
-            "stay "
-            "apart and lie side by side.",
+            "stay apart and lie side by side.",
         ),
         "the mask three times": Mutant(
             _mask_three_times, "The mask is one channel, not three: do not repeat its filter for each colour."
@@ -90,9 +89,8 @@ join_stem = Exercise(
         ),
         "the mean of the colours": Mutant(
             _mask_of_mean_colour,
-            "Your mask gets the mean of the colour filters, a common way to start a new channel. Here its "
-            "filters are "
-            "known: mask_weight.",
+            "Your mask gets the mean of the colour filters, a common way to start a new channel. Here its filters "
+            "are known: mask_weight.",
         ),
         "halved": Mutant(
             _averaged, "Yours is half as large as it should be: two convolutions are added here, not averaged."
@@ -178,7 +176,8 @@ split_weight = Exercise(
             _split_outputs, "You cut axis 0, the channels that come *out*. What was concatenated comes in: axis 1."
         ),
         "every other channel": Mutant(
-            _every_other, "You take turns; torch.cat puts all of the target's channels before all of the reference's."
+            _every_other,
+            "You interleave the channels; torch.cat puts all of the target's channels before all of the reference's.",
         ),
         "reshaped": Mutant(
             _reshaped,
@@ -242,7 +241,7 @@ padded_size = Exercise(
         ),
         "32 more": Mutant(
             _with_rule(lambda n: n + 32),
-            "You add 32 to every length, so that 854 is still no multiple: subtract n % 32.",
+            "You add 32 to every length, so that 854 is still not a multiple: subtract n % 32.",
         ),
         "the remainder is added": Mutant(
             _with_rule(lambda n: n + n % 32),
@@ -377,7 +376,7 @@ aggregate = Exercise(
             _odds_upside_down, "Your odds are upside down: p / (1 - p) grows with p, (1 - p) / p shrinks."
         ),
         "the winner takes all": Mutant(
-            _winner_takes_all, "You decide already. These maps are fed back to the next frame and stay soft."
+            _winner_takes_all, "You threshold too early. These maps are fed back to the next frame and stay soft."
         ),
     },
 )
@@ -502,9 +501,8 @@ roll_out = RollOut(
         "hard, another network": (*_OTHER, "hard"),
         "one frame": (ToyStep(3.0), torch.ones(2, 3), shares(1, 3, 2, 3, seed=4), "soft"),
     },
-    hint="Keep two things apart: mask, the answer of a step, goes into the list as it is; previous, what the "
-    "next step "
-    "gets, is mask, mask.detach() or (mask > 0.5).float().",
+    hint="Keep two things apart: mask, the answer of a step, goes into the list as it is; previous, what the next "
+    "step gets, is mask, mask.detach() or (mask > 0.5).float().",
     mutants={
         "detached is soft": Mutant(
             _rolled(lambda m, how: _chosen(m, "hard" if how == "hard" else "soft")),
@@ -553,10 +551,11 @@ roll_out = RollOut(
             _first_mask_always, "Each step of yours gets the first mask; it must get the answer of the step before."
         ),
         "the first mask included": Mutant(
-            _first_mask_included, "The first mask is given, it is no answer: return one mask for each of the frames."
+            _first_mask_included,
+            "The first mask is given; it is not an answer: return one mask for each of the frames.",
         ),
         "the last answer only": Mutant(
-            _last_answer_only, "All answers are wanted, not the last alone: torch.stack makes [T, H, W] of a list."
+            _last_answer_only, "Return all answers, not just the last one: torch.stack makes [T, H, W] of a list."
         ),
     },
 )

@@ -91,25 +91,26 @@ reached = Exercise(
         ),
         "parents only": Mutant(
             _where(_parents),
-            "These are the cells it hears directly. They have heard others before, so go on until nothing is new.",
+            "These are the cells with a direct arrow to it. They have inputs of their own, so go on until nothing "
+            "is new.",
         ),
         "one row and one column": Mutant(
             _where(_one_row_one_column),
-            "With ST you take one row and one column of the grid. A way may turn: (t - 1, i - 1) reaches (t, i) by "
-            "two arrows.",
+            "With ST you take one row and one column of the grid. A path may change direction: (t - 1, i - 1) "
+            "reaches (t, i) by two arrows.",
         ),
         "reading order": Mutant(
             _where(_reading_order),
-            "You take everything that was computed before. But no arrow leads back to an earlier object: a later one "
-            "of an earlier frame is never heard.",
+            "You take everything that was computed before. But no arrow leads back to an earlier object: a later "
+            "one of an earlier frame never reaches it.",
         ),
         "later objects as well": Mutant(
             _where(_both_neighbours),
-            "Within a frame the walk has one direction: object i hears those before it, not those after it.",
+            "Within a frame the traversal has one direction: object i sees those before it, not those after it.",
         ),
         "S and T exchanged": Mutant(
             _where(lambda s, j, t, i, how: _reaches(s, j, t, i, {"S": "T", "T": "S"}.get(how, how))),
-            "S is for space, from object to object within a frame; T is for time. Yours are exchanged.",
+            "S is for space, from object to object within a frame; T is for time. You have swapped them.",
         ),
         "ST in all cases": Mutant(
             _where(_all_before),
@@ -121,12 +122,12 @@ reached = Exercise(
         ),
         "who it reaches": Mutant(
             _where(lambda s, j, t, i, how: _reaches(t, i, s, j, how)),
-            "You follow the arrows forward, to those who hear (t, i); follow them backward.",
+            "You follow the arrows forward, to the cells that (t, i) reaches; follow them backward.",
         ),
         "T as released": Mutant(
             _where(_as_released),
-            "That is the authors' released T, which walks over the objects of frame 0. The strict one has no arrow "
-            "between objects, in frame 0 either.",
+            "That is the authors' released T, which has arrows between the objects of frame 0. The strict one has "
+            "no arrow between objects, in frame 0 either.",
         ),
     },
 )
@@ -256,7 +257,7 @@ cell_step = Exercise(
         ),
         "space twice": Mutant(
             _stepping(_lstm, lambda x, h_space, h_time: [x, h_space, h_space]),
-            "Your gates hear the object before twice, and the frame before not at all.",
+            "Your gates see the previous object twice, and the previous frame not at all.",
         ),
         "c from time": Mutant(
             _stepping(lambda z, c, h_space, h_time: lstm(z, h_time)),
@@ -403,17 +404,18 @@ slot_cost = WithGradient(
         ),
         "everywhere": Mutant(
             _costing(_everywhere),
-            "Your cross-entropy works where the object is seen, too; there the soft IoU teaches enough. Add it only "
-            "where the target is empty.",
+            "Your cross-entropy works where the object is seen, too; there the gradient of the soft IoU is enough. "
+            "Add it only where the target is empty.",
         ),
         "all background pixels": Mutant(
             _costing(_background_pixels),
-            "You punish the background pixels of every slot; only slots whose *whole* target is empty get the term.",
+            "You penalise the background pixels of every slot; only slots whose *whole* target is empty get the "
+            "term.",
         ),
         "instead of the cost": Mutant(
             _instead,
             "Where the target is empty you replace the cost by the term; add it. The gradient is the same, but the "
-            "loss is to be the paper's plus something.",
+            "loss should be the paper's, plus a term.",
         ),
         "the sum over the pixels": Mutant(
             _costing(lambda logits, target: F.softplus(logits).sum((-2, -1)) * _silent(target)),
@@ -421,8 +423,8 @@ slot_cost = WithGradient(
         ),
         "the mean of q": Mutant(
             _costing(_mean_of_q),
-            "The mean of q is a cure as well, but its slope q (1 - q) fades when the slot is sure of its mistake. "
-            "Minus log(1 - q) has the slope q; take that.",
+            "The mean of q also works, but its slope q (1 - q) fades when the slot is sure of its mistake. Minus "
+            "log(1 - q) has the slope q; take that.",
         ),
         "the logarithm overflows": Mutant(
             _costing(_log_overflows),
@@ -447,11 +449,9 @@ slot_cost = WithGradient(
         "the union too large": Mutant(
             _union_too_large, "Your union counts the overlap twice: q + y - q y. (Or call soft_iou_cost.)"
         ),
-        "Dice": Mutant(
-            _dice, "That is the Dice coefficient, 2 I / (A + B); here the IoU, I / (A + B - I), is wanted."
-        ),
+        "Dice": Mutant(_dice, "That is the Dice coefficient, 2 I / (A + B); here you need the IoU, I / (A + B - I)."),
         "decided": Mutant(
-            _decided, "You decide at 0.5 before the IoU; a decision has no gradient. Keep the probabilities."
+            _decided, "You threshold at 0.5 before the IoU; a threshold has no gradient. Keep the probabilities."
         ),
         "the mean over the slots": Mutant(
             lambda logits, target, weight: _slot_cost(logits, target, weight).mean(),
@@ -575,12 +575,12 @@ matched = Exercise(
         )
     },
     hint="linear_sum_assignment(cost[t])[1] is the slot of each object. Stack one row per frame, [T, G]; "
-    "cost.gather(2, slots[:, :, None]) is what was paid; a switch is slots[t] != slots[t - 1].",
+    "cost.gather(2, slots[:, :, None]) is what the match costs; a switch is slots[t] != slots[t - 1].",
     atol=1e-5,
     mutants={
         "exchanged": Mutant(
             lambda cost, every_frame: _matching()(cost, not every_frame),
-            "Your two policies are exchanged: every_frame=True matches each frame anew.",
+            "Your two policies are swapped: every_frame=True matches each frame anew.",
         ),
         "frame 0 in both cases": Mutant(
             _matching(look=lambda cost, every: _frames(cost, False)), "With every_frame=True match each frame anew."
@@ -609,11 +609,11 @@ matched = Exercise(
         "the worst": Mutant(_matching(best=_worst), "You make the sum of the costs greatest: that is for scores."),
         "the object of each slot": Mutant(
             _matching(best=_of_slots),
-            "Yours lists the object of each slot; wanted is the slot of each object, so a row of cost is an object.",
+            "Yours lists the object of each slot; return the slot of each object: a row of cost is an object.",
         ),
         "any change counts once": Mutant(
             _matching(switches=_any_change),
-            "You count frames with a change; count objects: if two change places in a frame, these are two switches.",
+            "You count frames with a change; count objects: if two change places in a frame, that is two switches.",
         ),
         "against frame 0": Mutant(
             _matching(switches=_against_the_first),
@@ -622,11 +622,11 @@ matched = Exercise(
         ),
         "the sum of the costs": Mutant(
             _matching(price=lambda cost, slots: cost.gather(2, slots[:, :, None]).sum().item()),
-            "You sum what was paid; take the mean over frames and objects.",
+            "You sum the costs; take the mean over frames and objects.",
         ),
         "the mean of all pairs": Mutant(
             _matching(price=lambda cost, slots: cost.mean().item()),
-            "You take the mean over all pairs; only the pairs that were matched are paid for.",
+            "You take the mean over all pairs; only the matched pairs count.",
         ),
     },
 )
@@ -705,11 +705,11 @@ two_memory_step = Exercise(
     mutants={
         "one gate for both": Mutant(
             _two_stepping(lambda p, c_space, c_time: p[1] * (c_space + c_time) + p[0] * p[4]),
-            "One gate forgets both memories. An object that moves wants to keep one and drop the other: use f_time.",
+            "One gate forgets both memories. For a moving object it should keep one and drop the other: use f_time.",
         ),
         "the gates exchanged": Mutant(
             _two_stepping(_both_memories, cut=_time_first),
-            "Your two forget gates are exchanged: f_space is the second fifth, f_time the third.",
+            "Your two forget gates are swapped: f_space is the second fifth, f_time the third.",
         ),
         "the new gate last": Mutant(
             _two_stepping(_both_memories, cut=_time_last),
@@ -733,13 +733,13 @@ two_memory_step = Exercise(
         ),
         "h of time not heard": Mutant(
             _two_stepping(_both_memories, lambda x, h_space, h_time: [x, h_space, torch.zeros_like(h_time)]),
-            "The gates do not hear h of the frame before any more; it stays an input, only c comes on top.",
+            "The gates no longer see h of the previous frame; it stays an input, only c comes on top.",
         ),
         "c for h": Mutant(
             lambda gates, x, spatial, temporal: _two_steps(
                 gates, x, spatial, temporal[::-1] if temporal is not None else None
             ),
-            "temporal is (h, c), as spatial is: yours are exchanged.",
+            "temporal is (h, c), as spatial is: you have swapped them.",
         ),
         "time before space": Mutant(
             _two_stepping(_both_memories, lambda x, h_space, h_time: [x, h_time, h_space]),

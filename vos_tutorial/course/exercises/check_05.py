@@ -81,16 +81,14 @@ read = Exercise(
         "one query": (numbers(9, 1, seed=9), numbers(9, 4, seed=10), numbers(5, 4, seed=11)),
         "very long keys": (40 * numbers(4, 3, seed=12), 40 * numbers(4, 5, seed=13), numbers(2, 5, seed=14)),
     },
-    hint="k.T @ q is [M, Q]; divide it by the root of C, let softmax make each *column* sum to one, multiply "
-    "from the "
-    "left by v.",
+    hint="k.T @ q is [M, Q]; divide it by the root of C, let softmax make each *column* sum to one, multiply from "
+    "the left by v.",
     atol=1e-4,
     mutants={
         "softmax over the query": Mutant(
             _over_the_query,
             "Your softmax runs over the queries, so each memory place spends a total of one; each *query* has a "
-            "total "
-            "of one to give, over the memory.",
+            "total of one to give, over the memory.",
         ),
         "no scale": Mutant(
             _scaled(lambda q, k, v: 1.0),
@@ -102,22 +100,23 @@ read = Exercise(
         ),
         "the root of the memory's size": Mutant(
             _scaled(lambda q, k, v: k.shape[1] ** -0.5),
-            "You divide by the root of M: then the look would soften with each stored frame. Take C, the number of "
-            "terms in a product.",
+            "You divide by the root of M: then the attention would soften with each stored frame. Take C, the "
+            "number of terms in a product.",
         ),
         "divided by C": Mutant(
             _scaled(lambda q, k, v: 1 / len(q)), "You divide by C; random products spread like its *root*."
         ),
         "multiplied by the root": Mutant(
             _scaled(lambda q, k, v: len(q) ** 0.5),
-            "You multiply by the root of C; the scores are to be divided by it.",
+            "You multiply by the root of C; divide the scores by it instead.",
         ),
         "transposed": Mutant(_transposed, "Your answer is [Q, D], the wrong way round: values come first, [D, Q]."),
         "no softmax": Mutant(
-            _without_softmax, "The scores are no weights yet: softmax makes them positive, with a sum of one."
+            _without_softmax, "The scores are not weights yet: softmax makes them positive, with a sum of one."
         ),
         "the nearest only": Mutant(
-            _nearest, "You take the best place alone. That has no gradient: let all places vote, by softmax."
+            _nearest,
+            "You take the best place alone. That has no gradient: let every place contribute, weighted by softmax.",
         ),
         "keys for values": Mutant(
             _keys_for_values, "You average keys. Keys say where to look; what is read there is v."
@@ -126,9 +125,7 @@ read = Exercise(
             _exp_overflows,
             "exp of a large score is inf, and inf / inf is nan: softmax subtracts the largest score first. Use it.",
         ),
-        "the farthest": Mutant(
-            _farthest, "Your sign is turned round: the *largest* product deserves the largest weight."
-        ),
+        "the farthest": Mutant(_farthest, "Your sign is flipped: the *largest* product deserves the largest weight."),
         "the mean of all": Mutant(
             _plain_mean, "That is the plain mean of the values; the weights must depend on the keys."
         ),
@@ -224,7 +221,7 @@ l2_scores = WithoutDifferences(
         ),
         "without the memory's term": Mutant(
             _memory_term_missing,
-            "|k|² is missing, the fine for long keys. Without it this is the dot product again, to a softmax.",
+            "|k|² is missing, the penalty on long keys. Without it this is the dot product again, to a softmax.",
         ),
         "not doubled": Mutant(_not_doubled, "The mixed term comes twice: (q - k)² = q² - 2 q k + k²."),
         "wrong signs of the squares": Mutant(
@@ -233,7 +230,7 @@ l2_scores = WithoutDifferences(
         "positive": Mutant(
             lambda q, k: -_l2_scores(q, k), "These are distances; a score is greatest where the distance is least."
         ),
-        "not squared": Mutant(_not_squared, "You took the root; the squared distance is wanted."),
+        "not squared": Mutant(_not_squared, "You took the root; return the squared distance."),
         "lengths for squares": Mutant(
             _length_for_square, "You subtract lengths, |q| and |k|; subtract their squares."
         ),
@@ -244,8 +241,8 @@ l2_scores = WithoutDifferences(
         ),
         "divided by the root": Mutant(
             lambda q, k: _l2_scores(q, k) / math.sqrt(len(q)),
-            "You have divided by the root of C already. That comes later, in the read; here the plain distance is "
-            "wanted.",
+            "You have divided by the root of C already. That comes later, in the read; here, return the plain "
+            "distance.",
         ),
     },
 )
@@ -322,14 +319,14 @@ others = Exercise(
         ),
         "the greatest of the others": Mutant(_greatest_other, "You take the greatest of the others; take their sum."),
         "the mean of the others": Mutant(
-            _mean_of_others, "You divide by their number, so that an object looks fainter in company: take the sum."
+            _mean_of_others, "You divide by their number, so an object gets weaker the more there are: take the sum."
         ),
         "the next object only": Mutant(
             _next_object, "You take one other object; with three or more, sum all others."
         ),
-        "decided": Mutant(_decided, "You decide at 0.5. Masks in memory are soft, and so is this channel."),
+        "decided": Mutant(_decided, "You threshold at 0.5. Masks in memory are soft, and so is this channel."),
         "one map for all": Mutant(
-            _one_for_all, "That is the map of the first object; each object has others of its own."
+            _one_for_all, "That is the map of the first object; each object has its own set of others."
         ),
     },
 )
@@ -381,8 +378,7 @@ aggregate = Exercise(
         "exactly 0 and 1": (torch.tensor([[[1.0, 0.0]], [[0.3, 0.0]]]),),
     },
     hint="Five steps: background = (1 - alone).prod(0), in front with torch.cat, clamp, z = log(p / (1 - p)), "
-    "softmax "
-    "over axis 0.",
+    "softmax over axis 0.",
     atol=1e-5,
     mutants={
         "plain normalisation": Mutant(
@@ -427,7 +423,7 @@ aggregate = Exercise(
         ),
         "decided": Mutant(
             lambda alone: torch.nn.functional.one_hot(soft_aggregate(alone).argmax(0)).movedim(-1, 0).float(),
-            "You decide already; what goes into the memory stays soft.",
+            "You threshold too early; what goes into the memory stays soft.",
         ),
     },
 )
@@ -456,9 +452,8 @@ memory_frames = Exercise(
     mutants={
         "the last one twice": Mutant(
             lambda t, every: [*range(0, t, every), t - 1],
-            "When t - 1 is one of the regular frames you list it twice, so it would get twice the attention: "
-            "stop the "
-            "regular ones at t - 2.",
+            "When t - 1 is one of the regular frames you list it twice, so it would get twice the attention: stop "
+            "the regular ones at t - 2.",
         ),
         "without the last": Mutant(
             lambda t, every: list(range(0, t, every)),
@@ -469,7 +464,7 @@ memory_frames = Exercise(
             "Frame 0 is missing, the only one whose mask is true: the regular frames start at 0.",
         ),
         "the frame that asks": Mutant(
-            lambda t, every: [*range(0, t, every), t], "Frame t is the one that asks; its mask is not known yet."
+            lambda t, every: [*range(0, t, every), t], "Frame t is the query; its mask is not known yet."
         ),
         "counted from the last": Mutant(
             lambda t, every: sorted({0, *range(t - 1, -1, -every)}),
@@ -566,15 +561,15 @@ evict = Exercise(
     mutants={
         "frame 0 may leave": Mutant(
             _evicting(lambda times, usage: min(range(len(times) - 1), key=lambda i: usage[i])),
-            "You let frame 0 go, the only one whose mask is true: it stays even if nobody looks at it.",
+            "You let frame 0 go, the only one whose mask is true: it stays even if no query attends to it.",
         ),
         "the newest may leave": Mutant(
             _evicting(lambda times, usage: min(range(1, len(times)), key=lambda i: usage[i])),
-            "You drop the newest frame. Nobody had the time to look at it yet, so its usage says nothing.",
+            "You drop the newest frame. No query has had the chance to attend to it yet, so its usage says nothing.",
         ),
         "anyone may leave": Mutant(
             _evicting(lambda times, usage: min(range(len(times)), key=lambda i: usage[i])),
-            "You choose among all frames; frame 0 and the newest are not for choice.",
+            "You choose among all frames; frame 0 and the newest must stay.",
         ),
         "the most used leaves": Mutant(
             _evicting(lambda times, usage: max(range(1, len(times) - 1), key=lambda i: usage[i])),

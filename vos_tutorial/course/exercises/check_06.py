@@ -114,7 +114,7 @@ best_picture = Exercise(
         ),
         "the root": Mutant(
             _painting(cost=lambda p, futures, chances: math.sqrt(_expected(p, futures, chances))),
-            "You take the root at the end; the squared error is asked.",
+            "You take the root at the end; the squared error is what is asked for.",
         ),
         "absolute": Mutant(
             _painting(cost=lambda p, f, chances: float((chances * (f - p).abs().mean((1, 2))).sum())),
@@ -123,7 +123,7 @@ best_picture = Exercise(
         "a random future": Mutant(
             _of_a_random_future,
             "Your last number is the error of one who paints a *random* future, by its chance. That is always twice "
-            "the least; here the likeliest one is asked.",
+            "the least; here you need the error of the likeliest one.",
         ),
         "only when it errs": Mutant(
             _if_it_errs,
@@ -132,7 +132,7 @@ best_picture = Exercise(
         ),
         "in the wrong order": Mutant(
             lambda futures, chances: (_painting()(futures, chances)[0], *_painting()(futures, chances)[:0:-1]),
-            "The two errors are exchanged: first that of your picture, then that of the likeliest future.",
+            "The two errors are swapped: first that of your picture, then that of the likeliest future.",
         ),
     },
 )
@@ -305,7 +305,7 @@ who_learns = WhoLearns(
         ),
         "the greatest": Mutant(
             _measuring(lambda slopes: max((float(slope.abs().max()) for slope in slopes), default=0.0)),
-            "You take the greatest number; the length is asked, the root of the sum of the squares.",
+            "You take the greatest number; take the length, the root of the sum of the squares.",
         ),
         "the mean": Mutant(
             _measuring(lambda slopes: _length(slopes) / max(1, sum(slope.numel() for slope in slopes)) ** 0.5),
@@ -316,7 +316,7 @@ who_learns = WhoLearns(
             "You say who is reached, as 0 or 1; how long is the gradient?",
         ),
         "the weights": Mutant(
-            _of_the_weights, "That is the length of the weights, which all parts have; of their gradients, please."
+            _of_the_weights, "That is the length of the weights, which all parts have; use the gradients' instead."
         ),
         "the first tensor": Mutant(
             _first_tensor, "You look at the first tensor of each part only; go through all of its parameters."
@@ -502,7 +502,7 @@ rows_read = Exercise(
         ),
         "the other way": Mutant(
             _reading(lambda rows, n: 2 * rows + 1.5 - (n + 2) // 2),
-            "You say where row i of the input goes; asked is the row that row j of the *result* shows.",
+            "You say where row i of the input goes; the question is which row row j of the *result* shows.",
         ),
         "one step": Mutant(
             lambda n, steps: _reading(_zoom)(n, min(1, steps)),
@@ -665,8 +665,8 @@ joint_names = Renaming(
         ),
         "de_layer3 only": Mutant(
             _naming(lambda name: _half(name) + (_shifted(name) if name.startswith("de_layer3") else name)),
-            "You repair what raises an error, de_layer3. The deconvolutions of de_layer1 and de_layer2 have moved as "
-            "well; they are the ones lost in silence.",
+            "You repair what raises an error, de_layer3. The deconvolutions of de_layer1 and de_layer2 have moved "
+            "as well; nothing raises an error for those.",
         ),
     },
 )
@@ -753,7 +753,7 @@ displacement = Exercise(
         ),
         "the difference": Mutant(
             _finding(lambda before, now: (now - before).abs(), _at),
-            "You take the pixel that has changed most; it says nothing on where the picture went. Try all shifts.",
+            "You take the pixel that has changed most; it does not say where the picture went. Try all shifts.",
         ),
     },
 )
