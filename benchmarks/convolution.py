@@ -31,7 +31,7 @@ class Cost(NamedTuple):
     wall: float
     """Seconds on the clock."""
     cpu: float
-    """Seconds of all threads together: a busy machine changes this less."""
+    """Seconds over all threads: a busy machine changes this less."""
 
 
 def cost(work: Callable[[], object]) -> Cost:

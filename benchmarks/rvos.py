@@ -1,12 +1,12 @@
 """RVOS's time per frame against the authors' layout, written down plainly; and the small network.
 
 The yardstick computes the same from the same weights, laid out as the authors' program is: the decoder is called once
-for each object, one after the other, and every call joins all that a cell hears (the coarser state, the frame's map,
+for each object, one after the other, and every call joins all inputs of a cell (the coarser state, the frame's map,
 the mask, the state of the object before and that of the frame before) before one convolution of all of it; batch norm
 stands by itself; maps are in NCHW order. Outputs must agree, or the script stops.
 
-The authors always walk over ten slots, whether they are used or not. So one object is compared twice: with a walk of
-one, which is the goal, and with theirs of ten.
+The authors always go through ten slots, whether they are used or not. So one object is compared twice: with one
+slot, which is the goal, and with their ten.
 
 comparison.py says how the times are taken.
 
@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
     objects: int
     slots: int
-    """That the authors' layout walks over."""
+    """That the authors' layout goes through."""
     goal: float | None
     """How many times faster ours is at the least, on the clock."""
 
@@ -98,7 +98,7 @@ class Plain:
         return logit, states
 
     def look(self, frame: Tensor) -> Tensor:
-        """``[3, H, W]`` -> probabilities ``[slots, H, W]``, each object judged by itself."""
+        """``[3, H, W]`` -> probabilities ``[slots, H, W]``, each object on its own."""
         maps, spatial, memory, answers = self.encode(frame[None]), None, [], []
         for i in range(self.slots):
             temporal = self.memory[i] if self.memory is not None else None
@@ -130,7 +130,7 @@ class Sides:
         network: one-shot, of paper size.
         fast: the same, prepared for inference.
         objects: number of objects, each a rectangle of its own.
-        slots: that the authors' layout walks over.
+        slots: that the authors' layout goes through.
         size: height and width.
     """
 

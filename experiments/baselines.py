@@ -41,7 +41,7 @@ LARGE, PER_CONDITION_LARGE, CONDITIONS_LARGE, CELL = 480, 3, ("deformation+scale
 SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
 
 Mask = NDArray[np.bool_]
-Judge = Callable[[Mask, Mask], float]
+Measure = Callable[[Mask, Mask], float]
 
 
 def copy_first(clip: Clip) -> Tensor:
@@ -130,10 +130,10 @@ def f_measure(
     edges: Callable[[Mask], Mask] = metrics.boundary_map,
     within: Callable[[Mask, int], Mask] = within_disk,
     rounding: Callable[[float], int] = math.ceil,
-) -> Judge:
+) -> Measure:
     """An F of one frame whose three choices can be made wrongly; as it stands it is the official one."""
 
-    def judge(truth: Mask, prediction: Mask) -> float:
+    def measure(truth: Mask, prediction: Mask) -> float:
         radius = rounding(0.008 * math.hypot(*truth.shape))
         true, found = edges(truth), edges(prediction)
         if not true.any() or not found.any():
@@ -142,15 +142,15 @@ def f_measure(
         recall = within(found, radius)[true].mean()
         return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
-    return judge
+    return measure
 
 
-def at_half_size(judge: Judge) -> Judge:
-    """The same judge on every second row and column."""
-    return lambda truth, prediction: judge(truth[1::2, 1::2], prediction[1::2, 1::2])
+def at_half_size(measure: Measure) -> Measure:
+    """The same measure on every second row and column."""
+    return lambda truth, prediction: measure(truth[1::2, 1::2], prediction[1::2, 1::2])
 
 
-WRONG: dict[str, tuple[str, Judge]] = {
+WRONG: dict[str, tuple[str, Measure]] = {
     "square": ("a square instead of a disk", f_measure(within=within_square)),
     "floor": ("tolerance rounded down", f_measure(rounding=math.floor)),
     "no_tolerance": ("no tolerance at all", f_measure(rounding=lambda _: 0)),
@@ -181,9 +181,9 @@ def price_of_wrong_f() -> dict[str, Any]:
             right += metrics.boundary_accuracy(truth, prediction).tolist()
             for a, b, expected in zip(truth, prediction, right[-len(truth) :], strict=True):
                 if not math.isclose(expected, official(a, b), abs_tol=1e-12):
-                    raise TutorialError("the plain F of this script differs from the library's; mend one of the two.")
-                for name, (_, judge) in WRONG.items():
-                    wrong[name].append(judge(a, b))
+                    raise TutorialError("the plain F of this script differs from the library's; fix one of the two.")
+                for name, (_, measure) in WRONG.items():
+                    wrong[name].append(measure(a, b))
     rows = {}
     for name, (text, _) in WRONG.items():
         change = 100 * (np.array(wrong[name]) - np.array(right))

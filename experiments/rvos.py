@@ -57,9 +57,9 @@ from vos_tutorial.training.tasks import rvos as rvos_task
 OUT = runs.RESULTS / "04_rvos.json"
 COMMAND = "python experiments/rvos.py train; python experiments/rvos.py measure --davis DIR"
 #: The runs that ship; the first starts from the long one.
-BEST, FINDER = "lifelike", "zero-shot ST"
-#: Of three trainings of the finder the first ended with two slots that often draw the same disc; the second is shown.
-FINDER_SEED = 1
+BEST, DISCOVERY = "lifelike", "zero-shot ST"
+#: Of three zero-shot trainings the first ended with two slots that often draw the same disc; the second is shown.
+ZERO_SHOT_SEED = 1
 #: What is compared, by the name that the notebook gives it: a variant of the recipe.
 ONE_SHOT = {"ST": "ST", "S": "S", "T": "T"}
 ZERO_SHOT = {name: f"zero-shot {name}" for name in ("ST", "S", "T", "T released")}
@@ -95,7 +95,7 @@ def train(jobs: int) -> None:
 def ship() -> None:
     """Store the long run and the zero-shot network."""
     TRAININGS.ship("", BEST, 0, "generated clips, split train")
-    TRAININGS.ship("zero-shot", FINDER, FINDER_SEED, "generated discs")
+    TRAININGS.ship("zero-shot", DISCOVERY, ZERO_SHOT_SEED, "generated discs")
 
 
 def option(name: str, key: str) -> Any:
@@ -144,23 +144,23 @@ def long_clips(length: int, count: int = 8) -> list[Clip]:
 def main_part(clips: list[Clip]) -> dict[str, Any]:
     """The recipe's seeds, and the runs that ship, on the whole benchmark."""
     of = some(list(CONDITIONS), clips)
-    nets, long, finder = trained("recipe"), network_of(BEST, 0), network_of(FINDER, FINDER_SEED)
+    nets, long, discovery = trained("recipe"), network_of(BEST, 0), network_of(DISCOVERY, ZERO_SHOT_SEED)
     stages = RECIPES["cpu"].stages
     result: dict[str, Any] = {"seeds": list(SEEDS[: len(nets)]), "clips_per_condition": len(of["clean"])}
     result["training"] = {
         "steps": [stage.steps for stage in stages],
         "long_steps": [stage.steps for name in ("long", BEST) for stage in VARIANTS[name].stages],
-        "zero_shot_steps": [stage.steps for stage in VARIANTS[FINDER].stages],
+        "zero_shot_steps": [stage.steps for stage in VARIANTS[DISCOVERY].stages],
         "batch": stages[0].batch,
         "size": stages[0].size,
         "frames": [stage.options["frames"] for stage in stages],
         "parameters": sum(p.numel() for p in long.parameters()),
-        "parameters_zero_shot": sum(p.numel() for p in finder.parameters()),
+        "parameters_zero_shot": sum(p.numel() for p in discovery.parameters()),
         "loss": [smooth(run_folder("recipe", s), "loss") for s in result["seeds"]],
         "iou": [smooth(run_folder("recipe", s), "iou") for s in result["seeds"]],
         "long_iou": smooth(run_folder("long", 0), "iou"),
         "lifelike_iou": smooth(run_folder(BEST, 0), "iou"),
-        "zero_shot_iou": smooth(run_folder(FINDER, FINDER_SEED), "iou"),
+        "zero_shot_iou": smooth(run_folder(DISCOVERY, ZERO_SHOT_SEED), "iou"),
         "seconds": [seconds_of(run_folder("recipe", s)) for s in result["seeds"]],
         "long_seconds": seconds_of(run_folder("long", 0)) + seconds_of(run_folder(BEST, 0)),
     }
@@ -169,7 +169,7 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
     for make in [*makers, best]:
         require_mask_read(make)
     scores = [by_condition(make(), clips) for make in makers]
-    shipped, found, copied = (by_condition(m, clips) for m in (best(), maker(finder, FINDER)(), CopyFirst()))
+    shipped, found, copied = (by_condition(m, clips) for m in (best(), maker(discovery, DISCOVERY)(), CopyFirst()))
     earlier = {name: json.loads((runs.RESULTS / f"{name}.json").read_text()) for name in ("02_masktrack", "05_stm")}
     result["benchmark"] = {
         c: {
@@ -267,10 +267,10 @@ def zero_shot(count: int = 24) -> dict[str, Any]:
     ``overlap`` is the IoU of two slots, ``gap`` the largest difference of their probabilities, ``switches`` how often
     the best slot of an object is another than in the frame before, ``union`` J of all slots against all objects.
     """
-    stage = VARIANTS[FINDER].stages[-1]
+    stage = VARIANTS[DISCOVERY].stages[-1]
     clips = [Discs().clip(9_100_000 + seed, size=stage.size) for seed in range(count)]
-    slots = option(FINDER, "slots")
-    result: dict[str, Any] = {"steps": VARIANTS[FINDER].steps, "slots": slots, "size": stage.size}
+    slots = option(DISCOVERY, "slots")
+    result: dict[str, Any] = {"steps": VARIANTS[DISCOVERY].steps, "slots": slots, "size": stage.size}
     result |= {"clips": count, "frames": len(clips[0])}
     result |= {key: {} for key in ("J", "rematched", "overlap", "gap", "switches", "union")}
     for name, variant in ZERO_SHOT.items():
@@ -330,7 +330,7 @@ def gradient(weight: float) -> float:
 
 
 def empty(clips: list[Clip]) -> dict[str, Any]:
-    """Objects that are hidden: with the published loss, which is silent then, and with one more term."""
+    """Objects that are hidden: with the published loss, which has no gradient then, and with one more term."""
     of = some(("clean", "multiple_objects", "occlusion", "out_of_view"), clips)
     hiding = {c: of[c] for c in ("occlusion", "out_of_view")}
     weight = option(EMPTY["with"], "empty")
@@ -429,9 +429,9 @@ def fate(method: Segmenter, clip: Clip) -> tuple[str, float, int]:
 def zero_vs_one(clips: list[Clip], count: int = 24) -> dict[str, Any]:
     """What the first mask is worth: on the sprites that one kind was trained with, on the discs of the other."""
     of = some(("clean", "distractors", "multiple_objects"), clips)
-    size = VARIANTS[FINDER].stages[-1].size
+    size = VARIANTS[DISCOVERY].stages[-1].size
     of["discs"] = [Discs().clip(9_100_000 + seed, size=size) for seed in range(count)]
-    methods = {"one-shot": followers("ST"), "zero-shot": followers(FINDER)}
+    methods = {"one-shot": followers("ST"), "zero-shot": followers(DISCOVERY)}
     methods["one-shot long"] = [maker(network_of(BEST, 0), BEST)()]
     found = {name: {c: [j_of(m, mine) for m in runs] for c, mine in of.items()} for name, runs in methods.items()}
     return {
@@ -454,7 +454,7 @@ def real(folder: Path) -> dict[str, Any]:
         "RVOS recipe": [at(n, "recipe") for n in trained("recipe")],
         "RVOS before lifelike": [at(network_of("long", 0), "long")],
         "RVOS long run": [at(network_of(BEST, 0), BEST)],
-        "RVOS zero-shot": [at(network_of(FINDER, FINDER_SEED), FINDER)],
+        "RVOS zero-shot": [at(network_of(DISCOVERY, ZERO_SHOT_SEED), DISCOVERY)],
     }
     return runs.real(methods, folder) | {"short_side": SHORT_SIDE}
 

@@ -56,7 +56,9 @@ COMMAND = "python experiments/stcnn.py train; python experiments/stcnn.py measur
 #: The run that ships as ``stcnn``; the others by what their file is called.
 BEST = "long"
 SHIPS = {"": BEST, "camouflage": "pretrained", "space-only": "space only"}
-JUDGED = "pretrained, adversarial"  # whose discriminator goes with the camouflage run, so that there is one to ask
+ADVERSARIAL = (
+    "pretrained, adversarial"  # whose discriminator goes with the camouflage run, so that there is one to ask
+)
 #: What is compared on hidden objects.
 HIDDEN = (
     *("space only", "random", "scratch", "pretrained", "pretrained, learning", "no attention"),
@@ -102,11 +104,13 @@ def ship() -> None:
     """Store those runs that ship; the camouflage run gets a discriminator of another one, so that there is one."""
     TRAININGS.ship("", BEST, 0, "generated clips, split train")
     TRAININGS.ship("space-only", SHIPS["space-only"], 0, "generated camouflage")
-    name, judged = SHIPS["camouflage"], None
-    if TRAININGS.finished(name, 0) and TRAININGS.finished(JUDGED, 0):
-        judged = network_of(JUDGED, 0)
-        stcnn.start_from(judged, network_of(name, 0))
-    TRAININGS.ship("camouflage", name, 0, "generated camouflage", judged, JUDGED if judged is not None else None)
+    name, adversarial = SHIPS["camouflage"], None
+    if TRAININGS.finished(name, 0) and TRAININGS.finished(ADVERSARIAL, 0):
+        adversarial = network_of(ADVERSARIAL, 0)
+        stcnn.start_from(adversarial, network_of(name, 0))
+    TRAININGS.ship(
+        "camouflage", name, 0, "generated camouflage", adversarial, ADVERSARIAL if adversarial is not None else None
+    )
 
 
 def trained(name: str) -> list[stcnn.STCNN]:
@@ -211,13 +215,13 @@ def of_condition(conditions: Sequence[str], count: int) -> dict[str, list[Clip]]
 def main_part() -> dict[str, Any]:
     """The recipe's seeds and the run that ships on the benchmark, tuned and not, beside what the others ship."""
     seeds, stages = TRAININGS.seeds("recipe"), RECIPES["cpu"].stages
-    long, judged = network_of(BEST, 0), VARIANTS[BEST].stages
+    long, long_stages = network_of(BEST, 0), VARIANTS[BEST].stages
     assert long.generator is not None
     assert long.discriminator is not None
     result: dict[str, Any] = {"seeds": seeds, "clips_per_condition": CLIPS, "online_steps": ONLINE}
     result["training"] = {
         "steps": [stage.steps for stage in stages],
-        "long_steps": [stage.steps for stage in judged],
+        "long_steps": [stage.steps for stage in long_stages],
         "batch": stages[0].batch,
         "size": stages[0].size,
         "parameters": sum(p.numel() for p in long.parameters()),
@@ -374,7 +378,7 @@ def prediction(count: int = 256) -> dict[str, Any]:
     truth = target_like(frames, some)
     result["copy_last_camouflage"] = error(target_like(windows[:, -1], some), truth)
     result["camouflage"] = [error(painted(g, windows), truth) for g in generators("pretrained")]
-    result["camouflage_adversarial"] = [error(painted(g, windows), truth) for g in generators(JUDGED)]
+    result["camouflage_adversarial"] = [error(painted(g, windows), truth) for g in generators(ADVERSARIAL)]
 
     windows, frames = guesses(lifelike(split="test"), count, size)  # what the long run learned from
     truth = target_like(frames, some)
@@ -567,7 +571,7 @@ def steepness(frame: Tensor, place: Tensor) -> Tensor:
 FAINT = 0.1  # of the object's true contrast: what is below it is nothing
 
 
-def judged(guess: Tensor, truth: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
+def compared(guess: Tensor, truth: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
     """A painted future against the one that came.
 
     ``mse`` as everywhere; ``sharpness``: the gradients' mean length around both places, of the truth's, in percent;
@@ -606,12 +610,12 @@ def fork(count: int = 128) -> dict[str, Any]:
     windows, truth, true, other = futures(count, VARIANTS[FORKS[0]].stages[0].size)
     last = target_like(windows[:, -1], truth)
     rows: dict[str, Any] = {
-        "truth": judged(truth, truth, true, other),
-        "copy last": judged(last, truth, true, other),
+        "truth": compared(truth, truth, true, other),
+        "copy last": compared(last, truth, true, other),
     }
     for name in FORKS:
         print("fork", name, flush=True)
-        seen = [judged(painted(g, windows), truth, true, other) for g in generators(name)]
+        seen = [compared(painted(g, windows), truth, true, other) for g in generators(name)]
         rows[key(name)] = {measure: [s[measure] for s in seen] for measure in seen[0]}
     measures = ("mse", "sharpness", "one_side", "brighter", "fainter")
     table = {m: {name: row[m] for name, row in rows.items()} for m in measures}

@@ -132,8 +132,8 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_data_set(davis: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
-    spoil, names = BROKEN[kind]
-    spoil(davis)
+    damage, names = BROKEN[kind]
+    damage(davis)
     assert evaluate("copy-first", "--year", "2017") == 2
     require_one_sentence(capsys.readouterr().err.removeprefix("error: "), *names)
     # Nothing was begun, or the sequence before it is whole, with its row, and nothing of the broken one is there.

@@ -34,17 +34,17 @@ from vos_tutorial.training.tasks.stm import STMTask
 
 
 class Squares:
-    """Clips and stills in no time: a bright square that walks, and a number of noise."""
+    """Clips and stills in no time: a bright square that moves, on noise."""
 
     def batch(self, seeds: Any, size: int, length: int | None = None, max_skip: int = 0) -> Any:
-        frames = torch.stack([torch.rand(length or 1, 3, size, size, generator=_dice(s)) / 2 for s in seeds])
+        frames = torch.stack([torch.rand(length or 1, 3, size, size, generator=_generator(s)) / 2 for s in seeds])
         masks = torch.zeros(len(seeds), length or 1, size, size, dtype=torch.uint8)
         for t in range(length or 1):
             frames[:, t, 0, 6:20, 4 + t : 18 + t], masks[:, t, 6:20, 4 + t : 18 + t] = 1, 1
         return Stills(frames[:, 0], masks[:, 0] > 0) if length is None else Clips(frames, masks)
 
 
-def _dice(seed: int) -> torch.Generator:
+def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 

@@ -82,14 +82,14 @@ def test_two_ghosts_are_neither_sharp_nor_on_one_side() -> None:
     windows, truth, true, other = tool.futures(12, 64)
     assert windows.shape == (12, 4, 3, 64, 64)
     assert not (true == other).flatten(1).all(1).any()
-    right = tool.judged(truth, truth, true, other)
+    right = tool.compared(truth, truth, true, other)
     assert (right["mse"], right["sharpness"], right["one_side"]) == (0, 100, 100)
     empty = torch.full_like(truth, -0.5)
-    nothing = tool.judged(empty, truth, true, other)
+    nothing = tool.compared(empty, truth, true, other)
     assert (nothing["sharpness"], nothing["one_side"]) == (0, 0)
     mirrored = torch.where((dilate(other, 1) | dilate(true, 1))[:, None], empty, truth)
     ghosts = torch.where((true | other)[:, None], torch.zeros(()), mirrored)  # half as bright, in both places
-    both = tool.judged(ghosts, truth, true, other)
+    both = tool.compared(ghosts, truth, true, other)
     assert both["one_side"] == 0
     assert both["mse"] > 0
     assert 30 < both["fainter"] <= both["brighter"] < 70

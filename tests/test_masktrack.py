@@ -1,4 +1,4 @@
-"""MaskTrack: the network, the spoiled guides it learns from, and the loop that feeds its answers back to it."""
+"""MaskTrack: the network, the corrupted guides it learns from, and the loop that feeds its answers back to it."""
 
 from __future__ import annotations
 

@@ -87,14 +87,14 @@ def test_the_yardstick_of_rvos_gives_the_same_answer(benchmarks: None) -> None:
     answer = sides.plain_step()
     assert answer.amax() - answer.amin() > 0.05  # not a constant
     assert (answer[0] - answer[1]).abs().max() > 1e-3  # and not the same for all objects
-    # Each of what a cell hears counts: a mask, what the last frame left, the object before.
-    for spoil in (
+    # Every input of a cell counts: a mask, what the last frame left, the object before.
+    for change in (
         lambda plain: setattr(plain, "previous", plain.previous * 0),
         lambda plain: setattr(plain, "memory", None),
         lambda plain: setattr(plain, "memory", plain.memory[::-1]),
     ):
         sides = rvos.Sides(network, fast, objects=3, slots=3, size=(37, 53))
-        spoil(sides.plain)
+        change(sides.plain)
         assert sides.difference(steps=1) > 1e-4
 
 

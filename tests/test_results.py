@@ -388,7 +388,7 @@ def test_masks_of_new_objects_only_are_no_truth(youtube: Path) -> None:
     with pytest.raises(TutorialError, match="masks of new objects only"):
         evaluation.evaluate(CopyFirst(), folder, "youtube-vos")
     (youtube / "valid/meta.json").unlink()
-    assert not YouTubeVosFolder(youtube, "valid")["v"].complete, "without meta.json nobody can say"
+    assert not YouTubeVosFolder(youtube, "valid")["v"].complete, "without meta.json there is no way to tell"
 
 
 def test_a_submission_to_youtube_vos(youtube: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -286,10 +286,10 @@ def test_each_mistake_would_be_seen(mistake: str) -> None:
     assert (float(changed[0]) < 1e-5) == (mistake in ("c travels in time", "no time"))
 
 
-# ------------------------------------------------------------------------------------------- the walk over a frame
+# ------------------------------------------------------------------------------------------- the traversal of a frame
 
 
-def walked(
+def traversed(
     network: RVOS, frames: Tensor, masks: Tensor | None, slots: int, recurrence: Recurrence
 ) -> list[tuple[Tensor, list[list[State]]]]:
     """The roll-out, object by object with :meth:`RVOS.decode`."""
@@ -323,7 +323,7 @@ def test_all_objects_at_once_are_as_one_after_the_other(one_shot: bool, recurren
             moments = list(unroll(network, frames, given, 3, recurrence))
             logits = [moment.logits for moment in moments]
         else:
-            rows = walked(network, frames, given, 3, recurrence)
+            rows = traversed(network, frames, given, 3, recurrence)
             logits = [row for row, _ in rows]
         weights = torch.linspace(-1, 1, logits[0].numel()).reshape(logits[0].shape)
         torch.stack([(z * weights).mean() for z in logits]).sum().backward()
@@ -363,9 +363,9 @@ def test_each_state_crosses_its_axis_only() -> None:
         changed = rollout(network, other, masks, 2, recurrence, truth=truth)
         assert torch.equal(usual[:, 2], changed[:, 2]) == (recurrence == "S")  # time: does frame 2 know of frame 0?
         first = rollout(network, frames[:, :1], swapped, 2, recurrence)
-        assert torch.equal(usual[:, 0, 1], first[:, 0, 1]) == (recurrence == "T")  # space: does object 1 hear 0?
+        assert torch.equal(usual[:, 0, 1], first[:, 0, 1]) == (recurrence == "T")  # space: does object 1 depend on 0?
         first = rollout(network, frames[:, :1], torch.stack([masks[:, 0], swapped[:, 0]], 1), 2, recurrence)
-        torch.testing.assert_close(usual[:, 0, 0], first[:, 0, 0])  # object 0 never hears object 1
+        torch.testing.assert_close(usual[:, 0, 0], first[:, 0, 0])  # object 0 never depends on object 1
 
 
 @torch.no_grad()
@@ -598,8 +598,8 @@ def test_the_zero_shot_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     with torch.no_grad():  # the third slot counts with the cure only
         more, _ = TASK.loss(network, batch, stage(empty=1.0))
-        silent = F.softplus(torch.logit(p.double())).mean((-2, -1))
-    extra = silent[0, :, 2].sum() + silent[1, :, 1:].sum()
+        absent = F.softplus(torch.logit(p.double())).mean((-2, -1))
+    extra = absent[0, :, 2].sum() + absent[1, :, 1:].sum()
     assert more.item() - loss.item() == pytest.approx(float(extra / 3), rel=1e-4)
 
 
@@ -874,7 +874,7 @@ def test_slots_behind_a_removed_object_move_up() -> None:
     for mine, expected, was in zip(seen["hidden"], hidden, old["hidden"], strict=True):
         torch.testing.assert_close(mine, expected[0])
         torch.testing.assert_close(mine[0], was[0])
-        assert float((mine[1] - was[2]).abs().max()) > 1e-6  # it does not hear of the removed one any more
+        assert float((mine[1] - was[2]).abs().max()) > 1e-6  # it no longer depends on the removed one
 
 
 def test_masks_can_be_swapped() -> None:
@@ -1013,7 +1013,7 @@ def test_what_cannot_be_asked() -> None:
         (lambda: models.segmenter("rvos", network=zero, recurrence="X"), "no recurrence 'X'"),
         (lambda: ZeroShotSegmenter(zero, 0), "0 slots"),
         (lambda: RVOSSegmenter(one).inspect(), "call begin"),
-        (lambda: discover(one, clip(2)[0][0]), "waits for masks"),
+        (lambda: discover(one, clip(2)[0][0]), "needs masks"),
         (lambda: discover(zero, clip(2)[0][0], 0), "0 slots"),
         (lambda: discover(zero, clip(2)[0][0], 2, "X"), "no recurrence 'X'"),  # type: ignore[arg-type]
     ):

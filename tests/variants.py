@@ -122,7 +122,7 @@ def same_read(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(query_key, memory_key, memory_value), found, rtol=1e-4, atol=1e-5)
 
 
-# --- notebook 04: a cell, the best assignment, and the whole walk --------------------------------------------------
+# --- notebook 04: a cell, the best assignment, and the whole traversal ---------------------------------------------
 
 
 def same_cell(variant: Any, library: Any, seed: int) -> None:

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     except TutorialError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read our output has left, as `| head -1` does
+    except BrokenPipeError:  # the reader of our output has closed it, as `| head -1` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         return BROKEN_PIPE
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 A method that does not beat :class:`CopyFirst` has not learned to follow anything. :func:`copy_previous_truth` looks
 at the truth of every frame, so it is an oracle and no method; it says how much of the problem is motion.
-:class:`ColourMemory` is STM's memory with keys that nobody trained: where it is enough, colours tell objects apart.
+:class:`ColourMemory` is STM's memory with keys that are not learned: where it is enough, colours tell objects apart.
 """
 
 from __future__ import annotations

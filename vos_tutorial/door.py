@@ -1,8 +1,8 @@
 """What may come in: frames and masks as tensors or NumPy arrays, in the form that the library works with.
 
-Inside, a frame is ``float32 [3, H, W]`` in [0, 1] and a mask ``uint8 [H, W]`` of ids. Whoever has a picture from
-Pillow, OpenCV or a video reader has ``uint8 [H, W, 3]``; these functions take it as it is, and say in a sentence
-what cannot be a frame or a mask.
+Inside, a frame is ``float32 [3, H, W]`` in [0, 1] and a mask ``uint8 [H, W]`` of ids. A picture from Pillow,
+OpenCV or a video reader is ``uint8 [H, W, 3]``; these functions take it as it is, and say in a sentence what cannot
+be a frame or a mask.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def with_room(values: Tensor, new: int) -> Tensor:
 
 
 def without_graph(method: Method) -> Method:
-    """No gradients whoever calls, and no inference mode either: online tuning needs tensors that can learn."""
+    """Neither gradients nor inference mode, whatever the caller uses: online tuning needs tensors that can learn."""
 
     @wraps(method)
     def guarded(*args: Any, **options: Any) -> Any:

@@ -78,7 +78,7 @@ def soft_aggregate_logits(probabilities: Tensor, eps: float = 1e-7, background: 
     Their softmax over the channels is :func:`soft_aggregate`; a loss is better computed from these.
 
     Args:
-        probabilities: ``float [..., O, H, W]`` in [0, 1], each object judged as if it were alone.
+        probabilities: ``float [..., O, H, W]`` in [0, 1], each object as if it were alone.
         eps: how far from 0 and 1 the odds are kept.
         background: ``float [..., 1, H, W]``, the probability of the background, if the method has one of its own.
 
@@ -297,7 +297,7 @@ def _follow(segmenter: Segmenter, frames: Iterable[FrameLike], plan: _Plan) -> I
         require_same_size(plan.first, frame.shape[1:], frames="the frames are" if t == 0 else f"frame {t} is")
         if t == 0:
             ids = plan.first.to(frame.device)
-            p = _certain(ids, objects)
+            p = _given_probabilities(ids, objects)
             if objects:
                 segmenter.begin(frame, ids)
         else:
@@ -305,7 +305,7 @@ def _follow(segmenter: Segmenter, frames: Iterable[FrameLike], plan: _Plan) -> I
             if p.shape != (len(objects) + 1, *frame.shape[1:]):
                 raise TutorialError(
                     f"step() of {type(segmenter).__name__} returned {list(p.shape)} at frame {t}, but "
-                    f"{len(objects)} objects ask for {[len(objects) + 1, *frame.shape[1:]]}, background first."
+                    f"{len(objects)} objects need {[len(objects) + 1, *frame.shape[1:]]}, background first."
                 )
             lookup = torch.tensor([0, *objects], dtype=torch.uint8, device=p.device)
             ids = lookup[most_probable(p).long()]
@@ -322,7 +322,7 @@ def _follow(segmenter: Segmenter, frames: Iterable[FrameLike], plan: _Plan) -> I
         raise TutorialError("there is no frame to follow; give at least one.")
 
 
-def _certain(ids: Tensor, objects: list[int]) -> Tensor:
+def _given_probabilities(ids: Tensor, objects: list[int]) -> Tensor:
     """The probabilities ``float32 [K+1, H, W]`` of a mask that is given."""
     return torch.cat([(ids == 0)[None], ids_to_onehot(ids, objects)]).float()
 

@@ -79,7 +79,7 @@ class ResultsFolder:
             raise cannot_read("the mark", mark, error, "choose another folder for the results") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TutorialError(
-                f"the mark {mark} is damaged, so that nobody can say which files here are results; choose another "
+                f"the mark {mark} is damaged, so it cannot be told which files here are results; choose another "
                 "folder for the results."
             ) from None
 
@@ -231,7 +231,7 @@ class ResultsFolder:
         self._remove(sorted(self._earlier - set(names)))
 
     def end(self) -> None:
-        """Say that nobody writes here any more; a run that is killed need not."""
+        """Release the folder for other writers; a run that is killed need not."""
         with contextlib.suppress(TutorialError):
             self._note({}, writer="")
 

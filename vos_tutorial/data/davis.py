@@ -325,8 +325,8 @@ class YouTubeVosFolder(VideoFolder):
     def is_complete(self, name: str) -> bool:
         """Whether each object has pixels in each frame that ``meta.json`` lists for it.
 
-        Without ``meta.json`` nobody can say, and only ``train`` is taken to be. Of ``train`` files are counted, of
-        other splits pixels: there, a mask may show the new object only.
+        Without ``meta.json`` there is no way to tell, and only ``train`` is taken to be. Of ``train`` files are
+        counted, of other splits pixels: there, a mask may show the new object only.
         """
         counted = self._counted(name)
         if not counted:
@@ -378,7 +378,7 @@ def find_davis(year: int = 2016) -> Path | None:
     if places.CHECKOUT:
         folders += [places.CHECKOUT.parent / name for name in ("DAVIS", "shared/davis_sample")]
     for path in folders:
-        with contextlib.suppress(TutorialError):  # a folder that nobody chose, and that may not be read
+        with contextlib.suppress(TutorialError):  # a folder that was not chosen, and that may not be read
             if _has_val(path, year):
                 return path.resolve()
     return None

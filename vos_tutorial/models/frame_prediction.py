@@ -1,10 +1,10 @@
 """The temporal half of STCNN: a generator that predicts the next frame, and the discriminator that it plays against.
 
 Xu, Wen, Li, Bo, Huang: "Spatiotemporal CNN for Video Object Segmentation", CVPR 2019. To paint the next frame from
-the last few, a network must know what is there and how it moves, and no one has to label anything for it to learn
-that. The maps of its decoder are what the segmenter (``stcnn.py``) takes over. In this order: a bottleneck and the
-encoder made of it (which the spatial half shares), the decoder, the generator, the discriminator. Details follow the
-authors' code. Axes: B samples, C channels, H and W pixels, h and w cells.
+the last few, a network must know what is there and how it moves, and it needs no labels to learn that. The maps of
+its decoder are what the segmenter (``stcnn.py``) takes over. In this order: a bottleneck and the encoder made of it
+(which the spatial half shares), the decoder, the generator, the discriminator. Details follow the authors' code.
+Axes: B samples, C channels, H and W pixels, h and w cells.
 """
 
 from __future__ import annotations
@@ -333,7 +333,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, classifier: SmallDiscriminator | Inception3) -> None:
         super().__init__()
-        self.judge = classifier  # its tensors carry this name in every file of weights
+        self.judge = classifier  # the name that its tensors have in every weights file
 
     def forward(self, frame: Tensor) -> Tensor:
         """The logit of "real" for each frame ``float [B, 3, h, w]`` in [-1, 1]: ``float [B]``.

@@ -280,7 +280,7 @@ class RVOS(nn.Module):
             recurrence: see :data:`Recurrence`.
 
         Returns:
-            logits ``float [B, N, H, W]``, each object judged by itself, and the memory for the next frame.
+            logits ``float [B, N, H, W]``, each object on its own, and the memory for the next frame.
 
         Raises:
             TutorialError: if masks are missing, or given to a zero-shot network.
@@ -366,7 +366,7 @@ class RolloutFrame(NamedTuple):
     logits: Tensor
     """``float [B, N, H, W]``."""
     probability: Tensor
-    """``float [B, N, H, W]``, each object judged by itself."""
+    """``float [B, N, H, W]``, each object on its own."""
     hidden: HiddenStates
     """h of every cell; see :data:`HiddenStates`."""
     masks: Tensor | None
@@ -505,7 +505,7 @@ class RVOSSegmenter(ObjectSegmenter):
     segmented once more without the object: those of earlier slots answer as if it had never been there, those of
     later ones had it in their states until the frame before (unless there is no space, with ``"T"``).
 
-    The network judges every object by itself, so that two may claim a pixel, and what is fed back is left so. What
+    The network segments every object on its own, so that two may claim a pixel, and what is fed back is left so. What
     :meth:`step` returns is made of it by soft aggregation (:func:`~vos_tutorial.propagation.soft_aggregate`); the
     authors decide at 0.5 instead, and let the object that fitted best on frame 0 win.
 
@@ -627,7 +627,7 @@ def discover(network: RVOS, frames: FrameLike, slots: int = 10, recurrence: Recu
     if slots < 1:
         raise TutorialError(f"there are {slots} slots; use 1 or more.")
     if network.one_shot:
-        raise TutorialError("this RVOS is one-shot and waits for masks; only a zero-shot one can discover objects.")
+        raise TutorialError("this RVOS is one-shot and needs masks; only a zero-shot one can discover objects.")
     clip = as_float(as_frames(frames)).to(network.predict.weight)
     return rollout(evaluating(network), clip[None], None, slots, recurrence)[0]  # [T, N, H, W]
 
@@ -681,7 +681,7 @@ class ZeroShotSegmenter(ObjectSegmenter):
         self._choose()
 
     def _choose(self) -> None:
-        """All objects that were given in this frame choose together, out of the slots that the others leave."""
+        """All objects that were given in this frame are matched at once, out of the slots that the others leave."""
         taken = [slot for o, slot in enumerate(self.chosen) if o not in self.given]
         free = [slot for slot in range(self.slots) if slot not in taken]
         found = select(self.alone[free], torch.stack(list(self.given.values())))  # [K], of the masks [K, H, W]

@@ -1,7 +1,7 @@
 """STCNN: what a network learned by predicting the next frame helps another one to segment this frame.
 
 Xu, Wen, Li, Bo, Huang: "Spatiotemporal CNN for Video Object Segmentation", CVPR 2019. A generator
-(``frame_prediction.py``) learns motion from video that no one labelled. A segmenter looks at the current frame,
+(``frame_prediction.py``) learns motion from video without labels. A segmenter looks at the current frame,
 coarse to fine, and at each of three scales takes in the generator's map of that scale. No mask ever enters the
 network: which object is meant is in its weights, which are tuned to frame 0 of each video, and in a gate around the
 previous mask. In this order: the spatial half, the joint network, the segmentation loss, online tuning, inference.
@@ -531,7 +531,7 @@ def fine_tuning(
     """:func:`fine_tune` without an end: gives the one copy that learns, first as it began, then after each step.
 
     Arguments as there. The spatial half of the copy is float32, whatever the network's precision is, and learns
-    outside of autocast and inference mode, whoever calls.
+    outside of autocast and inference mode, whatever the caller uses.
     """
     if batch < 1 or dreams < 1 or lr <= 0:
         raise TutorialError(f"fine-tuning with batch={batch}, dreams={dreams}, lr={lr}; all of them must be above 0.")

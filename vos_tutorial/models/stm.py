@@ -310,7 +310,7 @@ class STM(nn.Module):
             penalty: see :func:`scores`; the network's own by default.
 
         Returns:
-            Logits ``float [N, 2, H, W]``: background and object, each object judged as if it were alone.
+            Logits ``float [N, 2, H, W]``: background and object, each object as if it were alone.
         """
         strength = self.penalty if penalty is None else penalty
         found = read(query.key[owner], memory_key, memory_value, strength)  # [N, Cv, h, w]
@@ -364,7 +364,9 @@ def build(
     shared = shared_keys if shared_keys is not None else small
     light = light if light is not None else small and shared and not twins
     if light and (twins or not small):
-        raise TutorialError("a light memory encoder is neither of paper size nor a twin; use light=False.")
+        raise TutorialError(
+            "a light memory encoder has neither paper size nor the query encoder's initial weights; use light=False."
+        )
     if small:
         writer = LightMemoryEncoder(width) if light else SmallEncoder(2, width)
         value = 2 * width if light else 4 * width

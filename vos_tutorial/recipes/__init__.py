@@ -30,7 +30,7 @@ class Stage:
     Attributes:
         name: unique within the recipe; logs and errors use it.
         steps: optimiser steps, >= 1.
-        batch: samples in a step, over all processes together.
+        batch: samples in a step, over all processes.
         size: side of the square crop, in pixels.
         lr: peak learning rate; a parameter group may scale it (``Task.parameters``).
         optimizer: ``adamw`` or ``sgd`` (with ``momentum``).
@@ -39,8 +39,9 @@ class Stage:
             ``lr * (1 - t / T) ** 0.9`` (DeepLab v2, section 4.1).
         warmup: steps of linear warm-up.
         clip_norm: gradients are scaled down to this L2 norm over all parameters; None leaves them.
-        accumulate: the batch goes through the network in so many equal parts, whose gradients are averaged: the same
-            step in less memory, up to rounding and to what a loss or a batch norm takes from the whole batch.
+        accumulate: gradient accumulation: the batch goes through the network in so many equal parts, whose gradients
+            are averaged, as in ``--set video.accumulate=4``. The same step in less memory, up to rounding and to
+            what a loss or a batch norm takes from the whole batch.
         options: what only the method's task reads (mask strategies, frame skips); plain JSON values. A value
             ``{"from": a, "to": b}`` grows (or shrinks) over the stage, see :meth:`at`.
     """
@@ -110,6 +111,9 @@ class Stage:
 class Validate:
     """The validation curve: the last stage's loss on fixed clips, in eval mode, with the averaged weights if any.
 
+    ``--set 'validate={"clips": 16, "every": 100}'``; the log then has ``val_loss`` and so on, and a
+    :class:`~vos_tutorial.training.TrainingRun` its ``validation``.
+
     Attributes:
         clips: how many; always the same ones, whatever the run's seed.
         every: steps between two points; there is one after the last step, too.
@@ -123,6 +127,22 @@ class Validate:
 class Recipe:
     """How one method is trained at one size.
 
+    A recipe of two stages, with a validation every 100 steps; the second stage needs the memory of a batch of 2:
+
+        Recipe(
+            method="stm",
+            profile="cpu",
+            network="small",
+            stages=(
+                Stage("stills", steps=300, options={"source": "simulated"}, **LAPTOP),
+                Stage("video", steps=500, accumulate=4, options={"max_skip": {"from": 0, "to": 4}}, **LAPTOP),
+            ),
+            source="ours",
+            ema=0.99,
+            validate=Validate(clips=16, every=100),
+            lines=128,
+        )
+
     Attributes:
         method: the method's name, as in ``models.build(method)``.
         profile: the size of the run; decides the default device.
@@ -132,9 +152,12 @@ class Recipe:
         amp: forward pass under bfloat16 autocast; weights and optimiser stay float32.
         options: of the network, ``models.build(method, size=network, **options)``; plain JSON values.
         source: where the numbers come from: a paper's section, or "ours".
-        validate: see :class:`Validate`; None for no validation.
-        lines: the shorter side, in pixels, at which the trained network works best; None: a video's own.
-        tuning: steps of tuning to frame 0 that the trained network wants.
+        validate: the validation curve, see :class:`Validate`; None for none. It decides no weights: a run may be
+            resumed with another one.
+        lines: frames whose shorter side has more pixels are shrunk to so many when the trained network is used (its
+            weights file says so, and ``evaluate --short-side`` overrides it); None keeps the video's own size.
+        tuning: steps of online tuning to frame 0 when the trained network is used (``evaluate --tuning`` overrides
+            it); 0 for none. Of our methods only STCNN's recipes have any.
     """
 
     method: str
@@ -165,7 +188,7 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of all stages together."""
+        """Optimiser steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
 

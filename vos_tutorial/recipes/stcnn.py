@@ -1,4 +1,4 @@
-"""How STCNN is trained: prediction without labels, masks on stills, both together, and on each video's frame 0."""
+"""How STCNN is trained: prediction without labels, masks on stills, both jointly, and on each video's frame 0."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ ONLINE_RECIPES: dict[ProfileName, Recipe] = {
 
 # ------------------------------------------------------------------------------------------------------ experiments
 
-#: Labelled clips in the camouflage experiment. Of 16 the spatial half learns the textures by heart, and finds nothing
+#: Labelled clips in the camouflage experiment. From 16 the spatial half memorises the textures, and finds nothing
 #: in other clips, with or without time.
 LABELLED = 128
 HIDDEN: dict[str, Any] = {"source": "camouflage", "max_skip": 0}

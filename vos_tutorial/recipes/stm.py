@@ -58,7 +58,7 @@ RECIPES: dict[ProfileName, Recipe] = {
 
 # ------------------------------------------------------------------------------------------------- experiments
 
-#: Steps of the short runs below, in all stages together.
+#: Steps of the short runs below, over all stages.
 SHORT = 320
 PAPER_FORM = {"affinity": "dot", "shared_keys": False}
 #: Forms are compared with two encoders that are alike, as the paper's are.

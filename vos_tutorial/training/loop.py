@@ -52,7 +52,7 @@ class TrainingRun:
         recipe: as given.
         history: one record per step: ``stage``, ``step`` (1 = first of its stage), ``loss``, ``lr``, ``grad_norm``
             (L2, before clipping), what the task logs, and ``val_loss`` etc. where there was a validation.
-        seconds: training time, all sittings together.
+        seconds: training time, over all calls that resumed it.
         new_steps: steps taken by this call; 0 if the run was finished already.
         plan: all that decided the run, as JSON (:func:`~vos_tutorial.training.plan.plan`).
         start: what it began with, in words.
@@ -84,7 +84,7 @@ class TrainingRun:
 
     @property
     def steps_per_second(self) -> float:
-        """Mean speed over all sittings."""
+        """Mean speed over all calls."""
         return self.recipe.steps / self.seconds if self.seconds > 0 else math.nan
 
 

@@ -66,8 +66,8 @@ def require_same_plan(path: Path, old: str, new: str) -> None:
 def _of_today(old: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """The plan of a run that may have begun before plans had all of today's fields.
 
-    Such a run has generated data and random weights, unless someone knows better: with data or weights of one's own
-    it is refused, since nothing tells whether they are the same.
+    Such a run has generated data and random weights, unless its plan says otherwise: with data or weights of your own
+    it is refused, since nothing shows whether they are the same.
     """
     old = {"data": {}, "start": "random", "device": now["device"], **old}
     if old.get("channels_last") is True:  # what was a choice then is the rule now

@@ -2,7 +2,7 @@
 
 *Camouflage*: an object wears the same kind of texture as its background. No single frame shows it; the frames before
 do, as soon as it moves. *Fork*: an object that anyone can see goes straight on, and turns left or right, with equal
-chance, in the last frame: the future is sharp, but no one can know which of two it is.
+chance, in the last frame: the future is sharp, but nothing tells which of two it is.
 
 Both are sources of clips like those of ``data.sources``; a clip of 64 pixels and one of 96 show the same, larger.
 """
