@@ -1,8 +1,10 @@
-"""Yardsticks that learn nothing: what is given for free, what knowing the last frame would give, what colour can do.
+"""Yardsticks without training: what is given for free, what knowing the last frame would give, what features can do.
 
 A method that does not beat :class:`CopyFirst` has not learned to follow anything. :func:`copy_previous_truth` looks
 at the truth of every frame, so it is an oracle and no method; it says how much of the problem is motion.
 :class:`ColourMemory` is STM's memory with keys that are not learned: where it is enough, colours tell objects apart.
+:class:`LabelPropagation` is the same with the features of a network that learned to name pictures, and never saw a
+mask: what features alone can do.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import TutorialError
-from .objects import ObjectSegmenter, replaced, without
+from .models.backbones import LiteFeatures, shipped_features
+from .objects import ObjectSegmenter, evaluating, replaced, without
 
 
 class CopyFirst(ObjectSegmenter):
@@ -141,3 +144,102 @@ def _read(query: Tensor, stored: list[tuple[Tensor, Tensor]]) -> Tensor:
     """``[places, 5]`` and keys ``[places, 5]`` with values ``[places]`` -> what is found, ``[places]``."""
     keys, values = (torch.cat(parts) for parts in zip(*stored, strict=True))
     return (-torch.cdist(query, keys).square()).softmax(dim=1) @ values
+
+
+class LabelPropagation(ObjectSegmenter):
+    """Each place takes the labels of those that look most like it; a :class:`~vos_tutorial.propagation.Segmenter`.
+
+    The features are EfficientNet-Lite0's, frozen, from ImageNet: block 4 (outlines) beside block 10 (what a thing
+    is), each of length one. A place of the current frame compares itself with those of frame 0 and of a few frames
+    before, no further away than ``radius``, and takes the mean label of the best ``top_k``, weighted with the softmax
+    of their cosines (Jabri, Owens, Efros: "Space-Time Correspondence as a Contrastive Random Walk", NeurIPS 2020).
+
+    Args:
+        features: the network; the shipped one by default.
+        top_k: how many places are asked.
+        previous: how many frames before the current one are kept, beside those that gave a mask.
+        radius: how far away a place may be, as a share of the shorter side.
+        temperature: cosines are divided by it.
+
+    Raises:
+        TutorialError: if a number is out of range.
+    """
+
+    STRIDE = 8  # of the places
+
+    def __init__(
+        self,
+        features: LiteFeatures | None = None,
+        top_k: int = 8,
+        previous: int = 4,
+        radius: float = 0.25,
+        temperature: float = 0.1,
+    ) -> None:
+        for name, value, least in (("top_k", top_k, 1), ("previous", previous, 0)):
+            if value < least:
+                raise TutorialError(f"{name} is {value}; use {least} or more.")
+        for name, factor in (("radius", radius), ("temperature", temperature)):
+            if not factor > 0:
+                raise TutorialError(f"{name} is {factor}; it must be above 0.")
+        network = features if features is not None else shipped_features()
+        super().__init__(network)
+        self.features = evaluating(network)
+        self.top_k, self.previous, self.radius, self.temperature = top_k, previous, radius, temperature
+        self.given: list[tuple[Tensor, Tensor]] = []  # key [C, h*w] and labels [n, h*w] of given frames
+        self.recent: list[tuple[Tensor, Tensor]] = []  # of the last frames, oldest first
+
+    def _key(self, frame: Tensor) -> Tensor:
+        """``[3, H, W] -> [152, h*w]``."""
+        *_, eighth, sixteenth = self.features.features(frame[None])
+        enlarged = F.interpolate(sixteenth, eighth.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([F.normalize(x, dim=1) for x in (eighth, enlarged)], dim=1)[0].flatten(1) / 2**0.5
+
+    def _start(self, frame: Tensor) -> None:
+        key = self._key(frame)
+        self.given, self.recent = [], [(key, key.new_zeros(0, key.shape[1]))]
+
+    def _shares(self, masks: Tensor) -> Tensor:
+        """How much of each place the masks cover: ``bool [n, H, W] -> float [n, h*w]``."""
+        h, w = (-(-size // self.STRIDE) for size in masks.shape[1:])
+        return F.adaptive_avg_pool2d(masks.float(), (h, w)).flatten(1)
+
+    def _add(self, frame: Tensor, masks: Tensor) -> None:
+        shares = self._shares(masks)
+        key, old = (self.recent or self.given).pop()
+        self.given.append((key, torch.cat([old * (1 - shares.sum(0)), shares])))
+
+    def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
+        shares = self._shares(masks)
+        key, old = (self.recent or self.given).pop()
+        labels = old * (1 - shares.sum(0))
+        labels[list(channels)] = shares
+        self.given.append((key, labels))
+
+    def _remove(self, channel: int) -> None:
+        self.given, self.recent = (
+            [(key, without(labels, channel)) for key, labels in frames] for frames in (self.given, self.recent)
+        )
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        h, w = (-(-size // self.STRIDE) for size in frame.shape[-2:])
+        query, near = self._key(frame), self._near(h, w, frame.device)
+        stored = [*self.given, *(self.recent if self.previous else [])]
+        # A frame that came before an object would say that it is nowhere, so each object asks those that knew it.
+        known = [[(k, v[o]) for k, v in stored if len(v) > o] for o in range(len(self.objects))]
+        labels = torch.stack([self._read(query, near, frames) for frames in known])  # [K, h*w]
+        labels = labels / labels.sum(0).clamp_min(1)
+        self.recent = [*self.recent, (query, labels)][-max(1, self.previous) :]
+        maps = torch.cat([1 - labels.sum(0, keepdim=True), labels]).reshape(1, -1, h, w)  # [1, K+1, h, w]
+        return F.interpolate(maps, frame.shape[-2:], mode="bilinear", align_corners=False)[0]
+
+    def _near(self, h: int, w: int, device: torch.device) -> Tensor:
+        """Which places lie within the radius of which: ``bool [h*w, h*w]``."""
+        y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
+        place = torch.stack([y, x], -1).flatten(0, 1).float() / min(h, w)  # [h*w, 2]
+        return torch.cdist(place, place) <= self.radius
+
+    def _read(self, query: Tensor, near: Tensor, stored: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Keys ``[C, h*w]`` with labels ``[h*w]`` -> the label of each place of the query, ``[h*w]``."""
+        cosines = torch.cat([(query.T @ key).masked_fill(~near, -1.0) for key, _ in stored], dim=1)  # [h*w, T*h*w]
+        best, places = cosines.topk(min(self.top_k, cosines.shape[1]), dim=1)  # [h*w, top_k]
+        return ((best / self.temperature).softmax(1) * torch.cat([v for _, v in stored])[places]).sum(1)

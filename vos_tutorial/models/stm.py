@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from ..errors import TutorialError
 from ..objects import ObjectSegmenter, evaluating, replaced, without
 from ..propagation import soft_aggregate
-from .backbones import Normalised, ResNetEncoder, SmallEncoder, start_encoders
+from .backbones import LiteEncoder, Normalised, ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, Refine, ResidualBlock, crop_padding, enlarge, pad_centred
 from .weights import start_with
 
 Affinity = Literal["dot", "l2"]
+Start = Literal["scratch", "imagenet"]
 
 # ------------------------------------------------------------------------------- keys and values (section 3.1)
 
@@ -237,7 +238,7 @@ class STM(nn.Module):
 
     def __init__(
         self,
-        query_encoder: ResNetEncoder | SmallEncoder,
+        query_encoder: ResNetEncoder | SmallEncoder | LiteEncoder,
         memory_encoder: ResNetEncoder | SmallEncoder | LightMemoryEncoder,
         key: int,
         value: int,
@@ -339,6 +340,7 @@ def build(
     width: int = 16,
     twins: bool = False,
     penalty: float | None = None,
+    encoder: Start = "scratch",
 ) -> STM:
     """An STM with random weights.
 
@@ -352,13 +354,18 @@ def build(
         twins: both encoders, and both key heads, start from the same random weights, and the filters of the masks
             from zero, so that a place has the same key on both sides before training begins.
         penalty: see :class:`STM`.
+        encoder: of queries, when small: ``"scratch"``, which learns from random weights, or ``"imagenet"``, a
+            :class:`~vos_tutorial.models.backbones.LiteEncoder` that :func:`start_from_imagenet` fills; it goes with a
+            light memory encoder.
 
     Raises:
-        TutorialError: on an unknown size or affinity, on ``light`` without shared keys or at paper size, and on
-            ``twins`` with it.
+        TutorialError: on an unknown size, affinity or encoder, on ``light`` without shared keys or at paper size, and
+            on ``twins`` with it.
     """
     if size not in ("small", "paper"):
         raise TutorialError(f"there is no size {size!r} of stm; choose small or paper.")
+    if encoder not in get_args(Start):
+        raise TutorialError(f"there is no encoder {encoder!r} of stm; choose from {', '.join(get_args(Start))}.")
     small = size == "small"
     affinity = affinity if affinity is not None else "l2" if small else "dot"
     shared = shared_keys if shared_keys is not None else small
@@ -367,10 +374,13 @@ def build(
         raise TutorialError(
             "a light memory encoder has neither paper size nor the query encoder's initial weights; use light=False."
         )
+    if encoder == "imagenet" and not light:
+        raise TutorialError("encoder='imagenet' goes with a small network's light memory encoder; leave one out.")
     if small:
         writer = LightMemoryEncoder(width) if light else SmallEncoder(2, width)
         value = 2 * width if light else 4 * width
-        network = STM(SmallEncoder(0, width), writer, 2 * width, value, width, affinity, shared, penalty)
+        reader = LiteEncoder(width) if encoder == "imagenet" else SmallEncoder(0, width)
+        network = STM(reader, writer, 2 * width, value, width, affinity, shared, penalty)
     else:
         network = STM(ResNetEncoder(0), ResNetEncoder(2), 128, 512, 256, affinity, shared, penalty)
     if twins:
@@ -407,14 +417,19 @@ def start_from(network: STM, trained: STM) -> None:
 
 
 def start_from_imagenet(network: STM) -> bool:
-    """ImageNet weights for both encoders of a paper-size network; says so and returns False if none can be had.
+    """ImageNet weights for the encoders made for them; at paper size False, and a sentence, if none can be had.
 
     Raises:
-        TutorialError: if the network is not of paper size.
+        TutorialError: if the network has no such encoder, or the package with a small one's weights is missing.
     """
+    if isinstance(network.query_encoder, LiteEncoder):
+        network.query_encoder.load_imagenet()
+        return True
     encoders = [e for e in (network.query_encoder, network.memory_encoder) if isinstance(e, ResNetEncoder)]
     if len(encoders) < 2:
-        raise TutorialError("only the paper-size STM has ResNets inside; build it with size='paper'.")
+        raise TutorialError(
+            "this STM starts from random weights; build it with size='paper' or with encoder='imagenet'."
+        )
     return start_encoders(encoders)
 
 

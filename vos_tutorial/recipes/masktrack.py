@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..profile import ProfileName
@@ -36,6 +37,25 @@ RECIPES: dict[ProfileName, Recipe] = {
         ),
         amp=True,
         source="Perazzi et al., CVPR 2017, section 4; crop, poly power and head rate are DeepLabv2's defaults",
+    ),
+}
+
+#: ``python -m vos_tutorial train masktrack --variant photos --stills DIR --cutouts DIR``: for real video, from
+#: ImageNet weights, on frames of clips that are made of photographs.
+VARIANTS: dict[str, Recipe] = {
+    "photos": replace(
+        RECIPES["cpu"],
+        options={"encoder": "imagenet", "width": 24},
+        lines=240,
+        stages=(
+            replace(
+                RECIPES["cpu"].stages[0],
+                name="photos",
+                steps=4000,
+                size=160,
+                options={**OPTIONS, "source": "photos", "spoiling": {"dilation": 2, "shift": 0.15, "scale": 0.1}},
+            ),
+        ),
     ),
 }
 

@@ -60,6 +60,7 @@ RECIPES: dict[ProfileName, Recipe] = {
 
 #: Steps of the short runs below, over all stages.
 SHORT = 320
+PHOTO_STEPS, CALM_STEPS, LONGER_STEPS = 3200, 600, 350
 PAPER_FORM = {"affinity": "dot", "shared_keys": False}
 #: Forms are compared with two encoders that are alike, as the paper's are.
 ALIKE = {"light": False}
@@ -99,6 +100,35 @@ def _lifelike() -> Recipe:
     return replace(RECIPES["cpu"], stages=(small, large))
 
 
+def _photos() -> Recipe:
+    """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``)."""
+    options = {**VIDEO, "source": "photos"}
+    video = replace(RECIPES["cpu"].stages[1], name="photos", steps=PHOTO_STEPS, batch=8, size=128, options=options)
+    return _form(replace(RECIPES["cpu"], stages=(video,), lines=240), encoder="imagenet", width=24)
+
+
+def _calm() -> Recipe:
+    """With --start, from "photos": things that look and move as most things do."""
+    (video,) = _photos().stages
+    options = {**video.options, "source": "calm photos", "max_skip": {"from": 1, "to": 4}}
+    return replace(_photos(), stages=(replace(video, name="calm", steps=CALM_STEPS, lr=1e-3, options=options),))
+
+
+def _longer() -> Recipe:
+    """With --start, from "photos, calm": larger pictures, and clips long enough to live with one's own masks."""
+    (video,) = _calm().stages
+    options = {**video.options, "frames": 5}
+    stage = replace(video, name="longer", steps=LONGER_STEPS, batch=4, size=160, lr=1e-3, options=options)
+    return replace(_photos(), stages=(stage,))
+
+
+def _blended() -> Recipe:
+    """With --start, from "photos, longer": things in the colours of what is behind them, so that no seam helps."""
+    (video,) = _calm().stages
+    options = {**video.options, "source": "blended photos"}
+    return replace(_photos(), stages=(replace(video, name="blended", options=options),))
+
+
 BOTH = _form(_short(stills={"steps": 120}, video={"steps": 200}), **ALIKE)
 
 #: What notebook 05 compares; ``python -m vos_tutorial train stm --variant NAME``.
@@ -106,6 +136,10 @@ VARIANTS: dict[str, Recipe] = {
     "long": _long(),
     "lifelike": _lifelike(),
     "long, encoders alike": _form(_long(), **ALIKE),
+    "photos": _photos(),
+    "photos, calm": _calm(),
+    "photos, longer": _longer(),
+    "photos, blended": _blended(),
     "both": BOTH,
     "stills only": _form(_short(stills={"steps": SHORT}), **ALIKE),
     "video only": _form(_short(video={"steps": SHORT}), **ALIKE),

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .. import models, recipes
+from ..data.sources.cutouts import photo_clips
 from ..data.sources.stills import open_stills
 from ..data.sources.video import VideoClips, open_video
 from ..errors import TutorialError
@@ -44,6 +45,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
     parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks, the pets, or VOC")
+    parser.add_argument(
+        "--cutouts", type=Path, metavar="DIR", help="pictures with alpha, beside --stills, for recipes on photographs"
+    )
     parser.add_argument("--video", type=Path, metavar="DIR", help="learn from DAVIS or YouTube-VOS, split train")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
@@ -124,7 +128,17 @@ def _sources(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
         stage.options.get("source", "stills" if recipe.method == "masktrack" else "video") for stage in recipe.stages
     }
     sources: dict[str, Any] = {}
-    if arguments.stills is not None:
+    photos = any("photos" in source for source in asked)
+    if photos and arguments.stills is None:
+        raise TutorialError(
+            f"this recipe of {recipe.method!r} learns from photographs; give pictures with masks (--stills DIR), and "
+            "cut-outs with alpha if you have some (--cutouts DIR)."
+        )
+    if arguments.cutouts is not None and not photos:
+        raise TutorialError(f"this recipe of {recipe.method!r} learns from no photographs, so leave --cutouts out.")
+    if photos:
+        sources["photos"] = photo_clips(arguments.stills, arguments.cutouts)
+    elif arguments.stills is not None:
         if not asked & {"stills", "simulated"}:
             raise TutorialError(f"this recipe of {recipe.method!r} learns from no stills, so leave --stills out.")
         sources["source"] = open_stills(arguments.stills)
@@ -147,7 +161,7 @@ def _start(weights: str | None, recipe: Recipe, network: nn.Module, begun: bool)
         if not begun:
             models.start_from(recipe.method, network, weights)
         return Start(f"{weights}, {digest}", digest)
-    if recipe.network != "paper":
+    if recipe.network != "paper" and recipe.options.get("encoder") != "imagenet":
         return Start()
     if begun or models.start_from_imagenet(recipe.method, network):
         return Start("ImageNet", "ImageNet")

@@ -154,7 +154,7 @@ def masktrack(network: masktrack_model.MaskTrack, frame: Pixels, guide: Pixels) 
         guide: ids ``[H, W]``; the first object is refined.
 
     Raises:
-        TutorialError: if the guide holds no object.
+        TutorialError: if the guide holds no object, or the network starts from ImageNet.
     """
     given = seen(network, frame[None], guide)
     with Trace(network) as trace:
@@ -167,6 +167,8 @@ def masktrack(network: masktrack_model.MaskTrack, frame: Pixels, guide: Pixels) 
     arrows = [Arrow("frame", "cat"), Arrow("guide", "cat")]
     if isinstance(network.body, masktrack_model.SmallUNet):
         layout, more, groups = _u_net(p, network.body, trace)
+    elif isinstance(network.body, masktrack_model.LiteUNet):
+        raise TutorialError("there is no diagram of MaskTrack's body from ImageNet; draw that of masktrack.build().")
     else:
         layout, more, groups = _deeplab(p, network.body, trace)
     return NetworkDiagram(

@@ -144,10 +144,10 @@ class FolderStills(PhotoStills):
         for stem in sorted(images.keys() ^ masks.keys()):
             have, lack = (images[stem], "mask") if stem in images else (masks[stem], "picture")
             raise TutorialError(f"{have} has no {lack} of the same name; add it, or remove the file.")
-        self._pairs = [(images[stem], masks[stem]) for stem in sorted(images)]
+        self.files = [(images[stem], masks[stem]) for stem in sorted(images)]
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.files)
 
     def pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """One photo and its mask; see :class:`PhotoStills`.
@@ -155,7 +155,7 @@ class FolderStills(PhotoStills):
         Raises:
             TutorialError: if a file is broken, the mask is in colour or empty, or the sizes differ.
         """
-        image_path, mask_path = self._pairs[index]
+        image_path, mask_path = self.files[index]
         image, mask = read_frame(image_path), read_object(mask_path)
         _same_size(image, mask, mask_path)
         if not mask.any():

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...augment import Corruption, corrupt
-from ...data.batches import StillSource
+from ...data.batches import ClipSource, StillSource
+from ...data.sources.cutouts import ClipStills
 from ...data.worlds.sprites import SyntheticStills
+from ...errors import TutorialError
 from ...geometry import iou
+from ...models.backbones import slow_groups
 from ...models.layers import dice_loss
-from ...models.masktrack import Guide, make_guide
+from ...models.masktrack import Guide, LiteUNet, MaskTrack, make_guide
 from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
@@ -33,6 +36,8 @@ class MaskTrackOptions:
     """Times the stage's learning rate, for DeepLabv2's new layers."""
     dice: Annotated[float, Range(0)] = 0.0
     """Weight of a Dice loss beside the paper's cross-entropy."""
+    source: Literal["stills", "photos"] = "stills"
+    """``"photos"``: single frames of :func:`~vos_tutorial.data.sources.cutouts.photo_clips`."""
 
     @classmethod
     def of(cls, stage: Stage) -> MaskTrackOptions:
@@ -64,7 +69,11 @@ class MaskTrackTask:
 
     def check(self, stage: Stage) -> None:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
-        MaskTrackOptions.of(stage)
+        if MaskTrackOptions.of(stage).source == "photos" and not isinstance(self.source, ClipStills):
+            raise TutorialError(
+                f"stage {stage.name!r} learns from photographs; give pictures with masks (--stills DIR), and "
+                "cut-outs with alpha if you have some (--cutouts DIR)."
+            )
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""
@@ -78,6 +87,8 @@ class MaskTrackTask:
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """All of them; a stage's option ``head_lr`` multiplies the rate of DeepLabv2's new layers."""
+        if isinstance(network, MaskTrack) and isinstance(network.body, LiteUNet):
+            return slow_groups(network, network.body.encoder)
         head = [p for n, p in network.named_parameters() if "branches" in n]
         rest = [p for n, p in network.named_parameters() if "branches" not in n]
         groups: list[dict[str, Any]] = [{"params": rest}]
@@ -86,6 +97,6 @@ class MaskTrackTask:
         return groups
 
 
-def task(source: StillSource | None = None) -> MaskTrackTask:
-    """The training task; see :class:`MaskTrackTask`."""
-    return MaskTrackTask(source)
+def task(source: StillSource | None = None, photos: ClipSource | None = None) -> MaskTrackTask:
+    """The training task; see :class:`MaskTrackTask`. With ``photos``, the stills are single frames of such clips."""
+    return MaskTrackTask(ClipStills(photos) if photos is not None else source)

