@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from tools import notebook_lint as lint
 from tools import notebooks
 
-NOTEBOOKS = sorted([*notebooks.HERE.notebooks.glob("*.ipynb"), *notebooks.HERE.solutions.glob("*.ipynb")])
+NOTEBOOKS = notebooks.HERE.built()
 
 
 def shown(path: Path) -> str:
@@ -47,8 +47,8 @@ def test_every_notebook_has_a_source() -> None:
 
 @pytest.mark.parametrize("name", notebooks.HERE.names())
 def test_numbers_in_the_prose_are_tied_to_outputs(name: str) -> None:
-    source = notebooks.read_source(notebooks.HERE.sources / f"{name}.py")
-    problems = lint.loose_numbers(source, notebooks.read_notebook(notebooks.HERE.notebooks / f"{name}.ipynb"))
+    source = notebooks.read_source(notebooks.HERE.source(name))
+    problems = lint.loose_numbers(source, notebooks.read_notebook(notebooks.HERE.page(name)))
     assert not problems, "\n".join([f"src/{name}.py", *problems])
 
 
