@@ -27,6 +27,8 @@ MAX_WORDS, MAX_CELLS, MEDIAN_LINES = 4500, 70, 6
 TOLERANCE = 1.15
 WORDS_A_MINUTE, SECONDS_A_LINE = 180, 10
 
+COLUMNS = ("words", "printed", "cells", "median", "figures", "captions", "minutes", "bound")
+
 _HIDDEN = re.compile(r"<!--.*?-->|\]\([^)]*\)|<[^>]*>|\{\{.*?\}\}|^\|[-|: ]+\|$", re.S | re.M)
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _NUMBER = re.compile(r"(?<![\w.,/=-])\d+\.\d+(?![\w.])|(?<![\w.,/=-])\d+(?:\.\d+)?\s?%")
@@ -144,8 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     wanted = parser.parse_args(argv).names
     known = notebooks.HERE.names()
     names = [name for name in known if not wanted or any(name.startswith(w) for w in wanted)]
-    columns = ("words", "printed", "cells", "median", "figures", "captions", "minutes", "bound")
-    print(f"{'page':<34}" + "".join(f"{c:>9}" for c in columns))
+    print(f"{'page':<34}" + "".join(f"{column:>9}" for column in COLUMNS))
     for name in names:
         source = notebooks.read_source(notebooks.HERE.source(name))
         size = report(notebooks.read_notebook(notebooks.HERE.page(name)), source)
