@@ -15,6 +15,7 @@
 
 # %% tags=["setup"]
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,9 +28,9 @@ from vos_tutorial.clip import ids_to_onehot
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_05
 from vos_tutorial.course.figures import tables
-from vos_tutorial.data import CHECKOUT
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.models import stm
+from vos_tutorial.places import RUNS
 from vos_tutorial.propagation import propagate
 
 here = profile.current()
@@ -647,7 +648,7 @@ stage = recipes.Stage(
     "video", steps=3, batch=2, size=64, lr=1e-3, schedule="constant", weight_decay=1e-4, clip_norm=1.0,
     options=stages["video"].options,
 )  # fmt: skip
-recipe = recipes.Recipe("stm", "smoke", "small", (stage,), source="ours", channels_last=False)
+recipe = recipes.Recipe("stm", "smoke", "small", (stage,), source="ours")
 seeds = [training.sample_seeds(0, 0, step, batch=2) for step in range(3)]
 mine = train(twin, [task.batch(stage, s, torch.device("cpu")) for s in seeds], lr=1e-3)
 theirs = training.train(start, task, recipe, progress=False).losses
@@ -662,19 +663,17 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 # %% tags=["run"]
 torch.manual_seed(0)
 recipe = recipes.load("stm", here.name if here.is_smoke else "cpu")
-run = training.train(
-    models.build("stm", **recipe.options), task, recipe, out=CHECKOUT / "runs" / f"notebook_05_{here.name}"
-)
+recipe = replace(recipe, validate=recipes.Validate(clips=16, every=2 if here.is_smoke else 40))
+run = training.train(models.build("stm", **recipe.options), task, recipe, out=RUNS / f"notebook_05_{here.name}")
 yours = run.network
 
 # %% tags=["run"]
-window = max(1, len(run.losses) // 40)
-columns = {"loss": run.losses, "IoU with the truth": run.column("iou")}
-smooth = {n: v[: len(v) // window * window].reshape(-1, window).mean(1) for n, v in columns.items()}
+steps = [i for i, record in enumerate(run.history, start=1) if "val_loss" in record]
+curves = {"loss": "val_loss", "IoU with the truth": "val_iou"}
 figures.show(
-    figures.curves(smooth, "step", "", x=window * np.arange(len(smooth["loss"]))),
-    "Loss and IoU over your training, with a step where the stills end and the video begins.",
-    "While more and more frames are left out, the clips get harder, and the loss need not fall.",
+    figures.curves({n: [r[key] for r in run.validation] for n, key in curves.items()}, "step", "", x=steps),
+    "Loss and IoU on sixteen fixed clips over your training: the loss falls and the IoU rises.",
+    "Validation on the same sixteen clips of video throughout, so that the two stages can be compared.",
 )
 
 # %% [markdown]
@@ -968,7 +967,7 @@ print(f"at 20 TFLOP/s and one object a clip: {hours:.0f} hours of arithmetic, wi
 if here.name == "gpu":
     paper = stm.build("paper")
     stm.start_from_imagenet(paper)
-    training.train(paper, task, recipes.load("stm", "gpu"), out=CHECKOUT / "runs" / "stm_paper")
+    training.train(paper, task, recipes.load("stm", "gpu"), out=RUNS / "stm_paper")
 else:
     print("this cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 

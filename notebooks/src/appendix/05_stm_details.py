@@ -22,10 +22,10 @@ from vos_tutorial.clip import ids_to_onehot
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_05
 from vos_tutorial.course.figures import tables
-from vos_tutorial.data import CHECKOUT
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.models import stm
 from vos_tutorial.models.official import load_official
+from vos_tutorial.places import downloads
 from vos_tutorial.propagation import propagate
 
 # %% [markdown]
@@ -90,7 +90,7 @@ tables.table(table, rows="GFLOP", decimals=0)
 # that they released, and renames its tensors.
 
 # %% tags=["run"]
-released = CHECKOUT / "data" / "STM_weights.pth"
+released = downloads() / "STM_weights.pth"
 if released.is_file():
     print(f"loaded {sum(p.numel() for p in load_official('stm', released).parameters()):,} parameters")
 else:
