@@ -10,8 +10,8 @@
 # [← 04 RVOS](04_rvos_recurrence.ipynb) · [06 STCNN →](06_stcnn_adversarial_training.ipynb) ·
 # paper: [Oh, Lee, Xu and Kim, ICCV 2019](https://arxiv.org/abs/1904.00607)
 #
-# A wall hides an object for a few frames. MaskTrack knows only its previous mask, so it clings to the wall. STM keeps
-# whole frames with their masks and looks the object up again.
+# A wall hides an object for a few frames. MaskTrack knows only its previous mask, so it clings to the wall. A *space-time
+# memory network*, STM, keeps whole frames with their masks and looks the object up again.
 
 # %% tags=["setup"]
 import math
@@ -153,8 +153,8 @@ figures.show(
 
 # %% [markdown]
 # `ColourMemory` does the same for whole clips: a cell has 4 × 4 pixels, its key is its mean colour, its value the share of
-# the object in it. Colours alone do not separate two things that look alike. So one variant appends the place, x and y, to
-# the key and also keeps the previous frame, whose places are fresh. Call it the **hand-made memory**.
+# the object in it. Colours alone do not separate the object from a look-alike, a *distractor*. So one variant appends the place, x and y, to
+# the key and also keeps the previous frame, whose places are up to date. Call it the **hand-made memory**.
 
 # %%
 hand_made = ColourMemory(place=3.0, memory="both")
@@ -185,7 +185,7 @@ tables.compare(groups, methods={"MaskTrack": "MaskTrack", "colour": "colour", "w
 # {{results/05_stm.json:by_hand.benchmark.appearance_change.with the last frame|.1f}}. That is the case for keeping more than
 # one frame. On three real DAVIS sequences, though, colour alone reaches {{results/05_stm.json:by_hand.real.colour.mean.0|.1f}}
 # and the hand-made memory {{results/05_stm.json:by_hand.real.with the last frame.mean.0|.1f}}: a dog is brown, and so is the
-# path. What else belongs into a key? Nobody can write that down, **so let a network learn keys and values.**
+# path. What else belongs in a key? Nobody can write that down, **so let a network learn keys and values.**
 
 # %% [markdown]
 # ## 2. The read
@@ -228,9 +228,9 @@ figures.show(
 # **`T` has disappeared.** One stored frame or a hundred, the decoder sees a map of the same size. So the memory may grow
 # while the network stays the same.
 #
-# **Why divide?** The dot product of two random keys with `Ck` channels spreads like $\sqrt{C_k}$. Without the division a long
-# key would make every look-up a hard decision before anything is learned. The paper's text does not mention it; the authors'
-# code does it.
+# **Why divide?** The dot product of two random keys with `Ck` channels spreads like $\sqrt{C_k}$. Without the division, many
+# channels would make every look-up a hard decision before anything is learned. The paper's text does not mention it; the
+# authors' code divides.
 #
 # Our network will compare by distance. By the formula of section 1 that is one more term:
 
@@ -362,8 +362,9 @@ _ = check.shapes(frame=(frame, "1 3 H W"), masks=(masks, "N H W"), written=(writ
 # %% [markdown]
 # **Objects are the batch**: one frame, `N` objects, `N` maps.
 #
-# **The decoder** turns what was read into a mask. It starts on the coarse grid and doubles the resolution twice. Each time it
-# adds a finer map of the query frame through a *skip connection*, because contours are not in the memory.
+# **The decoder** turns two maps into a mask: the value that was read, and the query's own value. It starts on the coarse grid
+# and doubles the resolution twice. Each time it adds a finer map of the query frame through a *skip connection*, because
+# contours are too fine for the memory's grid.
 
 
 # %%
@@ -412,7 +413,7 @@ _ = check.shapes(pair=pair, logits=Decoder(32, 16)(pair, half, quarter))
 # %% [markdown]
 # **The whole network.** The keys of stored frames come from the *query* encoder too, so the same picture has the same key
 # whether it asks or is asked. That is STCN's form (Cheng et al., 2021); the paper's own has separate key heads, and section
-# 7 shows why we departed from it.
+# 7 shows why we depart from it.
 
 
 # %% tags=["variant-of:vos_tutorial.models.stm.STM"]
@@ -688,6 +689,8 @@ print(f"mask-swap IoU of your network {swap:.2f}", "(meaningless after six steps
 
 # %% [markdown]
 # ## 6. Your run beside the reference run
+#
+# On the same clips, J in percent:
 
 
 # %% tags=["run"]
@@ -739,7 +742,7 @@ tables.table(rows, decimals=2)
 
 # %%
 files = {"paper's form": "paper-form", "shared keys": "shared-keys"}
-short = {name: models.trained("stm", models.shipped_weights("stm", variant)) for name, variant in files.items()}
+short = {name: models.trained("stm", variant=variant) for name, variant in files.items()}
 
 # %%
 pictures = {}
@@ -823,8 +826,8 @@ _ = check.shapes(query_key=(inside["query_key"], "Ck h w"), memory_key=(inside["
 # frame gets: nearly all goes to the newest two, which show the same part in the same pose. Make the attention warmer or
 # colder, or take frames out of the memory and decode the mask again.
 #
-# **One question.** The mask below lacks an arm, and so does the figure's mask in the newest stored frame. *Which stored
-# frame still knows the arm, and what must you remove to get it back?*
+# **One question.** Decoded from the whole memory, the mask lacks the arm on the right. Take out one frame at a time and press
+# *Decode again*: *which single frame costs you the arm, and why?*
 
 # %% tags=["run"]
 inspector = AttentionInspector(
@@ -836,22 +839,22 @@ inspector = AttentionInspector(
 inspector
 
 # %%
-keeps = {"whole memory": None, "frame 0 alone": [0], f"frame {times[-1]} alone": [len(times) - 1]}
+keeps = {"whole memory": None, "without frame 14": [0, 1, 2], "frame 14 alone": [3]}
 pictures = {}
 for name, keep in keeps.items():
     again = method.again(keep).argmax(0).to(torch.uint8)
     pictures[name] = figures.answer(bent.frames[-1], 2 * again, bent.masks[-1], width=220)
 figures.show(
     figures.gallery(pictures, columns=3),
-    "The mask of the last frame three times, with the truth as a white line: from the whole memory without one arm, from "
-    "frame 0 alone with it, from the last stored frame alone without it.",
-    "The same without the widget (white line: the truth).",
+    "The mask of the last frame three times, with the truth as a white line: from the whole memory without the arm on the "
+    "right, without frame 14 with it, and from frame 14 alone without it.",
+    "Three memories, decoded (white line: the truth).",
 )
 
 # %% [markdown]
-# <details><summary>Answer</summary>Frame 0. Its mask is the true one, but in it the figure is a third as wide, so it gets few
-# votes. The newer frames look more alike and win, with predicted masks that had lost the arm already. Remove all but frame 0
-# and the arm is back. <!-- given --></details>
+# <details><summary>Answer</summary>Frame 14, the previous one. Look at its outline: its <em>predicted</em> mask has lost the arm
+# already. It looks most like the last frame, so it gets most of the votes, and its error is passed on. Frames 0 and 5 know the
+# arm and are outvoted.</details>
 
 # %% [markdown]
 # ## 9. Real video
