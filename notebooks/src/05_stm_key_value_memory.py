@@ -678,6 +678,9 @@ figures.show(
 )
 
 # %% [markdown]
+# The curve is flat at the end because the learning rate has come down to zero, not because the network can learn no more:
+# the reference network went on.
+#
 # Before any score, ask what a score cannot tell you: does the network *use the mask*? Give it the mask of one object, then
 # that of another one in the same clip, and compare the two outputs. This **mask-swap IoU** is near 0 if it follows what it
 # is told, and near 1 if it ignores it.
@@ -860,7 +863,7 @@ figures.show(
 # ## 9. Real video
 #
 # Trained on sprites alone, does it follow real objects? If you have a DAVIS folder (see `data/README.md`), this cell shows its
-# frames. Otherwise it shows shapes cut out of photographs, over photographs.
+# frames. Otherwise it shows shapes cut out of photographs, over photographs, with a look-alike and a change of light.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
@@ -868,7 +871,8 @@ from vos_tutorial.data.davis import DavisFolder, find_davis
 root = find_davis()
 videos = DavisFolder(root) if root else None
 name = videos.names[-1] if videos else "shapes cut out of photographs"
-video = videos[name] if videos else sprites.make_clip(12, length=24, textures="photos", split="test")
+hard = {"attributes": ["distractors", "illumination"], "textures": "photos", "split": "test"}
+video = videos[name] if videos else sprites.make_clip(20, size=128, length=24, **hard)
 followers = {"hand-made": propagation.Resized(hand_made, 128)}
 followers |= {label: models.segmenter(n, short_side=128) for label, n in (("MaskTrack", "masktrack"), ("STM", "stm"))}
 
