@@ -325,7 +325,8 @@ _ = check.shapes(coarse=(eighth, "B C h w"), key=(key, "B Ck h w"), value=(value
 
 # %% [markdown]
 # **The memory encoder** gets five channels: colour, the object's mask, and the mask of *all other* objects. Without the last
-# one an object could not tell background from another object.
+# one an object could not tell background from another object. (The paper's text has four channels; the authors' code adds
+# the fifth.)
 
 
 # %%
@@ -453,7 +454,7 @@ with torch.no_grad():
     _ = check.close("the same logits", built.segment(frame, key, value), expected, atol=1e-3)
 
 # %% [markdown]
-# Walk through it. Choose a block to see the lines that make it, its shape, and its map for this frame; the slider steps
+# Take a tour. Choose a block to see the lines that make it, its shape, and its map for this frame; the slider steps
 # through a clip. Above, a frame is written into the memory; below, the next frame asks. *Which blocks change their shape
 # when the memory holds a second frame?*
 
@@ -605,7 +606,7 @@ for name, batch in batches.items():
 
 # %% [markdown]
 # The gradient runs back through the memory. Does the loss of frame 2 really reach the mask of frame 1? Ask autograd; the
-# dashed orange arrows are its answer.
+# dashed orange arrows are its answer. (The paper does not say whether it should; here it does.)
 
 # %%
 frames, ids = batches["video"]["frames"][0], batches["video"]["masks"][0]
@@ -901,9 +902,9 @@ tables.compare({s: {n: row[s] for n, row in columns.items()} for s in list(real[
 # the picture. (With DAVIS on disk, `python -m vos_tutorial evaluate stm --data DIR --year 2017 --out DIR` measures all.)
 
 # %% [markdown]
-# ## 10. Break it: a wrong mask, believed for ever
+# ## 10. Break it: a wrong mask that stays
 #
-# A memory believes what was written into it. After frame 5, just before it is memorised, replace its mask by one that lies on
+# Nothing in a memory tells right masks from wrong ones. After frame 5, just before it is memorised, replace its mask by one that lies on
 # the background. Frame 5 is one of those that stay. For comparison, a memory that keeps only the first and the previous frame.
 
 # %%
@@ -921,8 +922,8 @@ figures.show(
 
 # %% [markdown]
 # The forgetful memory recovers, because frame 0 contradicts the error in every frame. The other one does not: frame 5 shows
-# the object as it looks now, frame 0 a small and distant one, and every wrong answer is written down as another witness.
-# Frames in which the object is half hidden are such errors in practice.
+# the object as it looks now, frame 0 a small and distant one, and every wrong answer is memorised in turn.
+# In practice such masks come from frames in which the object is half hidden.
 
 # %% [markdown]
 # ## 11. What the paper claims, and what we saw
@@ -1083,7 +1084,7 @@ _ = check_05.evict(evict)
 #
 # **4.** Would you keep a frame in which the object is half hidden?
 #
-# <details><summary>Answer</summary>That depends on its mask. A right mask of half an object is useful; a wrong one is believed
+# <details><summary>Answer</summary>That depends on its mask. A right mask of half an object is useful; a wrong one does harm
 # as long as it stays.</details>
 
 # %% [markdown]
@@ -1093,7 +1094,7 @@ _ = check_05.evict(evict)
 # * `T` disappears in the read, so the memory may grow; a policy decides what stays.
 # * From random weights, keys must match before anything else can be learned. Shared keys match from the first step.
 # * A good J does not prove that a network uses its mask. The mask-swap test does.
-# * What is in the memory is believed, wrong masks included; and without places in the keys, look-alikes stay hard.
+# * A wrong mask in memory does lasting harm; and without places in the keys, look-alikes stay hard.
 #
 # | tensor | shape | |
 # |---|---|---|

@@ -170,7 +170,7 @@ tables.table(rows, decimals=2)
 # * *Distance only*, *shared keys only*: half of the cure. No seed passes the mask-swap test (below 0.2).
 # * *Warmed up*: for a quarter of its steps the memory encoder learns MaskTrack's task, to refine a mask in its place. The outputs
 #   overlap less than without, but no seed passes.
-# * *Twins*: both encoders start from the same weights and compare by distance at first; the penalty for long keys then goes from 1
+# * *Twins*: both encoders have the same initial weights and compare by distance at first; the penalty for long keys then goes from 1
 #   to 0. Their keys agree before training, yet all seeds fail.
 # * *From shared keys*: the paper's form, started from a network with shared keys. At first its memory encoder is taught to make the
 #   query's keys and compares by distance; both aids fade out, and the last 300 steps are the paper's training and nothing else.
