@@ -38,7 +38,9 @@ def page() -> nbformat.NotebookNode:
         shown(html="<img>", plain="Moving figure: a dog runs"),
         shown(html="<table>", plain="clean  92.0*"),
     ]
-    prose = nbformat.v4.new_markdown_cell("# Title\n\nJ is {{results/a.json:j|.1f}}, with 12 % of 3 frames.")
+    prose = nbformat.v4.new_markdown_cell(
+        "# Title\n\nJ is {{results/a.json:j|.1f}}, with 12 % of 3 frames (section 3.2, `x > 0.5`)."
+    )
     task = nbformat.v4.new_markdown_cell("**Exercise** (10 minutes) Do it.", metadata={"tags": ["exercise-text"]})
     return nbformat.v4.new_notebook(cells=[prose, first, second, task])
 
@@ -46,9 +48,9 @@ def page() -> nbformat.NotebookNode:
 def test_a_page_is_measured() -> None:
     found = report(page(), page())
     assert found == Report(
-        words=10, printed=5, cells=2, lines=3, median=1.5, figures=2, captions=1, exercises=10, bound=1, loose=1
+        words=12, printed=5, cells=2, lines=3, median=1.5, figures=2, captions=1, exercises=10, bound=1, loose=1
     )
-    assert found.minutes == pytest.approx(15 / 180 + 0.5 + 10)
+    assert found.minutes == pytest.approx(17 / 180 + 0.5 + 10)
     assert found.share_bound == 0.5
 
 

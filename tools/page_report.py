@@ -32,6 +32,7 @@ COLUMNS = ("words", "printed", "cells", "median", "figures", "captions", "minute
 _HIDDEN = re.compile(r"<!--.*?-->|\]\([^)]*\)|<[^>]*>|\{\{.*?\}\}|^\|[-|: ]+\|$", re.S | re.M)
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _NUMBER = re.compile(r"(?<![\w.,/=-])\d+\.\d+(?![\w.])|(?<![\w.,/=-])\d+(?:\.\d+)?\s?%")
+_NO_RESULT = re.compile(r"`[^`]*`|\b(?:sections?|exercise)\s+\d+\.\d+", re.I)
 _BOUND = re.compile(r"\{\{\s*results/")
 _EXERCISE = re.compile(r"\((\d+) minutes\b")
 
@@ -50,7 +51,7 @@ class Report:
         captions: sentences under them.
         exercises: minutes that the exercises name.
         bound: numbers of the prose that come from a file of results.
-        loose: other numbers of the prose that look like results: settings, and what a paper reports.
+        loose: other numbers of the prose that look like results: a setting, or what a paper reports.
     """
 
     words: int
@@ -122,7 +123,7 @@ def report(notebook: NotebookNode, source: NotebookNode) -> Report:
         captions=sum(text.startswith("Caption: ") for text in plain),
         exercises=sum(int(n) for text in asked for n in _EXERCISE.findall(text)),
         bound=len(_BOUND.findall(written)),
-        loose=len(_NUMBER.findall(_HIDDEN.sub(" ", written))),
+        loose=len(_NUMBER.findall(_NO_RESULT.sub(" ", _HIDDEN.sub(" ", written)))),
     )
 
 

@@ -659,8 +659,7 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 # %% [markdown]
 # ### Your run
 #
-# 300 steps on stills, then 500 on video. The loop saves its state: stop the cell and run it again, and it goes on.
-# <!-- given -->
+# {{results/05_stm.json:training.steps.0}} steps on stills, then {{results/05_stm.json:training.steps.1}} on video. The loop saves its state: stop the cell and run it again, and it goes on.
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -726,7 +725,7 @@ tables.compare(groups, methods=names)
 # ## 7. The trap
 #
 # What you trained is not the paper's form. That one has *two* key heads on *two* encoders and compares by dot product. Train
-# it from random weights, for as many steps as its rival (320), three seeds each. <!-- given -->
+# it from random weights, for as many steps as its rival ({{results/05_stm.json:trap.steps}}), three seeds each.
 
 # %% tags=["reference"]
 trap = tables.stored("05_stm", "trap")["runs"]
