@@ -115,6 +115,8 @@ TIME = text("| to read and do | about 1 minutes |")
          "'reference run' is missing (no heading"),
         (lint.sections, notebook(METHOD[0], *reversed(METHOD[1:])), "the order of the headings"),
         (lint.quizzes, notebook(text("Why?", "quiz")), "quiz without <details>"),
+        (lint.shown_as_written, notebook(text("So it is.\n<!-- given --> And *more*.")), "begins with a comment"),
+        (lint.shown_as_written, notebook(text("<details><summary>A</summary>`x`</details>")), "folds Markdown"),
         (lint.page_size, notebook(text("word " * 5200)), "5200 words, printed ones included; 4500 is the limit"),
         (lint.page_size, notebook(text("word " * 5000), code("1", stream("and " * 200))), "5200 words"),
         (lint.page_size, notebook(*(code("1") for _ in range(81))), "81 code cells"),
@@ -138,6 +140,7 @@ def test_a_rule_accepts_a_good_notebook(rule: Callable[[str, NotebookNode], list
     good = notebook(
         *METHOD,
         TIME,
+        text("It is so. <!-- given -->\n<details><summary>A</summary>a * b is <code>x</code></details>"),
         text('See [the site](https://example.org/home/x) and <img src="a" alt="a dog">'),
         code("x = 1  # 3/4", stream("3/4 of 1e-06\n")),
         code("train()", picture("Figure: a curve"), stream("10%|", "stderr"), tags=("run", lint.ADDED_TAG), count=2),

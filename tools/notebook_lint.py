@@ -258,6 +258,21 @@ def quizzes(name: str, notebook: NotebookNode) -> list[str]:
     ]
 
 
+_FOLDED = re.compile(r"<details>(?:(?!\n[ \t]*\n).)*?</details>", re.S)
+_MARKDOWN = re.compile(r"`|\*\*|(?<!\w)\*\w|\]\(")
+
+
+def shown_as_written(name: str, notebook: NotebookNode) -> list[str]:
+    """Text that a viewer takes for HTML, so that its Markdown shows as stars and backticks."""
+    found = []
+    for i, cell in _markdown(notebook):
+        if re.search(r"^[ ]{0,3}<!--", cell.source, re.M):
+            found.append(f"cell {i} has a line that begins with a comment; put the comment at the end of a line")
+        if any(_MARKDOWN.search(folded) for folded in _FOLDED.findall(cell.source)):
+            found.append(f"cell {i} folds Markdown; write <code>, <em> and <a> inside <details>")
+    return found
+
+
 def page_size(name: str, notebook: NotebookNode) -> list[str]:
     """A page is no longer than a reader has patience for (``tools/page_report.py``)."""
     if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
@@ -292,6 +307,7 @@ RULES: tuple[Callable[[str, NotebookNode], list[str]], ...] = (
     alt_texts,
     sections,
     quizzes,
+    shown_as_written,
     page_size,
     honest_time,
 )

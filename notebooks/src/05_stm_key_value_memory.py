@@ -549,11 +549,9 @@ for name, kind in kinds.items():
 
 # %%
 for name, batch in batches.items():
-    frames = (batch["frames"][0] * 255).to(torch.uint8)
     figures.show(
-        figures.contact_sheet(frames, batch["masks"][0], columns=3),
+        figures.answer_sheet(batch["frames"][0], {name: batch["masks"][0]}, times=[0, 1, 2]),
         f"Three frames of a training clip ({name}), with the masks of its objects.",
-        f"A training clip: {name}.",
     )
 
 # %% [markdown]
@@ -851,7 +849,7 @@ figures.show(
     figures.gallery(pictures, columns=3),
     "The mask of the last frame three times, with the truth as a white line: from the whole memory without the arm on the "
     "right, without frame 14 with it, and from frame 14 alone without it.",
-    "Three memories, decoded (white line: the truth).",
+    "Three memories, decoded (answer in blue, truth as a white line).",
 )
 
 # %% [markdown]
@@ -916,7 +914,7 @@ figures.show(
     figures.answer_sheet(bent.frames, rows, bent.masks, times=[5, 6, 8, 10, 12, 15]),
     "Six frames in two rows, truth as a white line. After the wrong mask both answers miss the object. The memory that forgets "
     "it covers the object again in frame twelve; the one that keeps it still covers only one arm at the end.",
-    "Wrong mask after frame 5. Above, it stays in the memory; below, it is forgotten after one frame.",
+    "Wrong mask after frame 5. Above, it stays in the memory; below, it is forgotten after one frame. (Answers in blue.)",
 )
 
 # %% [markdown]
@@ -927,7 +925,7 @@ figures.show(
 # %% [markdown]
 # ## 11. What the paper claims, and what we saw
 #
-# | the paper claims | in the paper (Oh et al., tables 4 and 5) | here | |
+# | the paper claims | in the paper (Oh et al., tables 4 and 5) | here | did we see it? |
 # |---|---|---|---|
 # | keep the first and the previous frame; frames in between help further | DAVIS-2017, J: first 67.0, previous 69.6, both 77.7, every fifth 79.2 | real video, J: first {{results/05_stm.json:real.J.STM long run first.mean.0|.1f}}, previous {{results/05_stm.json:real.J.STM long run previous.mean.0|.1f}}, both {{results/05_stm.json:real.J.STM long run first + previous.mean.0|.1f}}, every fifth {{results/05_stm.json:real.J.STM long run.mean.0|.1f}} | seen, but both are no better than the previous one alone |
 # | stills *and* video are far better than either | stills 57.9, video 38.1, both 69.2 | clean clips, 3 seeds: stills {{results/05_stm.json:data.J.stills only.clean.0|.0f}} to {{results/05_stm.json:data.J.stills only.clean.2|.0f}}, video {{results/05_stm.json:data.J.video only.clean.1|.0f}} to {{results/05_stm.json:data.J.video only.clean.0|.0f}}, both about {{results/05_stm.json:data.J.both.clean.2|.0f}} | we could not reproduce it at this scale: our stills come from the world of our video |
@@ -953,8 +951,8 @@ figures.show(
 # %% [markdown]
 # ## 12. At paper scale
 #
-# The paper trains two ResNet-50 at 384 pixels: 500,000 steps on stills and 245,000 on video, batch 4, Adam at 1e-5.
-# <!-- given --> Its batch norm is *frozen*, since statistics of four clips would be a lottery; it starts from ImageNet weights.
+# The paper trains two ResNet-50 at 384 pixels: 500,000 steps on stills and 245,000 on video, batch 4, Adam at 1e-5. <!-- given -->
+# Its batch norm is *frozen*, since statistics of four clips would be a lottery; it starts from ImageNet weights.
 # What would that cost? On the device `meta` tensors have shapes and no content, so we can count for free.
 
 # %%
@@ -991,8 +989,8 @@ else:
 # **Exercise 5.1** (10 minutes) *Top-k.* STCN and its successors let only the best k memory cells answer. Write
 # `top_k(scores, k)`: in each column keep the k largest scores, softmax over these, zero elsewhere.
 #
-# <details><summary>Hint 1</summary>`scores.topk(k, dim=0)` gives values and places.</details>
-# <details><summary>Hint 2</summary>Softmax the values, and `scatter` them into zeros along axis 0.</details>
+# <details><summary>Hint 1</summary><code>scores.topk(k, dim=0)</code> gives values and places.</details>
+# <details><summary>Hint 2</summary>Softmax the values, and <code>scatter</code> them into zeros along axis 0.</details>
 
 
 # %% tags=["exercise"]
@@ -1017,7 +1015,7 @@ _ = check_05.top_k(top_k)
 # yet. Of two that were used alike, the older one leaves.
 #
 # <details><summary>Hint 1</summary>Which positions may leave? Neither the first nor the last.</details>
-# <details><summary>Hint 2</summary>`min(range(1, len(times) - 1), key=...)`; remember to delete from both lists.</details>
+# <details><summary>Hint 2</summary><code>min(range(1, len(times) - 1), key=...)</code>; remember to delete from both lists.</details>
 
 
 # %% tags=["exercise"]
@@ -1044,8 +1042,8 @@ _ = check_05.evict(evict)
 # over the eight clips of `clean` and of `distractors` for k = 1, 5, 20 and 100. First guess which of the two gains from a small
 # k, and why.
 #
-# <details><summary>Hint</summary>`weights = torch.stack([top_k(s, min(k, len(s))) for s in scores])`, after dividing the
-# scores. For a clip c, J is `metrics.region_similarity(c.masks == 1, p[:, 0] > 0.5)[1:-1].mean()`.</details>
+# <details><summary>Hint</summary><code>weights = torch.stack([top_k(s, min(k, len(s))) for s in scores])</code>, after dividing the
+# scores. For a clip c, J is <code>metrics.region_similarity(c.masks == 1, p[:, 0] > 0.5)[1:-1].mean()</code>.</details>
 # <details><summary>Where the answer lies</summary>Clean: between
 # {{results/05_stm.json:top_k.20.clean|.0f}} and {{results/05_stm.json:top_k.100.clean|.0f}} for all k but 1, which costs about three points.
 # Distractors: from {{results/05_stm.json:top_k.all.distractors|.1f}} with all cells to about
@@ -1059,7 +1057,7 @@ _ = check_05.evict(evict)
 #
 # <details><summary>Answer</summary>(a) As long as keys do not match, every cell reads the same mean. The decoder turns to the
 # query's own value, and a read that nobody uses gets hardly any gradient. (b) With one object that stands out, finding what
-# stands out *is* the right answer. (c) It keeps the frames and changes the mask only, so whatever differs comes from the mask.
+# stands out <em>is</em> the right answer. (c) It keeps the frames and changes the mask only, so whatever differs comes from the mask.
 # (d) When the two objects cannot be told apart, such as identical twins that swap places. So test with objects that
 # differ.</details>
 

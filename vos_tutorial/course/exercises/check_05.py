@@ -379,8 +379,7 @@ evict = Exercise(
         "room for two": ([0, 4, 8, 12], [1.0, 9.0, 8.0, 0.0], 2),
         "a tie": ([0, 5, 10, 15, 20], [3.0, 2.0, 1.0, 1.0, 0.0], 4),
     },
-    hint="While there are too many: min(range(1, len(times) - 1), key=lambda i: usage[i]) is the place of the frame "
-    "that leaves; delete it from both lists.",
+    hint="While there are too many, one leaves: of those between the first and the last, the least used one.",
     mutants={
         "frame 0 may leave": Mutant(
             _evicting(lambda times, usage: min(range(len(times) - 1), key=lambda i: usage[i])),
