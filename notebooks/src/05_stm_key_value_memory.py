@@ -861,7 +861,8 @@ figures.show(
 # ## 9. Real video
 #
 # Trained on sprites alone, does it follow real objects? If you have a DAVIS folder (see `data/README.md`), this cell shows its
-# frames. Otherwise it shows shapes cut out of photographs, over photographs, with a look-alike and a change of light.
+# frames. Otherwise it shows shapes cut out of photographs, over photographs, with a look-alike and with light
+# in which the colours of frame 0 no longer hold.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
