@@ -66,7 +66,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 135 minutes, of which 40 for the exercises |
-# | to run | {{results/run_cards.json:05_stm_key_value_memory.cpu.seconds|.0f}} s on {{results/run_cards.json:05_stm_key_value_memory.cpu.cores}} CPU cores, most of it your training; peak memory {{results/run_cards.json:05_stm_key_value_memory.cpu.peak_mib}} MiB |
+# | to run | {{results/run_cards.json:05_stm_key_value_memory.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; peak memory {{results/run_cards.json:05_stm_key_value_memory.cpu.peak_mib}} MiB |
 # | you need | notebooks 01 and 02, matrix products, softmax |
 #
 # Nothing is downloaded. If you have a DAVIS folder, section 9 uses it. What did not serve the main idea is in the
