@@ -193,7 +193,7 @@ def trap(clips: list[Clip]) -> dict[str, Any]:
         finished = len(TRAININGS.seeds(name))
         print("trap", name, finished, flush=True)
         if finished < seeds and name in stored:
-            result["runs"][name] = stored[name] | {"all steps": all_steps(name)}
+            result["runs"][name] = {"all steps": all_steps(name), **stored[name]}
         elif finished:
             nets = trained(name)
             result["runs"][name] = {

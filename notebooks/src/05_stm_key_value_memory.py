@@ -32,6 +32,7 @@ from vos_tutorial.data.worlds import sprites
 from vos_tutorial.models import stm
 from vos_tutorial.places import RUNS
 from vos_tutorial.propagation import propagate
+from vos_tutorial.resize import resize_mask
 
 here = profile.current()
 
@@ -769,7 +770,7 @@ figures.show(
 def looks(network, c):
     given, owner = (c.masks[:1] == 1).float(), torch.zeros(1, dtype=torch.long)
     frames = c.frames.float() / 255
-    then, now = (propagation.resize_mask(c.masks[t], 12, 12).flatten() == 1 for t in (0, 8))
+    then, now = (resize_mask(c.masks[t], 12, 12).flatten() == 1 for t in (0, 8))
     key, _ = network.memorize(frames[:1], given, torch.zeros_like(given), owner)
     query = network.encode(frames[8:9])
     on_object = stm.attention(query.key, key[:, :, None], network.penalty)[0][then].sum(0)
