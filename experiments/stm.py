@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -75,6 +77,7 @@ TRAP = {
     "paper form, warmed up": 3,
     "paper form, twins": 3,
     "paper form, from shared keys": 1,  # longer
+    "paper form, long": 1,  # as long as that one, with the steps of its start
 }
 #: The run that ships; it starts from the long one.
 BEST = "lifelike"
@@ -103,11 +106,18 @@ def train(jobs: int) -> None:
 
 
 def ship() -> None:
-    """Store the long run, and the paper's form as an example of the trap."""
+    """Store the long run, and two short ones that show the trap: the paper's form, and shared keys."""
     data = "generated stills and clips, split train"
     TRAININGS.ship("", BEST, 0, data)
     TRAININGS.ship("paper-form", "paper form", 0, data)
+    TRAININGS.ship("shared-keys", "both", 0, data)
     TRAININGS.ship("paper-form-cured", "paper form, from shared keys", 0, data)
+
+
+def all_steps(name: str) -> int:
+    """Steps of a training, and of those that its start has behind it."""
+    before = all_steps(START[name]) if name in START else 0
+    return before + (VARIANTS[name].steps if name in VARIANTS else recipes.load("stm", "cpu").steps)
 
 
 # -------------------------------------------------------------------------------------------------- measure
@@ -169,17 +179,26 @@ def main_part(clips: list[Clip]) -> dict[str, Any]:
 
 
 def trap(clips: list[Clip]) -> dict[str, Any]:
-    """What looks fine on clean clips and does not read the mask, and what cures it; runs of equal length."""
+    """What looks fine on clean clips and does not read the mask, and what cures it.
+
+    Compare runs with as many ``all steps``, which count those of the start too. What was measured of runs that are
+    not on this machine stays.
+    """
     shown = ("clean", "distractors", "multiple_objects")
     of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in shown}
     copied = {c: j_of(CopyFirst(), some) for c, some in of.items()}
     result: dict[str, Any] = {"steps": SHORT, "copy first": copied, "runs": {}}
-    for name in ("both", *TRAP):
-        print("trap", name, len(TRAININGS.seeds(name)), flush=True)
-        if TRAININGS.seeds(name):
+    stored = json.loads(OUT.read_text())["trap"]["runs"] if OUT.exists() else {}
+    for name, seeds in {"both": 3, **TRAP}.items():
+        finished = len(TRAININGS.seeds(name))
+        print("trap", name, finished, flush=True)
+        if finished < seeds and name in stored:
+            result["runs"][name] = {"all steps": all_steps(name), **stored[name]}
+        elif finished:
             nets = trained(name)
             result["runs"][name] = {
                 "steps": VARIANTS[name].steps,
+                "all steps": all_steps(name),
                 "J": {c: [j_of(stm.segmenter(n), some) for n in nets] for c, some in of.items()},
                 "swap": [swap(maker(n), of["multiple_objects"]) for n in nets],
                 "loss": [smooth(run_folder(name, s), "loss", 20) for s in SEEDS[: len(nets)]],
@@ -202,22 +221,39 @@ def memory(clips: list[Clip]) -> dict[str, Any]:
     """What to keep: J, J of the last five frames, and J after the object was hidden, by rule and condition."""
     shown = ("clean", "deformation+scale", "appearance_change", "occlusion", "distractors")
     of = {c: [clip for clip in clips if clip.attributes == (c,)] for c in shown}
-    nets = trained("recipe")
+    network = models.trained("stm")  # the long run, as it ships: short runs write too many wrong masks into memory
+    assert isinstance(network, stm.STM)
     result: dict[str, Any] = {}
     for rule, options in RULES.items():
         print("memory", rule, flush=True)
         result[rule] = {}
         for c, some in of.items():
-            all_frames, late, after = [], [], []
-            for n in nets:
-                method = stm.segmenter(n, **options)
-                j = [per_frame(propagate(method, clip.frames, clip.first_mask), clip) for clip in some]
-                all_frames.append(percent(np.mean([v[1:-1].mean() for v in j])))
-                late.append(percent(np.mean([v[-5:].mean() for v in j])))
-                if c == "occlusion":
-                    after.append(recovery(method, some)["after"])
-            result[rule][c] = {"J": all_frames, "late": late} | ({"after": after} if after else {})
+            method = stm.segmenter(network, **options)
+            j = [per_frame(propagate(method, clip.frames, clip.first_mask), clip) for clip in some]
+            row = {"J": np.mean([v[1:-1].mean() for v in j]), "late": np.mean([v[-5:].mean() for v in j])}
+            result[rule][c] = {name: percent(value) for name, value in row.items()}
+            if c == "occlusion":
+                result[rule][c]["after"] = recovery(method, some)["after"]
     return {"memory": result}
+
+
+def top_k(clips: list[Clip]) -> dict[str, Any]:
+    """J if only the best k cells of the memory answer, with the network that ships: exercise 5.3."""
+    network = models.trained("stm")
+    assert isinstance(network, stm.STM)
+    result: dict[str, Any] = {}
+    for k in (1, 5, 20, 100, None):
+
+        def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
+            weights = stm.attention(query_key, memory_key, penalty, top_k=k)  # noqa: B023 (used in this round only)
+            return (memory_value.flatten(2) @ weights).unflatten(2, query_key.shape[2:])
+
+        with mock.patch.object(stm, "read", read):
+            result[str(k or "all")] = {
+                c: j_of(stm.segmenter(network), [clip for clip in clips if clip.attributes == (c,)])
+                for c in ("clean", "distractors")
+            }
+    return {"top_k": result}
 
 
 @torch.no_grad()
@@ -333,7 +369,7 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "measure", "ship"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
-    parts = ("hand", "main", "trap", "data", "memory", "look", "real")
+    parts = ("hand", "main", "trap", "data", "memory", "top-k", "look", "real")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
     if options.what == "train":
@@ -353,6 +389,8 @@ def main() -> None:
         keep(OUT, data(clips), COMMAND)
     if "memory" in options.only:
         keep(OUT, memory(clips), COMMAND)
+    if "top-k" in options.only:
+        keep(OUT, top_k(clips), COMMAND)
     if "look" in options.only:
         long = network_of(BEST, 0)
         picture(long)

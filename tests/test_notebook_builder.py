@@ -204,6 +204,28 @@ def test_notebooks_without_a_source(folders: Folders) -> None:
     assert any("delete it" in line for line in notebooks.out_of_step("00_toy", folders))
 
 
+def test_an_appendix_lies_in_a_folder_of_its_own(folders: Folders) -> None:
+    (folders.sources / "appendix").mkdir()
+    (folders.sources / "appendix" / "00_more.py").write_text(SOURCE)
+    assert folders.pages() == ["00_toy"]
+    assert folders.names() == ["00_toy", "appendix/00_more"]
+    notebooks.build("appendix/00_more", folders)
+    assert "J is 81.3." in sources(built(folders, "appendix/00_more.ipynb"))
+    solutions = built(folders, "solutions/appendix/00_more.ipynb")
+    assert "[appendix/00_more](../../appendix/00_more.ipynb)" in sources(solutions)
+    assert notebooks.without_source(folders) == []
+    (folders.notebooks / "appendix" / "01_gone.ipynb").touch()
+    assert notebooks.without_source(folders) == ["appendix/01_gone.ipynb has no source"]
+
+
+def test_the_map_of_the_course_has_no_appendix(folders: Folders) -> None:
+    write(folders, "# %% [markdown]\n# # Map\n#\n# {{course}}\n\n# %%\n1\n")
+    (folders.sources / "appendix").mkdir()
+    (folders.sources / "appendix" / "00_start_here.py").touch()
+    notebooks.build("00_toy", folders)
+    assert "appendix" not in built(folders).cells[0].source
+
+
 CELL = "\n# %% {}\n{}\n"
 
 

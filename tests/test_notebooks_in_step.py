@@ -107,7 +107,7 @@ def variant(cells: list[NotebookNode], index: int) -> Any:
 
 def tagged(kind: str) -> Iterator[Any]:
     for name in notebooks.HERE.names():
-        cells = notebooks.read_source(notebooks.HERE.sources / f"{name}.py").cells
+        cells = notebooks.read_source(notebooks.HERE.source(name)).cells
         for index, cell in enumerate(cells):
             if targets(cell, kind):
                 yield pytest.param(cells, index, id=f"{name}-{'-'.join(targets(cell, kind))}-{index}")

@@ -15,7 +15,7 @@ from vos_tutorial.models.stcnn import STCNN
 from vos_tutorial.models.weights import read_weights
 from vos_tutorial.propagation import propagate
 
-FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "paper-form-cured")]
+FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "shared-keys"), ("stm", "paper-form-cured")]
 
 
 def j_mean(method: object, condition: str) -> float:

@@ -767,6 +767,19 @@ def test_the_affinity_is_float32_in_half_precision(dtype: torch.dtype) -> None:
             assert float(read(q, k, v, 1.0)) == pytest.approx(expected, abs=1e-2)
 
 
+def test_shapes_can_be_counted_without_memory() -> None:
+    """On the device ``meta``, which has no autocast, a network of paper size reads and decodes."""
+    with torch.device("meta"):
+        network, owner = stm.build("paper"), torch.zeros(2).long()
+        frame, masks = torch.zeros(1, 3, 96, 128), torch.zeros(2, 96, 128)
+        key, value = network.memorize(frame, masks, masks, owner)
+        query = network.encode(frame)
+        logits = network.segment(query, key[:, :, None], value[:, :, None], owner)
+        weights = stm.attention(query.key[owner], key[:, :, None])
+    assert logits.shape == (2, 2, 96, 128)
+    assert weights.shape == (2, 48, 48)
+
+
 def test_reading_in_blocks_is_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = keys_and_values()
     for penalty in (0.0, 0.5):

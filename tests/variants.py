@@ -122,6 +122,27 @@ def same_read(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(query_key, memory_key, memory_value), found, rtol=1e-4, atol=1e-5)
 
 
+def same_stm(variant: Any, library: Any, seed: int) -> None:
+    """A class of the page, built for one frame at a time, takes the small network's weights and gives its logits."""
+    from vos_tutorial.models import stm
+
+    torch.manual_seed(seed)
+    ours: Any = stm.build().eval()
+    assert isinstance(ours, library)
+    page = variant().eval()
+    page.load_state_dict(ours.state_dict())
+    n, frames = 1 + seed % 3, torch.rand(3, 1, 3, 32, 48)
+    masks, owner = torch.rand(n, 32, 48) / n, torch.zeros(n, dtype=torch.long)
+    with torch.no_grad():
+        written = [page.memorize(frame, masks) for frame in frames[:2]]
+        for frame, found in zip(frames[:2], written, strict=True):
+            expected = ours.memorize(frame, masks, stm.other_masks(masks, owner), owner)
+            torch.testing.assert_close(tuple(found), tuple(expected), rtol=1e-4, atol=1e-5)
+        keys, values = (torch.stack(maps, 2) for maps in zip(*written, strict=True))
+        expected = ours.segment(ours.encode(frames[2]), keys, values, owner)
+        torch.testing.assert_close(page.segment(frames[2], keys, values), expected, rtol=1e-3, atol=1e-4)
+
+
 # --- notebook 04: a cell, the best assignment, and the whole traversal ---------------------------------------------
 
 
@@ -214,6 +235,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.geometry.thin_plate_spline": same_spline,
     "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,
     "vos_tutorial.models.stm.read": same_read,
+    "vos_tutorial.models.stm.STM": same_stm,
     "vos_tutorial.models.rvos.ConvLSTMCell": same_cell,
     "vos_tutorial.training.tasks.rvos.assign": same_assignment,
     "vos_tutorial.models.rvos.rollout": same_walk,

@@ -16,13 +16,43 @@ from typing import Any
 from nbformat import NotebookNode
 
 from tools.notebooks import ADDED_TAG, EXERCISE_TAGS, PLAIN_TAGS, TAG_WITH_TARGET, counts_problem, tags
+from tools.page_report import report, too_long
 
 MAX_BYTES = 1_000_000
 MAX_LINES, MEDIAN_LINES = 25, 8
 
+#: Pages that have not been rebuilt yet, and may be longer than a page should be. The list only shrinks.
+TO_REBUILD = (
+    "00_start_here",
+    "01_task_and_metrics",
+    "02_masktrack_refinement",
+    "03_rgmp_reference_guidance",
+    "04_rvos_recurrence",
+    "06_stcnn_adversarial_training",
+)
+
 # The headings of a method notebook, in this order, by a word each must contain (DESIGN.md, "Skeleton").
 METHOD = re.compile(r"0[2-7]_")
 SECTIONS = (
+    "why you would want it",
+    "you will learn",
+    "run card",
+    "predict",
+    "by hand",
+    "built",  # the network
+    "train",
+    "reference run",
+    "look inside",
+    "real video",
+    "break it",
+    "what the paper claims",
+    "paper scale",  # the cell that trains on a GPU
+    "exercises",
+    "quiz",
+    "recap",
+    "references",
+)
+SECTIONS_BEFORE = (
     "run card",
     "problem",  # see the last method fail
     "predict",
@@ -38,6 +68,7 @@ SECTIONS = (
 )
 
 ALLOWED_MAGICS = {"%matplotlib inline"}
+_MINUTES = re.compile(r"\|\s*to read and do\s*\|\s*about (\d+) minutes")
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|Users|root|work|tmp|mnt|content|opt|var|usr)/|\b[A-Za-z]:\\\\?\w")
 _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{6,}|\b0x[0-9A-Fa-f]{8,}")
 _INSTALL = re.compile(r"^\s*[!%]?\s*(?:python -m )?(?:pip|conda|mamba|apt(?:-get)?) install", re.M)
@@ -203,9 +234,10 @@ def sections(name: str, notebook: NotebookNode) -> list[str]:
     first = notebook.cells[0] if notebook.cells else None
     if first is None or first.cell_type != "markdown" or not first.source.startswith("# "):
         return ["it does not begin with a title"]
-    if name.startswith("solutions/"):
+    if "/" in name:  # solutions, appendix
         return []
-    wanted = SECTIONS if METHOD.match(name) else SECTIONS[:1]
+    method = SECTIONS_BEFORE if name.removesuffix(".ipynb") in TO_REBUILD else SECTIONS
+    wanted = method if METHOD.match(name) else ("run card",)
     titles = [title.lower() for title in headings(notebook)]
     at = 0
     for word in wanted:
@@ -226,6 +258,41 @@ def quizzes(name: str, notebook: NotebookNode) -> list[str]:
     ]
 
 
+_FOLDED = re.compile(r"<details>(?:(?!\n[ \t]*\n).)*?</details>", re.S)
+_MARKDOWN = re.compile(r"`|\*\*|(?<!\w)\*\w|\]\(")
+
+
+def shown_as_written(name: str, notebook: NotebookNode) -> list[str]:
+    """Text that a viewer takes for HTML, so that its Markdown shows as stars and backticks."""
+    found = []
+    for i, cell in _markdown(notebook):
+        if re.search(r"^[ ]{0,3}<!--", cell.source, re.M):
+            found.append(f"cell {i} has a line that begins with a comment; put the comment at the end of a line")
+        if any(_MARKDOWN.search(folded) for folded in _FOLDED.findall(cell.source)):
+            found.append(f"cell {i} folds Markdown; write <code>, <em> and <a> inside <details>")
+    return found
+
+
+def page_size(name: str, notebook: NotebookNode) -> list[str]:
+    """A page is no longer than a reader has patience for (``tools/page_report.py``)."""
+    if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
+        return []
+    return too_long(report(notebook, notebook))
+
+
+def honest_time(name: str, notebook: NotebookNode) -> list[str]:
+    """The minutes of the run card are those of the formula, within a tenth."""
+    if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
+        return []
+    said = next((found for _, c in _markdown(notebook) if (found := _MINUTES.search(c.source))), None)
+    minutes = report(notebook, notebook).minutes
+    if said is None:
+        return [f"its run card has no line '| to read and do | about {minutes:.0f} minutes'"]
+    if abs(int(said[1]) - minutes) > max(3, minutes / 10):
+        return [f"its run card says {said[1]} minutes, the formula of tools/page_report.py {minutes:.0f}"]
+    return []
+
+
 RULES: tuple[Callable[[str, NotebookNode], list[str]], ...] = (
     executed,
     no_errors,
@@ -240,6 +307,9 @@ RULES: tuple[Callable[[str, NotebookNode], list[str]], ...] = (
     alt_texts,
     sections,
     quizzes,
+    shown_as_written,
+    page_size,
+    honest_time,
 )
 
 

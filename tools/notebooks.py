@@ -1,5 +1,7 @@
 """Build the notebooks: ``notebooks/src/NN_name.py`` -> ``notebooks/NN_name.ipynb`` (+ ``solutions/``).
 
+Sources in ``src/appendix/`` become ``notebooks/appendix/NN_name.ipynb``; their names are ``appendix/NN_name``.
+
     python tools/notebooks.py build [NAME ...]              sources only; outputs of unchanged cells stay
     python tools/notebooks.py build [NAME ...] --execute    run top to bottom and store the outputs
     python tools/notebooks.py build [NAME ...] --check      write nothing; exit 1 if anything is out of step
@@ -63,7 +65,7 @@ ADDED_TAG = "nbval-ignore-output"  # what nbval knows a ``run`` cell by; the bui
 
 _SOLUTION_START = re.compile(r"^(\s*)# solution\s*$")
 _SOLUTION_END = re.compile(r"^\s*# end solution\s*$")
-_RESULT = re.compile(r"\{\{\s*results/(?P<file>[\w./-]+\.json):(?P<path>[\w.&+ -]+)(?:\|(?P<format>[^}]+))?\s*\}\}")
+_RESULT = re.compile(r"\{\{\s*results/(?P<file>[\w./-]+\.json):(?P<path>[\w.&+, -]+)(?:\|(?P<format>[^}]+))?\s*\}\}")
 _COURSE = re.compile(r"\{\{\s*course\s*\}\}")
 
 
@@ -86,9 +88,31 @@ class Folders:
     def solutions(self) -> Path:
         return self.notebooks / "solutions"
 
-    def names(self) -> list[str]:
-        """The names of all sources, in the order of the course."""
+    def pages(self) -> list[str]:
+        """The names of the course's pages, in order."""
         return sorted(path.stem for path in self.sources.glob("[0-9][0-9]_*.py"))
+
+    def names(self) -> list[str]:
+        """The names of all sources: the pages in the order of the course, then ``appendix/NN_name``."""
+        appendices = self.sources.glob("appendix/[0-9][0-9]_*.py")
+        return self.pages() + sorted(f"appendix/{path.stem}" for path in appendices)
+
+    def source(self, name: str) -> Path:
+        """The file that an author edits."""
+        return self.sources / f"{name}.py"
+
+    def page(self, name: str) -> Path:
+        """The reader's notebook."""
+        return self.notebooks / f"{name}.ipynb"
+
+    def solution(self, name: str) -> Path:
+        """The notebook with the solutions, if there are exercises."""
+        return self.solutions / f"{name}.ipynb"
+
+    def built(self) -> list[Path]:
+        """All notebooks that are there, pages first."""
+        found = [*self.notebooks.glob("*.ipynb"), *self.notebooks.glob("appendix/*.ipynb")]
+        return sorted(found) + sorted(self.solutions.rglob("[0-9]*.ipynb"))
 
 
 HERE = Folders(ROOT / "notebooks", ROOT / "data" / "results")
@@ -139,7 +163,7 @@ def substitute(text: str, folders: Folders, where: str, unmeasured: bool = False
         except (ValueError, TypeError) as error:
             raise BuildError(f"{where}: {match[0]} cannot be formatted ({error}).") from None
 
-    text = _COURSE.sub(lambda _: course_table(folders.names()), _RESULT.sub(result, text))
+    text = _COURSE.sub(lambda _: course_table(folders.pages()), _RESULT.sub(result, text))
     if "{{" in text and re.search(r"\{\{\s*(results|course)", text):
         raise BuildError(
             f"{where}: a {{{{results/...}}}} mark is malformed; write {{{{results/FILE.json:path|.1f}}}}."
@@ -257,7 +281,7 @@ def compose(name: str, folders: Folders, unmeasured: bool = False) -> dict[Path,
     Raises:
         BuildError: if the source is missing or breaks a rule.
     """
-    path = folders.sources / f"{name}.py"
+    path = folders.source(name)
     if not path.exists():
         raise BuildError(f"there is no source {path}; the sources are {', '.join(folders.names()) or 'none yet'}.")
     source = read_source(path)
@@ -273,13 +297,14 @@ def compose(name: str, folders: Folders, unmeasured: bool = False) -> dict[Path,
             reader.append(_cell(cell, student_stub(text, where) if "exercise" in tags(cell) else text))
         if number == 0:
             title = text.splitlines()[0].lstrip("# ")
-            link = f"The exercises of [{name}](../{name}.ipynb), solved. Try them yourself first."
+            up = "../" * (1 + name.count("/"))
+            link = f"The exercises of [{name}]({up}{name}.ipynb), solved. Try them yourself first."
             solutions.append(_cell(cell, f"# Solutions: {title}\n\n{link}"))
         elif tags(cell) & (EXERCISE_TAGS | {"setup"}):
             solutions.append(_cell(cell, solved(text) if "exercise" in tags(cell) else text))
-    built = {folders.notebooks / f"{name}.ipynb": _notebook(reader, options)}
+    built = {folders.page(name): _notebook(reader, options)}
     if any("exercise" in tags(cell) for cell in source.cells):
-        built[folders.solutions / f"{name}.ipynb"] = _notebook(solutions, options)
+        built[folders.solution(name)] = _notebook(solutions, options)
     return built
 
 
@@ -460,6 +485,7 @@ def build(name: str, folders: Folders = HERE) -> list[Path]:
     """Write the notebooks of one source, keeping the outputs of unchanged cells. Returns the paths."""
     built = _with_stored_outputs(compose(name, folders))
     for path, notebook in built.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _text(notebook).encode())
     return list(built)
 
@@ -485,7 +511,7 @@ def build_and_execute(
         path.parent.mkdir(parents=True, exist_ok=True)
     costs = {path: execute(nb, path.parent, profile, timeout, path.name) for path, nb in built.items()}
     if measure:
-        cost = costs[folders.notebooks / f"{name}.ipynb"]
+        cost = costs[folders.page(name)]
         cards = folders.results / "run_cards.json"
         known = json.loads(cards.read_text(encoding="utf-8")) if cards.exists() else {}
         known.setdefault(name, {})[profile] = {
@@ -519,7 +545,7 @@ def out_of_step(name: str, folders: Folders = HERE) -> list[str]:
         problem = "they were made by other code" if stale else counts_problem(new)
         if problem:
             found.append(f"{shown}: its outputs are stale ({problem}); build it with --execute")
-    extra = folders.solutions / f"{name}.ipynb"
+    extra = folders.solution(name)
     if extra.exists() and extra not in compose(name, folders):
         found.append(f"solutions/{name}.ipynb has no exercise in its source; delete it")
     return found
@@ -537,10 +563,11 @@ def _first_difference(new: NotebookNode, old: NotebookNode) -> str:
 
 def without_source(folders: Folders = HERE) -> list[str]:
     """Notebooks that no source makes."""
-    names = set(folders.names())
-    paths = [*folders.notebooks.glob("*.ipynb"), *folders.solutions.glob("*.ipynb")]
+    wanted = {path for name in folders.names() for path in (folders.page(name), folders.solution(name))}
     return [
-        f"{path.relative_to(folders.notebooks).as_posix()} has no source" for path in paths if path.stem not in names
+        f"{path.relative_to(folders.notebooks).as_posix()} has no source"
+        for path in folders.built()
+        if path not in wanted
     ]
 
 
@@ -552,7 +579,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools/notebooks.py", description="Build the notebooks from their sources.")
     commands = parser.add_subparsers(dest="command", required=True)
     build_ = commands.add_parser("build", help="write notebooks from notebooks/src/*.py")
-    build_.add_argument("names", nargs="*", help="NN_name or NN; all if none is given")
+    build_.add_argument("names", nargs="*", help="NN_name, NN or appendix/NN; all if none is given")
     build_.add_argument("--execute", action="store_true", help="run the notebooks and store their outputs")
     build_.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything is out of step")
     build_.add_argument("--profile", choices=PROFILES, default="cpu", help="with --execute (default: cpu)")

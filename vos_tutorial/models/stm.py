@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -86,6 +87,12 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """No half precision inside; devices that have no autocast (``meta``, where shapes are counted) need nothing."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
 def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tensor:
     """How well each place of the query fits each place of the memory, before the softmax (the affinity).
 
@@ -99,7 +106,7 @@ def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tenso
         ``float [N, T*h*w, h*w]``, divided by the root of Ck. (The paper does not divide; the authors' code does.)
         It is float32 under autocast and for keys of half precision, too.
     """
-    with torch.autocast(query_key.device.type, enabled=False):
+    with _without_autocast(query_key):
         q, k = (_at_least_float32(x).flatten(2) for x in (query_key, memory_key))  # [N, Ck, h*w], [N, Ck, T*h*w]
         similar = torch.einsum("nck,ncq->nkq", k, q)  # [N, T*h*w, h*w]
         if penalty:  # -|q - k|^2 = 2 q.k - |k|^2 - |q|^2
@@ -149,7 +156,7 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
         ``float [N, Cv, h, w]`` of the values' type.
     """
     n, channels, h, w = query_key.shape
-    with torch.autocast(query_key.device.type, enabled=False):
+    with _without_autocast(query_key):
         k = _at_least_float32(memory_key).flatten(2)  # [N, Ck, T*h*w]
         v = memory_value.flatten(2).transpose(1, 2)  # [N, T*h*w, Cv]
         q = _at_least_float32(query_key).flatten(2).transpose(1, 2)  # [N, h*w, Ck]

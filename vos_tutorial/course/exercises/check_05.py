@@ -1,4 +1,4 @@
-"""The exercises of notebook 05: the read, distances, others, soft aggregation, and what stays in memory."""
+"""The exercises of notebook 05, top-k and what stays in memory, and of its appendix: distances, soft aggregation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ...models import stm
 from ...propagation import soft_aggregate, soft_aggregate_logits
 from .exercise import Exercise, Mutant
 
@@ -26,108 +25,75 @@ def shares(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-# --- read --------------------------------------------------------------------------------------------------------
+# --- top_k -------------------------------------------------------------------------------------------------------
 
 
-def _read(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return v @ (k.T @ q / math.sqrt(len(q))).softmax(0)
+def _top_k(scores: Tensor, k: int) -> Tensor:
+    best, places = scores.topk(k, dim=0)
+    return torch.zeros_like(scores).scatter(0, places, best.softmax(0))
 
 
-def _over_the_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return v @ (k.T @ q / math.sqrt(len(q))).softmax(1)
+def _row_wise(scores: Tensor, k: int) -> Tensor:
+    best, places = scores.topk(min(k, scores.shape[1]), dim=1)
+    return torch.zeros_like(scores).scatter(1, places, best.softmax(1))
 
 
-def _scaled(scale: Callable[[Tensor, Tensor, Tensor], float]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A read whose products are multiplied by ``scale(q, k, v)``."""
-    return lambda q, k, v: v @ (k.T @ q * scale(q, k, v)).softmax(0)
+def _softmax_before(scores: Tensor, k: int) -> Tensor:
+    best, places = scores.softmax(0).topk(k, dim=0)
+    return torch.zeros_like(scores).scatter(0, places, best)
 
 
-def _transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return _read(q, k, v).T
+def _zeros_in_the_softmax(scores: Tensor, k: int) -> Tensor:
+    best, places = scores.topk(k, dim=0)
+    return torch.zeros_like(scores).scatter(0, places, best).softmax(0)
 
 
-def _without_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return v @ (k.T @ q / math.sqrt(len(q)))
+def _over_all(scores: Tensor, k: int) -> Tensor:
+    best, places = scores.flatten().topk(k)
+    kept = torch.full_like(scores.flatten(), -torch.inf).scatter(0, places, best).view_as(scores)
+    return kept.softmax(0).nan_to_num(0)
 
 
-def _nearest(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return v[:, (k.T @ q).argmax(0)]
+def _smallest(scores: Tensor, k: int) -> Tensor:
+    best, places = scores.topk(k, dim=0, largest=False)
+    return torch.zeros_like(scores).scatter(0, places, best.softmax(0))
 
 
-def _keys_for_values(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return _read(q, k, k)
+def _hard(scores: Tensor, k: int) -> Tensor:
+    places = scores.topk(k, dim=0).indices
+    return torch.zeros_like(scores).scatter(0, places, 1 / k)
 
 
-def _exp_overflows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    weights = (k.T @ q / math.sqrt(len(q))).exp()
-    return v @ (weights / weights.sum(0))
-
-
-def _farthest(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return _read(-q, k, v)
-
-
-def _plain_mean(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return v.mean(1, keepdim=True).expand(-1, q.shape[1])
-
-
-read = Exercise(
-    name="read",
-    reference=_read,
+top_k = Exercise(
+    name="top_k",
+    reference=_top_k,
     cases={
-        "5 ask, 7 are asked": (numbers(4, 5), numbers(4, 7, seed=1), numbers(3, 7, seed=2)),
-        "wide keys, narrow values": (numbers(16, 2, seed=3), numbers(16, 6, seed=4), numbers(1, 6, seed=5)),
-        "one place in memory": (numbers(4, 3, seed=6), numbers(4, 1, seed=7), numbers(2, 1, seed=8)),
-        "one query": (numbers(9, 1, seed=9), numbers(9, 4, seed=10), numbers(5, 4, seed=11)),
-        "very long keys": (40 * numbers(4, 3, seed=12), 40 * numbers(4, 5, seed=13), numbers(2, 5, seed=14)),
+        "three cells, k = 2": (torch.tensor([[1.0, 0.0], [2.0, -1.0], [0.0, 3.0]]), 2),
+        "k = 1": (numbers(5, 3, seed=1), 1),
+        "all of them": (numbers(4, 2, seed=2), 4),
+        "many cells": (3 * numbers(40, 12, seed=3), 5),
     },
-    hint="k.T @ q is [M, Q]; divide it by the root of C, let softmax make each *column* sum to one, multiply from "
-    "the left by v.",
-    atol=1e-4,
+    hint="Begin with scores.topk(k, dim=0): it gives the k largest scores of each column, and their places.",
     mutants={
-        "softmax over the query": Mutant(
-            _over_the_query,
-            "Your softmax runs over the queries, so each memory place spends a total of one; each *query* has a "
-            "total of one to give, over the memory.",
+        "over the rows": Mutant(
+            _row_wise, "You choose in each row; a *column* is one asking cell, so look for the k best along axis 0."
         ),
-        "no scale": Mutant(
-            _scaled(lambda q, k, v: 1.0),
-            "The scores are not divided by the root of C, so with many channels one place takes all.",
+        "softmax first": Mutant(
+            _softmax_before,
+            "Your columns sum to less than one: softmax only the k scores that you keep, not all of them.",
         ),
-        "the root of the value's channels": Mutant(
-            _scaled(lambda q, k, v: len(v) ** -0.5),
-            "You divide by the root of D, the channels of a *value*; the products are sums over C, those of a key.",
+        "zeros in the softmax": Mutant(
+            _zeros_in_the_softmax,
+            "A score of zero is still a vote, exp(0) = 1: put a weight of zero, or a score of -inf, in its place.",
         ),
-        "the root of the memory's size": Mutant(
-            _scaled(lambda q, k, v: k.shape[1] ** -0.5),
-            "You divide by the root of M: then the attention would soften with each stored frame. Take C, the "
-            "number of terms in a product.",
+        "over the whole matrix": Mutant(
+            _over_all, "You keep the k best of the whole matrix, so most columns get no answer: choose per column."
         ),
-        "divided by C": Mutant(
-            _scaled(lambda q, k, v: 1 / len(q)), "You divide by C; random products spread like its *root*."
-        ),
-        "multiplied by the root": Mutant(
-            _scaled(lambda q, k, v: len(q) ** 0.5),
-            "You multiply by the root of C; divide the scores by it instead.",
-        ),
-        "transposed": Mutant(_transposed, "Your answer is [Q, D], the wrong way round: values come first, [D, Q]."),
-        "no softmax": Mutant(
-            _without_softmax, "The scores are not weights yet: softmax makes them positive, with a sum of one."
-        ),
-        "the nearest only": Mutant(
-            _nearest,
-            "You take the best place alone. That has no gradient: let every place contribute, weighted by softmax.",
-        ),
-        "keys for values": Mutant(
-            _keys_for_values, "You average keys. Keys say where to look; what is read there is v."
-        ),
-        "exp overflows": Mutant(
-            _exp_overflows,
-            "exp of a large score is inf, and inf / inf is nan: softmax subtracts the largest score first. Use it.",
-        ),
-        "the farthest": Mutant(_farthest, "Your sign is flipped: the *largest* product deserves the largest weight."),
-        "the mean of all": Mutant(
-            _plain_mean, "That is the plain mean of the values; the weights must depend on the keys."
+        "the smallest": Mutant(_smallest, "You keep the k smallest scores; the largest ones are the most similar."),
+        "even shares": Mutant(_hard, "The k best get even shares; they should still vote by their scores (softmax)."),
+        "no selection": Mutant(
+            lambda scores, k: scores.softmax(0),
+            "You softmax over all cells; only the k best may have a weight.",
         ),
     },
 )
@@ -221,7 +187,7 @@ l2_scores = WithoutDifferences(
         ),
         "without the memory's term": Mutant(
             _memory_term_missing,
-            "|k|² is missing, the penalty on long keys. Without it this is the dot product again, to a softmax.",
+            "|k|² is missing, the fine for long keys. Without it this is the dot product again, to a softmax.",
         ),
         "not doubled": Mutant(_not_doubled, "The mixed term comes twice: (q - k)² = q² - 2 q k + k²."),
         "wrong signs of the squares": Mutant(
@@ -230,7 +196,7 @@ l2_scores = WithoutDifferences(
         "positive": Mutant(
             lambda q, k: -_l2_scores(q, k), "These are distances; a score is greatest where the distance is least."
         ),
-        "not squared": Mutant(_not_squared, "You took the root; return the squared distance."),
+        "not squared": Mutant(_not_squared, "You took the root; the squared distance is wanted."),
         "lengths for squares": Mutant(
             _length_for_square, "You subtract lengths, |q| and |k|; subtract their squares."
         ),
@@ -241,92 +207,8 @@ l2_scores = WithoutDifferences(
         ),
         "divided by the root": Mutant(
             lambda q, k: _l2_scores(q, k) / math.sqrt(len(q)),
-            "You have divided by the root of C already. That comes later, in the read; here, return the plain "
-            "distance.",
-        ),
-    },
-)
-
-
-# --- others ------------------------------------------------------------------------------------------------------
-
-
-def _others(masks: Tensor) -> Tensor:
-    return stm.other_masks(masks, stm.one_frame_owner(len(masks)))
-
-
-def _all_of_them(masks: Tensor) -> Tensor:
-    return masks.sum(0, keepdim=True).clamp(0, 1).expand_as(masks).clone()
-
-
-def _without_clamp(masks: Tensor) -> Tensor:
-    return masks.sum(0) - masks
-
-
-def _background_channel(masks: Tensor) -> Tensor:
-    return 1 - masks
-
-
-def _clamped_too_early(masks: Tensor) -> Tensor:
-    return (masks.sum(0).clamp(0, 1) - masks).clamp(0, 1)
-
-
-def _greatest_other(masks: Tensor) -> Tensor:
-    rest = [torch.cat([masks[:i], masks[i + 1 :], torch.zeros_like(masks[:1])]) for i in range(len(masks))]
-    return torch.stack([r.amax(0) for r in rest])
-
-
-def _mean_of_others(masks: Tensor) -> Tensor:
-    return _without_clamp(masks) / max(1, len(masks) - 1)
-
-
-def _next_object(masks: Tensor) -> Tensor:
-    return masks.roll(-1, 0) if len(masks) > 1 else torch.zeros_like(masks)
-
-
-def _decided(masks: Tensor) -> Tensor:
-    return (_others(masks) > 0.5).float()
-
-
-def _one_for_all(masks: Tensor) -> Tensor:
-    return _others(masks)[0]
-
-
-others = Exercise(
-    name="others",
-    reference=_others,
-    cases={
-        "two objects": (torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 0.7, 0.0]]]),),
-        "three objects": (torch.eye(3)[:, None],),
-        "one object": (torch.tensor([[[0.2, 0.9]]]),),
-        "soft masks that overlap": (torch.tensor([[[0.6, 0.3]], [[0.8, 0.4]], [[0.5, 0.1]], [[0.7, 0.0]]]),),
-        "a random frame": (shares(3, 4, 5),),
-    },
-    hint="The sum over all objects minus the object itself is the sum of the others; then clamp(0, 1).",
-    mutants={
-        "all objects": Mutant(_all_of_them, "Yours has the object itself in it: take it out of the sum."),
-        "without a clamp": Mutant(
-            _without_clamp, "Where several of the others claim a pixel your sum exceeds 1: clamp it to [0, 1]."
-        ),
-        "the background channel": Mutant(
-            _background_channel,
-            "1 - mask is everything else, background included; the others are objects. Their difference is what "
-            "this channel is for.",
-        ),
-        "clamped too early": Mutant(
-            _clamped_too_early,
-            "Take the object out first and clamp afterwards; the order matters where masks overlap.",
-        ),
-        "the greatest of the others": Mutant(_greatest_other, "You take the greatest of the others; take their sum."),
-        "the mean of the others": Mutant(
-            _mean_of_others, "You divide by their number, so an object gets weaker the more there are: take the sum."
-        ),
-        "the next object only": Mutant(
-            _next_object, "You take one other object; with three or more, sum all others."
-        ),
-        "decided": Mutant(_decided, "You threshold at 0.5. Masks in memory are soft, and so is this channel."),
-        "one map for all": Mutant(
-            _one_for_all, "That is the map of the first object; each object has its own set of others."
+            "You have divided by the root of C already. That comes later, in the read; here the plain distance is "
+            "wanted.",
         ),
     },
 )
@@ -378,7 +260,8 @@ aggregate = Exercise(
         "exactly 0 and 1": (torch.tensor([[[1.0, 0.0]], [[0.3, 0.0]]]),),
     },
     hint="Five steps: background = (1 - alone).prod(0), in front with torch.cat, clamp, z = log(p / (1 - p)), "
-    "softmax over axis 0.",
+    "softmax "
+    "over axis 0.",
     atol=1e-5,
     mutants={
         "plain normalisation": Mutant(
@@ -423,67 +306,7 @@ aggregate = Exercise(
         ),
         "decided": Mutant(
             lambda alone: torch.nn.functional.one_hot(soft_aggregate(alone).argmax(0)).movedim(-1, 0).float(),
-            "You threshold too early; what goes into the memory stays soft.",
-        ),
-    },
-)
-
-
-# --- memory_frames -----------------------------------------------------------------------------------------------
-
-
-def _memory_frames(t: int, every: int) -> list[int]:
-    return [*range(0, t - 1, every), t - 1]
-
-
-memory_frames = Exercise(
-    name="memory_frames",
-    reference=_memory_frames,
-    cases={
-        "t = 1": (1, 5),
-        "t = 2": (2, 5),
-        "t = 6, the last frame is a fifth": (6, 5),
-        "t = 7": (7, 5),
-        "t = 12": (12, 5),
-        "every frame": (4, 1),
-        "every third": (9, 3),
-    },
-    hint="range(0, t - 1, every) is frame 0 and every so many after it, up to t - 2; frame t - 1 comes last.",
-    mutants={
-        "the last one twice": Mutant(
-            lambda t, every: [*range(0, t, every), t - 1],
-            "When t - 1 is one of the regular frames you list it twice, so it would get twice the attention: stop "
-            "the regular ones at t - 2.",
-        ),
-        "without the last": Mutant(
-            lambda t, every: list(range(0, t, every)),
-            "Frame t - 1 is missing: it is always there, and leaves again if it is not a regular one.",
-        ),
-        "without the first": Mutant(
-            lambda t, every: [*range(every, t - 1, every), t - 1],
-            "Frame 0 is missing, the only one whose mask is true: the regular frames start at 0.",
-        ),
-        "the frame that asks": Mutant(
-            lambda t, every: [*range(0, t, every), t], "Frame t is the query; its mask is not known yet."
-        ),
-        "counted from the last": Mutant(
-            lambda t, every: sorted({0, *range(t - 1, -1, -every)}),
-            "You count backward from t - 1, so other frames would be needed for each t; what was not stored is gone. "
-            "Count from 0.",
-        ),
-        "all frames": Mutant(
-            lambda t, every: list(range(t)), "You keep all frames; between the first and the last only every so many."
-        ),
-        "first and last only": Mutant(
-            lambda t, every: sorted({0, t - 1}), "The regular frames between the first and the last are missing."
-        ),
-        "newest first": Mutant(
-            lambda t, every: _memory_frames(t, every)[::-1], "The right frames, but the oldest comes first."
-        ),
-        "counted from one": Mutant(
-            lambda t, every: sorted({0, *range(every - 1, t - 1, every), t - 1}),
-            "Your regular frames are 4, 9, ... for every = 5; frames are counted from 0, so that they are 0, 5, "
-            "10, ...",
+            "You decide already; what goes into the memory stays soft.",
         ),
     },
 )
@@ -556,20 +379,19 @@ evict = Exercise(
         "room for two": ([0, 4, 8, 12], [1.0, 9.0, 8.0, 0.0], 2),
         "a tie": ([0, 5, 10, 15, 20], [3.0, 2.0, 1.0, 1.0, 0.0], 4),
     },
-    hint="While there are too many: min(range(1, len(times) - 1), key=lambda i: usage[i]) is the place of the frame "
-    "that leaves; delete it from both lists.",
+    hint="While there are too many, one leaves: of those between the first and the last, the least used one.",
     mutants={
         "frame 0 may leave": Mutant(
             _evicting(lambda times, usage: min(range(len(times) - 1), key=lambda i: usage[i])),
-            "You let frame 0 go, the only one whose mask is true: it stays even if no query attends to it.",
+            "You let frame 0 go, the only one whose mask is true: it stays even if nobody looks at it.",
         ),
         "the newest may leave": Mutant(
             _evicting(lambda times, usage: min(range(1, len(times)), key=lambda i: usage[i])),
-            "You drop the newest frame. No query has had the chance to attend to it yet, so its usage says nothing.",
+            "You drop the newest frame. Nobody had the time to look at it yet, so its usage says nothing.",
         ),
         "anyone may leave": Mutant(
             _evicting(lambda times, usage: min(range(len(times)), key=lambda i: usage[i])),
-            "You choose among all frames; frame 0 and the newest must stay.",
+            "You choose among all frames; frame 0 and the newest are not for choice.",
         ),
         "the most used leaves": Mutant(
             _evicting(lambda times, usage: max(range(1, len(times) - 1), key=lambda i: usage[i])),
