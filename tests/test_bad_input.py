@@ -150,7 +150,7 @@ def test_a_one_frame_clip_is_answered_by_its_mask_and_cannot_be_scored(
 ) -> None:
     only_frame_0(davis)
     assert evaluate("copy-first", "--year", "2017", "--sequences", "bad") == 0
-    assert "no truth to score" in capsys.readouterr().out
+    assert "no ground truth to score" in capsys.readouterr().out
     assert results() == ["bad/00000.png"]
 
 

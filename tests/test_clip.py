@@ -79,7 +79,7 @@ def test_annotated_frames_are_kept() -> None:
         (FRAMES[:, :2], MASKS, r"frames must be uint8 .* got torch.uint8 \[3, 2, 4, 6\]"),
         (FRAMES[0], MASKS, r"frames must be uint8"),
         (FRAMES, MASKS.long(), r"masks must be uint8 object ids, got torch.int64"),
-        (FRAMES, MASKS[:2], r"masks are \[2, 4, 6\] but the frames ask for \[3, 4, 6\]"),
+        (FRAMES, MASKS[:2], r"masks are \[2, 4, 6\] but the frames need \[3, 4, 6\]"),
         (FRAMES, MASKS.transpose(1, 2), r"masks are \[3, 6, 4\]"),
         (FRAMES[:0], MASKS[:0], r"has no frame"),
     ],
@@ -224,7 +224,7 @@ def test_a_missing_file_and_a_text_file(tmp_path: Path) -> None:
     with pytest.raises(TutorialError, match=r"frame .*f\.jpg does not exist; check the folder"):
         read_frame(tmp_path / "f.jpg")
     (tmp_path / "m.png").write_text("not a picture")
-    with pytest.raises(TutorialError, match=r"mask .*m\.png cannot be read: it is no image"):
+    with pytest.raises(TutorialError, match=r"mask .*m\.png cannot be read: it is not an image"):
         read_mask(tmp_path / "m.png")
     with pytest.raises(TutorialError, match="cannot be read"):
         read_mask(tmp_path)  # a folder

@@ -411,7 +411,7 @@ def test_command_line_without_truth_only_exports(
     out = tmp_path / "results"
     arguments = ["copy-first", "--data", str(davis), "--year", "2017", "--split", "test-dev", "--out", str(out)]
     assert main([*arguments, "--device", "cpu"]) == 0
-    assert "no truth to score" in capsys.readouterr().out
+    assert "no ground truth to score" in capsys.readouterr().out
     assert shown(out) == ["alpha", "beta"]
 
 

@@ -255,10 +255,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "there is no file")
     for content in (b"", b"<html>404</html>", bytes(5000)):
         path.write_bytes(content)
-        refused(path, r"weights\.pth is no PyTorch checkpoint.*; download it again")
+        refused(path, r"weights\.pth is not a PyTorch checkpoint.*; download it again")
     for thing in ({"epoch": 3, "state_dict": {}}, [torch.zeros(2)], {}):
         torch.save(thing, path)
-        refused(path, r"weights\.pth is no state dict")
+        refused(path, r"weights\.pth is not a state dict")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -268,7 +268,7 @@ def test_a_truncated_file_is_a_sentence(tmp_path: Path, zipped: bool) -> None:
     whole = path.read_bytes()
     for share in (0.05, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
-        refused(path, r"weights\.pth is no PyTorch checkpoint, or is cut short; download it again")
+        refused(path, r"weights\.pth is not a PyTorch checkpoint, or is cut short; download it again")
 
 
 class Trap:
@@ -289,7 +289,9 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, form: str) -> None:
         path.write_bytes(pickle.dumps(trap, protocol=int(form[-1])))
     else:
         torch.save(trap, path, _use_new_zipfile_serialization=form == "zip")
-    refused(path, "no PyTorch checkpoint" if form == "pickle 4" else "holds more than tensors, which could run code")
+    refused(
+        path, "is not a PyTorch checkpoint" if form == "pickle 4" else "holds more than tensors, which could run code"
+    )
     assert not proof.exists()
 
 

@@ -216,7 +216,7 @@ def test_a_photo_is_no_mask(tmp_path: Path) -> None:
     faint = np.asarray(blurred(2) // 3)
     for pixels in (ramp, faint):
         saved(tmp_path / "m.jpg", pixels, quality=95)
-        with pytest.raises(TutorialError, match="so no mask"):
+        with pytest.raises(TutorialError, match="so it is not a mask"):
             read_mask(tmp_path / "m.jpg", binary=True)
 
 
@@ -268,7 +268,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     os.seteuid(65534)
     try:
         for read in (read_mask, read_frame, read_object):
-            with pytest.raises(TutorialError, match=r"may not be read \(Permission denied\)") as error:
+            with pytest.raises(TutorialError, match=r"exists, but cannot be read \(Permission denied\)") as error:
                 read(path)
             assert "truncated" not in str(error.value)
             assert "copy it again" not in str(error.value)

@@ -406,7 +406,7 @@ def test_a_submission_to_youtube_vos(youtube: Path, tmp_path: Path, capsys: pyte
     ]
     for _ in range(2):
         assert command_line.main(["evaluate", *arguments]) == 0
-    assert "no truth to score" in capsys.readouterr().out
+    assert "no ground truth to score" in capsys.readouterr().out
     found = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     assert found == [MARK, *(f"Annotations/v/{t:05d}.png" for t in (0, 5, 10))]
     last = np.array(Image.open(out / "Annotations/v/00010.png"))

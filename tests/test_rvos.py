@@ -902,7 +902,7 @@ def test_a_zero_shot_network_discovers_and_the_masks_only_choose() -> None:
     expected = select(found[0], ids_to_onehot(mask, [1, 2])).tolist()
     assert segmenter.chosen == expected
     torch.testing.assert_close(p[3], soft_aggregate(found[3, expected]))
-    with pytest.raises(TutorialError, match="3 objects are to be chosen from 2 slots"):
+    with pytest.raises(TutorialError, match="3 objects cannot be matched to 2 slots"):
         select(found[0, :2], torch.ones(3, 37, 50, dtype=torch.bool))
 
 
@@ -918,7 +918,7 @@ def test_a_later_object_gets_a_slot_that_is_left() -> None:
     assert p.shape == (4, 3, 37, 50)
     assert segmenter.objects == [5, 9]
     assert len(set(segmenter.chosen)) == 2
-    with pytest.raises(TutorialError, match="are to be chosen from"):
+    with pytest.raises(TutorialError, match="cannot be matched to"):
         propagate(ZeroShotSegmenter(small(one_shot=False), 1), frames[0], ids(masks[0]))
 
 
@@ -985,7 +985,7 @@ def test_objects_beyond_the_slots_change_nothing() -> None:
     segmenter, other = (ZeroShotSegmenter(small(one_shot=False), 1) for _ in range(2))
     for each in (segmenter, other):
         each.begin(frames[0, 0], ids(masks[0, :1], (2,)))
-    with pytest.raises(TutorialError, match="2 objects are to be chosen from 1 slots"):
+    with pytest.raises(TutorialError, match="2 objects cannot be matched to 1 slots"):
         segmenter.introduce(frames[0, 0], ids(masks[0, 1:], (5,)))
     assert segmenter.objects == [2]
     assert torch.equal(segmenter.step(frames[0, 1]), other.step(frames[0, 1]))

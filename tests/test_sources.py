@@ -102,7 +102,7 @@ def test_a_sample_depends_on_its_seed_alone(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (([], 32, 2), "without seeds"),
+        (([], 32, 2), "has no seeds"),
         (([3, -1], 32, 2), "seed is -1"),
         (([3], 0, 2), "size 0"),
         (([3], 32, 0), "length 0"),

@@ -437,7 +437,7 @@ def test_unknown_names_and_impossible_numbers() -> None:
     with pytest.raises(TutorialError, match="length 0 cannot be drawn"):
         make_clip(0, length=0)
     for times in ([], [16], [-1, 3]):
-        with pytest.raises(TutorialError, match=r"frames \[.*\] were asked for; give at least one of 0\.\.15"):
+        with pytest.raises(TutorialError, match=r"frames \[.*\] were requested; give at least one of 0\.\.15"):
             make_batch([0], times)
 
 

@@ -873,7 +873,7 @@ def test_few_clips_backwards_and_mirrored() -> None:
         ({"source": "film"}, "no source 'film'; choose from stills, video, lifelike, camouflage, fork, dreams"),
         ({"objective": "all"}, "no objective 'all'; choose from prediction, spatial, joint, online"),
         ({"source": "stills"}, "stills have no time"),
-        ({"source": "dreams"}, "nothing to dream of"),
+        ({"source": "dreams"}, "no picture to dream of"),
         ({"clips": 0}, "clips is 0"),
     ],
 )

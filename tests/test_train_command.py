@@ -116,7 +116,7 @@ def test_options_of_every_method_are_checked(method: str, capsys: pytest.Capture
 
 def test_stills_that_nothing_would_learn_from(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert command_line(["train", "rvos", "--profile", "smoke", "--stills", str(stills(here / "s"))]) == 2
-    assert "learns from no stills, so leave --stills out" in capsys.readouterr().err
+    assert "does not learn from stills, so leave --stills out" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_is_told_first(here: Path, capsys: pytest.CaptureFixture) -> None:
@@ -285,7 +285,7 @@ def test_only_what_is_proven_broken_may_be_deleted(here: Path, monkeypatch: pyte
         checkpoints.load_checkpoint(path, torch.device("cpu"))
     assert "delete" not in str(told.value)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(TutorialError, match="delete it to start anew, or choose another"):
+    with pytest.raises(TutorialError, match="delete it to start again, or choose another"):
         checkpoints.load_checkpoint(path, torch.device("cpu"))
 
     def denied(self: Path) -> bytes:

@@ -71,7 +71,7 @@ class Clip:
         expected = (self.frames.shape[0], *self.frames.shape[2:])
         if tuple(self.masks.shape) != expected:
             raise TutorialError(
-                f"clip {self.name!r}: masks are {list(self.masks.shape)} but the frames ask for {list(expected)}."
+                f"clip {self.name!r}: masks are {list(self.masks.shape)} but the frames need {list(expected)}."
             )
         if self.frames.shape[0] == 0:
             raise TutorialError(f"clip {self.name!r} has no frame.")
@@ -124,7 +124,7 @@ class Clip:
 def _require_ids(objects: Sequence[int]) -> None:
     wrong = [i for i in objects if not 1 <= i < VOID]
     if wrong:
-        raise TutorialError(f"an object has the id {wrong[0]}, but ids go from 1 to 254; number the objects anew.")
+        raise TutorialError(f"an object has the id {wrong[0]}, but ids go from 1 to 254; renumber the objects.")
 
 
 def ids_to_onehot(ids: Tensor, objects: Sequence[int]) -> Tensor:

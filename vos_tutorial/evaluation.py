@@ -245,8 +245,8 @@ def check_scorable(clip: Clip, protocol: ProtocolName) -> None:
     """
     if not clip.complete:
         raise TutorialError(
-            f"clip {clip.name!r} has masks of new objects only, where they first appear, and these are no truth to "
-            "score by; export the masks and have them scored by the data set's server."
+            f"clip {clip.name!r} has masks of new objects only, where they first appear, which are not ground truth "
+            "to score against; export the masks and have them scored by the data set's server."
         )
     _require_truth(clip.name, len(clip), clip.annotated, protocol)
 
@@ -346,13 +346,13 @@ def require_mask_read(make_segmenter: Callable[[], Segmenter], clips: Sequence[C
     values = [mask_swap_iou(make_segmenter, clip) for clip in tested]
     telling = [value for value in values if not math.isnan(value)]
     if not telling:
-        raise TutorialError("the method answers with empty masks only, so a score would say nothing; train it.")
+        raise TutorialError("the method answers with empty masks only, so a score would mean nothing; train it.")
     value = sum(telling) / len(telling)
     if value >= MASK_SWAP_LIMIT:
         raise TutorialError(
             f"asked for two different objects of a clip, the method answers nearly the same (IoU {value:.2f}, "
-            f"allowed {MASK_SWAP_LIMIT}): it does not read its mask, and a score would mislead; train it longer, "
-            "or otherwise."
+            f"allowed {MASK_SWAP_LIMIT}): it does not read its mask, and a score would be misleading; train it "
+            "longer, or differently."
         )
     return value
 
@@ -491,7 +491,10 @@ def main(argv: list[str] | None = None) -> int:
                 report = Report(options.method, protocol, tuple(rows), pending=tuple(names[len(done) :]))
                 results.write(REPORT, report.to_json().encode())
             said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
-            print(f"{name}  {said or 'no truth to score'}  ({answer.seconds_per_frame:.3f} s a frame)", flush=True)
+            print(
+                f"{name}  {said or 'no ground truth to score'}  ({answer.seconds_per_frame:.3f} s a frame)",
+                flush=True,
+            )
         # what an earlier run left of other sequences would stand beside a report without them
         results.remove_earlier([*planned, *([REPORT] if rows else [])])
     except KeyboardInterrupt:
@@ -533,7 +536,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _sequences(options: argparse.Namespace, folder: VideoFolder) -> list[str]:
-    """The names that are asked for; a misspelt one is told now, not after an hour."""
+    """The requested names; a misspelt one is reported now, not after an hour."""
     if options.sequences is None:
         return list(folder.names)
     names = plain_names(options.sequences.split(","), "--sequences")

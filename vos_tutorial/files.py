@@ -154,7 +154,7 @@ def cannot_read(what: str, path: Path, error: OSError, fix: str) -> TutorialErro
     """
     cause = error.strerror or str(error)
     if isinstance(error, PermissionError):
-        return TutorialError(f"{what} {path} may not be read ({cause}); it is there, so ask its owner for the right.")
+        return TutorialError(f"{what} {path} exists, but cannot be read ({cause}); ask its owner for permission.")
     if isinstance(error, FileNotFoundError):
         return TutorialError(f"{what} {path} does not exist; check the folder, or {fix}.")
     if isinstance(error, IsADirectoryError):
@@ -185,7 +185,7 @@ def read_text(path: Path, what: str, fix: str) -> str:
     try:
         return path.read_bytes().decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
-        raise TutorialError(f"{what} {path} cannot be read (it is no UTF-8 text); {fix}.") from None
+        raise TutorialError(f"{what} {path} cannot be read (it is not UTF-8 text); {fix}.") from None
     except OSError as error:
         raise cannot_read(what, path, error, fix) from None
 
@@ -209,7 +209,7 @@ def plain_names(names: Iterable[object], source: str) -> list[str]:
             continue
         if not isinstance(plain, str) or plain.startswith(".") or re.search(r"[/\\:\x00-\x1f\x7f]", plain):
             raise TutorialError(
-                f"{source} holds {name!r}, which is no plain folder name; correct or remove that line."
+                f"{source} holds {name!r}, which is not a plain folder name; correct or remove that line."
             )
         kept.setdefault(plain)
     return list(kept)

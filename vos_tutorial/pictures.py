@@ -148,8 +148,8 @@ def _cut(levels: Levels, path: Path) -> Levels:
     """Shades as black and white, ``uint8 [H, W]`` of 0 and 255, with a warning that is given once a folder."""
     if (levels > 127).sum() == 0 or ((levels >= 64) & (levels < 192)).mean() > 0.5:
         raise TutorialError(
-            f"mask {path} is a picture of grey shades with hardly any black and white, and so no mask; put the right "
-            "file there, or save it with two values."
+            f"mask {path} is a picture of grey shades with hardly any black and white, so it is not a mask; put the "
+            "right file there, or save it with two values."
         )
     warnings.warn(f"masks in {path.parent} have soft edges or lossy compression; they are cut at 127", stacklevel=3)
     return np.where(levels > 127, np.uint8(255), np.uint8(0))
@@ -224,7 +224,9 @@ def _open(path: Path, what: str) -> tuple[Image.Image, str]:
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
             return (ImageOps.exif_transpose(image) if turned else image), kind
     except UnidentifiedImageError:
-        raise TutorialError(f"{what} {path} cannot be read: it is no image, or truncated; copy it again.") from None
+        raise TutorialError(
+            f"{what} {path} cannot be read: it is not an image, or truncated; copy it again."
+        ) from None
     except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
         raise cannot_read(what, path, error, "unpack the data set again") from None
     # Pillow's PNG reader lets SyntaxError, ValueError and struct.error out where a file is damaged.

@@ -148,8 +148,8 @@ class ResultsFolder:
     @staticmethod
     def _refuse(folder: Path, name: str) -> None:
         raise TutorialError(
-            f"{folder} holds {name}, which is no mask or report that this tool wrote, or was changed since; choose "
-            "another folder for the results."
+            f"{folder} holds {name}, which is not a mask or report that this tool wrote, or was changed since; "
+            "choose another folder for the results."
         )
 
     def begin(self) -> None:

@@ -112,7 +112,7 @@ def draw_until_shown(
 
 def check_request(seeds: Sequence[int], size: int, length: int, max_skip: int) -> None:
     if not len(seeds):
-        raise TutorialError("a batch without seeds was asked for; give at least one.")
+        raise TutorialError("the batch has no seeds; give at least one.")
     if min(seeds) < 0:
         raise TutorialError(f"the seed is {min(seeds)}; it must be 0 or larger.")
     if size < 1 or length < 1:

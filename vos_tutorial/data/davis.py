@@ -370,7 +370,7 @@ def find_davis(year: int = 2016) -> Path | None:
     if chosen:
         if not _has_val(Path(chosen), year):
             raise TutorialError(
-                f"{VARIABLE} is {chosen!r}, which is no DAVIS folder with a val list for {year}; "
+                f"{VARIABLE} is {chosen!r}, which is not a DAVIS folder with a val list for {year}; "
                 "correct it, or unset it."
             )
         return Path(chosen)
@@ -402,7 +402,7 @@ def _lists(root: Path, year: int, split: str) -> list[Path]:
 
 def _plain_split(split: str) -> str:
     if plain_names([split], "the choice of a split") != [split]:
-        raise TutorialError(f"the split is {split!r}, which is no name; choose train, val, valid, test, ...")
+        raise TutorialError(f"the split is {split!r}, which is not a name; choose train, val, valid, test, ...")
     return split
 
 

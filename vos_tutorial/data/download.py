@@ -177,7 +177,7 @@ def _transfer(url: str, part: Path) -> bool:
         return _transfer(url, part)
     with response:
         if url.startswith("https:") and not response.url.startswith("https:"):
-            raise TutorialError(f"{url} leads on to {response.url}, which is not encrypted; do not use it.")
+            raise TutorialError(f"{url} redirects to {response.url}, which is not encrypted; do not use it.")
         if (
             start
             and response.status == 206
@@ -350,7 +350,7 @@ def install(data_set: DataSet, root: Path, archive: Path | None = None) -> Path:
     if fetched:
         zipped.unlink()
     elif archive is None:
-        print(f"{zipped} was there before; it is not needed any more")
+        print(f"{zipped} was there before; it is no longer needed")
     return final
 
 

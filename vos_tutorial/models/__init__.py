@@ -141,7 +141,7 @@ def segmenter(
     """A method, ready for :func:`vos_tutorial.propagation.propagate`.
 
     A weights file says at how many lines its network works (``lines``: larger frames are shrunk, smaller ones stay)
-    and for how many steps it wants to be tuned to the first frame (``tuning``). That is followed, unless
+    and for how many steps it should be tuned to the first frame (``tuning``). A segmenter follows both, unless
     ``short_side`` or the option ``online_steps`` say otherwise.
 
     Args:

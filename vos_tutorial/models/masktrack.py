@@ -1,4 +1,4 @@
-"""MaskTrack: refine last frame's mask on this frame's picture, and go on.
+"""MaskTrack: refine the previous frame's mask on this frame, frame after frame.
 
 Perazzi, Khoreva, Benenson, Schiele, Sorkine-Hornung: "Learning Video Object Segmentation from Static Images",
 CVPR 2017. A segmentation network gets a fourth input channel, the *guide*: a rough mask of the object that is
@@ -304,7 +304,7 @@ class MaskTrackSegmenter(ObjectSegmenter):
     Args:
         network: a trained :class:`MaskTrack`.
         guide: what the network was trained with.
-        dilation: radius in pixels by which the last mask grows before it becomes the guide; by default in
+        dilation: radius in pixels by which the previous mask grows before it becomes the guide; by default in
             proportion to the picture. 0 switches the step off.
         box_network: a MaskTrack trained with boxes. If given, the masks of ``begin`` and ``introduce`` are boxes,
             which it turns into masks (MaskTrack_Box, section 3.3); those of ``correct`` are masks as always.

@@ -295,7 +295,7 @@ def load_official(name: str, checkpoint: str | os.PathLike[str] | Mapping[str, T
     """
     if name not in OFFICIAL:
         raise TutorialError(
-            f"there are no official weights for {name!r} that this package could read; choose from "
+            f"there are no official weights for {name!r} that this package can read; choose from "
             f"{', '.join(OFFICIAL)}."
         )
     options, translate = OFFICIAL[name]
@@ -336,7 +336,7 @@ def _state_of(checkpoint: str | os.PathLike[str] | Mapping[str, Tensor]) -> tupl
     else:
         source, content = str(checkpoint), _read(Path(checkpoint))
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise TutorialError(f"{source} is no state dict (names and tensors); pass the one the authors released.")
+        raise TutorialError(f"{source} is not a state dict (names and tensors); pass the one the authors released.")
     return source, {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
@@ -353,6 +353,6 @@ def _read(path: Path) -> Any:
                 f"{path} holds more than tensors, which could run code, and was not loaded; take the file that the "
                 "authors released."
             ) from None
-        raise TutorialError(f"{path} is no PyTorch checkpoint, or is damaged; download it again.") from None
+        raise TutorialError(f"{path} is not a PyTorch checkpoint, or is damaged; download it again.") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError):
-        raise TutorialError(f"{path} is no PyTorch checkpoint, or is cut short; download it again.") from None
+        raise TutorialError(f"{path} is not a PyTorch checkpoint, or is cut short; download it again.") from None

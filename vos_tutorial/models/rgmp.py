@@ -1,4 +1,4 @@
-"""RGMP: look at the last mask and at the first frame, and learn to live with one's own errors.
+"""RGMP: look at the previous mask and at the first frame, and learn to recover from your own errors.
 
 Oh, Lee, Sunkavalli, Kim: "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018. One
 encoder sees two pictures with their masks: the *reference* (frame 0 and its true mask) and the *target* (the current
@@ -245,7 +245,7 @@ class RGMPSegmenter(ObjectSegmenter):
     A mask that is given later, of a new object or as a correction, makes its frame the object's reference. So it is
     the union's from then on, with the other objects as they were last predicted, because the union's old reference
     shows something else. (The authors' code knows frame 0 only.) Objects meet in the union and in the soft
-    aggregation: after :meth:`remove` in mid-clip the others go on from masks that were decided against the removed
+    aggregation: after :meth:`remove` in mid-clip the others continue from masks that competed with the removed
     object, but from references that never knew it.
 
     Frames are padded with black on all sides, and the masks that are carried along keep the padding (the authors'

@@ -602,7 +602,7 @@ def select(probability: Tensor, masks: Tensor) -> Tensor:
     decided = (probability > 0.5).to(probability.dtype)  # [N, H, W]
     cost = soft_iou_cost(decided[None], masks[:, None].to(probability.dtype))  # [K, N]
     if len(masks) > len(probability):
-        raise TutorialError(f"{len(masks)} objects are to be chosen from {len(probability)} slots; use more slots.")
+        raise TutorialError(f"{len(masks)} objects cannot be matched to {len(probability)} slots; use more slots.")
     return torch.from_numpy(linear_sum_assignment(cost.cpu().double().numpy())[1]).to(probability.device)
 
 
@@ -671,7 +671,7 @@ class ZeroShotSegmenter(ObjectSegmenter):
     def _add(self, frame: Tensor, masks: Tensor) -> None:
         known, new = len(self.chosen), len(masks)
         if known + new > self.slots:
-            raise TutorialError(f"{known + new} objects are to be chosen from {self.slots} slots; use more slots.")
+            raise TutorialError(f"{known + new} objects cannot be matched to {self.slots} slots; use more slots.")
         self.chosen += [-1] * new  # to be chosen
         self._correct(frame, range(known, known + new), masks)
 

@@ -247,8 +247,8 @@ class SegmentationDecoder(nn.Module):
 class Balance(nn.Module):
     """Which of the two players learns: the margin rule, as two switches that checkpoints keep.
 
-    A discriminator that errs little stops, so that the generator can catch up; a generator that fools it stops as
-    well; when both stand still, both go on.
+    A discriminator that is rarely wrong stops, so that the generator can catch up; a generator that fools it stops as
+    well; when both have stopped, both start again.
     """
 
     def __init__(self) -> None:
@@ -724,7 +724,7 @@ class STCNNSegmenter(ObjectSegmenter):
             TutorialError: before the first step, and if no object is left.
         """
         if not self.seen or not self.objects:
-            raise TutorialError("nothing was seen yet; call step() first.")
+            raise TutorialError("nothing has been seen yet; call step() first.")
         frame, prediction = self.seen["frame"], self.seen["prediction"]
         scores = None
         discriminator = self.network.discriminator

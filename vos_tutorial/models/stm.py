@@ -785,7 +785,7 @@ class STMSegmenter(ObjectSegmenter):
 
     def _asked(self) -> Query:
         if self.query is None or not self.memory.frames:
-            raise TutorialError("nothing was read yet; call step() first.")
+            raise TutorialError("nothing has been read yet; call step() first.")
         return self.query
 
 

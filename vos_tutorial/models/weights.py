@@ -61,7 +61,7 @@ class About:
         size: ``"small"`` or ``"paper"``.
         options: of the network, ``models.build(method, size, **options)``.
         lines: the shorter side of a video, in pixels, at which the network works best; None: the video's own.
-        tuning: steps of tuning to frame 0 that it wants.
+        tuning: steps of tuning to frame 0 that it needs.
         metadata: all that the file says, as it says it.
     """
 

@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
         ) from error
     if not _whole_archive(data):
         raise TutorialError(
-            f"{path} is not a readable checkpoint; delete it to start anew, or choose another output folder."
+            f"{path} is not a readable checkpoint; delete it to start again, or choose another output folder."
         )
     try:
         return Checkpoint(**torch.load(io.BytesIO(data), map_location=device, weights_only=True))

@@ -140,7 +140,9 @@ def _sources(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
         sources["photos"] = photo_clips(arguments.stills, arguments.cutouts)
     elif arguments.stills is not None:
         if not asked & {"stills", "simulated"}:
-            raise TutorialError(f"this recipe of {recipe.method!r} learns from no stills, so leave --stills out.")
+            raise TutorialError(
+                f"this recipe of {recipe.method!r} does not learn from stills, so leave --stills out."
+            )
         sources["source"] = open_stills(arguments.stills)
     if arguments.video is not None:
         if "video" not in asked:
@@ -186,7 +188,7 @@ def _require_room(out: Path, weights: Path) -> bool:
             there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
             if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
                 raise TutorialError(
-                    f"cannot write to {folder}, since {there} may not be written; choose another folder."
+                    f"cannot write to {folder}, since {there} is not writable; choose another folder."
                 )
         return (out / "checkpoint.pt").exists()
     except OSError as error:

@@ -212,7 +212,7 @@ class _Loop:
         self.journal.note({"stage": stage.name, "step": self.step, "lr": lr}, scalars | self._validate())
 
     def _validate(self) -> dict[str, torch.Tensor]:
-        """A point on the validation curve, where the recipe wants one after this step."""
+        """A point on the validation curve, where the recipe has one after this step."""
         how, done = self.recipe.validate, self.steps_done
         if how is None or (done % how.every and done != self.recipe.steps):
             return {}
@@ -227,7 +227,7 @@ class _Loop:
                 optimizer.load_state_dict(self.optimizer_state)
             except (ValueError, KeyError) as error:
                 raise TutorialError(
-                    f"{self.path} was saved while other parameters learned ({error}); choose another output folder."
+                    f"{self.path} was saved with other parameters learning ({error}); choose another output folder."
                 ) from error
         return optimizer
 

@@ -1,4 +1,4 @@
-"""What the person who waits is told: a bar, the loss, and at paper scale what it will take."""
+"""What you see while a training runs: a bar, the loss, and at paper scale an estimate of time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes, one training run (``torchrun``): who am I, and what do we agree on.
+"""Several processes, one training run (``torchrun``): which one is this, and what do all agree on.
 
 Each process computes the gradient of its share of the batch; the gradients are averaged, and every process
 takes the same optimiser step. With one process everything here is a no-op.

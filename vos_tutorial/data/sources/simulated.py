@@ -92,7 +92,7 @@ class SimulatedClips:
         check_probability("paste", paste)
         check_probability("occluder", occluder)
         if not 1 <= objects < VOID:
-            raise TutorialError(f"a composition of {objects} objects cannot be made; ask for 1 to {VOID - 1}.")
+            raise TutorialError(f"a composition of {objects} objects cannot be made; use 1 to {VOID - 1}.")
         self.source: StillSource = SyntheticStills() if source is None else source
         self.paste, self.objects, self.occluder = paste, objects, occluder
 

@@ -59,7 +59,7 @@ class VideoClips:
         long_enough = [i for i, times in enumerate(self.annotated) if len(times) >= length]
         if not long_enough:
             raise TutorialError(
-                f"clips of {length} frames were asked for, but the longest video has "
+                f"clips of {length} frames were requested, but the longest video has "
                 f"{max(map(len, self.annotated))} annotated frames; ask for fewer."
             )
 

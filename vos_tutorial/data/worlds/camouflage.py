@@ -97,7 +97,7 @@ class _World:
             raise TutorialError(f"the seeds are {list(seeds)}; give at least one, and none below 0.")
         if size < 16 or length < 1:
             raise TutorialError(
-                f"clips of size {size} and length {length} cannot be made; give 16 pixels and 1 frame at the least."
+                f"clips of size {size} and length {length} cannot be made; give 16 pixels and 1 frame at least."
             )
         made = [self._draw(Rng(seed, self.stream), size, length) for seed in seeds]
         frames = torch.from_numpy(np.stack([f for f, _ in made])).float().clamp_(0, 1)

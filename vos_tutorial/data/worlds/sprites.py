@@ -280,7 +280,7 @@ class Scene:
         """
         rows = np.asarray(times, dtype=np.int64)
         if not len(rows) or rows.min() < 0 or rows.max() >= len(self.gain):
-            raise TutorialError(f"frames {list(times)} were asked for; give at least one of 0..{len(self.gain) - 1}.")
+            raise TutorialError(f"frames {list(times)} were requested; give at least one of 0..{len(self.gain) - 1}.")
         sprites = [replace(s, **{k: getattr(s, k)[rows] for k in Sprite.MOVING}) for s in self.sprites]
         mine = {k: getattr(self, k)[rows] for k in ("view_x", "view_y", "gain", "slope")}
         return replace(self, sprites=sprites, **mine)

@@ -34,7 +34,7 @@ class RGMPOptions:
     recurrence: Annotated[int, Range(1)] = 1
     """Number of steps N; the paper's grows from 1 to 5 (unverified)."""
     max_skip: Annotated[int, Range(0)] = 0
-    """Frames left out between two frames of a video, at the most."""
+    """Frames left out between two frames of a video, at most."""
     feedback: Feedback = "soft"
     """``"soft"`` feeds the probability back; ``"hard"`` the decision, which stops the gradient as well."""
     detach: bool = False

@@ -105,7 +105,7 @@ class RVOSOptions:
     frames: Annotated[int, Range(1)] = 5
     """Of a clip; 5 in the paper."""
     max_skip: Annotated[int, Range(0)] = 0
-    """Frames left out between two, at the most."""
+    """Frames left out between two, at most."""
     slots: Annotated[int, Range(1)] = 3
     """The largest number of objects (10 in the paper); further ones are background."""
     previous: Literal["truth", "own"] = "truth"

@@ -34,9 +34,9 @@ class Turn:
     """How far whole clips are turned and zoomed; they are mirrored as well."""
 
     angle: Annotated[float, Range(0)]
-    """Degrees, at the most."""
+    """Degrees, at most."""
     zoom: Annotated[float, Range(0)]
-    """Relative change of size, at the most."""
+    """Relative change of size, at most."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class STCNNOptions:
     clips: Annotated[int, Range(1)] | None = None
     """How many different samples there are; None: endlessly many."""
     max_skip: Annotated[int, Range(0)] = 0
-    """Frames left out between two, at the most."""
+    """Frames left out between two, at most."""
     delta: Annotated[int, Range(1)] = 4
     """Frames before the current one."""
     reverse: Annotated[float, Range(0, 1)] = 0.0
@@ -84,7 +84,9 @@ class STCNNOptions:
         """Those of a stage; TutorialError on an option or a value that it cannot have."""
         options = read(cls, stage.options, f"stage {stage.name!r}", "stcnn")
         if options.source == "stills" and options.objective != "spatial":
-            raise TutorialError(f"stage {stage.name!r}: stills have no time to learn from; use them for spatial.")
+            raise TutorialError(
+                f"stage {stage.name!r}: stills have no motion to learn from; use them with objective spatial."
+            )
         return options
 
 
@@ -175,7 +177,7 @@ class STCNNTask:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
         if STCNNOptions.of(stage).source == "dreams" and self.clips["dreams"] is None:
             raise TutorialError(
-                f"stage {stage.name!r}: the task was given nothing to dream of; give it dreams=DreamedClips(...)."
+                f"stage {stage.name!r}: the task has no picture to dream of; give it dreams=DreamedClips(...)."
             )
 
     def moved_options(self, stage: Stage) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class STMOptions:
     :func:`~vos_tutorial.data.sources.generated.lifelike`; the last three: clips of
     :func:`~vos_tutorial.data.sources.cutouts.photo_clips`."""
     max_skip: Annotated[int, Range(0)] = 0
-    """Frames left out between two frames, at the most."""
+    """Frames left out between two frames, at most."""
     frames: Annotated[int, Range(2)] = 3
     """Of a clip; 3 in the paper."""
     detach: bool = False
