@@ -123,7 +123,7 @@ def _longer() -> Recipe:
 
 
 def _blended() -> Recipe:
-    """With --start, from "photos, longer": things in the colours of what is behind them, so that no seam helps."""
+    """With --start, from "photos, longer": things in the colours of what is behind them; no gain, one seed."""
     (video,) = _calm().stages
     options = {**video.options, "source": "blended photos"}
     return replace(_photos(), stages=(replace(video, name="blended", options=options),))
