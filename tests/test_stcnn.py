@@ -872,12 +872,12 @@ def test_few_clips_backwards_and_mirrored() -> None:
         ({"skip": 3}, "stage 'clips': stcnn does not know the option 'skip'; choose from objective, source"),
         ({"source": "film"}, "no source 'film'; choose from stills, video, lifelike, camouflage, fork, dreams"),
         ({"objective": "all"}, "no objective 'all'; choose from prediction, spatial, joint, online"),
-        ({"source": "stills"}, "stills have no time"),
+        ({"source": "stills"}, "stills have no motion"),
         ({"source": "dreams"}, "no picture to dream of"),
         ({"clips": 0}, "clips is 0"),
     ],
 )
-def test_options_that_no_one_reads_are_refused(options: dict[str, Any], message: str) -> None:
+def test_unknown_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TutorialError, match=message):
         STCNNTask().batch(stage(**options), [0], CPU)
     with pytest.raises(TutorialError, match="cannot train on 0 dreams; use dreams=1 or more"):
