@@ -126,6 +126,15 @@ def test_stills_that_nothing_would_learn_from(here: Path, capsys: pytest.Capture
     assert "learns from no stills, so leave --stills out" in capsys.readouterr().err
 
 
+def test_weights_of_another_size_are_told_as_such(here: Path, capsys: pytest.CaptureFixture) -> None:
+    network = models.build("masktrack", "paper")
+    save_weights(here / "p.safetensors", network, {"method": "masktrack", "size": "paper"}, torch.float16)
+    assert command_line([*SMOKE, "--start", "p.safetensors"]) == 2
+    said = "p.safetensors holds a network of size paper, and this recipe trains one of size small; choose another"
+    assert said in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 def test_where_nothing_can_be_written_is_told_first(here: Path, capsys: pytest.CaptureFixture) -> None:
     (here / "file").write_text("mine")
     (here / "folder").mkdir()

@@ -157,7 +157,13 @@ def _start(weights: str | None, recipe: Recipe, network: nn.Module, begun: bool)
     """Give a new run's network what it starts from; a run that has begun has its weights in the checkpoint."""
     if weights is not None:
         path = models.weights_file(recipe.method, weights)
-        read_about(path).require_method(recipe.method)
+        about = read_about(path)
+        about.require_method(recipe.method)
+        if about.size != recipe.network:
+            raise TutorialError(
+                f"{path} holds a network of size {about.size}, and this recipe trains one of size {recipe.network}; "
+                "choose another --profile, or start from other weights."
+            )
         digest = weights_identity(path)
         if not begun:
             models.start_from(recipe.method, network, weights)

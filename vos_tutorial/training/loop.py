@@ -266,8 +266,9 @@ class _Loop:
                 f"{self.path} stands where its own plan never leads (stage {found.stage}, step {found.step}); "
                 "choose another output folder."
             )
-        for weights in (found.network, found.ema or found.network):
-            require_fit(weights, self.network, str(self.path))
+        require_fit(found.network, self.network, str(self.path))
+        if found.ema is not None:
+            require_fit(found.ema, self.network, str(self.path))
 
     def _note_saved(self) -> None:
         self.saved = f"{self.path} (stage {self.recipe.stages[self.stage].name!r}, step {self.step})"
