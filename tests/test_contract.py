@@ -397,6 +397,25 @@ def test_a_channel_goes_and_the_others_keep_their_order(method: Method) -> None:
 
 
 @named(METHODS)
+@pytest.mark.parametrize("gone", [7, 200, 3])
+def test_in_mid_clip_the_others_keep_their_order(method: Method, gone: int) -> None:
+    """How two objects share a pixel hardly depends on whether a third is there, and would turn round with them."""
+    frames, mask = video()
+    third = (only(mask, 7) // 7 * 3).roll(20, 1).to(torch.uint8)
+    made = fresh(method)
+    made.begin(floats(frames)[0], mask)
+    follow(made, floats(frames)[1:3])
+    made.introduce(floats(frames)[2], third)
+    follow(made, floats(frames)[3:5])
+    still = copy.deepcopy(made)
+    made.remove(gone)
+    first, second = (channel for channel, object_id in enumerate((7, 200, 3), 1) if object_id != gone)
+    with_it, without_it = (one.step(floats(frames)[5]).clamp_min(1e-6).log() for one in (still, made))
+    expected, found = with_it[first] - with_it[second], without_it[1] - without_it[2]  # [H, W]
+    assert (found - expected).abs().mean() < 0.5 * (found + expected).abs().mean()
+
+
+@named(METHODS)
 def test_without_objects_all_is_background_and_a_new_one_starts_anew(method: Method) -> None:
     frames, mask = video()
     made = fresh(method)
@@ -449,6 +468,72 @@ def test_any_order_of_calls(method: Method, seed: int) -> None:
             objects = [5]
 
 
+# ------------------------------------------------------------------------------------------------------- interruption
+
+
+class Interrupted(BaseException):
+    """As Ctrl-C, which no method may swallow."""
+
+
+def interrupted(call: Callable[[], object], at: int) -> bool:
+    """Whether a call was stopped when its ``at``-th layer was asked; False if it has fewer."""
+    asked = 0
+
+    def stop(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == at:
+            raise Interrupted
+
+    hook = nn.modules.module.register_module_forward_pre_hook(stop)
+    try:
+        call()
+    except Interrupted:
+        return True
+    finally:
+        hook.remove()
+    return False
+
+
+@named(LEARNED)
+@pytest.mark.parametrize("what", ["begin", "step", "introduce", "correct", "remove"])
+def test_a_call_that_was_interrupted_has_not_been_made(method: Method, what: str) -> None:
+    """The clip goes on as if it had not been, and the call can be made again."""
+    frames, mask = video(7)
+    third = (only(mask, 7) // 7 * 3).roll(20, 1).to(torch.uint8)
+
+    def begun() -> Segmenter:
+        made = fresh(method)
+        made.begin(floats(frames)[0], mask)
+        follow(made, floats(frames)[1:4])
+        return made
+
+    def call(made: Segmenter) -> None:
+        frame = floats(frames)[3]
+        if what == "begin":
+            made.begin(floats(frames)[5], mask.flip(0))
+        elif what == "step":
+            made.step(floats(frames)[4])
+        elif what == "remove":
+            made.remove(7)
+        else:
+            getattr(made, what)(frame, third if what == "introduce" else only(mask, 7).roll(5, 0))
+
+    alone, again = begun(), begun()
+    call(again)
+    expected = {False: follow(alone, floats(frames)[4:]), True: follow(again, floats(frames)[5:])}
+    at = 1
+    while True:
+        made = begun()
+        if not interrupted(lambda made=made: call(made), at):  # type: ignore[misc]
+            break
+        left = copy.deepcopy(made)
+        torch.testing.assert_close(follow(left, floats(frames)[4:]), expected[False])
+        call(made)
+        torch.testing.assert_close(follow(made, floats(frames)[5:]), expected[True])
+        at = at * 3 + 1  # 1, 4, 13, 40, ...
+
+
 # ---------------------------------------------------------------------------------------------------------- sentences
 
 
@@ -457,6 +542,8 @@ def test_what_cannot_be_done_is_a_sentence(method: Method) -> None:
     frames, mask = video()
     frame, made = floats(frames)[0], fresh(method)
     ready = not isinstance(made, Resized)  # it resizes whatever comes
+    with pytest.raises(TutorialError, match=r"ids \[H, W\]"):
+        made.begin(frame, mask.float())
     with pytest.raises(TutorialError, match=r"call begin\(frame, mask\) first"):
         made.step(frame)
     made.begin(frame, mask)
@@ -478,4 +565,8 @@ def test_what_cannot_be_done_is_a_sentence(method: Method) -> None:
         made.correct(frame, mask.float())
     with pytest.raises(TutorialError, match="divide by 255"):
         made.step(frame * 255)
+    with pytest.raises(TutorialError, match="divide by 255"):
+        made.begin(frame * 255, mask)
+    with pytest.raises(TutorialError, match=r"ids \[H, W\]"):
+        made.begin(frame, mask.float())
     assert made.step(frame).shape == before.shape  # and nothing of it did harm

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import ids_to_onehot, object_ids
 from vos_tutorial.door import as_float
 from vos_tutorial.errors import TutorialError
@@ -17,6 +19,7 @@ from vos_tutorial.propagation import (
     most_probable,
     propagate,
     propagate_nearest,
+    propagate_stream,
     soft_aggregate,
 )
 from vos_tutorial.resize import resize_mask
@@ -386,3 +389,50 @@ def test_the_most_probable_are_those_of_argmax_and_the_first_on_ties() -> None:
     # The earliest of the largest, written out, since argmax promises nothing about ties.
     expected = ((p == p.amax(0)) * torch.arange(5, 0, -1).reshape(5, 1, 1)).argmax(0)
     assert torch.equal(most_probable(p).long(), expected)
+
+
+def test_arrays_in_the_other_byte_order() -> None:
+    frames = np.random.default_rng(0).random((3, 8, 9, 3), dtype=np.float32)
+    mask = np.zeros((8, 9), np.int32)
+    mask[2:5, 2:5] = 3
+    expected = propagate(CopyFirst(), frames, mask)
+    assert torch.equal(propagate(CopyFirst(), frames.astype(">f4"), mask.astype(">i4")), expected)
+
+
+@pytest.mark.parametrize("t", ["2", 1.5, None, (1,)])
+def test_masks_for_what_is_no_number_of_a_frame(t: object) -> None:
+    frames, mask = torch.zeros(3, 3, 8, 9), torch.ones(8, 9, dtype=torch.uint8)
+    given: dict[int, torch.Tensor] = {1: mask, t: mask}  # type: ignore[dict-item]
+    with pytest.raises(TutorialError, match="a mask is given for frame"):
+        propagate(CopyFirst(), frames, mask, later=given)
+    with pytest.raises(TutorialError, match="a mask is given for frame"):
+        propagate_nearest(CopyFirst(), frames, given)
+
+
+@pytest.mark.parametrize("wrong", ["1", 1.0, None, [1], np.array([1, 2]), torch.tensor([1, 2])], ids=str)
+def test_removing_what_is_no_id(wrong: object) -> None:
+    made = CopyFirst()
+    made.begin(torch.zeros(3, 8, 9), torch.ones(8, 9, dtype=torch.uint8))
+    with pytest.raises(TutorialError, match="is not followed; the objects are 1"):
+        made.remove(wrong)  # type: ignore[arg-type]
+    for one in (np.uint8(1), torch.tensor(1)):
+        made.begin(torch.zeros(3, 8, 9), torch.ones(8, 9, dtype=torch.uint8))
+        made.remove(one)  # type: ignore[arg-type]
+        assert made.objects == []
+
+
+@pytest.mark.parametrize("frames", [None, 5])
+def test_a_stream_of_what_gives_no_frames(frames: object) -> None:
+    with pytest.raises(TutorialError, match=f"{type(frames).__name__} gives none; pass a list"):
+        propagate_stream(CopyFirst(), frames, torch.ones(8, 9, dtype=torch.uint8))  # type: ignore[arg-type]
+
+
+def test_a_stream_holds_what_was_given_and_not_what_becomes_of_it() -> None:
+    frames, mask, late = np.zeros((4, 8, 9, 3), np.uint8), np.ones((8, 9), np.uint8), np.zeros((8, 9), np.uint8)
+    late[2:4, 2:4] = 7
+    expected = propagate(CopyFirst(), frames, mask, later={2: late})
+    stream = propagate_stream(CopyFirst(), iter(frames), mask, {2: late})
+    mask[:], late[:] = 0, 0
+    assert torch.equal(torch.stack(list(stream)), expected)
+    with pytest.raises(TutorialError, match="frame 1 is 7x9, the clip began with 8x9; resize the frame"):
+        list(propagate_stream(CopyFirst(), [frames[0], frames[1][:7]], expected[0]))

@@ -324,6 +324,53 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path, capsys: pytest.Ca
     assert sequences(out) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize(("place", "status"), [(">&-", 0), ("> /dev/full", 2)])
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="takes a disk that is always full")
+def test_an_output_that_takes_nothing(tmp_path: Path, place: str, status: int) -> None:
+    data = data_set(tmp_path / "d", "a")
+    command = f"{sys.executable} -m vos_tutorial evaluate copy-first --data {data} --year 2017 --out {tmp_path / 'o'}"
+    done = subprocess.run(["sh", "-c", f"{command} {place}"], capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stderr == ("error: the output: No space left on device\n" if status else "")
+    assert len(list((tmp_path / "o/a").iterdir())) == 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's eyes")
+def test_a_result_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = data_set(tmp_path / "d", "a"), tmp_path / "o"
+    for parent in tmp_path.parents:
+        if parent != Path("/") and os.stat(parent).st_uid == 0:
+            os.chmod(parent, parent.stat().st_mode | 0o011)
+    assert run(data, out) == 0
+    for path in (tmp_path, out, out / "a"):
+        os.chmod(path, 0o777)
+    os.chmod(out / "a/00001.png", 0)
+    os.seteuid(65534)
+    try:
+        assert run(data, out) == 2
+    finally:
+        os.seteuid(0)
+    assert "00001.png may not be read (Permission denied)" in capsys.readouterr().err
+
+
+def test_a_sequence_that_is_called_like_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = data_set(tmp_path / "d", ["report.json"])  # type: ignore[arg-type]
+    assert run(data, tmp_path / "o") == 2
+    assert "'report.json' would be a file and a folder" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(["--data", ""], "--data is empty"), (["--weights", "x.safetensors"], "copy-first has no weights")],
+)
+def test_what_would_mean_nothing_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert run(data_set(tmp_path / "d", "a"), tmp_path / "o", *more) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_two_writers_at_once(tmp_path: Path) -> None:
     writes = (
         "import sys; from pathlib import Path; from vos_tutorial.files import write_atomically\n"
@@ -389,6 +436,22 @@ def test_masks_of_new_objects_only_are_no_truth(youtube: Path) -> None:
         evaluation.evaluate(CopyFirst(), folder, "youtube-vos")
     (youtube / "valid/meta.json").unlink()
     assert not YouTubeVosFolder(youtube, "valid")["v"].complete, "without meta.json there is no way to tell"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        {"1": ["00000"], "2": ["00005"]},  # those that are given, and no others
+        {"1": ["00000"]},
+        {"1": ["00000"], "2": []},
+        {"1": [], "2": []},
+    ],
+)
+def test_a_list_that_leaves_something_out_makes_no_truth(youtube: Path, frames: dict[str, list[str]]) -> None:
+    """Object 1 is not labelled in frame 5, whatever the list says; the scores would call its absence the truth."""
+    objects = {i: {"frames": each} for i, each in frames.items()}
+    (youtube / "valid/meta.json").write_text(json.dumps({"videos": {"v": {"objects": objects}}}))
+    assert not YouTubeVosFolder(youtube, "valid")["v"].complete
 
 
 def test_a_submission_to_youtube_vos(youtube: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,3 +155,28 @@ def test_models_load_no_data_and_no_training() -> None:
     rooms = {module.split(".")[1] for module in out}
     assert "models" in rooms
     assert not rooms & {"data", "training", "course", "recipes", "evaluation"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("masktrack", {"online_steps": 1.5}, "masktrack: online_steps cannot be 1.5; give a whole number"),
+        ("masktrack", {"online_steps": "two"}, "masktrack: online_steps cannot be 'two'"),
+        ("masktrack", {"online_steps": -1}, "masktrack: online_steps is -1; use 0 or more"),
+        ("stcnn", {"online_steps": 1.5}, "stcnn: online_steps cannot be 1.5"),
+        ("stcnn", {"gate": "wide"}, "stcnn: gate cannot be 'wide'; give a number"),
+        ("stcnn", {"online": 3}, "stcnn: online cannot be 3; give a dictionary"),
+        ("stm", {"every": "often"}, "stm: every cannot be 'often'"),
+        ("stm", {"limit": 2.5}, "stm: limit cannot be 2.5"),
+        ("stm", {"memory": 5}, "stm: there is no memory 5; choose from first, previous"),
+        ("rgmp", {"scales": 1.0}, "rgmp: scales cannot be 1.0; give a list"),
+        ("rgmp", {"scales": ["one"]}, "rgmp: scales cannot be 'one'; give a number"),
+        ("rvos", {"recurrence": None}, "rvos: there is no recurrence None"),
+        ("stm", {"short_side": True}, "the short side is True"),
+        ("stm", {"weights": 5}, "weights are 5; give the path of a file, or shipped"),
+        ("stm", {"weights": ""}, "weights are ''; give the path of a file, or shipped"),
+    ],
+)
+def test_values_that_no_option_can_have(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TutorialError, match=message):
+        models.segmenter(name, **options)

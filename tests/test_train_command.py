@@ -22,7 +22,7 @@ from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.data.sources.stills import FolderStills
 from vos_tutorial.data.sources.video import VideoClips, open_video
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.models.weights import read_about, save_weights
+from vos_tutorial.models.weights import read_about, read_weights, save_weights
 from vos_tutorial.training import checkpoints, task
 from vos_tutorial.training.identity import data_identity
 from vos_tutorial.training.plan import differences
@@ -86,6 +86,13 @@ def told(path: Path | str = "runs/masktrack-smoke-0/weights.safetensors") -> dic
         (["--set", "stills.options.spoiling=1"], "spoiling cannot be 1; give a dictionary"),
         (["--set", 'validate={"clips": 0, "every": 2}'], "clips is 0; use 1 or more"),
         (["--set", "validate=3"], "validate cannot be 3"),
+        (["--set", "validate={}"], "validate has no 'clips'; it takes clips, every"),
+        (["--set", ".=1"], "there is no stage ''"),
+        (["--out", ""], "--out: '' names nothing"),
+        (["--weights-out", " "], "--weights-out: ' ' names nothing"),
+        (["--stills", ""], "--stills: '' names nothing"),
+        (["--start", ""], "--start: '' names nothing"),
+        (["--weights-out", os.devnull], f"--weights-out {os.devnull} is no plain file"),
         (["--set", "lines=0"], "lines = 0"),
         (["--seed", str(2**63)], "--seed is"),
         (["--seed", "-1"], "--seed is -1"),
@@ -119,6 +126,15 @@ def test_stills_that_nothing_would_learn_from(here: Path, capsys: pytest.Capture
     assert "does not learn from stills, so leave --stills out" in capsys.readouterr().err
 
 
+def test_weights_of_another_size_are_told_as_such(here: Path, capsys: pytest.CaptureFixture) -> None:
+    network = models.build("masktrack", "paper")
+    save_weights(here / "p.safetensors", network, {"method": "masktrack", "size": "paper"}, torch.float16)
+    assert command_line([*SMOKE, "--start", "p.safetensors"]) == 2
+    said = "p.safetensors holds a network of size paper, and this recipe trains one of size small; choose another"
+    assert said in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 def test_where_nothing_can_be_written_is_told_first(here: Path, capsys: pytest.CaptureFixture) -> None:
     (here / "file").write_text("mine")
     (here / "folder").mkdir()
@@ -144,6 +160,34 @@ def test_weights_of_another_run_are_not_overwritten(capsys: pytest.CaptureFixtur
     assert "does not say which run" in capsys.readouterr().err
     assert Path("w.safetensors").read_bytes() == before
     assert not Path("runs/masktrack-smoke-1").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "is cut short"),
+        (lambda path: path.write_text("mine"), "is not a safetensors file"),
+        (lambda path: shutil.copy(models.shipped_weights("stm"), path), "does not say which run"),
+    ],
+)
+def test_a_finished_run_beside_a_file_that_is_not_its_weights(
+    damage: Callable[[Path], object], complaint: str, capsys: pytest.CaptureFixture
+) -> None:
+    """It does not call them its own, writes over nothing, and says how they come back out of the checkpoint."""
+    assert command_line(SMOKE) == 0
+    path = Path("runs/masktrack-smoke-0/weights.safetensors")
+    whole = {name: tensor.clone() for name, tensor in read_weights(path)[0].items()}  # no longer in the file
+    damage(path)
+    there = path.read_bytes()
+    capsys.readouterr()
+    for more in ([], ["--half"]):
+        assert command_line([*SMOKE, *more]) == 2
+        assert complaint in (said := capsys.readouterr().err)
+        assert "move it away and run the same command again" in said
+    assert path.read_bytes() == there
+    path.rename("away")
+    assert command_line(SMOKE) == 0
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in read_weights(path)[0].items())
 
 
 # ------------------------------------------------------------------------------------- it goes on as itself
@@ -297,6 +341,35 @@ def test_only_what_is_proven_broken_may_be_deleted(here: Path, monkeypatch: pyte
     ) as told:
         checkpoints.load_checkpoint(path, torch.device("cpu"))
     assert "delete" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"stage": value} for value in ("x", None, -1, 99)),
+        *({"step": value} for value in ("x", None, -1, 99)),
+        *({"seconds": value} for value in ("x", None)),
+        *({"network": value} for value in ("x", None, {}, {"a": 1})),
+        *({"ema": value} for value in ("x", None, {}, 5)),
+        *({"optimizer": value} for value in ("x", None, {}, {"state": [], "param_groups": 3})),
+        *({"frozen": value} for value in ("x", 5)),
+        *({"plan": value} for value in ("x", None, "[]", "5", '{"stages": "x"}', '{"data": 5}', '{"stages": null}')),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_says_what_cannot_be(wrong: dict[str, Any], capsys: pytest.CaptureFixture) -> None:
+    """Whatever it says, the answer is a sentence, and the file stays."""
+    assert command_line(SMOKE) == 0
+    path = Path("runs/masktrack-smoke-0/checkpoint.pt")
+    held = torch.load(path, weights_only=True)
+    torch.save({**held, "step": 1, **wrong}, path)
+    there = path.read_bytes()
+    assert command_line(SMOKE) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "checkpoint.pt" in said
+    assert "delete" not in said
+    assert path.read_bytes() == there
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's eyes")

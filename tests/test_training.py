@@ -371,12 +371,19 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         train(toy_net(plain=True), ToyTask(), ONE_STAGE, out=tmp_path, progress=False)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"not a checkpoint", lambda b: b""])
-def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize(
+    ("damage", "advice"),
+    [
+        (lambda b: b[: len(b) // 2], "; delete it"),
+        (lambda b: b"", "; delete it"),
+        (lambda b: b"my own notes", ", but something else; it stays as it is"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, damage: Callable[[bytes], bytes], advice: str) -> None:
     run_toy(tmp_path, recipe=ONE_STAGE)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(TutorialError, match=r"checkpoint\.pt is not a readable checkpoint; delete it"):
+    with pytest.raises(TutorialError, match=r"checkpoint\.pt is not a readable checkpoint" + advice):
         run_toy(tmp_path, recipe=ONE_STAGE)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from vos_tutorial import models
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.models.weights import load_weights, read_about, save_weights
+from vos_tutorial.models.weights import load_weights, read_about, read_weights, save_weights
 
 METADATA = {"method": "masktrack", "size": "small", "seed": "0"}
 
@@ -250,3 +253,31 @@ def test_files_of_torch_save_name_the_way_on(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x02}q\x00.")  # a pickle of Python 2's time
     with pytest.raises(TutorialError, match=way):
         read_about(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x * math.nan, "stem.weight holds NaN or infinite numbers; copy or train it again"),
+        (lambda x: x / 0, "stem.weight holds NaN or infinite numbers"),
+        (lambda x: x.to(torch.int32), "stem.weight is torch.int32 there and torch.float32 in the network"),
+    ],
+)
+def test_numbers_that_no_training_gave(
+    tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    """A network with NaN in it answers "all background", and one of whole numbers anything."""
+    tensors, metadata = read_weights(models.shipped_weights("masktrack"))
+    name = next(name for name in tensors if name.endswith("stem.weight"))
+    save_file({**tensors, name: spoil(tensors[name].float())}, tmp_path / "w.safetensors", metadata=metadata)
+    with pytest.raises(TutorialError, match=message):
+        models.segmenter("masktrack", tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("method", ["", None])
+def test_a_file_that_names_no_method(tmp_path: Path, method: str | None) -> None:
+    tensors, metadata = read_weights(models.shipped_weights("masktrack"))
+    said = {k: v for k, v in {**metadata, "method": method}.items() if v is not None}
+    save_file(tensors, tmp_path / "w.safetensors", metadata=said)
+    with pytest.raises(TutorialError, match="does not say which method it is of"):
+        models.segmenter("masktrack", tmp_path / "w.safetensors")

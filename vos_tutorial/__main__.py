@@ -44,6 +44,12 @@ def load(command: str) -> ModuleType:
         raise TutorialError(f"{command} cannot start ({reason}); python -m vos_tutorial doctor says more.") from error
 
 
+def _close_output() -> None:
+    """Let what is still to be printed go nowhere, or Python complains once more at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Dispatch to ``main(argv)`` of the command's module; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
@@ -55,14 +61,19 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         status = int(load(argv[0]).main(argv[1:]) or 0)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # a shell's >&-
+            sys.stdout.flush()
         return status
     except TutorialError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has closed it, as `| head -1` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
+        _close_output()
         return BROKEN_PIPE
+    except OSError as error:  # what no command expects: our output goes to a full disk
+        print(f"error: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        _close_output()
+        return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

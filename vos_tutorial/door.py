@@ -56,8 +56,8 @@ def _colours_first(value: FrameLike, axes: int, name: str) -> Tensor:
                 f"{name} have the shape {list(value.shape)}, in which colours could come first or last; "
                 "pass a tensor with the colours first, torch.from_numpy(...)."
             )
-        try:
-            value = torch.from_numpy(np.ascontiguousarray(value))
+        try:  # some video readers and scientific formats give the other byte order
+            value = torch.from_numpy(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")))
         except TypeError:
             raise TutorialError(f"{name} are an array of {value.dtype}; pass uint8, or floats in [0, 1].") from None
     if not isinstance(value, Tensor):

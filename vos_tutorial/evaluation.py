@@ -549,6 +549,8 @@ def _sequences(options: argparse.Namespace, folder: VideoFolder) -> list[str]:
 
 def _data_set(options: argparse.Namespace) -> tuple[VideoFolder, ProtocolName]:
     """The folder to read, and the protocol that its data set is scored by."""
+    if not options.data.strip():
+        raise TutorialError("--data is empty; name the folder of the data set.")
     youtube = options.layout == "youtube-vos"
     split = options.split if options.split is not None else "valid" if youtube else "val"
     if youtube:
@@ -583,6 +585,8 @@ def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
         raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
     settings = settings_of(options)
     if options.method in BASELINES:
+        if options.weights != "shipped":
+            raise TutorialError(f"{options.method} has no weights; leave --weights out.")
         baseline = BASELINES[options.method]()
         return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
     return models.segmenter(options.method, options.weights, device=device, **settings)

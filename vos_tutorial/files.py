@@ -129,7 +129,8 @@ def require_folder_place(path: str | os.PathLike[str], option: str) -> Path:
     if not os.fspath(path).strip():
         raise TutorialError(f"{option} is empty; name a folder.")
     if os.path.lexists(place) and not is_folder(place):
-        raise TutorialError(f"{option} {path} is a file; choose another folder.")
+        what = f"is a link to {os.readlink(place)}, which is no folder" if place.is_symlink() else "is a file"
+        raise TutorialError(f"{option} {path} {what}; choose another folder.")
     _require_no_file_above(place, option)
     return place
 

@@ -8,7 +8,9 @@ masks.
 from __future__ import annotations
 
 import copy
+import operator
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import wraps
@@ -73,12 +75,34 @@ def without_graph(method: Method) -> Method:
     return guarded  # type: ignore[return-value]
 
 
+def whole_or_not_at_all(method: Method) -> Method:
+    """A call that ends early (Ctrl-C, no memory left, a bad mask) leaves the segmenter as it was before.
+
+    What a hook assigns is taken back, and what it puts into or out of a list, dictionary or deque of its own. It may
+    write into no tensor that was there before. An object behind an attribute must bear to be told the same thing
+    twice, as :class:`~vos_tutorial.models.stm.Memory` does.
+    """
+
+    @wraps(method)
+    def guarded(self: Any, *args: Any, **options: Any) -> Any:
+        containers = (list, dict, deque)
+        before = {name: copy.copy(v) if isinstance(v, containers) else v for name, v in vars(self).items()}
+        try:
+            return method(self, *args, **options)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return guarded  # type: ignore[return-value]
+
+
 class ObjectSegmenter(ABC):
     """Objects in channels, ids at the door; see :class:`~vos_tutorial.propagation.Segmenter` for the five calls.
 
     The hooks get frames ``[3, H, W]`` on the network's device, in its precision and at its size, masks
     ``bool [n, H, W]`` that do not overlap, and channels counted from 0 without the background. They run without
-    gradients.
+    gradients, and what they change is taken back if they raise (:func:`whole_or_not_at_all`).
 
     Args:
         network: what the method asks, left as it is (:func:`evaluating`); None for methods without one.
@@ -120,6 +144,7 @@ class ObjectSegmenter(ABC):
 
     # --------------------------------------------------------------------------------------- the five calls
 
+    @whole_or_not_at_all
     @without_graph
     def begin(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.begin`."""
@@ -132,6 +157,7 @@ class ObjectSegmenter(ABC):
         self._start(picture)
         self._give(picture, ids)
 
+    @whole_or_not_at_all
     @without_graph
     def step(self, frame: FrameLike) -> Tensor:
         """See :meth:`vos_tutorial.propagation.Segmenter.step`."""
@@ -144,6 +170,7 @@ class ObjectSegmenter(ABC):
             probabilities = resize_probabilities(probabilities, *picture.shape[1:])  # [K+1, H, W]
         return probabilities.to(device)
 
+    @whole_or_not_at_all
     @without_graph
     def introduce(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.introduce`."""
@@ -152,6 +179,7 @@ class ObjectSegmenter(ABC):
             self._start(picture)
         self._give(picture, ids)
 
+    @whole_or_not_at_all
     @without_graph
     def correct(self, frame: FrameLike, mask: MaskLike) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.correct`."""
@@ -164,13 +192,15 @@ class ObjectSegmenter(ABC):
             raise TutorialError(f"{what}; correct one of {known}, or introduce a new object.")
         self._correct(picture, [self.objects.index(i) for i in given], ids_to_onehot(ids, given))
 
+    @whole_or_not_at_all
     @without_graph
     def remove(self, object_id: int) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.remove`."""
-        if object_id not in self.objects:
+        try:
+            channel = self.objects.index(operator.index(object_id))
+        except (TypeError, ValueError):
             known = ", ".join(map(str, self.objects)) or "none"
-            raise TutorialError(f"object {object_id} is not followed; the objects are {known}.")
-        channel = self.objects.index(object_id)
+            raise TutorialError(f"object {object_id!r} is not followed; the objects are {known}.") from None
         del self.objects[channel]
         if self.objects:
             self._remove(channel)
@@ -181,11 +211,7 @@ class ObjectSegmenter(ABC):
         new = [i for i in object_ids(ids) if i not in self.objects]
         if new:
             self.objects += new
-            try:
-                self._add(picture, ids_to_onehot(ids, new))
-            except BaseException:  # no room for them, or Ctrl-C: those that were followed still are
-                del self.objects[-len(new) :]
-                raise
+            self._add(picture, ids_to_onehot(ids, new))
 
     def _frame(self, frame: FrameLike) -> Tensor:
         picture = as_frame(frame)

@@ -1,7 +1,8 @@
 """Options that come in as plain values (a recipe, ``--set``, a weights file) and leave checked.
 
 What is allowed is written once, as annotations: ``frames: Annotated[int, Range(2)] = 3``. A kind is ``bool``,
-``int``, ``float``, ``str``, a ``Literal``, another dataclass of options, or one of these ``| None``.
+``int``, ``float``, ``str``, a ``Literal``, another dataclass of options, a ``Sequence`` of these, a ``Mapping``, or
+one of these ``| None``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import TutorialError
@@ -38,10 +39,18 @@ def read(kind: type[T], given: Mapping[str, Any], where: str, reader: str) -> T:
         reader: who reads them, for the sentence about an unknown name.
 
     Raises:
-        TutorialError: on an unknown name, a value of another kind, or one that is out of range.
+        TutorialError: on an unknown name, a value of another kind, one that is out of range, or one that is missing
+            and has no default.
     """
     hints = get_type_hints(kind, include_extras=True)
     require_known(given, list(hints), where, reader)
+    missing = [
+        each.name
+        for each in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if each.name not in given and each.default is each.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise TutorialError(f"{where}: {reader} has no {missing[0]!r}; it takes {', '.join(hints)}.")
     return kind(**{key: check(value, hints[key], key, where, reader) for key, value in given.items()})
 
 
@@ -76,6 +85,13 @@ def check(value: Any, hint: Any, key: str, where: str, reader: str) -> Any:
                 f"{where}: there is no {key} {value!r}; choose from {', '.join(map(str, get_args(hint)))}."
             )
         return value
+    if get_origin(hint) in (Sequence, Mapping):
+        if not isinstance(value, get_origin(hint)) or isinstance(value, str):
+            what = "a list" if get_origin(hint) is Sequence else "a dictionary"
+            raise TutorialError(f"{where}: {key} cannot be {value!r}; give {what}.")
+        if get_origin(hint) is Sequence:
+            return [check(each, get_args(hint)[0], key, where, reader) for each in value]
+        return value
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         assert isinstance(hint, type)
         return read(hint, value, where, reader)
@@ -85,6 +101,15 @@ def check(value: Any, hint: Any, key: str, where: str, reader: str) -> Any:
 
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether :func:`check` knows the kind: values that JSON has, and no functions, networks or tensors."""
+    if get_origin(hint) in (Annotated, Sequence):
+        return is_plain(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return all(is_plain(one) for one in get_args(hint))
+    return get_origin(hint) in (Literal, Mapping) or hint in (*WORDS, type(None))
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -7,6 +7,7 @@ frame after the other. :class:`Segmenter` says so in three calls, and in two mor
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -193,10 +194,17 @@ def propagate_stream(
         void as background.
 
     Raises:
-        TutorialError: if the mask holds no object; while iterating, if a frame is no frame or of another size, there
-            is none at all, or the stream ends before an object of ``later`` appears.
+        TutorialError: if the mask holds no object, or ``frames`` gives none; while iterating, if a frame is no frame
+            or of another size, there is none at all, or the stream ends before an object of ``later`` appears.
     """
     plan = _Plan.of(mask, later)
+    try:
+        frames = iter(frames)
+    except TypeError:
+        raise TutorialError(
+            f"frames are to come one after the other, and {type(frames).__name__} gives none; pass a list, an array "
+            "or a generator of frames."
+        ) from None
 
     def stream() -> Iterator[Tensor]:
         seen = 0
@@ -269,14 +277,14 @@ class _Plan:
         first = as_mask(mask)
         seen = set(object_ids(first))
         newcomers = {}
-        for t in sorted(later or {}):
-            assert later is not None
+        masks = _by_number(later or {})
+        for t in sorted(masks):
             if t < 1:
                 raise TutorialError(
                     f"objects appear at frame {t}, but later masks are for frames from 1 on; "
                     "put those of frame 0 into the first mask."
                 )
-            ids = as_mask(later[t], f"the mask of frame {t}")
+            ids = masks[t]
             require_same_size(ids, first.shape, f"the mask of frame {t}")
             newcomers[t] = ids, [i for i in object_ids(ids) if i not in seen]
             seen.update(newcomers[t][1])
@@ -287,6 +295,19 @@ class _Plan:
         return _Plan(torch.where(first == VOID, 0, first), newcomers, len(seen))
 
 
+def _by_number(masks: Mapping[int, MaskLike]) -> dict[int, Tensor]:
+    """Masks ``uint8 [H, W]`` by the numbers of their frames."""
+    found = {}
+    for t, mask in masks.items():
+        try:
+            found[operator.index(t)] = as_mask(mask, f"the mask of frame {t}").clone()  # the caller's may change
+        except TypeError:
+            raise TutorialError(
+                f"a mask is given for frame {t!r}; give the number of the frame, from 0 on."
+            ) from None
+    return found
+
+
 @torch.no_grad()
 def _follow(segmenter: Segmenter, frames: Iterable[FrameLike], plan: _Plan) -> Iterator[tuple[Tensor, Tensor]]:
     """The loop over time: ids ``uint8 [H, W]`` and probabilities ``float32 [K+1, H, W]`` of each frame."""
@@ -294,8 +315,13 @@ def _follow(segmenter: Segmenter, frames: Iterable[FrameLike], plan: _Plan) -> I
     t = -1
     for t, given in enumerate(frames):
         frame = as_frame(given, f"frame {t}")
-        require_same_size(plan.first, frame.shape[1:], frames="the frames are" if t == 0 else f"frame {t} is")
+        if t > 0 and frame.shape[1:] != plan.first.shape:
+            first = "x".join(map(str, plan.first.shape))
+            raise TutorialError(
+                f"frame {t} is {frame.shape[1]}x{frame.shape[2]}, the clip began with {first}; resize the frame."
+            )
         if t == 0:
+            require_same_size(plan.first, frame.shape[1:])
             ids = plan.first.to(frame.device)
             p = _given_probabilities(ids, objects)
             if objects:
@@ -343,7 +369,7 @@ def propagate_nearest(segmenter: Segmenter, frames: FrameLike, annotations: Mapp
     Raises:
         TutorialError: as :func:`propagate`, and for frames outside the clip.
     """
-    clip, masks = as_frames(frames), {a: as_mask(mask, f"the mask of frame {a}") for a, mask in annotations.items()}
+    clip, masks = as_frames(frames), _by_number(annotations)
     times = sorted(masks)
     if not times or times[0] < 0 or times[-1] >= len(clip):
         raise TutorialError(f"annotated frames are {times}, the clip has frames 0..{len(clip) - 1}.")

@@ -93,11 +93,18 @@ class ResultsFolder:
         write_atomically(self.root / MARK, (json.dumps(content, indent=0) + "\n").encode())
 
     def is_ours(self, name: str) -> bool:
-        """Whether a file in the folder is one that we wrote, and holds what we wrote."""
+        """Whether a file in the folder is one that we wrote, and holds what we wrote.
+
+        Raises:
+            TutorialError: if it may not be read.
+        """
         path = self.root / name
         if name not in self._ours or self._leads_elsewhere(name) or not path.is_file():
             return False
-        return _digest(path.read_bytes()) in self._ours[name]
+        try:
+            return _digest(path.read_bytes()) in self._ours[name]
+        except OSError as error:
+            raise cannot_read("the result", path, error, "choose another folder for the results") from None
 
     def _leads_elsewhere(self, name: str) -> bool:
         """Whether the file, or a folder on the way to it, is a link."""
@@ -120,6 +127,8 @@ class ResultsFolder:
         for name in map(str, planned):
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise TutorialError(f"results cannot be written to {name!r}, which leads elsewhere; use plain names.")
+            if Path(name) in folders:
+                raise TutorialError(f"{name!r} would be a file and a folder of results; rename that sequence.")
             if os.path.lexists(self.root / name) and Path(name).parent == Path() and not self.is_ours(name):
                 self._refuse(self.root, name)
         for folder in folders:

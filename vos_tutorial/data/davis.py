@@ -326,18 +326,26 @@ class YouTubeVosFolder(VideoFolder):
         """Whether each object has pixels in each frame that ``meta.json`` lists for it.
 
         Without ``meta.json`` there is no way to tell, and only ``train`` is taken to be. Of ``train`` files are
-        counted, of other splits pixels: there, a mask may show the new object only.
+        counted, of other splits pixels: there, a mask may show the new object only, so that each must show all.
         """
         counted = self._counted(name)
         if not counted:
             return self.split.startswith("train")
         frames, masks = self.files(name)
-        shown: dict[int, list[int]] = {}
-        for frame, mask in zip(frames, masks, strict=True):
-            if mask is None:
-                continue
-            shown[int(frame.stem)] = list(counted) if self.split.startswith("train") else object_ids(read_mask(mask))
-        return all(i in shown.get(number, ()) for i, numbers in counted.items() for number in numbers)
+        masked = {int(frame.stem): mask for frame, mask in zip(frames, masks, strict=True) if mask is not None}
+        if self.split.startswith("train"):
+            return all(number in masked for numbers in counted.values() for number in numbers)
+        shown = {number: set(object_ids(read_mask(mask))) for number, mask in masked.items()}
+        # An object that a later mask does not show may have left, or may not be labelled: only if all are there ...
+        first = {i: min(n for n, ids in shown.items() if i in ids) for i in set().union(*shown.values())}
+        labelled = all(i in shown[number] for i, begin in first.items() for number in shown if number >= begin)
+        # ... and all are listed does a mask say where everything is.
+        listed = {i for i, numbers in counted.items() if numbers}
+        return (
+            labelled
+            and first.keys() <= listed
+            and all(i in shown.get(number, ()) for i in listed for number in counted[i])
+        )
 
 
 def appearances(clip: Clip) -> dict[int, Tensor]:

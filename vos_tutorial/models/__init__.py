@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
@@ -14,7 +15,7 @@ from torch import nn
 
 from ..errors import TutorialError
 from ..objects import ObjectSegmenter
-from ..options import check, require_known
+from ..options import check, is_plain, require_known
 from ..places import WEIGHTS as SHIPPED
 from ..profile import require_device
 from ..propagation import Resized, Segmenter
@@ -94,6 +95,8 @@ def weights_file(name: str, weights: str | Path = "shipped", variant: str = "") 
         TutorialError: on an unknown method, on a variant that does not ship, and on one beside a file of one's own.
     """
     _module(name)
+    if not isinstance(weights, (str, os.PathLike)) or not os.fspath(weights):
+        raise TutorialError(f"weights are {weights!r}; give the path of a file, or shipped.")
     if weights != "shipped":
         if variant:
             raise TutorialError(
@@ -170,14 +173,16 @@ def segmenter(
         network = copy.deepcopy(network)  # the caller's stays where it is
     if place is not None:
         network = network.to(place)
-    require_known(options, _options(module, network), name, f"{name}'s segmenter")
-    if about is not None and about.tuning and "online_steps" in _options(module, network):
+    known, reader = _options(module, network), f"{name}'s segmenter"
+    require_known(options, list(known), name, reader)
+    options = {k: check(v, known[k], k, name, reader) if is_plain(known[k]) else v for k, v in options.items()}
+    if about is not None and about.tuning and "online_steps" in known:
         options.setdefault("online_steps", about.tuning)
     made: ObjectSegmenter = module.segmenter(network, **options)
     if short_side is None or short_side == "native":
         made.lines = about.lines if about is not None and short_side is None else None
         return made
-    if not isinstance(short_side, int):
+    if type(short_side) is not int:
         raise TutorialError(f"the short side is {short_side!r}; give a number of pixels, or native.")
     return Resized(made, short_side)
 
@@ -192,8 +197,12 @@ def _ready(name: str, weights: str | Path | None, variant: str) -> tuple[nn.Modu
     return for_inference(trained(name, path)), read_about(path)
 
 
-def _options(module: ModuleType, network: nn.Module) -> list[str]:
-    """What the method's segmenter for this network can be told, by its signatures."""
-    made = type(module.segmenter(network))
-    parameters = [p for what in (module.segmenter, made) for p in inspect.signature(what).parameters.values()]
-    return list(dict.fromkeys(p.name for p in parameters if p.name != "network" and p.kind is not p.VAR_KEYWORD))
+def _options(module: ModuleType, network: nn.Module) -> dict[str, Any]:
+    """What the method's segmenter for this network can be told, by its signatures: name -> kind."""
+    found: dict[str, Any] = {}
+    for what in (module.segmenter, type(module.segmenter(network)).__init__):
+        hints = get_type_hints(what, include_extras=True)
+        parameters = inspect.signature(what).parameters.values()
+        found |= {p.name: hints[p.name] for p in parameters if p.name in hints and p.kind is not p.VAR_KEYWORD}
+    del found["network"]
+    return found

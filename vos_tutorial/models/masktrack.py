@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from ..augment import Corruption, corrupt, rotate_zoom_flip
 from ..errors import TutorialError
 from ..geometry import dilate, fill_boxes
 from ..objects import ObjectSegmenter, evaluating, replaced, without
+from ..options import Range
 from ..propagation import most_probable, soft_aggregate
 from ..resize import resize_frame
 from ..rng import Rng
@@ -481,7 +482,7 @@ class RaftFlow:
         return flow * torch.tensor([width / size[1], height / size[0]], device=flow.device)[:, None, None]
 
 
-def segmenter(network: MaskTrack, online_steps: int = 0, **options: Any) -> MaskTrackSegmenter:
+def segmenter(network: MaskTrack, online_steps: Annotated[int, Range(0)] = 0, **options: Any) -> MaskTrackSegmenter:
     """A segmenter; ``online_steps`` > 0 adds :func:`fine_tune`, other options are :class:`MaskTrackSegmenter`'s."""
     if online_steps:
         options["online"] = lambda net, frame, mask: fine_tune(net, frame, mask, steps=online_steps)

@@ -75,6 +75,11 @@ class About:
 
     def require_method(self, name: str) -> None:
         """Raise TutorialError unless the file holds a network of that method."""
+        if self.method in ("", "unknown"):
+            raise TutorialError(
+                f"{self.path} does not say which method it is of; take a file that python -m vos_tutorial train "
+                "wrote."
+            )
         if self.method != name:
             raise TutorialError(
                 f"{self.path} is of another method: it holds weights of {self.method}, not of {name}; "
@@ -155,7 +160,7 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]
         if begin.startswith((b"PK", b"\x80")):
             raise TutorialError(f"{path} is not a safetensors file, but {_pytorch_file(path)}") from error
         # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
-        what = "is cut short" if begin[8:] == b'{"' else "is not a safetensors file"
+        what = "is cut short or damaged" if begin[8:] == b'{"' else "is not a safetensors file"
         raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
 
 
@@ -187,11 +192,14 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, str]:
         the metadata, with ``method`` and ``size``.
 
     Raises:
-        TutorialError: if the file is missing, truncated, not safetensors, or of another method or size.
+        TutorialError: if the file is missing, truncated, not safetensors, of another method or size, or holds NaN.
     """
     tensors, metadata = read_weights(path)
     named = f"{path} ({metadata.get('method', 'unknown method')}, {metadata.get('size', 'unknown size')})"
     require_fit(tensors, network, named)
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():  # they would answer "all background" without a word
+            raise TutorialError(f"{path}: {name} holds NaN or infinite numbers; copy or train it again.")
     network.load_state_dict(tensors)
     return metadata
 
@@ -215,7 +223,7 @@ def _new_name(name: str, method: str) -> str:
 
 
 def require_fit(tensors: Mapping[str, Tensor], network: nn.Module, source: str) -> None:
-    """Raise TutorialError unless ``tensors`` has exactly the names and shapes of the network's state.
+    """Raise TutorialError unless ``tensors`` has the names, shapes and kinds (floats or not) of the network's state.
 
     Args:
         tensors: name -> tensor of any dtype.
@@ -231,6 +239,11 @@ def require_fit(tensors: Mapping[str, Tensor], network: nn.Module, source: str) 
             "build the network that the file names."
         )
     for name in shared:
+        if own[name].is_floating_point() != tensors[name].is_floating_point():
+            raise TutorialError(
+                f"{source} is not what {kind} learns: {name} is {tensors[name].dtype} there and {own[name].dtype} in "
+                "the network; copy or train it again."
+            )
         if own[name].shape != tensors[name].shape:
             raise TutorialError(
                 f"{source} is of another size: {name} has shape {list(tensors[name].shape)} there and "

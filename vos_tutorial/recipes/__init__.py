@@ -272,7 +272,7 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
             options = changes[""].setdefault("options", dict(recipe.options))
             options[key] = _value(text)
             continue
-        if name not in changes:
+        if name not in changes or (dot and not name):
             raise TutorialError(
                 f"--set {assignment}: there is no stage {name!r}; the stages are {', '.join(stages)}."
             )

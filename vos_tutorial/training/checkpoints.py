@@ -73,16 +73,44 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
             f"cannot read {path} ({error.strerror or error}), and the run in it is kept; make it readable, or choose "
             "another output folder."
         ) from error
+    if data and not data.startswith(b"PK"):
+        raise TutorialError(
+            f"{path} is not a readable checkpoint, but something else; it stays as it is: choose another output "
+            "folder."
+        )
     if not _whole_archive(data):
         raise TutorialError(
             f"{path} is not a readable checkpoint; delete it to start again, or choose another output folder."
         )
     try:
-        return Checkpoint(**torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+        found = Checkpoint(**torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+        _require_kinds(found)
+        return found
     except (RuntimeError, EOFError, TypeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise TutorialError(
             f"{path} is not a readable checkpoint of this version; it stays as it is: choose another output folder."
         ) from error
+
+
+def _require_kinds(found: Checkpoint) -> None:
+    """Raise ValueError unless each entry is of its kind."""
+
+    def tensors(value: object) -> bool:
+        return isinstance(value, Mapping) and all(isinstance(each, Tensor) for each in value.values())
+
+    right = {
+        "plan": isinstance(found.plan, str),
+        "stage": type(found.stage) is int and found.stage >= 0,
+        "step": type(found.step) is int and found.step >= 0,
+        "seconds": isinstance(found.seconds, (int, float)) and found.seconds >= 0,
+        "network": tensors(found.network),
+        "ema": found.ema is None or tensors(found.ema),
+        "optimizer": isinstance(found.optimizer, dict),
+        "frozen": found.frozen is None or isinstance(found.frozen, Mapping),
+        "start": isinstance(found.start, str),
+    }
+    if wrong := [name for name, fits in right.items() if not fits]:
+        raise ValueError(f"{wrong[0]} is none")
 
 
 def _whole_archive(data: bytes) -> bool:

@@ -28,6 +28,17 @@ from .plan import differences, plan
 from .tasks import task
 
 
+def _named(text: str) -> str:
+    """An argument that names something: an empty one (an unset variable of a shell) would be this folder."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give a name, or leave it out")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_named(text))
+
+
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m vos_tutorial train",
@@ -37,18 +48,23 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("method", help=", ".join(recipes.methods()))
     parser.add_argument("--profile", choices=PROFILES, help="size of the run (default: what fits this machine)")
     parser.add_argument("--variant", help="an experiment's recipe instead of the method's own (recipes/METHOD.py)")
-    parser.add_argument("--start", metavar="WEIGHTS", help="start from these trained weights (shipped, or a file)")
+    parser.add_argument(
+        "--start", type=_named, metavar="WEIGHTS", help="start from these trained weights (shipped, or a file)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides initial weights, samples and dropout")
     parser.add_argument(
-        "--out", type=Path, help="folder of the run (default: runs/METHOD-PROFILE-SEED, or with the variant's name)"
+        "--out", type=_path, help="folder of the run (default: runs/METHOD-PROFILE-SEED, or with the variant's name)"
     )
-    parser.add_argument("--weights-out", type=Path, help="the trained weights (default: OUT/weights.safetensors)")
+    parser.add_argument("--weights-out", type=_path, help="the trained weights (default: OUT/weights.safetensors)")
     parser.add_argument("--half", action="store_true", help="store the weights as float16: half the size")
-    parser.add_argument("--stills", type=Path, metavar="DIR", help="learn from pictures and masks, the pets, or VOC")
+    parser.add_argument("--stills", type=_path, metavar="DIR", help="learn from pictures and masks, the pets, or VOC")
     parser.add_argument(
-        "--cutouts", type=Path, metavar="DIR", help="pictures with alpha, beside --stills, for recipes on photographs"
+        "--cutouts",
+        type=_path,
+        metavar="DIR",
+        help="pictures with alpha, beside --stills, for recipes on photographs",
     )
-    parser.add_argument("--video", type=Path, metavar="DIR", help="learn from DAVIS or YouTube-VOS, split train")
+    parser.add_argument("--video", type=_path, metavar="DIR", help="learn from DAVIS or YouTube-VOS, split train")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
     parser.add_argument(
@@ -79,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     network = models.build(recipe.method, size=recipe.network, **recipe.options)
     learned = task(recipe.method, **_sources(arguments, recipe))
     start = _start(arguments.start, recipe, network, begun)
-    if weights.exists() and not (begun and weights.parent == out):  # there the checkpoint says whose they are
+    if weights.exists() and not (begun and weights.parent == out):  # there the checkpoint is asked first
         kind = device or ("cuda" if recipe.profile == "gpu" else "cpu")
         _require_own(weights, plan(recipe, arguments.seed, data_identity(learned), start, kind))
     with stop_signals():  # Ctrl-C after the last step waits until the weights are written
@@ -95,6 +111,8 @@ def main(argv: Sequence[str]) -> int:
         )
         if os.environ.get("RANK", "0") != "0":  # under torchrun one process reports
             return 0
+        if weights.exists():
+            _require_own(weights, run.plan)
         if run.new_steps == 0 and weights.exists() and _is_half(weights) == arguments.half:
             print(f"{out} is finished already ({recipe.steps} steps, {_loss(run)}); its weights are {weights}.")
             print("To train again, choose another --seed or --out.")
@@ -158,7 +176,13 @@ def _start(weights: str | None, recipe: Recipe, network: nn.Module, begun: bool)
     """Give a new run's network what it starts from; a run that has begun has its weights in the checkpoint."""
     if weights is not None:
         path = models.weights_file(recipe.method, weights)
-        read_about(path).require_method(recipe.method)
+        about = read_about(path)
+        about.require_method(recipe.method)
+        if about.size != recipe.network:
+            raise TutorialError(
+                f"{path} holds a network of size {about.size}, and this recipe trains one of size {recipe.network}; "
+                "choose another --profile, or start from other weights."
+            )
         digest = weights_identity(path)
         if not begun:
             models.start_from(recipe.method, network, weights)
@@ -184,6 +208,8 @@ def _require_room(out: Path, weights: Path) -> bool:
             raise TutorialError(f"--out {out} is a file; choose a folder.")
         if weights.is_dir():
             raise TutorialError(f"--weights-out {weights} is a folder; name a file in it.")
+        if weights.exists() and not weights.is_file():  # /dev/null
+            raise TutorialError(f"--weights-out {weights} is no plain file; choose another name.")
         for folder in (out, weights.parent):
             there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
             if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -197,16 +223,15 @@ def _require_room(out: Path, weights: Path) -> bool:
 
 def _require_own(weights: Path, planned: str) -> None:
     """Raise TutorialError unless a weights file that is there already is this run's."""
-    told = read_metadata(weights).get("recipe", "")
+    way_out = "move it away and run the same command again, or choose another --weights-out or --out"
     try:
-        changes = differences(told, planned)
-    except (ValueError, AttributeError, TypeError):
+        changes = differences(read_metadata(weights).get("recipe", ""), planned)
+    except TutorialError as error:
+        raise TutorialError(f"the weights would replace a file that is not theirs: {error} Or {way_out}.") from error
+    except ValueError:
         changes = ["it does not say which run it is of"]
     if changes:
-        raise TutorialError(
-            f"{weights} exists and is of another run ({'; '.join(changes[:3])}); "
-            "choose another --weights-out or --out."
-        )
+        raise TutorialError(f"{weights} exists and is of another run ({'; '.join(changes[:3])}); {way_out}.")
 
 
 def _is_half(weights: Path) -> bool:

@@ -225,7 +225,7 @@ class _Loop:
         if self.optimizer_state is not None:
             try:
                 optimizer.load_state_dict(self.optimizer_state)
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise TutorialError(
                     f"{self.path} was saved with other parameters learning ({error}); choose another output folder."
                 ) from error
@@ -257,6 +257,19 @@ class _Loop:
         save_checkpoint(self.path, checkpoint)
         self._note_saved()
 
+    def _require_fit(self, found: Checkpoint) -> None:
+        """Raise TutorialError unless a checkpoint of this plan is one that the plan leads to."""
+        stages = self.recipe.stages
+        reached = found.stage < len(stages) and found.step <= stages[found.stage].steps
+        if not reached or (found.ema is None) != (self.average is None):
+            raise TutorialError(
+                f"{self.path} stands where its own plan never leads (stage {found.stage}, step {found.step}); "
+                "choose another output folder."
+            )
+        require_fit(found.network, self.network, str(self.path))
+        if found.ema is not None:
+            require_fit(found.ema, self.network, str(self.path))
+
     def _note_saved(self) -> None:
         self.saved = f"{self.path} (stage {self.recipe.stages[self.stage].name!r}, step {self.step})"
 
@@ -270,7 +283,7 @@ class _Loop:
         found = load_checkpoint(self.path, self.ranks.device)
         if found is not None:
             require_same_plan(self.path, found.plan, self.plan)
-            require_fit(found.network, self.network, str(self.path))
+            self._require_fit(found)
             self.network.load_state_dict(found.network)
             if self.average is not None and found.ema is not None:
                 self.average.state = dict(found.ema)

@@ -34,8 +34,11 @@ def plan(
 def differences(old: str, new: str) -> list[str]:
     """What differs between two plans, ``stages[0].lr was 0.1 and is 0.2``; ValueError if the old one is no plan."""
     now = json.loads(new)
-    then = _of_today(json.loads(old), now)
-    before, after = (_flat({**each, "data": _data_in_words(each["data"])}) for each in (then, now))
+    try:
+        then = _of_today(json.loads(old), now)
+        before, after = (_flat({**each, "data": _data_in_words(each["data"])}) for each in (then, now))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"no plan of a run: {old:.40}") from error
     return [
         f"{key} was {before.get(key, 'absent')} and is {after.get(key, 'absent')}"
         for key in sorted({*before, *after})
@@ -54,7 +57,12 @@ def _data_in_words(data: Mapping[str, Mapping[str, Any]]) -> str:
 
 def require_same_plan(path: Path, old: str, new: str) -> None:
     """Raise TutorialError naming the first things that differ between the plan of ``path`` and the new one."""
-    changes = differences(old, new)
+    try:
+        changes = differences(old, new)
+    except ValueError as error:
+        raise TutorialError(
+            f"{path} does not say which run it is of ({error}); choose another output folder."
+        ) from error
     if changes:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise TutorialError(
