@@ -23,8 +23,8 @@ PACKAGE = ROOT / "vos_tutorial"
 PLAN = {  # room -> the rooms that it may import from, beside itself and the ground
     "propagation": set(),
     "metrics": set(),
-    "baselines": {"propagation"},
-    "models": {"propagation", "metrics", "baselines"},
+    "baselines": {"propagation", "models"},  # label propagation asks the encoder that ships
+    "models": {"propagation", "metrics"},
     "recipes": set(),
     "data": set(),
     "training": {"propagation", "metrics", "baselines", "models", "recipes", "data"},
