@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_tutorial.baselines import ColourMemory, CopyFirst
+from vos_tutorial.baselines import ColourMemory, CopyFirst, LabelPropagation
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import build, segmenter
 from vos_tutorial.models.stm import STMSegmenter
@@ -56,6 +56,7 @@ def of(name: str, network: Callable[[], nn.Module], label: str = "", **options: 
 
 METHODS = [
     Method("copy first", lambda net: CopyFirst()),
+    Method("label propagation", lambda net: LabelPropagation()),
     Method("colours", lambda net: ColourMemory(memory="both")),
     Method("resized", lambda net: Resized(segmenter("masktrack", network=net), 24), tiny("masktrack", width=8)),
     of("masktrack", tiny("masktrack", width=8)),

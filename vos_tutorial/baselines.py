@@ -185,8 +185,10 @@ class LabelPropagation(ObjectSegmenter):
         super().__init__(network)
         self.features = evaluating(network)
         self.top_k, self.previous, self.radius, self.temperature = top_k, previous, radius, temperature
-        self.given: list[tuple[Tensor, Tensor]] = []  # key [C, h*w] and labels [n, h*w] of given frames
+        self.given: list[tuple[Tensor, Tensor]] = []  # key [152, h*w] and labels [n, h*w] of given frames
         self.recent: list[tuple[Tensor, Tensor]] = []  # of the last frames, oldest first
+        self.key, self.told = torch.zeros(0, 0), False  # of the last frame; whether its masks were given
+        self.masks = torch.zeros(0, 1, 1)  # of the last frame, [K, H, W]
 
     def _key(self, frame: Tensor) -> Tensor:
         """``[3, H, W] -> [152, h*w]``."""
@@ -195,42 +197,46 @@ class LabelPropagation(ObjectSegmenter):
         return torch.cat([F.normalize(x, dim=1) for x in (eighth, enlarged)], dim=1)[0].flatten(1) / 2**0.5
 
     def _start(self, frame: Tensor) -> None:
-        key = self._key(frame)
-        self.given, self.recent = [], [(key, key.new_zeros(0, key.shape[1]))]
-
-    def _shares(self, masks: Tensor) -> Tensor:
-        """How much of each place the masks cover: ``bool [n, H, W] -> float [n, h*w]``."""
-        h, w = (-(-size // self.STRIDE) for size in masks.shape[1:])
-        return F.adaptive_avg_pool2d(masks.float(), (h, w)).flatten(1)
+        self.given, self.recent = [], []
+        self.key, self.told = self._key(frame), False
+        self.masks = frame.new_zeros(0, *frame.shape[1:])
 
     def _add(self, frame: Tensor, masks: Tensor) -> None:
-        shares = self._shares(masks)
-        key, old = (self.recent or self.given).pop()
-        self.given.append((key, torch.cat([old * (1 - shares.sum(0)), shares])))
+        self._tell(torch.cat([self.masks * ~masks.any(0), masks.float()]))  # [K+n, H, W]
 
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
-        shares = self._shares(masks)
-        key, old = (self.recent or self.given).pop()
-        labels = old * (1 - shares.sum(0))
-        labels[list(channels)] = shares
-        self.given.append((key, labels))
+        self._tell(replaced(self.masks, channels, masks))
+
+    def _tell(self, masks: Tensor) -> None:
+        """The last frame's masks are now ``[K, H, W]``, and the frame counts as given."""
+        if self.told:
+            self.given.pop()
+        elif self.recent:
+            self.recent.pop()
+        h, w = (-(-size // self.STRIDE) for size in masks.shape[1:])
+        self.masks, self.told = masks, True
+        self.given.append((self.key, F.adaptive_avg_pool2d(masks, (h, w)).flatten(1)))
 
     def _remove(self, channel: int) -> None:
         self.given, self.recent = (
             [(key, without(labels, channel)) for key, labels in frames] for frames in (self.given, self.recent)
         )
+        self.masks = without(self.masks, channel)
 
     def _predict(self, frame: Tensor) -> Tensor:
         h, w = (-(-size // self.STRIDE) for size in frame.shape[-2:])
         query, near = self._key(frame), self._near(h, w, frame.device)
-        stored = [*self.given, *(self.recent if self.previous else [])]
+        stored = [*self.given, *self.recent]
         # A frame that came before an object would say that it is nowhere, so each object asks those that knew it.
         known = [[(k, v[o]) for k, v in stored if len(v) > o] for o in range(len(self.objects))]
         labels = torch.stack([self._read(query, near, frames) for frames in known])  # [K, h*w]
         labels = labels / labels.sum(0).clamp_min(1)
-        self.recent = [*self.recent, (query, labels)][-max(1, self.previous) :]
+        self.recent = [*self.recent, (query, labels)][-self.previous :] if self.previous else []
+        self.key, self.told = query, False
         maps = torch.cat([1 - labels.sum(0, keepdim=True), labels]).reshape(1, -1, h, w)  # [1, K+1, h, w]
-        return F.interpolate(maps, frame.shape[-2:], mode="bilinear", align_corners=False)[0]
+        answer = F.interpolate(maps, frame.shape[-2:], mode="bilinear", align_corners=False)[0]  # [K+1, H, W]
+        self.masks = answer[1:].clone()
+        return answer
 
     def _near(self, h: int, w: int, device: torch.device) -> Tensor:
         """Which places lie within the radius of which: ``bool [h*w, h*w]``."""

@@ -62,7 +62,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--cutouts",
         type=_path,
         metavar="DIR",
-        help="pictures with alpha, beside --stills, for recipes on photographs",
+        help="pictures with alpha, beside --stills: for recipes on photographs",
     )
     parser.add_argument("--video", type=_path, metavar="DIR", help="learn from DAVIS or YouTube-VOS, split train")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
