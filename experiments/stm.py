@@ -203,6 +203,8 @@ def trap(clips: list[Clip]) -> dict[str, Any]:
                 "swap": [swap(maker(n), of["multiple_objects"]) for n in nets],
                 "loss": [smooth(run_folder(name, s), "loss", 20) for s in SEEDS[: len(nets)]],
             }
+            if "earlier" in stored.get(name, {}):  # the same run, when it had fewer steps
+                result["runs"][name]["earlier"] = stored[name]["earlier"]
     return {"trap": result}
 
 
