@@ -14,13 +14,13 @@ from .errors import TutorialError
 if TYPE_CHECKING:
     from .clip import Clip
     from .models import segmenter
-    from .propagation import propagate
+    from .propagation import propagate, propagate_stream
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "TutorialError", "propagate", "segmenter"]
+__all__ = ["Clip", "TutorialError", "propagate", "propagate_stream", "segmenter"]
 
 # Loaded when first asked for: `python -m vos_tutorial doctor` must run where torch does not.
-_HOMES = {"Clip": "clip", "propagate": "propagation", "segmenter": "models"}
+_HOMES = {"Clip": "clip", "propagate": "propagation", "propagate_stream": "propagation", "segmenter": "models"}
 
 
 def __getattr__(name: str) -> Any:
