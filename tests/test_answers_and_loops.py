@@ -71,6 +71,13 @@ def test_a_sheet_has_a_row_for_each_method_and_says_what_the_lines_are(clip: Cli
     assert [a.get_title() for a in figure.axes[:5]] == [f"frame {t}" for t in (0, 2, 4, 7, 9)]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["answer (filled)", "ground truth"]
     assert figures.answer_sheet(clip.frames, {"": None}).legends == []
+
+
+def test_the_legend_of_a_sheet_has_the_colour_of_the_answers(clip: Clip) -> None:
+    for object_id in (1, 2):
+        figure = figures.answer_sheet(clip.frames, {"STM": (clip.masks == 1) * object_id}, clip.masks)
+        line = figure.legends[0].get_lines()[0]
+        np.testing.assert_allclose(line.get_color(), figures.object_colours()[object_id] / 255)
     with pytest.raises(TutorialError, match="no answers"):
         figures.answer_sheet(clip, {})
     with pytest.raises(TutorialError, match="frame 10 is not"):

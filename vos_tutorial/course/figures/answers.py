@@ -124,13 +124,14 @@ def answer_sheet(
                 axes[row, column].set_title(f"frame {t}", pad=3, fontsize=9)
         axes[row, 0].set_ylabel(name, fontsize=9)
     if judged is not None and any(ids is not None for ids in answers.values()):
-        _line_legend(figure)
+        shown = [as_ids(ids[t]) for ids in answers.values() if ids is not None for t in times]
+        _line_legend(figure, min((i for ids in shown for i in objects_in(ids)), default=1))
     return figure
 
 
-def _line_legend(figure: Figure) -> None:
-    """What the two lines are."""
-    colour = object_colours()[1] / 255
+def _line_legend(figure: Figure, object_id: int) -> None:
+    """What the two lines are; the answer's has the colour of this object."""
+    colour = object_colours()[object_id] / 255
     handles = [
         Line2D([], [], color=colour, linewidth=2.4, label="answer (filled)"),
         Line2D([], [], color="white", linewidth=1.4, label="ground truth", path_effects=casing(3.2)),
