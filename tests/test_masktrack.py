@@ -641,7 +641,7 @@ def test_an_interrupted_tuning_is_made_up_for() -> None:
     with pytest.raises(KeyboardInterrupt):
         made.step(floats[1])
     p = made.step(floats[1])
-    assert made_of == [36, 75, 75]  # the first one's is not made again
+    assert made_of == [36, 75, 36, 75]  # the step has not been made, so it is made whole
     assert torch.equal(most_probable(p).bool(), mask > 0)
 
 

@@ -350,7 +350,7 @@ def test_a_result_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.Ca
         assert run(data, out) == 2
     finally:
         os.seteuid(0)
-    assert "00001.png may not be read (Permission denied)" in capsys.readouterr().err
+    assert "00001.png exists, but cannot be read (Permission denied)" in capsys.readouterr().err
 
 
 def test_a_sequence_that_is_called_like_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -732,8 +732,8 @@ def test_a_segmenter_forgets_the_last_clip() -> None:
 def test_options_of_the_segmenter_are_checked() -> None:
     network = small()
     for options, match in (
-        ({"feedback": "loud"}, "there is no feedback 'loud'; choose soft or hard"),
-        ({"padding": "much"}, "there is no padding 'much'; choose least or authors"),
+        ({"feedback": "loud"}, "there is no feedback 'loud'; choose from soft, hard"),
+        ({"padding": "much"}, "there is no padding 'much'; choose from least, authors"),
         ({"scales": ()}, r"the scales are \[\]; give at least one"),
         ({"scales": (1, 0)}, r"the scales are \[1, 0\]; give at least one, all of them above 0"),
     ):

@@ -42,11 +42,11 @@ class Stream(IntEnum):
     DREAMS = 16
     """STCNN's lucid dreams of a first frame."""
     DISCS = 17
-    CUTOUTS = 14
-    """Clips of photographic cut-outs; this and the next two have numbers of STCNN's, which never learns from them."""
-    MIXED = 15
+    CUTOUTS = 18
+    """Clips of photographic cut-outs."""
+    MIXED = 19
     """Which of several sources gives a clip."""
-    ONE_OF_A_CLIP = 16
+    ONE_OF_A_CLIP = 20
     """Which object of a clip's frame is a still's."""
     MIRROR = 17
     """STCNN's clips played backwards and turned."""
