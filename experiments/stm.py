@@ -328,6 +328,8 @@ def picture(network: stm.STM) -> None:
     ids = propagate(stm.segmenter(network), clip.frames, clip.first_mask)
     sheet = figures.contact_sheet(clip, prediction={"STM": ids}, columns=6)
     write_atomically(OUT.with_suffix(".png"), figures.to_png(sheet))
+    refiner = propagate(models.segmenter("masktrack"), clip.frames, clip.first_mask)
+    figures.loop(clip, {"MaskTrack": refiner, "STM": ids}).save(OUT.with_suffix(".webp"))
 
 
 def real(folder: Path) -> dict[str, Any]:
