@@ -143,7 +143,7 @@ class ObjectSegmenter(ABC):
 
     @abstractmethod
     def _clear(self, channels: Sequence[int]) -> None:
-        """Nothing of some known objects can be seen in the last frame; what earlier ones said of their looks stays."""
+        """Nothing of some known objects can be seen in the last frame; what earlier ones told of them stays."""
 
     @abstractmethod
     def _remove(self, channel: int) -> None:
