@@ -72,7 +72,9 @@ def test_the_key_d_goes_from_the_widest_frame_to_the_next(page_of: PageOf, playe
 def test_the_truth_is_a_white_line_over_every_answer(page_of: PageOf, player: ComparisonPlayer) -> None:
     page = page_of(player)
     white = """canvas => { const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-               let n = 0; for (let i = 0; i < data.length; i += 4) n += data[i] + data[i + 1] + data[i + 2] > 750; return n; }"""
+               let n = 0;
+               for (let i = 0; i < data.length; i += 4) n += data[i] + data[i + 1] + data[i + 2] > 750;
+               return n; }"""
     counts = [canvas.evaluate(white) for canvas in page.locator("canvas.vos-picture").all()]
     assert counts[0] == counts[1] > 100
 
