@@ -44,8 +44,8 @@ figures.show(
 # ## Why you would want it
 #
 # These are the ten conditions of our {{term:benchmark}}, and all of them happen in real video. A method that
-# looks fine on one clip may fail on the next, so you will want numbers. But a number is only as good as you know what it counts:
-# both grades have cases in which they call a disaster perfect, and you will see them.
+# looks fine on one clip may fail on the next, so you will want numbers. And you will want to know what these numbers count: both
+# grades have cases in which they call a disaster perfect.
 #
 # ## You will learn
 #
@@ -83,8 +83,8 @@ figures.show(
 # * **Any object.** The mask of frame 0 says what to follow. It may be a kind of thing that training has never shown.
 # * **The same object.** Object 1 stays object 1: when it passes behind object 2, and when it comes back after ten frames.
 #
-# Papers call this {{term:semi-supervised}} video object segmentation. The word speaks of the video, of which one frame has an
-# {{term:annotation}}. It does not speak of the training.
+# Papers call this {{term:semi-supervised}} video object segmentation. The word describes the video, of which one frame has an
+# {{term:annotation}}, and says nothing about training.
 #
 # May a method look ahead, at later frames? The task does not forbid it. A method that never does is called {{term:online}}; it can run
 # on a camera. All methods of this course are online, and our code makes sure of it: they get the frames one at a time.
@@ -154,8 +154,8 @@ for mode in ("bilinear", "nearest-exact"):
 # %% [markdown]
 # ## 2. The area: J
 #
-# How good is a mask? From here on, a mask belongs to *one* object and is `True` where the object is. A small function lets us
-# draw masks as text.
+# How good is a mask? Compare it with the true one, the {{term:ground truth}} (*the truth*, for short). From here on, a mask belongs
+# to *one* object and is `True` where the object is. A small function lets us draw masks as text.
 
 
 # %%
@@ -213,7 +213,7 @@ figures.show(
     figures.gallery(shown),
     "The same picture four times. A filled mask slides off its object, whose true outline is a white line; the title gives J, from "
     "nearly one to about a third.",
-    "Filled: the mask. White line: the truth. Below a half, you would no longer say that the mask shows the object.",
+    "Filled: the mask. White line: the truth. At 0.74 the mistake is plain to see, and at 0.30 the two still overlap.",
 )
 
 # %% [markdown]
@@ -244,12 +244,10 @@ def iou(truth, prediction):
 # %%
 truths, predictions = np.random.default_rng(0).random((2, 200, 5, 5)) > 0.85
 mine = [iou(t, p) for t, p in zip(truths, predictions, strict=True)]
-_ = check.equal(
-    "J of 200 random masks, yours and the library's", np.array(mine), metrics.region_similarity(truths, predictions)
-)
+_ = check.equal("J of 200 random masks", np.array(mine), metrics.region_similarity(truths, predictions))
 
 # %% [markdown]
-# And void? In the semi-supervised task, DAVIS counts it as background. (The appendix has the other rule, in which void pixels do not
+# Yours agrees with the library. And void? In the semi-supervised task, DAVIS counts it as background. (The appendix has the other rule, in which void pixels do not
 # count.)
 
 # %% [markdown]
@@ -309,8 +307,7 @@ def boundary_map(mask):
 
 
 # %% [markdown]
-# Before you look: how many boundary pixels has (a) a lone pixel, (b) a block in the corner of the picture, (c) a mask that fills the
-# whole picture?
+# Four odd cases show what this definition does.
 
 # %%
 dot, corner = nothing.copy(), nothing.copy()
@@ -330,7 +327,7 @@ figures.show(
 # * (b) Four. Where the picture ends, nobody can say whether the object ends, so there is no boundary.
 # * (c) None. A mask that fills the picture has no boundary at all.
 #
-# And a boundary does not know which of its sides is the object. Remember these two: they come back at the end of this section.
+# And a mask has the same boundary as its complement: a boundary does not know which side is the object. Remember this and (c).
 #
 # ### How near is near?
 #
@@ -353,7 +350,7 @@ for height, width in ((11, 17), (96, 96), (240, 427), (480, 854), (1080, 1920)):
 #
 # ### Precision and recall of an outline
 #
-# Put a band of that width around one outline, and ask which points of the other lie inside. Then swap the two.
+# Put a band of that width around one outline, and ask which points of the other one lie inside. Then swap the two.
 
 # %%
 figures.show(
@@ -420,7 +417,7 @@ _ = check.close("F of 200 random masks", np.array(mine), metrics.boundary_accura
 #
 # ### The edge cases of F
 #
-# Guess the four values of F before you run the cell. For the last one, remember (c) above.
+# Three of these four cases are what you would expect.
 
 # %%
 cases = {
@@ -466,7 +463,7 @@ metrics.scored_frames(6, "davis2017").tolist()
 # %% [markdown]
 # ### Averaged over objects, not over clips
 #
-# A method scores 0.9 on a clip with one object, and 0.3 on each object of a clip with three. What is its mean J?
+# A method scores 0.9 on a clip with one object, and 0.3 on each object of a clip with three. Its mean J depends on what you average:
 
 # %%
 one_object, three_objects = [0.9], [0.3, 0.3, 0.3]
@@ -553,8 +550,8 @@ many = 1 if here.is_smoke else 8
 yours = {c: {n: grade(list(benchmark(many, [c])), m) for n, m in methods.items()} for c in CONDITIONS}
 
 # %% [markdown]
-# Do they agree with the run that is stored with the course? (In the profile `smoke` there is one clip of each kind, and nothing to
-# compare.)
+# Here is our run, stored with the course, and then a check that yours gives the same. (The profile `smoke` takes one clip of each kind,
+# so it has nothing to compare.)
 
 # %% tags=["reference"]
 table = tables.stored("01_baselines", "synthetic")
@@ -583,7 +580,7 @@ if not here.is_smoke:
 #   light, and neither baseline looks at a single pixel. What does not look cannot be fooled. A network looks, and will pay for it.
 #
 # **Keep both baselines in mind whenever you read a J.** A method at the level of *copy first* has followed nothing. A method above
-# *previous truth* does something that knowing the last true mask cannot do: it looks at the frame.
+# *previous truth* knows something that the previous mask alone does not tell: what the new frame shows, or how the object moves.
 
 # %% [markdown]
 # ### Real video
@@ -641,23 +638,23 @@ figures.show(
 
 # %%
 walled = clips["occlusion"]
-late = copy_previous_truth(walled.masks)
+stuck, late = (method(walled) for method in methods.values())
 hidden = [t for t in range(len(walled)) if not walled.masks[t].any()]
 figures.show(
-    figures.loop(walled, {"copy first": methods["copy_first"](walled), "previous truth": late}),
+    figures.loop(walled.frames, {"copy first": 2 * stuck, "previous truth": 2 * late}, walled.masks),
     "A clip twice. A lavender wall slides over an orange ground and hides a green figure. On the left the first mask stays on the wall. On the "
     "right the mask is always one frame behind the white outline; when the figure comes out, nothing is filled at first.",
     f"No pixel of the object is visible in frames {hidden[0]} to {hidden[-1]}. When it comes out, the previous mask is empty.",
 )
 
 # %% [markdown]
-# Suppose a method carries one thing from frame to frame: the previous mask. At the end of the {{term:occlusion}} that mask is empty. It does
-# not say where the object will come out, what it looks like, or even that there was one. What should be carried instead?
+# Suppose a method carries one thing from frame to frame: the previous mask. At the end of the {{term:occlusion}} that mask is empty, if
+# the method did everything right. It does not say where the object will come out, what it looks like, or even that there was one. What should be carried instead?
 #
 # | what is carried | to follow a moving object | after an occlusion |
 # |---|---|---|
 # | nothing but the first mask (*copy first*) | no | by luck, if the object comes back to its place |
-# | the previous mask (MaskTrack, 02) | yes, a step at a time | no: it is empty |
+# | the previous mask, as a {{term:guide mask}} (MaskTrack, 02) | yes, a step at a time | no: it is empty, or lies on the wall |
 # | also the {{term:reference frame}}, frame 0 with its mask (RGMP, 03) | yes | what the object looked like at first |
 # | a state that is updated (RVOS, 04) | yes | if the state has kept it |
 # | a {{term:memory bank}} of past frames with their masks (STM, 05) | yes | what it looked like in any of them |
