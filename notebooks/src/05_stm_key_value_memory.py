@@ -205,7 +205,7 @@ _ = check.shapes(q=(query_key, "N Ck h w"), k=(memory_key, "N Ck T h w"), v=(mem
 
 # %% [markdown]
 # All scores of an object, the {{term:affinity}}, form one matrix: a row for each of the `T·h·w` cells in memory, a column for each of the `h·w`
-# {{term:query|query}} *cells*. Softmax runs down each column, because the weights of *one query cell* must sum to one. (In `einsum`, the letter
+# {{term:query cells|query}}. Softmax runs down each column, because the weights of *one query cell* must sum to one. (In `einsum`, the letter
 # `k` counts memory cells and `q` query cells.)
 
 
@@ -580,7 +580,7 @@ def rollout(network, frames, masks):  # T 3 H W, N H W -> log-odds of the frames
 
 
 # %% [markdown]
-# **The loss.** The paper uses the cross-entropy of background and objects. We add Dice, one minus the overlap, because a
+# **The loss.** The paper uses the cross-entropy of background and objects. We add {{term:Dice|dice loss}}, one minus the overlap, because a
 # small object has few pixels and cross-entropy hardly notices it.
 
 
