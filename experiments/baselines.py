@@ -90,12 +90,21 @@ def on_the_benchmark() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def at_other_sizes() -> dict[str, Any]:
-    """The oracle on the clean clips, drawn at several sizes: ``{size: row}``. The scenes are the same."""
+    """The oracle on the clean clips, drawn at several sizes: ``{size: row}``. The scenes are the same.
+
+    ``F_same_share`` is F with a tolerance that is the same share of the picture at all sizes.
+    """
     rows: dict[str, Any] = {}
     for size in SIZES:
-        clips = benchmark(PER_CONDITION, ["clean"], size)
+        clips = list(benchmark(PER_CONDITION, ["clean"], size))
         scores = [score for clip in clips for score in score_objects(clip.masks, copy_previous(clip))]
-        rows[str(size)] = {"tolerance": metrics.boundary_tolerance(size, size), **row(scores)}
+        pairs = [(clip.masks[1:-1] == 1, copy_previous(clip)[1:-1] == 1) for clip in clips]
+        same = [metrics.boundary_accuracy(truth, late, size // SIZES[0]).mean() for truth, late in pairs]
+        rows[str(size)] = {
+            "tolerance": metrics.boundary_tolerance(size, size),
+            **row(scores),
+            "F_same_share": round(100 * float(np.mean(same)), 2),
+        }
     return rows
 
 

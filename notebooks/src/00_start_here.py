@@ -109,7 +109,7 @@ MaskPlayer(clip, pred=answers, view="STM: error", alt="Two objects pass behind a
 
 # %%
 figures.show(
-    figures.answer_sheet(clip, answers, times=[0, 3, 5, 7, 12, 23]),
+    figures.answer_sheet(clip, answers, times=[0, 2, 5, 9, 14, 23]),
     "Six frames in two rows. A dark wall crosses a green scene and hides two objects. The copied masks stay in their old "
     "places. STM's masks are empty behind the wall and fit both objects afterwards.",
     "A wall passes in front of two objects. Copied masks stay behind; STM finds both objects again.",
