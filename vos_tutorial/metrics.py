@@ -176,7 +176,7 @@ def boundary_match(truth: Masks, prediction: Masks, bound_th: float = 0.008) -> 
     if len(shape) != 2:
         raise TutorialError(f"boundary_match() takes one frame, [H, W], but truth is {list(shape)}; pass truth[t].")
     t, p = _as_masks(truth, "truth", shape)[0], _as_masks(prediction, "prediction", shape)[0]
-    radius = boundary_tolerance(*t.shape, bound_th)
+    radius = boundary_tolerance(t.shape[0], t.shape[1], bound_th)
     true, found = boundary_map(t), boundary_map(p)
     near_true, near_found = (_dilate(edges.view(np.uint8), radius).view(np.bool_) for edges in (true, found))
     return BoundaryMatch(true, found, near_true, near_found)
