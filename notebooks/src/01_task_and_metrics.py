@@ -18,6 +18,7 @@ from vos_tutorial.clip import VOID, ids_to_onehot, onehot_to_ids
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_01
 from vos_tutorial.course.figures import tables
+from vos_tutorial.course.widgets import GradeBench
 from vos_tutorial.data.davis import DavisFolder, find_davis
 from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark, make_clip
 from vos_tutorial.propagation import propagate
@@ -414,6 +415,24 @@ mine = [boundary_accuracy(t, p) for t, p in zip(truths, predictions, strict=True
 _ = check.close("F of 200 random masks", np.array(mine), metrics.boundary_accuracy(truths, predictions))
 
 # %% [markdown]
+# ### Spoil a mask yourself
+#
+# Here the prediction is made from the truth by four sliders, and both grades follow. On the right are the two outlines. Press **Reset**
+# first.
+#
+# **One question.** Grow the mask by one pixel, then by two, three and four. J falls a little at each step. What does F do, and why?
+
+# %% tags=["run"]
+leaf = clips["out of view"]
+bench = GradeBench(leaf.frames[0], leaf.first_mask, alt="A true mask, a prediction made from it, and their grades")
+bench.hide = 30
+bench
+
+# %% [markdown]
+# <details><summary>Answer</summary>J goes down evenly: 0.93, 0.86, 0.79, 0.74. F stays at 1.00 for one pixel and for two, which is the
+# tolerance here. At three it drops to 0.20, and at four it is 0: now the whole outline lies outside the band. F forgives what a careful
+# annotator would not notice, and nothing beyond that. <!-- given --></details>
+#
 # Small liberties in the code cost a lot. A square in place of the disk changes F by
 # {{results/01_baselines.json:wrong_f.wrong.square.change|+.1f}} points, and a tolerance that is rounded down by
 # {{results/01_baselines.json:wrong_f.wrong.floor.change|+.1f}} (on {{results/01_baselines.json:wrong_f.frames}} masks of
