@@ -224,7 +224,11 @@ SHEETS = ("glossary", "cheat_sheet")
 
 
 def first_uses(folders: Folders) -> dict[str, str]:
-    """For each entry of the glossary the page that uses it first: the first that links to it, else that says it."""
+    """For each entry of the glossary the page that uses it first; empty if none does.
+
+    That is the first that links to it or says it. A single word that is linked anywhere counts where it is linked:
+    the keys of a keyboard are not those of a memory.
+    """
     linked: dict[str, str] = {}
     said: dict[str, str] = {}
     for name in folders.pages():
@@ -236,7 +240,11 @@ def first_uses(folders: Folders) -> dict[str, str]:
         for entry in GLOSSARY:
             if re.search(rf"\b{re.escape(entry)}s?\b", words, re.I):
                 said.setdefault(entry, name)
-    return {entry: linked.get(entry, said.get(entry, "")) for entry in GLOSSARY}
+    firsts = {}
+    for entry in GLOSSARY:
+        by_words = {} if entry in linked and entry.isalpha() else said
+        firsts[entry] = min((pages[entry] for pages in (linked, by_words) if entry in pages), default="")
+    return firsts
 
 
 def sheet(which: str, folders: Folders) -> str:

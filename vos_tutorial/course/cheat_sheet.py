@@ -76,8 +76,9 @@ values) · `H W` pixels · `h w` cells of a coarser grid.
 there, $\\prod (1 - p)$, and each share is proportional to its odds, $p / (1 - p)$.
 
 $$\\text{{Dice}} = 1 - \\frac{{2 \\sum p\\,y + 1}}{{\\sum p + \\sum y + 1}} \\qquad
-\\text{{soft IoU cost}} = 1 - \\frac{{\\sum p\\,y}}{{\\sum (p + y - p\\,y)}} \\qquad
-J = \\frac{{|A \\cap B|}}{{|A \\cup B|}} \\qquad F = \\frac{{2PR}}{{P + R}}$$"""
+\\text{{soft IoU cost}} = 1 - \\frac{{\\sum p\\,y}}{{\\sum (p + y - p\\,y)}}$$
+
+$$J = \\frac{{|A \\cap B|}}{{|A \\cup B|}} \\qquad F = \\frac{{2PR}}{{P + R}}$$"""
 
 
 def cheat_sheet_page(pages: Mapping[str, str], ledgers: Mapping[str, str]) -> str:
