@@ -3,8 +3,8 @@
 Every notebook shows its pictures through :func:`show`, which asks for that text. The functions that make
 pictures return a matplotlib ``Figure`` or a :class:`Diagram` and show nothing, so that they can be tested and saved.
 
-``masks``, ``charts``, ``tables`` and ``motion`` draw data. ``diagrams`` is the vocabulary of diagrams; ``networks``,
-``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on paper.
+``masks``, ``charts``, ``tables``, ``outlines`` and ``motion`` draw data. ``diagrams`` is the vocabulary of diagrams;
+``networks``, ``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on paper.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from .masks import (
     overlay,
     pixels,
 )
-from .motion import MAX_LOOP_BYTES, Loop, loop
+from .motion import MAX_LOOP_BYTES, Loop, loop, loops
+from .outlines import outlines
 from .output import MAX_PNG_BYTES, show, small_png, to_png
 from .palette import (
     BLUE,
@@ -59,6 +60,6 @@ __all__ = [
     "Block", "Concat", "Diagram", "FeatureMap", "Frame", "Loop", "Loss", "Mask", "Operation", "Part", "Pixels",
     "Sign", "answer", "answer_sheet", "as_ids", "as_picture", "bars", "blank", "cobweb", "contact_sheet", "curves",
     "differences", "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames", "loop",
-    "muted", "networks", "object_colours", "overlay", "pixels", "products", "show", "small_png", "style", "tables",
-    "to_png", "to_svg", "unrolled",
+    "loops", "muted", "networks", "object_colours", "outlines", "overlay", "pixels", "products", "show", "small_png",
+    "style", "tables", "to_png", "to_svg", "unrolled",
 ]  # fmt: skip

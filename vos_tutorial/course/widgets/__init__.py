@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .attention_inspector import AttentionInspector
 from .comparison_player import ComparisonPlayer
+from .grade_bench import GradeBench
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
@@ -17,6 +18,7 @@ from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 __all__ = [
     "AttentionInspector",
     "ComparisonPlayer",
+    "GradeBench",
     "GuidanceSwitch",
     "MaskPlayer",
     "MotionLens",
