@@ -354,6 +354,34 @@ class LiteEncoder(LiteFeatures):
         return [half, quarter, self.fuse(torch.cat([eighth, enlarged], dim=1))]
 
 
+class MaskedLiteEncoder(LiteEncoder):
+    """:class:`LiteEncoder` for a picture and a mask, which meet late: ImageNet had no masks.
+
+    The picture goes through the pretrained blocks alone, so that its features stay what they are. The mask, with the
+    picture, takes a short way of its own and meets them at 1/8; to the finer maps it is added as one more channel.
+
+    Args:
+        width: the last map has 4 times as many channels.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__(width)
+        self.channels = [16 + 1, 24 + 1, 4 * width]
+        self.normalise = Normalised()
+        self.guide = nn.Conv2d(4, 2 * width, 7, 4, 3)
+        self.shrink = ResidualBlock(2 * width, 4 * width, stride=2)
+        self.join = ResidualBlock(8 * width, 4 * width)
+
+    def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """See :class:`Encoder`; ``extra`` is ``[B, 1, H, W]``, and nothing where it is left out. Any H and W."""
+        mask = extra if extra is not None else torch.zeros_like(image[:, :1])  # [B, 1, H, W]
+        *fine, coarse = super().forward(image)
+        seen = self.guide(torch.cat([self.normalise(image), mask], dim=1))  # [B, 2*width, H/4, W/4]
+        seen = self.shrink(F.relu(seen))  # [B, 4*width, H/8, W/8]
+        maps = [torch.cat([x, F.interpolate(mask, x.shape[-2:], mode="area")], dim=1) for x in fine]  # [B, C+1, ...]
+        return [*maps, self.join(torch.cat([coarse, seen], dim=1))]
+
+
 def lite_weights() -> Path:
     """Where the installed package keeps EfficientNet-Lite0's weights.
 
