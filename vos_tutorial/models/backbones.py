@@ -257,6 +257,8 @@ class LiteFeatures(nn.Module):
 
     Batch norm is frozen, also in training, and the stem and blocks 0 to 2 never learn: edges and colours are the
     same everywhere.
+
+    It is an :class:`Encoder` without mask channels: the maps are those of :meth:`features`.
     """
 
     #: (expansion, channels, kernel, stride, blocks) of each stage; the fifth ends in block 10.
@@ -264,6 +266,7 @@ class LiteFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.channels, self.strides = [16, 24, 40, 112], [2, 4, 8, 16]
         self.conv_stem = SameConv(3, 32, 3, 2)
         self.bn0 = nn.BatchNorm2d(32, EPS)
         blocks, inside = [], 32
@@ -300,6 +303,10 @@ class LiteFeatures(nn.Module):
             if i in (0, 2, 4, 10):
                 maps.append(x)
         return maps
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The same as :meth:`features`."""
+        return self.features(image)
 
     def pretrained(self) -> list[nn.Parameter]:
         """What came from ImageNet and may learn: the convolutions of blocks 3 to 10."""

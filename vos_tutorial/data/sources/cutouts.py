@@ -573,7 +573,7 @@ def photo_clips(
     return MixedClips([(0.7, CutoutClips(stills, cutouts, wild=wild)), (0.15, simulated), (0.15, lifelike())])
 
 
-def photo_sources(photos: MixedClips | None) -> dict[Photos, ClipSource]:
+def photo_sources(photos: MixedClips | None) -> dict[str, ClipSource]:
     """The same mixture, calmer, and calmer with things that are hard to tell from what is behind them, by name.
 
     Args:

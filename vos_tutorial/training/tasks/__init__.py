@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -64,7 +64,7 @@ def check_options(task: Task, stages: Sequence[Stage]) -> None:
             check(stage.at(step))
 
 
-def require_source(stage: Stage, source: str, sources: Mapping[str, Any]) -> None:
+def require_source(stage: Stage, source: str, sources: Container[str]) -> None:
     """Raise TutorialError unless there is a source of this name: those of photographs need the reader's pictures."""
     if source not in sources:
         raise TutorialError(
