@@ -52,10 +52,10 @@ def _photos() -> Recipe:
 
 
 def _calm() -> Recipe:
-    """With --start, from "photos": things that look as most things do, and a rate that falls. Its weights ship."""
+    """With --start, from "photos": things that look as most things do, guides further away, and a rate that falls."""
     (stage,) = _photos().stages
-    options = {**stage.options, "source": "calm photos"}
-    calm = replace(stage, name="calm", steps=1500, schedule="cosine", options=options)
+    options = {**stage.options, "source": "calm photos", "spoiling": {"dilation": 2, "shift": 0.25, "scale": 0.15}}
+    calm = replace(stage, name="calm", steps=900, schedule="cosine", options=options)
     return replace(_photos(), stages=(calm,))
 
 

@@ -120,7 +120,7 @@ def _photos() -> Recipe:
         "entropy": 1.0,
         "sides": 0.3,
     }
-    stage = Stage("photos", steps=500, options=options, **{**SMALL, "batch": 4, "size": 128, "lr": 2e-3})
+    stage = Stage("photos", steps=400, options=options, **{**SMALL, "batch": 4, "size": 128, "lr": 2e-3})
     return replace(RECIPES["cpu"], options={"encoder": "imagenet"}, lines=240, stages=(stage,))
 
 
