@@ -55,7 +55,7 @@ def _calm() -> Recipe:
     """With --start, from "photos": things that look as most things do, guides further away, and a rate that falls."""
     (stage,) = _photos().stages
     options = {**stage.options, "source": "calm photos", "spoiling": {"dilation": 2, "shift": 0.25, "scale": 0.15}}
-    calm = replace(stage, name="calm", steps=900, schedule="cosine", options=options)
+    calm = replace(stage, name="calm", steps=400, schedule="cosine", options=options)
     return replace(_photos(), stages=(calm,))
 
 
