@@ -15,7 +15,7 @@ from vos_tutorial.models.stcnn import STCNN
 from vos_tutorial.models.weights import read_weights
 from vos_tutorial.propagation import propagate
 
-PHOTOS = ["masktrack", "stm"]
+PHOTOS = ["masktrack", "rgmp", "stm"]
 FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "shared-keys"), ("stm", "paper-form-cured")]
 
 
