@@ -165,7 +165,7 @@ SHIPPED = [p for p in sorted(models.SHIPPED.glob("*.safetensors")) if p.stem.spl
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
-    assert len(SHIPPED) == 14
+    assert len(SHIPPED) == 16
     method, _, variant = path.stem.partition("-")
     network = models.trained(method, variant=variant)
     about = read_about(path)
