@@ -17,7 +17,7 @@ from .. import recipes
 from ..errors import TutorialError
 from ..files import require_file_place, require_folder_place, write_atomically
 from ..models.weights import load_weights, read_metadata, save_weights
-from ..profile import current, require_device
+from ..profile import ProfileName, current, require_device
 from ..recipes import Recipe
 from ..training import Start, TrainingRun, train
 from ..training.interrupts import stop_signals
@@ -42,7 +42,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--profile", choices=tuple(RECIPES), help="default: gpu with CUDA, else smoke")
     shared.add_argument("--model", help=f"a folder in diffusers' format, or a repository (default: {FLUX})")
-    shared.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a number of the recipe")
+    shared.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a number of the recipe"
+    )
     shared.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda for profile gpu, else cpu)")
 
     one = commands.add_parser("estimate", help="memory and time, and what this machine lacks")
@@ -79,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     if arguments.command == "estimate":
         return _estimate(arguments)
-    name = arguments.profile or ("gpu" if current().name == "gpu" else "smoke")
+    name: ProfileName = arguments.profile or ("gpu" if current().name == "gpu" else "smoke")
     recipe = recipes.override(RECIPES[name], arguments.set)
     device = require_device(arguments.device or ("cuda" if _needs_gpu(recipe) else "cpu"))
     if device.type == "cuda":  # TensorFloat-32 in what computes in float32: three bits more than bfloat16, and fast
@@ -140,8 +142,8 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, device: torch.device) 
     model, source = _model(arguments, recipe), Prepared(arguments.cache)
     if source.model != model:
         raise TutorialError(
-            f"{source.folder} was prepared for {source.model}, and this trains {model}; prepare the pictures again, or "
-            f"give --model {source.model}."
+            f"{source.folder} was prepared for {source.model}, and this trains {model}; prepare the pictures again, "
+            f"or give --model {source.model}."
         )
     out = require_folder_place(arguments.out or f"runs/flux-{recipe.profile}-{arguments.seed}", "--out")
     world, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
@@ -211,7 +213,7 @@ def _sample(arguments: argparse.Namespace, recipe: Recipe, device: torch.device)
         about = read_metadata(arguments.weights)
         if about.get("method") != "flux" or about.get("model") != model:
             raise TutorialError(
-                f"{arguments.weights} holds weights for {about.get('model', about.get('method', 'an unknown model'))}, "
+                f"{arguments.weights} holds weights for {about.get('model', about.get('method', 'something else'))}, "
                 f"and this samples {model}; give --model, or other weights."
             )
         recipe = recipes.override(recipe, [f"network.{k}={v}" for k, v in json.loads(about["options"]).items()])

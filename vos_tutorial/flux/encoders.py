@@ -1,4 +1,4 @@
-"""What stands around FLUX's transformer: the VAE (pixels <-> latents) and the encoders of the prompt (CLIP and T5)."""
+"""What stands around FLUX's transformer: the VAE (pixels, latents) and the encoders of the prompt (CLIP and T5)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load_encoders(model: str = FLUX, device: torch.device | str = "cpu") -> Enco
 
 
 def tiny_encoders() -> Encoders:
-    """Random encoders of the same classes, for rehearsals and tests: a prompt's numbers depend on its letters alone."""
+    """Random stand-ins for rehearsals and tests: the VAE of the same class, prompts' numbers from their letters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vae = package("diffusers").AutoencoderKL(

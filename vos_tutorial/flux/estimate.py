@@ -1,4 +1,4 @@
-"""Memory and time before anything is loaded: from the shapes of FLUX's layers, and the speed of this GPU if there is one."""
+"""Memory and time before anything is loaded: from the shapes of the layers of FLUX and the speed of the GPU here."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def estimate(recipe: Recipe, gpus: int = 8, speed: float = SPEED) -> Estimate:
     image, text = (stage.size // 16) ** 2, PROMPT_TOKENS
     tokens, part = image + text, stage.batch // gpus // stage.accumulate
     blocks = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
-    # a block's input for each block (bfloat16), and inside one block 24 widths in bfloat16 and the adapters' float32 inputs
+    # a block's input for each block (bfloat16), and inside one block 24 widths in bfloat16 and the adapters' float32
+    # inputs
     activations = part * tokens * width * (2 * blocks + 24 * 2 + 24 * 4)
     one = sum(2 * m.weight.numel() * _tokens(name, image, text) for name, m in linear.items())
     one += blocks * 4 * tokens**2 * width  # attention: scores and their sum over values
@@ -137,9 +138,9 @@ def describe(recipe: Recipe, gpus: int, found: Estimate) -> str:
             f"{found.learned / 1e6:.0f} million learn (LoRA of rank {recipe.options['rank']} and the s-embedder)",
             f"data: pictures of {stage.size} x {stage.size} as {(stage.size // 16) ** 2} tokens, prompts of "
             f"{PROMPT_TOKENS}; batch {stage.batch} on {gpus} GPUs, {per_gpu} each in {stage.accumulate} parts",
-            f"memory on each GPU, about {found.memory / GB:.0f} GB: weights {found.weights / GB:.0f} in bfloat16, adapters "
-            f"with optimiser {found.state / GB:.0f} in float32, activations {found.activations / GB:.0f}, CUDA 2; while it "
-            f"loads, each process takes {found.weights / GB:.0f} GB of the host's",
+            f"memory on each GPU, about {found.memory / GB:.0f} GB: weights {found.weights / GB:.0f} in bfloat16, "
+            f"adapters with optimiser {found.state / GB:.0f} in float32, activations {found.activations / GB:.0f}, "
+            f"CUDA 2; while it loads, each process takes {found.weights / GB:.0f} GB of the host's",
             f"time: {found.steps} steps of {found.step:.1f} s, about {found.hours:.1f} hours, at "
             f"{found.speed / 1e12:.0f} TFLOP/s in bfloat16; the first 20 steps measure it",
         ]

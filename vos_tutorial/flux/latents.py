@@ -1,4 +1,4 @@
-"""FLUX's pictures as the transformer sees them: latents packed into tokens, their places, and the shift of the times."""
+"""FLUX's pictures as the transformer sees them: latents packed into tokens, their places, and the shift of times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def pack(latents: Tensor) -> Tensor:
     batch, channels, height, width = latents.shape
     if height % 2 or width % 2:
         raise TutorialError(
-            f"latents of {height} x {width} cannot be packed in cells of 2 x 2; use pictures whose sides divide by 16."
+            f"latents of {height} x {width} cannot be packed in cells of 2 x 2; use pictures whose sides divide "
+            "by 16."
         )
     cells = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
     return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, height * width // 4, 4 * channels)
@@ -49,8 +50,8 @@ def places(grid: tuple[int, int], text: int, device: torch.device) -> Tensor:
 def shift(tokens: int) -> float:
     """How far the times of a picture of so many tokens are shifted towards noise: FLUX's ``exp(mu)``, > 1.
 
-    More pixels repeat more of the same information, so it takes more noise to hide a picture (Esser et al., ICML 2024,
-    section 5.3.2).
+    More pixels repeat more of the same information, so it takes more noise to hide a picture (Esser et al., ICML
+    2024, section 5.3.2).
     """
     (few, low), (many, high) = FEW, MANY
     return math.exp(low + (high - low) * (tokens - few) / (many - few))

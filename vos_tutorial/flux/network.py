@@ -1,8 +1,8 @@
 """The student and the teacher in one: FLUX.1 with LoRA adapters and an input for the end time s.
 
-Adapters on and s given, it is the flow map's average velocity F(x, t, s). Adapters off and s left out, it is the teacher's
-velocity v(x, t). There is one copy of the twelve billion weights, and at step 0 both are the same function, exactly: LoRA's
-second factors and the last layer of the s-embedder begin at zero.
+Adapters on and s given, it is the flow map's average velocity F(x, t, s). Adapters off and s left out, it is the
+teacher's velocity v(x, t). There is one copy of the twelve billion weights, and at step 0 both are the same function,
+exactly: LoRA's second factors and the last layer of the s-embedder begin at zero.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .latents import places
 from .packages import package
 from .precision import Widened
 
-#: Attention and MLP of the double blocks (image and text stream) and of the single blocks: a regular expression, since
-#: the suffix ``proj_out`` alone would also name the transformer's last layer.
+#: Attention and MLP of the double blocks (image and text stream) and of the single blocks: a regular expression,
+#: since the suffix ``proj_out`` alone would also name the transformer's last layer.
 TARGETS = (
     r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2))"
     r"|single_transformer_blocks\.\d+\.(attn\.to_[qkv]|proj_mlp|proj_out)"
@@ -60,8 +60,8 @@ class SEmbedder(nn.Module):
 class FluxFlowMap(nn.Module):
     """``F(x, t, s)`` of FLUX.1, by LoRA.
 
-    Its ``state_dict`` holds what learns (adapters and s-embedder, float32) and nothing of FLUX's own weights: checkpoints
-    and weights files are of megabytes, and they hold nothing that the licence of FLUX forbids to pass on.
+    Its ``state_dict`` holds what learns (adapters and s-embedder, float32) and nothing of FLUX's own weights, so
+    checkpoints stay small. Adapters are derived from FLUX all the same, and its licence covers them.
 
     Args:
         transformer: a ``FluxTransformer2DModel``; it is frozen, and gets the adapters.
@@ -89,9 +89,9 @@ class FluxFlowMap(nn.Module):
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: Condition) -> Tensor:
         """The average velocity between t and s, ``float32 [B, N, C]``.
 
-        Blocks compute in the precision of ``x``: a bfloat16 network given float32 has its weights widened layer by layer
-        (see :mod:`~vos_tutorial.flux.precision`). Times are embedded in float32 always: bfloat16 has 8 bits, and near
-        t = 1 it knows no step smaller than 1/256.
+        Blocks compute in the precision of ``x``: a bfloat16 network given float32 has its weights widened layer by
+        layer (see :mod:`~vos_tutorial.flux.precision`). Times are embedded in float32 always: bfloat16 has 8 bits,
+        and near t = 1 it knows no step smaller than 1/256.
 
         Args:
             x: tokens ``[B, N, C]``.
@@ -140,7 +140,7 @@ class FluxFlowMap(nn.Module):
     # ------------------------------------------------------------------------------------------------- what learns
 
     def learned(self) -> dict[str, nn.Parameter]:
-        """The parameters that learn, by the names that files have: diffusers' names of LoRA layers, and the s-embedder."""
+        """The parameters that learn, by the names that files have: diffusers' for LoRA layers, and the s-embedder."""
         return {
             name.replace(".default.", "."): parameter
             for name, parameter in self.named_parameters()

@@ -1,7 +1,7 @@
 """A folder of pictures with captions, and the same folder as FLUX sees it: latents and prompt embeddings, made once.
 
-``fox.jpg`` stands beside ``fox.txt``. :func:`prepare` writes ``fox.safetensors`` for each, and :class:`Prepared` is the
-source of training: neither VAE nor T5 need to be in memory then.
+``fox.jpg`` stands beside ``fox.txt``. :func:`prepare` writes ``fox.safetensors`` for each, and :class:`Prepared` is
+the source of training: neither VAE nor T5 need to be in memory then.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def prepare(
         how many pictures were encoded now.
 
     Raises:
-        TutorialError: if the size does not divide into tokens, a picture or a caption cannot be read, or ``out`` is of
+        TutorialError: if the size does not divide into tokens, a picture or a caption cannot be read, or ``out`` is
+        of
             another size or model, or cannot be written.
     """
     if size < encoders.pixels or size % encoders.pixels:
@@ -117,8 +118,8 @@ def _require_same(place: Path, about: dict[str, object]) -> None:
     there = _about(place)
     if there != about:
         raise TutorialError(
-            f"{place} holds pictures for {there.get('model')} at {there.get('size')} pixels, not for {about['model']} "
-            f"at {about['size']}; choose another folder."
+            f"{place} holds pictures for {there.get('model')} at {there.get('size')} pixels, not for "
+            f"{about['model']} at {about['size']}; choose another folder."
         )
 
 
@@ -171,4 +172,6 @@ class Prepared:
             found = load_file(path)
             return {key: found[key] for key in HELD}
         except (SafetensorError, OSError, KeyError) as error:
-            raise TutorialError(f"{path} is no prepared picture ({error}); delete it and run flux prepare.") from error
+            raise TutorialError(
+                f"{path} is no prepared picture ({error}); delete it and run flux prepare."
+            ) from error

@@ -1,7 +1,8 @@
 """How FLUX.1-dev becomes a flow map: AYF-EMD for about four hours on eight GPUs, and a rehearsal on a CPU.
 
-From the paper: the loss, its normalisation (c = 0.1), the cap 0.99, LoRA, eight GPUs and about four hours. Not found in it,
-and therefore our own proposal, never run at this size: rank, learning rate, batch, steps, picture size, warm-up.
+From the paper: the loss, its normalisation (c = 0.1), the cap 0.99, LoRA, eight GPUs and about four hours. Not found
+in it, and therefore our own proposal, never run at this size: rank, learning rate, batch, steps, picture size,
+warm-up.
 """
 
 from __future__ import annotations

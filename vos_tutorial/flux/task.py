@@ -64,8 +64,8 @@ class FluxTask:
         FluxOptions.of(stage)
         if stage.size != self.source.size:
             raise TutorialError(
-                f"stage {stage.name!r} learns from pictures of {stage.size} pixels, and {self.source.folder} holds such "
-                f"of {self.source.size}; give --set {stage.name}.size={self.source.size}, or prepare others."
+                f"stage {stage.name!r} learns from pictures of {stage.size} pixels, and {self.source.folder} holds "
+                f"such of {self.source.size}; give --set {stage.name}.size={self.source.size}, or prepare others."
             )
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
@@ -87,9 +87,9 @@ class FluxTask:
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """``|F - sg(F - g/(|g| + c))|²``, and what to watch, since the normalised loss does not fall.
 
-        The teacher and the derivative compute in float32: at the beginning their difference is zero, and what bfloat16
-        would leave of it, normalised, would be a step in a random direction. The pass that has a gradient is FLUX's own
-        bfloat16.
+        The teacher and the derivative compute in float32: at the beginning their difference is zero, and what
+        bfloat16 would leave of it, normalised, would be a step in a random direction. The pass that has a gradient is
+        FLUX's own bfloat16.
 
         Returns:
             the loss, and for the log ``direction``, the root mean square of g: how far the map is from one that keeps
