@@ -2,10 +2,10 @@
 
     python benchmarks/flux.py [--seed 0]
 
-A random network of FLUX's classes (9 blocks, width 256, 256 + 64 tokens) with weights in bfloat16. The reference is the
-central difference in float32 with the step that training uses. "TF32" is float32 whose products see 10 bits of each
-factor, as a GPU's tensor cores have it, imitated here; "bfloat16" is the network's own precision. Ratios of root mean
-squares. The weights are random: what holds for FLUX.1-dev's own, nobody has measured here.
+A random network of FLUX's classes (9 blocks, width 256, 256 + 64 tokens) with weights in bfloat16. The reference is
+the central difference in float32 with the step that training uses. "TF32" is float32 whose products see 10 bits of
+each factor, as a GPU's tensor cores have it, imitated here; "bfloat16" is the network's own precision. Ratios of root
+mean squares. The weights are random: what holds for FLUX.1-dev's own, nobody has measured here.
 """
 
 from __future__ import annotations
