@@ -14,8 +14,8 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 128) -> float:
     """The sliced Wasserstein-2 distance of two sets of points of the plane, ``[N, 2]`` each.
 
     Both sets are projected on a line, sorted, and compared point by point; the root of the mean square over all
-    points and over lines of evenly spaced directions. Two draws of ``N`` points from one distribution are not at distance
-    zero: print that *sampling floor* beside it.
+    points and over lines of evenly spaced directions. Two draws of ``N`` points from one distribution are not at
+    distance zero: print that *sampling floor* beside it.
 
     Raises:
         TutorialError: unless both are ``[N, 2]`` with the same N >= 1.

@@ -73,7 +73,7 @@ class PlaneVelocity(nn.Module):
             return h
         if label is None:
             return h + self.label.weight[-1]
-        return h + self.label(label % self.label.num_embeddings)  # -1 is "any", the last one
+        return h + self.label(torch.where(label < 0, self.label.num_embeddings - 1, label))
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """``x [B, 2]``, ``t [B]``, ``label [B]`` -> ``[B, 2]``."""

@@ -1,7 +1,7 @@
 """Points of the plane: the smallest world that a generator can learn, where a picture shows every sample.
 
-Unlike the other worlds these are no clips: :func:`checkerboard` and :func:`ring` draw points, float32 ``[N, 2]``, by a
-:class:`torch.Generator`.
+Unlike the other worlds these are no clips: :func:`checkerboard` and :func:`ring` draw points, float32 ``[N, 2]``, by
+a :class:`torch.Generator`.
 """
 
 from __future__ import annotations
