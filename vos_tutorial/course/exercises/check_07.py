@@ -46,8 +46,8 @@ def _end_moves(
     def end(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return x + (s - t)[:, None] * network(x, t, s)
 
-    found: tuple[Tensor, Tensor] = torch.func.jvp(end, (x, t, s), tangents)
-    return found
+    where, moves = torch.func.jvp(end, (x, t, s), tangents)[:2]
+    return where, moves
 
 
 def _emd(network: Network, x: Tensor, t: Tensor, s: Tensor, v: Tensor) -> Tensor:
