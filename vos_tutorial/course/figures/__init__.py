@@ -3,13 +3,13 @@
 Every notebook shows its pictures through :func:`show`, which asks for that text. The functions that make
 pictures return a matplotlib ``Figure`` or a :class:`Diagram` and show nothing, so that they can be tested and saved.
 
-``masks``, ``charts``, ``tables`` and ``motion`` draw data. ``diagrams`` is the vocabulary of diagrams; ``networks``,
-``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on paper.
+``masks``, ``charts``, ``tables``, ``motion`` and ``plane`` draw data. ``diagrams`` is the vocabulary of diagrams;
+``networks``, ``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on paper.
 """
 
 from __future__ import annotations
 
-from . import networks, products, tables
+from . import networks, plane, products, tables
 from .answers import answer, answer_sheet, heat_maps, heated, muted
 from .charts import bars, cobweb, curves, differences
 from .diagrams import Arrow, Block, Concat, Diagram, FeatureMap, Frame, Loss, Mask, Operation, Part, Sign
@@ -59,6 +59,6 @@ __all__ = [
     "Block", "Concat", "Diagram", "FeatureMap", "Frame", "Loop", "Loss", "Mask", "Operation", "Part", "Pixels",
     "Sign", "answer", "answer_sheet", "as_ids", "as_picture", "bars", "blank", "cobweb", "contact_sheet", "curves",
     "differences", "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames", "loop",
-    "muted", "networks", "object_colours", "overlay", "pixels", "products", "show", "small_png", "style", "tables",
-    "to_png", "to_svg", "unrolled",
+    "muted", "networks", "object_colours", "overlay", "pixels", "plane", "products", "show", "small_png", "style",
+    "tables", "to_png", "to_svg", "unrolled",
 ]  # fmt: skip
