@@ -34,9 +34,9 @@ class FluxOptions:
     times: Literal["interval first", "two sorted"] = "interval first"
     """How t and s are drawn, before the shift; sources differ."""
     derivative: Literal["difference", "jvp"] = "difference"
-    """Flash and memory-efficient attention have no forward mode; ``"jvp"`` uses the slower math kernel. FLUX embeds time
-    by sines of up to 1000 t, so the two differ: a difference over 0.01 smooths the fast ones, and on random weights the
-    exact derivative is about three times as large (``benchmarks/flux.py``)."""
+    """Flash and memory-efficient attention have no forward mode; ``"jvp"`` uses the slower math kernel. FLUX embeds
+    time by sines of up to 1000 t, so the two differ: a difference over 0.01 smooths the fast ones, and on random
+    weights the exact derivative is about three times as large (``benchmarks/flux.py``)."""
 
     @classmethod
     def of(cls, stage: Stage) -> FluxOptions:
