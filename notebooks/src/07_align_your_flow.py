@@ -37,10 +37,10 @@ reference = plane.trained_flow_map(plane.shipped("emd"))
 noise = torch.randn(8000, 2, generator=torch.Generator().manual_seed(7))
 walkers = {"teacher, 64 steps": (teacher_map := lambda x, t, s: teacher(x, t), 64), "teacher, 2 steps": (teacher_map, 2),
            "flow map, 2 steps": (reference, 2)}  # fmt: skip
-ways = {name: figures.plane.travel(network, noise[:500], steps, 17) for name, (network, steps) in walkers.items()}
+ways = {name: figures.plane.travel(network, noise[:300], steps, 13) for name, (network, steps) in walkers.items()}
 figures.show(
-    figures.plane.cloud_loop([dict(zip(ways, now, strict=True)) for now in zip(*ways.values(), strict=True)]),
-    "Five hundred points move from a round cloud of noise to a checkerboard. With 64 steps they fill its squares; with two "
+    figures.plane.cloud_loop(ways),
+    "Three hundred points move from a round cloud of noise to a checkerboard. With 64 steps they fill its squares; with two "
     "steps of the teacher they end in a smaller, blurred cloud; with two jumps of the flow map they fill the squares.",
     "The same noise three times. With two steps the teacher misses the squares, the flow map does not.",
 )
@@ -480,7 +480,7 @@ def warm_up(step, length, cap=0.99):
 # Third, choose the **times**: first how long a jump is, then where it lies. (Sources disagree about how AYF does this; another reading is compared in section 6.)
 
 
-# %% tags=["variant-of:vos_tutorial.models.flow_map.interval_first"]
+# %% tags=["builds:vos_tutorial.models.flow_map.interval_first"]
 def interval_first(samples, mean=-0.6, std=1.6, generator=None):
     length = torch.sigmoid(mean + std * torch.randn(samples, generator=generator))
     s = (1 - length) * torch.rand(samples, generator=generator)
@@ -513,7 +513,7 @@ for network in (mine, theirs):
 chance = torch.Generator().manual_seed(1)
 descend(mine, lambda step: flow_map_loss(mine, teacher, 64, warm_up(step, 2), chance), 3, 1e-3)
 training.distil(theirs, world.checkerboard, training.eulerian(teacher), training.Run(3, 64, 1e-3), 1, warm_up_steps=2)
-_ = check.close("weights after three steps", mine.end.weight, theirs.end.weight, atol=1e-5)
+_ = check.close("after three steps", mine(noise[:64], t, s), theirs(noise[:64], t, s), atol=1e-3)
 
 # %% [markdown]
 # ### Your run
@@ -630,7 +630,7 @@ tables.table(rows, decimals=3, notes="SW2 to the teacher, mean of three seeds")
 # as before. But the student's loss holds the *derivative* by time, and that is where the clock's slope enters: at both ends of [0, 1] for $\log\sigma$, everywhere for fast waves.
 
 # %%
-times = torch.linspace(0, 1, 201, dtype=torch.float64)
+times = torch.linspace(0.001, 0.999, 201, dtype=torch.float64)
 slopes = {}
 for clock in ("time", "log sigma", "fast"):
     features = plane.TimeFeatures(clock)
