@@ -16,6 +16,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -161,7 +162,7 @@ class DiT(nn.Module):
         size: int = 32,
         patch: int = 4,
         width: int = 96,
-        depth: int = 6,
+        depth: int = 4,
         heads: int = 4,
     ) -> None:
         super().__init__()
@@ -169,6 +170,8 @@ class DiT(nn.Module):
             raise TutorialError(f"a picture of {size} pixels cannot be cut into patches of {patch}; use a divisor.")
         if width % 4 or width % heads:
             raise TutorialError(f"a width of {width} cannot be split into 4 and into {heads} heads; use a multiple.")
+        self.options: dict[str, Any] = {"patch": patch, "width": width, "depth": depth, "heads": heads, "size": size}
+        self.options |= {"channels": channels, "vocabulary": list(vocabulary)}
         self.vocabulary, self.channels, self.size, self.patch = tuple(vocabulary), channels, size, patch
         self.patches = nn.Linear(channels * patch**2, width)
         self.words = nn.ModuleList([nn.Embedding(n + 1, width) for n in vocabulary])

@@ -1,8 +1,8 @@
 """The captioned world: 32-pixel pictures of one textured shape, a caption that says what it is, and its exact mask.
 
 Small enough that a generator learns it on a laptop, and hard enough that one with few steps fails in it: a caption
-fixes six attributes (:data:`ATTRIBUTES`), but not how the shape is turned, where its pattern begins, or what the ground
-looks like in detail. All of that has to be made up, and an average of the possibilities is a blur.
+fixes six attributes (:data:`ATTRIBUTES`), but not where exactly the shape stands, how its pattern runs, or what the
+ground looks like in detail. All of that has to be made up, and an average of the possibilities is a blur.
 
 A picture has four channels, colour and mask, so that whoever learns to draw the picture learns to annotate it.
 Coordinates: x right, y down, the picture spans [-1, 1] in both; sizes are half-extents in the same unit.
@@ -41,9 +41,10 @@ COLOURS = np.array(
     dtype=np.float32,
 )
 GROUNDS = np.array([[0.74, 0.63, 0.45], [0.33, 0.50, 0.58], [0.32, 0.43, 0.23], [0.36, 0.34, 0.36]], np.float32)
-SIZES = np.array([0.34, 0.47, 0.63], np.float32)
+SIZES = np.array([0.38, 0.5, 0.65], np.float32)
 PLACES = np.array([[0, 0], [-0.36, -0.36], [0.36, -0.36], [-0.36, 0.36], [0.36, 0.36]], np.float32)
 DARK = 0.28  # of the shape's colour: the second colour of its pattern
+TURN = 0.06  # of the whole circle: a shape leans by up to 11 degrees to either side
 PERIOD = 0.36  # of the patterns: 5.8 pixels
 NOISE = 5  # cells a side of the ground's random light and shade
 DRAWN = 2  # pixels drawn for one of the picture, a side; their average has soft edges
@@ -165,11 +166,11 @@ def _paint(values: np.ndarray, chance: Pixels, light: Pixels, size: int) -> Pixe
 
     radius = SIZES[extent][:, None, None] * (0.95 + 0.1 * chance[0])
     middle = PLACES[place].T[:, :, None, None] + 0.16 * (chance[1:3] - 0.5)  # [2, B, 1, 1]
-    u, v = _turned(x - middle[0], y - middle[1], chance[3])  # [B, size, size] each
+    u, v = _turned(x - middle[0], y - middle[1], TURN * (chance[3] - 0.5))  # [B, size, size] each
     inside = _choose(shape, _SHAPES, u / radius, v / radius)
     cover = (inside * radius * size / DRAWN / 2 + 0.5).clip(0, 1)  # an edge one pixel of the picture wide
 
-    p, q = _turned(x - middle[0], y - middle[1], chance[4])
+    p, q = _turned(x - middle[0], y - middle[1], np.floor(4 * chance[4]) / 8)
     pattern = _choose(texture, _PATTERNS, p / PERIOD + chance[5], q / PERIOD + chance[6])
     pure = COLOURS[colour][:, :, None, None] + 0.12 * (chance[7:10].swapaxes(0, 1) - 0.5)  # [B, 3, 1, 1]
     cloth = pure * (DARK + (1 - DARK) * pattern)[:, None]  # [B, 3, size, size]
@@ -180,7 +181,7 @@ def _paint(values: np.ndarray, chance: Pixels, light: Pixels, size: int) -> Pixe
     up[np.arange(size), low], up[np.arange(size), low + 1] = 1 - part, part
     shade = up @ (light - 0.5) @ up.T  # [B, 3, size, size]: bilinear
     relief = _choose(ground, _RELIEFS, x + (0 * y + chance[10]), y + (0 * x + chance[11]), chance[12:16])
-    world = GROUNDS[ground][:, :, None, None] + 0.16 * shade + 0.13 * shade.mean(1, keepdims=True) + relief[:, None]
+    world = GROUNDS[ground][:, :, None, None] + 0.08 * shade + 0.16 * shade.mean(1, keepdims=True) + relief[:, None]
     lit = 1 + 0.25 * (chance[16] - 0.5) * x + 0.25 * (chance[17] - 0.5) * y  # [B, size, size]
     picture = (world + (cloth - world) * cover[:, None]) * lit[:, None]
     return np.concatenate([picture.clip(0, 1), cover[:, None]], axis=1)
