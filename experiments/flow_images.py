@@ -41,7 +41,13 @@ ROOT = runs.ROOT / "runs" / "images"
 OUT = runs.RESULTS / "07_flow_images.json"
 COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure"
 NAMES = ("reader", "early", "teacher", "student", "short", "without-s", "adversarial")
-FROM = {"teacher": "early", "student": "teacher", "short": "teacher", "without-s": "teacher", "adversarial": "student"}
+FROM = {
+    "teacher": "early",
+    "student": "teacher",
+    "short": "teacher",
+    "without-s": "teacher",
+    "adversarial": "student",
+}
 
 # ---------------------------------------------------------------------------------------------------- train
 
@@ -59,7 +65,9 @@ def weights(name: str, seed: int = 0) -> Path:
     """
     path = folder(name, seed) / "weights.safetensors"
     if not path.exists():
-        raise SystemExit(f"{path.relative_to(runs.ROOT)} is missing; run python experiments/flow_images.py train {name}.")
+        raise SystemExit(
+            f"{path.relative_to(runs.ROOT)} is missing; run python experiments/flow_images.py train {name}."
+        )
     return path
 
 
@@ -103,7 +111,9 @@ FEW = (1, 2, 4, 8)
 
 
 @torch.no_grad()
-def drawn(network: Callable[[Tensor], Network], captions: Tensor, noise: Tensor, steps: int, batch: int = 64) -> Tensor:
+def drawn(
+    network: Callable[[Tensor], Network], captions: Tensor, noise: Tensor, steps: int, batch: int = 64
+) -> Tensor:
     """Samples ``[N, 4, H, W]``, some at a time."""
     pairs = zip(captions.split(batch), noise.split(batch), strict=True)
     return torch.cat([generate(network(some), start, steps) for some, start in pairs])

@@ -109,9 +109,7 @@ def test_forward_derivatives_pass_and_agree_with_a_difference() -> None:
     x, t, s, captions = inputs()
     x, t, s = x.double(), t.double(), s.double()
     v = torch.randn_like(x)
-    found = [
-        emd_direction(student.given(captions), x, t, s, v, derivative=how) for how in ("jvp", "difference")
-    ]
+    found = [emd_direction(student.given(captions), x, t, s, v, derivative=how) for how in ("jvp", "difference")]
     assert torch.allclose(found[0], found[1], atol=1e-6, rtol=1e-5)
 
 

@@ -41,13 +41,17 @@ def precision_recall(data: Tensor, generated: Tensor, k: int = 3) -> PrecisionRe
             f"features are [N, D] and [M, D] with one D; these are {list(data.shape)} and {list(generated.shape)}."
         )
     if not 1 <= k < min(len(data), len(generated)):
-        raise TutorialError(f"k is {k} for {len(data)} and {len(generated)} samples; use 1 or more, and less than both.")
+        raise TutorialError(
+            f"k is {k} for {len(data)} and {len(generated)} samples; use 1 or more, and less than both."
+        )
     return PrecisionRecall(_within(generated, data, k), _within(data, generated, k))
 
 
 def _within(points: Tensor, others: Tensor, k: int) -> float:
     """The share of ``points [N, D]`` that lie within the reach of one of ``others [M, D]``."""
-    reach = torch.cdist(others, others).kthvalue(k + 1, dim=1).values  # [M]; the nearest neighbour is the point itself
+    reach = (
+        torch.cdist(others, others).kthvalue(k + 1, dim=1).values
+    )  # [M]; the nearest neighbour is the point itself
     inside = torch.cdist(points, others) <= reach  # [N, M]
     return float(inside.any(1).double().mean())
 

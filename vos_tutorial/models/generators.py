@@ -117,7 +117,9 @@ def _options(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
     try:
         return dict(json.loads(metadata.get("options", "{}")))
     except (ValueError, TypeError) as error:
-        raise TutorialError(f"{file}: the options in its metadata cannot be read ({error}); copy it again.") from error
+        raise TutorialError(
+            f"{file}: the options in its metadata cannot be read ({error}); copy it again."
+        ) from error
 
 
 # ----------------------------------------------------------------------------------------------- samples

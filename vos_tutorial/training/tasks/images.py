@@ -172,9 +172,7 @@ class Distillation:
         loss, direction = self.flow_map_loss(network, batch, StudentOptions.of(stage))
         return loss, {"direction": direction}
 
-    def flow_map_loss(
-        self, student: DiT, batch: Mapping[str, Tensor], how: StudentOptions
-    ) -> tuple[Tensor, Tensor]:
+    def flow_map_loss(self, student: DiT, batch: Mapping[str, Tensor], how: StudentOptions) -> tuple[Tensor, Tensor]:
         """The loss, and the mean length of the direction before it was normalised, scalars."""
         t, s, captions = batch["t"], batch["s"], batch["caption"]
         x = interpolate(batch["image"], batch["noise"], t)  # [B, 4, H, W]
