@@ -161,6 +161,11 @@ def test_adapters_go_from_student_to_student() -> None:
         load_adapters(student_of(teacher, rank=2, reads_s=False), own, "one")
 
 
+def ask(x: Tensor, captions: Tensor) -> Tensor:
+    out: Tensor = DiT(**TINY)(x, torch.ones(1), torch.ones(1), captions)
+    return out
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -169,12 +174,13 @@ def test_adapters_go_from_student_to_student() -> None:
         (lambda: DiT(width=30), "width of 30"),
         (lambda: student_of(DiT(**TINY), rank=0), "rank 0"),
         (lambda: student_of(student_of(DiT(**TINY))), "adapters already"),
-        (lambda: DiT(**TINY)(torch.zeros(1, 3, 32, 32), torch.ones(1), torch.ones(1), torch.ones(1, 6).long()), "4, 32"),
-        (lambda: DiT(**TINY)(torch.zeros(1, 4, 32, 32), torch.ones(1), torch.ones(1), torch.ones(1, 5).long()), "1, 5"),
-        (lambda: DiT(**TINY)(torch.zeros(1, 4, 32, 32), torch.ones(1), torch.ones(1), torch.full((1, 6), 7)), "ids in 0"),
-        (lambda: DiT(**TINY)(torch.zeros(1, 4, 32, 32), torch.ones(1), torch.ones(1), torch.ones(1, 6)), "int64"),
+        (lambda: ask(torch.zeros(1, 3, 32, 32), torch.ones(1, 6).long()), "4, 32"),
+        (lambda: ask(torch.zeros(1, 4, 32, 32), torch.ones(1, 5).long()), "1, 5"),
+        (lambda: ask(torch.zeros(1, 4, 32, 32), torch.full((1, 6), 7)), "ids in 0"),
+        (lambda: ask(torch.zeros(1, 4, 32, 32), torch.full((1, 6), -1)), "ids in 0"),
+        (lambda: ask(torch.zeros(1, 4, 32, 32), torch.ones(1, 6)), "int64"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_told(call: object, words: str) -> None:
     assert callable(call)
     with pytest.raises(TutorialError, match=words):

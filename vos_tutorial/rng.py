@@ -51,7 +51,7 @@ class Stream(IntEnum):
     CAPTIONED = 22
     """A picture of the captioned world."""
     FLOW = 23
-    """What a training of a flow draws beside the pictures: noise, times, and which words of a caption are left out."""
+    """What a training of a flow draws beside its pictures: noise, times, and which words are left out."""
     MIRROR = 17
     """STCNN's clips played backwards and turned."""
 

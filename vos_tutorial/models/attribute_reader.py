@@ -1,13 +1,14 @@
 """A small convolutional network that reads the captioned world: attributes and mask from a picture's three colours.
 
-It is the judge of generated pictures. What it answers says whether a picture shows what its caption says; its features
-are the space in which precision and recall are counted; its mask says whether the generator's fourth channel lies where
+It is the judge of generated pictures. Its answers say whether a picture shows what its caption says; its features are
+the space in which precision and recall are counted; its mask says whether the generator's fourth channel lies where
 the shape is. It never sees the fourth channel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,7 @@ class AttributeReader(nn.Module):
         )
         self.features = nn.Linear(channels[-1] * 16, FEATURES)
         self.heads = nn.ModuleList([nn.Linear(FEATURES, n) for n in vocabulary])
-        self.lateral = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in zip(channels, channels[1:], strict=False)])
+        self.lateral = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in pairwise(channels)])
         self.mask = nn.Conv2d(channels[0], 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> Reading:

@@ -66,7 +66,7 @@ def paired_losses(judge: Judge, judge_fixed: Judge, real: Tensor, fake: Tensor) 
     """The relativistic pairing losses: each generated picture against one real picture, and the other way round.
 
     ``L_G = softplus(D(real) - D(fake))``, ``L_D = softplus(D(fake) - D(real))``, and
-    ``R1 + R2 = (|dD/dreal|² + |dD/dfake|²) / 2``. Only differences count, so that no picture is real or fake by itself.
+    ``R1 + R2 = (|dD/dreal|² + |dD/dfake|²) / 2``. Only differences count: no picture is real or fake by itself.
 
     Args:
         judge: with the critic's weights.

@@ -1,13 +1,13 @@
 """A diffusion transformer for small captioned pictures: teacher and flow-map student in one set of weights.
 
-Peebles and Xie: "Scalable Diffusion Models with Transformers", ICCV 2023. A picture is cut into patches, each patch is
-a token, and a transformer says for every token where it should flow. Blocks are modulated by the time (adaLN-Zero,
+Peebles and Xie: "Scalable Diffusion Models with Transformers", ICCV 2023. A picture is cut into patches, each patch
+is a token, and a transformer says for every token where it should flow. Blocks are modulated by the time (adaLN-Zero,
 section 3.2); the caption's words stand beside the patches as tokens of their own, as in Stable Diffusion 3 and FLUX.
 
-The flow map's three needs (Sabour, Fidler, Kreis: "Align Your Flow", 2025) are met here. The time goes in as it is
-(``c_noise(t) = t``, no logarithm, low frequencies only), for the derivative along ``t`` is part of the loss. Attention
-is written out, since the fused kernels have no forward mode. And the end time ``s`` has an embedder that begins with
-zeros, as the adapters do, so that the student *is* the teacher until it learns something: ``F(x, t, s) = v(x, t)``.
+A flow map (Sabour, Fidler, Kreis: "Align Your Flow", 2025) needs three things of its network. The time goes in as it
+is (``c_noise(t) = t``, no logarithm, low frequencies only), because the derivative along ``t`` is part of the loss.
+Attention is written out, because the fused kernels have no forward mode. And the end time ``s`` has an embedder that
+begins with zeros, as the adapters do: the student *is* the teacher until it learns, ``F(x, t, s) = v(x, t)``.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A DiT block with adaLN-Zero (figure 3): the condition shifts, scales and gates both halves; gates begin at 0."""
+    """A block with adaLN-Zero (figure 3): the condition shifts, scales and gates both halves; gates begin at 0."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ class DiT(nn.Module):
             )
         if captions.shape != (len(x), len(self.vocabulary)):
             raise TutorialError(
-                f"{len(x)} pictures need captions [{len(x)}, {len(self.vocabulary)}], these are {list(captions.shape)}."
+                f"{len(x)} pictures need captions [{len(x)}, {len(self.vocabulary)}], not {list(captions.shape)}."
             )
         if captions.dtype != torch.int64 or not bool(
             ((captions >= 0) & (captions <= torch.tensor(self.vocabulary, device=captions.device))).all()
@@ -262,8 +262,8 @@ class Adapted(nn.Linear):
     """A linear layer whose weights stay as they are, with a low-rank correction beside them (LoRA).
 
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, equation 3:
-    ``W x + (alpha / r) B A x``, where ``B`` begins with zeros. We use ``alpha = r``, a scale of 1. These lines are our
-    own because they are the whole idea; FLUX, whose layers have other names in every release, goes through ``peft``.
+    ``W x + (alpha / r) B A x``, where ``B`` begins with zeros. We use ``alpha = r``, a scale of 1. These lines are
+    our own because they are the whole idea, and you can read them; for FLUX we use ``peft``, which knows its layers.
 
     Args:
         layer: shared, not copied.

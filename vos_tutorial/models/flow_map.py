@@ -185,7 +185,7 @@ def _derivative(
     """
     if how == "jvp":
         try:
-            value, slope = torch.func.jvp(function, at, tangent)
+            value, slope = torch.func.jvp(function, at, tangent)[:2]
         except (RuntimeError, NotImplementedError) as error:
             raise _without_forward_mode(error) from error
     elif how == "difference":
@@ -201,8 +201,8 @@ def _without_forward_mode(error: RuntimeError) -> Exception:
     what = str(error).splitlines()[0]
     if "in-place operation" in what:
         return TutorialError(
-            f"a layer of the network writes to its buffers while it runs ({what[:120]}...); put batch normalisation in "
-            "eval mode, or use a normalisation without running statistics."
+            f"a layer of the network writes to its buffers while it runs ({what[:120]}...); put batch normalisation "
+            "in eval mode, or use a normalisation without running statistics."
         )
     if any(words in what for words in ("forward AD", "forward-mode", "jvp", "functorch")):
         return TutorialError(

@@ -133,7 +133,7 @@ def noise_for(seed: int, count: int, network: DiT) -> Tensor:
 
 
 def guided(teacher: DiT, captions: Tensor, weak: DiT | None = None, guidance: float = 1.0) -> Network:
-    """A teacher for captions ``[B, A]`` as ``F(x, t, s)`` that ignores ``s``, pushed away from a weak one (AYF, eq. 3).
+    """A teacher for captions, as ``F(x, t, s)`` that ignores ``s``, pushed away from a weak one (AYF, equation 3).
 
     Args:
         teacher: a DiT without adapters.

@@ -67,7 +67,7 @@ def step_grid(
     strips = [_colours(pictures, label.replace("\n", ", ")) for label, pictures in rows]
     if any(strip.shape != strips[0].shape for strip in strips) or len(strips[0]) != len(sentences):
         raise TutorialError(
-            f"step_grid() needs {len(sentences)} pictures of one size in each row, one for each caption; the rows have "
+            f"step_grid() needs {len(sentences)} pictures of one size in each row, one for each caption; rows have "
             f"{[len(strip) for strip in strips]}."
         )
     count, size = len(sentences), strips[0].shape[1]

@@ -1,7 +1,7 @@
 """Stills that somebody drew and handed over in memory: what a generator made, to train a segmenter on.
 
-This room knows no networks. Who has a generator draws its pictures with masks (``models.generators.generate``) and hands
-them over; from then on they are stills like those of a folder.
+This room knows no networks. Whoever has a generator draws pictures with masks (``models.generators.generate``) and
+hands them over; from then on they are stills like those of a folder.
 """
 
 from __future__ import annotations

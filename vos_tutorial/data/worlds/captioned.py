@@ -31,7 +31,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "place": ("in the middle", "at the top left", "at the top right", "at the bottom left", "at the bottom right"),
     "ground": ("sand", "water", "grass", "rock"),
 }
-"""What a caption says, in the order of its sentence. In a caption's ids 0 is *not said*, and value ``i`` is ``i + 1``."""
+"""What a caption says, in the order of its sentence. Of its ids, 0 is *not said*, and value ``i`` is ``i + 1``."""
 
 UNSAID = 0
 SIDE = 32  # pixels of a standard picture
@@ -55,7 +55,7 @@ class Captioned(NamedTuple):
     """A batch of pictures and what they show."""
 
     images: Tensor
-    """``float32 [B, 4, H, W]`` in [-1, 1]: red, green, blue, and the mask (1 inside, -1 outside, between at the edge)."""
+    """``float32 [B, 4, H, W]`` in [-1, 1]: red, green, blue, and the mask (1 inside, -1 outside)."""
     captions: Tensor
     """``int64 [B, 6]``, one id for each of :data:`ATTRIBUTES`; 0 is not said."""
 

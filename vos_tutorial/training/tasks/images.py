@@ -83,7 +83,7 @@ class TeacherOptions:
 
 
 class FlowMatching:
-    """The teacher: ``|v(x_t, t) - (x_1 - x_0)|²`` (Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023)."""
+    """The teacher: ``|v(x_t, t) - (x_1 - x_0)|²`` (Lipman et al., "Flow Matching", ICLR 2023)."""
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``image`` and ``noise [B, 4, H, W]``, ``caption [B, 6]``, ``t [B]``; sample i depends on seed i only."""
@@ -149,11 +149,11 @@ class Distillation:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
         if StudentOptions.of(stage).guidance > 1 and self.weak is None:
             raise TutorialError(
-                f"stage {stage.name!r} has guidance {stage.options['guidance']}, which needs a weak teacher; give one."
+                f"stage {stage.name!r} has guidance {stage.options['guidance']}, and needs a weak teacher; give one."
             )
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
-        """As :meth:`FlowMatching.batch`, with ``t`` and ``s [B]``, ``s <= t``: the length of the jump is drawn first."""
+        """As :meth:`FlowMatching.batch`, with ``t`` and ``s [B]``, ``s <= t``: a jump's length is drawn first."""
         how = StudentOptions.of(stage)
         rngs = [Rng(seed, Stream.FLOW) for seed in seeds]
         batch = pictures(rngs, seeds, stage.size, how.unsaid)
@@ -244,7 +244,7 @@ class AdversarialDistillation(Distillation):
 
 
 def gradient_ratio(one: Tensor, other: Tensor, weight: Tensor, largest: float = 1e4) -> Tensor:
-    """How many times longer the gradient of ``one`` is than that of ``other`` at a weight: a scalar, at most ``largest``.
+    """How many times longer the gradient of ``one`` at a weight is than that of ``other``: a scalar.
 
     The adaptive weight of VQGAN (Esser et al., CVPR 2021, equation 7).
     """
