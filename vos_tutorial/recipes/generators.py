@@ -33,7 +33,7 @@ EARLY: dict[ProfileName, Recipe] = {
 #: The rest, from there.
 TEACHER: dict[ProfileName, Recipe] = {
     "smoke": _recipe("smoke", Stage("late", **SMOKE)),
-    "cpu": _recipe("cpu", Stage("late", steps=5200, **LAPTOP)),
+    "cpu": _recipe("cpu", Stage("late", steps=5200, schedule="constant", **LAPTOP), ema=0.997),
     "gpu": _recipe("gpu", Stage("late", steps=190_000, **GPU)),
 }
 
@@ -47,7 +47,7 @@ def _student(warm: int, distil: int) -> dict[ProfileName, Recipe]:
         "cpu": _recipe(
             "cpu",
             Stage("warm-up", steps=warm, schedule="constant", options=_WARM_UP, **laptop),
-            Stage("distil", steps=distil, **laptop),
+            Stage("distil", steps=distil, schedule="constant", **laptop),
             ema=0.99,
         ),
         "gpu": _recipe(

@@ -70,8 +70,8 @@ def step_grid(
             f"step_grid() needs {len(sentences)} pictures of one size in each row, one for each caption; rows have "
             f"{[len(strip) for strip in strips]}."
         )
-    count, size = len(sentences), strips[0].shape[1]
-    tile = (WIDTH - 0.9) / count
+    size = strips[0].shape[1]
+    tile = (WIDTH - 0.9) / len(sentences)
     figure, axes = blank(len(rows), 1, WIDTH, tile * len(rows) * 1.05 + 0.6)
     for cell, (label, _), strip in zip(axes[:, 0], rows, strips, strict=True):
         _show(cell, _strip(strip))
@@ -90,7 +90,7 @@ def _show(cell: Axes, picture: np.ndarray) -> None:
 def _write_below(cell: Axes, sentences: Sequence[str], step: int, size: int) -> None:
     letters = max(10, round(100 / len(sentences)))
     cell.set_xticks([i * step + size / 2 for i in range(len(sentences))])
-    cell.set_xticklabels([_wrapped(s, letters) for s in sentences], fontsize=6.5, linespacing=0.95)
+    cell.set_xticklabels([_wrapped(s, letters) for s in sentences], fontsize=6.5, linespacing=1.15)
     cell.tick_params(length=0, labelbottom=True)
 
 

@@ -274,7 +274,7 @@ def _grass(x: Pixels, y: Pixels, chance: Pixels) -> Pixels:
 def _rock(x: Pixels, y: Pixels, chance: Pixels) -> Pixels:
     """Facets: two steps of brightness."""
     a, b = _turned(x, y, chance[0])[0], _turned(x, y, chance[1])[0]
-    return 0.06 * np.sign(np.sin(5 * a)) + 0.05 * np.sign(np.sin(4 * b + 2))
+    return np.asarray(0.06 * np.sign(np.sin(5 * a)) + 0.05 * np.sign(np.sin(4 * b + 2)), np.float32)
 
 
 _SHAPES = (_disc, _square, _triangle, _star, _ring, _cross)
