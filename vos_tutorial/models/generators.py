@@ -1,4 +1,13 @@
-"""The generators of the captioned world that ship, and what they draw: pictures with masks in 1 to 64 steps."""
+"""The generators of the captioned world that ship, and what they draw: pictures with masks in 1 to 64 steps.
+
+    teacher = load_teacher()
+    student = load_student(teacher=teacher)
+    noise = noise_for(seed=0, count=8, network=teacher)
+    few = generate(student.given(captions), noise, steps=2)  # [8, 4, 32, 32]
+    many = generate(teacher.given(captions), noise, steps=64)
+
+A file of a student holds its adapters only, for one copy of the teacher's weights serves both.
+"""
 
 from __future__ import annotations
 
