@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from experiments import flow_images as experiment
-from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import generators
 from vos_tutorial.recipes import generators as recipes
 
@@ -66,7 +65,5 @@ def test_stills_for_masktrack(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert experiment.stills("sprites").batch([1, 2], 48).images.shape == world.images.shape
     for name in ("early", "teacher", "student"):
         experiment.run(name, 0)
-    try:  # three steps of training draw noise, in which there may be no object
-        assert experiment.stills("flow map, 1").batch([1], 48).images.shape == (1, 3, 48, 48)
-    except TutorialError as error:
-        assert "train the generator longer" in str(error)
+    drawn = experiment.stills("flow map, 1")  # half of it noise, half of which is above zero
+    assert drawn.batch([1], 48).images.shape == (1, 3, 48, 48)
