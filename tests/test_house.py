@@ -28,8 +28,9 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
     "recipes": set(),
     "data": set(),
     "training": {"propagation", "metrics", "baselines", "models", "recipes", "data"},
+    "flux": {"models", "recipes", "training"},
     "evaluation": {"propagation", "metrics", "baselines", "models", "data"},
-    "course": {"propagation", "metrics", "baselines", "models", "recipes", "data", "training", "evaluation"},
+    "course": {"propagation", "metrics", "baselines", "models", "recipes", "data", "training", "flux", "evaluation"},
     "doctor": {"data", ""},
     "__main__": set(),
     "": {"propagation", "metrics", "baselines", "models"},  # the package: its public names, loaded when asked for
