@@ -36,7 +36,7 @@ def test_clouds_have_a_panel_each_and_at_most_so_many_points() -> None:
     (shown,) = drawn(figure, 1)
     np.testing.assert_allclose(shown, sets["b"][: plane.SHOWN].numpy(), rtol=1e-6)
     assert len(to_png(figure)) < 60_000
-    assert plane.EXTENT == figure.axes[0].get_xlim()[1]
+    assert figure.axes[0].get_xlim()[1] == plane.EXTENT
     with pytest.raises(TutorialError, match="no points"):
         plane.clouds({})
 
