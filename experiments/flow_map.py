@@ -152,10 +152,10 @@ def train_one(name: str, seed: int) -> None:
 
 def ship() -> None:
     """Seed 0 of what the page loads, in half precision."""
-    for name in ("teacher", "emd", "lmd", "consistency"):
-        of = plane.trained_velocity if name == "teacher" else plane.trained_flow_map
+    for name in ("teacher", "emd", "consistency", "ring", "ring, weak"):
+        of = plane.trained_flow_map if name in STUDENTS else plane.trained_velocity
         about = {k: v for k, v in read_metadata(path_of(name, 0)).items() if k not in ("seconds", "log")}
-        save_weights(plane.shipped(name), of(path_of(name, 0)), about, dtype=torch.float16)
+        save_weights(plane.shipped(name.replace(", ", "-")), of(path_of(name, 0)), about, dtype=torch.float16)
 
 
 # ---------------------------------------------------------------------------------------------------------- measure
@@ -197,9 +197,11 @@ def scores(network: Network, seed: int, reference: Tensor, gamma: float = 0.0) -
     return {key: [round(value, 4) for value in values] for key, values in found.items()}
 
 
-def by_seed(each: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    """A measurement of three seeds, and the mean of its lists."""
-    found = [each(seed) for seed in SEEDS]
+def by_seed(each: Callable[[int], dict[str, Any]], *names: str) -> dict[str, Any]:
+    """A measurement of the seeds for which all the named trainings are done, and the mean of its lists."""
+    found = [each(seed) for seed in SEEDS if all(path_of(name, seed).exists() for name in names)]
+    if not found:
+        raise SystemExit(f"{' and '.join(names)}: not trained yet; run python experiments/flow_map.py train.")
     return {
         key: {
             "seeds": [f[key] for f in found],
@@ -212,41 +214,50 @@ def by_seed(each: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
 def measure() -> None:
     """Everything that is trained."""
     references = {
-        (clock, seed): heun(teacher_of(clock, seed), drawn(seed)[0]) for clock in TEACHERS.values() for seed in SEEDS
+        (clock, seed): heun(teacher_of(clock, seed), drawn(seed)[0])
+        for name, clock in TEACHERS.items()
+        for seed in SEEDS
+        if path_of(name, seed).exists()
     }
     result: dict[str, Any] = {"seeds": list(SEEDS), "samples": SAMPLES, "step counts": list(STEPS)}
     floors = [sliced_wasserstein(*drawn(seed)[1:]) for seed in SEEDS]
     result["floor"] = {"seeds": [round(f, 4) for f in floors], "mean": round(sum(floors) / len(floors), 4)}
     result["teachers"] = {
-        name: by_seed(
-            lambda seed, clock=clock: {  # type: ignore[misc]
-                "to data": [round(sliced_wasserstein(references[clock, seed], drawn(seed)[1]), 4)],
-                "off the board": [round(1 - on_board(references[clock, seed]).float().mean().item(), 4)],
-            }
-        )
+        name: by_seed(lambda seed, clock=clock: of_teacher(references[clock, seed], seed), name)  # type: ignore[misc]
         for name, clock in TEACHERS.items()
     }
-    result["euler"] = by_seed(lambda seed: scores(euler(teacher_of("time", seed)), seed, references["time", seed]))
-    for name, how in STUDENTS.items():
-        gamma = 1.0 if name == "consistency" else 0.0
-        result.setdefault("students", {})[name] = by_seed(
-            lambda seed, name=name, how=how, gamma=gamma: scores(  # type: ignore[misc]
-                plane.trained_flow_map(path_of(name, seed)), seed, references[how.clock, seed], gamma
-            )
-        )
+    result["euler"] = by_seed(
+        lambda seed: scores(euler(teacher_of("time", seed)), seed, references["time", seed]), "teacher"
+    )
+    result["students"] = {}
+    for name in STUDENTS:
+        result["students"][name] = by_seed(lambda seed, name=name: of_student(name, seed, references), name)  # type: ignore[misc]
         print(name, result["students"][name]["to teacher"]["mean"], flush=True)
     result["gamma"] = {
-        f"{gamma:g}": by_seed(
-            lambda seed, gamma=gamma: scores(  # type: ignore[misc]
-                plane.trained_flow_map(path_of("emd", seed)), seed, references["time", seed], gamma
-            )
-        )
+        str(gamma): by_seed(lambda seed, gamma=gamma: of_student("emd", seed, references, gamma), "emd")  # type: ignore[misc]
         for gamma in (0.5, 1.0)
     }
     result["training"] = training_record()
     result["guidance"] = guidance()
     keep(OUT, result, COMMAND)
     ship()
+
+
+def of_teacher(samples: Tensor, seed: int) -> dict[str, list[float]]:
+    """How far a teacher's own samples are from the data."""
+    return {
+        "to data": [round(sliced_wasserstein(samples, drawn(seed)[1]), 4)],
+        "off the board": [round(1 - on_board(samples).float().mean().item(), 4)],
+    }
+
+
+def of_student(
+    name: str, seed: int, references: dict[tuple[Clock, int], Tensor], gamma: float | None = None
+) -> dict[str, list[float]]:
+    """A student's scores; a consistency model is sampled as it must be, with fresh noise."""
+    network = plane.trained_flow_map(path_of(name, seed))
+    fresh = (1.0 if name == "consistency" else 0.0) if gamma is None else gamma
+    return scores(network, seed, references[STUDENTS[name].clock, seed], fresh)
 
 
 def training_record() -> dict[str, Any]:
@@ -256,7 +267,7 @@ def training_record() -> dict[str, Any]:
         ("teacher", TEACHER, PlaneVelocity()),
         ("emd", STUDENT, PlaneFlowMap(PlaneVelocity())),
     ):
-        abouts = [read_metadata(path_of(name, seed)) for seed in SEEDS]
+        abouts = [read_metadata(path_of(name, seed)) for seed in SEEDS if path_of(name, seed).exists()]
         found[name] = dataclasses.asdict(run) | {
             "parameters": sum(p.numel() for p in network.parameters()),
             "cpu seconds": [float(about["seconds"]) for about in abouts],
@@ -301,7 +312,7 @@ def guidance() -> dict[str, Any]:
                 rows["spread"].append(round(distance[near].square().mean().sqrt().item() / (SPREAD * 2**0.5), 4))
             return rows
 
-        found[name] = by_seed(one)
+        found[name] = by_seed(one, *RINGS)
         print(name, {k: v["mean"] for k, v in found[name].items()}, flush=True)
     return found
 

@@ -101,7 +101,7 @@ class PlaneFlowMap(nn.Module):
 
 
 def shipped(name: str) -> Path:
-    """Where a trained network of the plane lies: ``"teacher"``, ``"emd"``, ``"consistency"``."""
+    """Where a trained network of the plane lies: ``teacher``, ``emd``, ``consistency``, ``ring`` or ``ring-weak``."""
     return WEIGHTS / f"flow_map-plane-{name}.safetensors"
 
 

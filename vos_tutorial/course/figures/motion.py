@@ -92,7 +92,7 @@ def loop(
         for across in _widths(width):
             pictures = [_panels(frames, panels, truth, t, across) for t in times]
             for quality in QUALITIES if across == width else QUALITIES[-2:]:
-                data = _webp(pictures, 1000 / fps * (len(frames) / len(times)), quality)
+                data = to_webp(pictures, 1000 / fps * (len(frames) / len(times)), quality)
                 if len(data) <= max_bytes:
                     return Loop(data, pictures[0].size, times, _sheet(frames, panels, truth, times))
         if len(times) <= 2:
@@ -127,7 +127,8 @@ def _panels(
     return whole
 
 
-def _webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> bytes:
+def to_webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> bytes:
+    """Pictures of one size as an animated WebP that rests on the last one."""
     buffer = io.BytesIO()
     duration = [round(milliseconds)] * (len(pictures) - 1) + [REST]
     pictures[0].save(

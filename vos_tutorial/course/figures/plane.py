@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -9,16 +10,18 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from ...errors import TutorialError
 from ...models.flow_map import Network, even_times
 from .masks import casing
-from .motion import Loop, loop
-from .palette import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, VERMILLION, WIDTH, blank, styled
+from .motion import MAX_LOOP_BYTES, QUALITIES, Loop, to_webp
+from .palette import BLUE, DPI, FAINT, GREEN, INK, ORANGE, PAPER, VERMILLION, WIDTH, blank, styled
 
 EXTENT = 2.7  # of the plane that is shown, from the centre
 SHOWN = 2500  # points of a cloud
+LOOP_SIDE = 2.2  # inches of a moving panel
 
 
 def _plane(axes: Axes, title: str = "", board: bool = True) -> None:
@@ -63,7 +66,7 @@ def clouds(
         for kind, colour in enumerate((BLUE, ORANGE)):
             chosen = points if label is None else points[label == kind]
             x, y = chosen[:SHOWN].detach().cpu().double().numpy().T
-            plot.plot(x, y, ".", color=colour, markersize=1.3, alpha=0.55, markeredgewidth=0)
+            plot.plot(x, y, ".", color=colour, markersize=2.4, alpha=0.6, markeredgewidth=0)
             if label is None:
                 break
     return figure
@@ -106,22 +109,50 @@ def journeys(
     return figure
 
 
-def cloud_loop(moments: Sequence[Mapping[str, Tensor]], *, board: bool = True, fps: float = 8.0) -> Loop:
-    """Clouds that move: a frame for each moment, its clouds side by side.
+@styled
+def cloud_loop(ways: Mapping[str, Sequence[Tensor]], *, board: bool = True, fps: float = 8.0) -> Loop:
+    """Clouds that move, side by side, with the time above them.
 
     Args:
-        moments: title -> points ``[N, 2]``; the same titles, as a rule, at every moment.
+        ways: title -> places at evenly spaced moments from time 1 to time 0, ``[N, 2]`` each; see :func:`travel`.
         board: see :func:`clouds`.
-        fps: frames a second.
+        fps: moments a second.
+
+    Raises:
+        TutorialError: if the clouds have different numbers of moments, or even the coarsest picture is too large.
     """
+    lengths = {len(way) for way in ways.values()}
+    if len(lengths) != 1:
+        raise TutorialError(f"the clouds have {sorted(lengths)} moments; give each as many.")
+    frames = lengths.pop()
     pictures = []
-    for sets in moments:
-        figure = clouds(sets, board=board, columns=len(sets))
-        figure.canvas.draw()  # type: ignore[attr-defined]
-        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-        pictures.append(torch.from_numpy(pixels))
-    frames = torch.stack(pictures)  # [T, H, W, 3]
-    return loop(frames, fps=fps, width=frames.shape[2])
+    for i in range(frames):
+        figure, axes = blank(1, len(ways), width=LOOP_SIDE * len(ways), height=LOOP_SIDE + 0.25)
+        for plot, (title, way) in zip(axes.flat, ways.items(), strict=True):
+            _plane(plot, title, board)
+            plot.plot(*way[i].detach().double().numpy().T, ".", color=BLUE, markersize=3.4, markeredgewidth=0)
+            plot.text(0.03, 0.03, f"t = {1 - i / (frames - 1):.2f}", transform=plot.transAxes, fontsize=9)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI)
+        pictures.append(Image.open(buffer).convert("RGB"))
+    for quality in QUALITIES:
+        data = to_webp(pictures, 1000 / fps, quality)
+        if len(data) <= MAX_LOOP_BYTES:
+            return Loop(data, pictures[0].size, list(range(frames)), _moments(ways, frames, board))
+    raise TutorialError(f"these clouds do not fit into {MAX_LOOP_BYTES} bytes; pass fewer points or moments.")
+
+
+def _moments(ways: Mapping[str, Sequence[Tensor]], frames: int, board: bool) -> Figure:
+    """A row for each cloud, five of the moments in it."""
+    shown = [round(i * (frames - 1) / 4) for i in range(5)]
+    side = WIDTH / 5
+    figure, axes = blank(len(ways), 5, height=len(ways) * side + 0.25)
+    for number, (row, (title, way)) in enumerate(zip(axes, ways.items(), strict=True)):
+        for plot, i in zip(row, shown, strict=True):
+            _plane(plot, "" if number else f"t = {1 - i / (frames - 1):.2f}", board)
+            plot.plot(*way[i].detach().double().numpy().T, ".", color=BLUE, markersize=2, markeredgewidth=0)
+        row[0].set_ylabel(title)
+    return figure
 
 
 # ------------------------------------------------------------------------------------------- over time, one dimension
