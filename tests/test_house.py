@@ -28,6 +28,7 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
     "recipes": set(),
     "data": set(),
     "training": {"propagation", "metrics", "baselines", "models", "recipes", "data"},
+    "flux": {"models", "recipes", "training"},
     "evaluation": {"propagation", "metrics", "baselines", "models", "data"},
     "comparison": {"propagation", "metrics", "models", "evaluation", ""},
     "course": {
@@ -38,6 +39,7 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
         "recipes",
         "data",
         "training",
+        "flux",
         "evaluation",
         "comparison",
     },

@@ -223,6 +223,25 @@ def same_segmentation_loss(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(logits, ids, seed / 9), library(logits, ids, seed / 9), rtol=1e-4, atol=1e-5)
 
 
+# --- notebook 07: the direction of EMD without the library's checks ----------------------------------------------
+
+
+def same_direction(variant: Any, library: Any, seed: int) -> None:
+    """On a map that bends, in the plane and for pictures."""
+    rng = torch.Generator().manual_seed(seed)
+    for shape in ((5, 2), (3, 4, 6, 6)):
+        x, v = torch.randn(2, *shape, generator=rng, dtype=torch.float64)
+        times = torch.rand(2, shape[0], generator=rng, dtype=torch.float64)
+        t, s = times.amax(0), times.amin(0)
+
+        def bends(x: Any, t: Any, s: Any) -> Any:
+            at, to = (time.reshape(-1, *[1] * (x.ndim - 1)) for time in (t, s))
+            return torch.sin(x + at) * to + x * at**2
+
+        for r in (0.0, 0.7, 1.0):
+            torch.testing.assert_close(variant(bends, x, t, s, v, r), library(bends, x, t, s, v, r))
+
+
 VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.region_similarity": same_grade,
     "vos_tutorial.metrics.boundary_map": same_boundary,
@@ -241,4 +260,5 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.models.stcnn.Balance": same_referee,
     "vos_tutorial.models.stcnn.PyramidPooling": same_pyramid,
     "vos_tutorial.models.stcnn.segmentation_loss": same_segmentation_loss,
+    "vos_tutorial.models.flow_map.emd_direction": same_direction,
 }

@@ -151,7 +151,7 @@ def _fitted(
         for across in _widths(width):
             pictures = [paint(t, across) for t in times]
             for quality in QUALITIES if across == width else QUALITIES[-2:]:
-                data = _webp(pictures, 1000 / fps * (length / len(times)), quality)
+                data = to_webp(pictures, 1000 / fps * (length / len(times)), quality)
                 if len(data) <= max_bytes:
                     return Loop(data, pictures[0].size, times, sheet(times))
         if len(times) <= 2:
@@ -193,7 +193,8 @@ def _grid(painted: Mapping[str, np.ndarray], columns: int) -> Image.Image:
     return whole
 
 
-def _webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> bytes:
+def to_webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> bytes:
+    """Pictures of one size as an animated WebP that rests on the last one."""
     buffer = io.BytesIO()
     duration = [round(milliseconds)] * (len(pictures) - 1) + [REST]
     pictures[0].save(

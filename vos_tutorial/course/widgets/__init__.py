@@ -9,6 +9,7 @@ from __future__ import annotations
 from .attention_inspector import AttentionInspector
 from .comparison_player import ComparisonPlayer
 from .grade_bench import GradeBench
+from .flow_explorer import FlowExplorer
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
@@ -19,6 +20,7 @@ __all__ = [
     "AttentionInspector",
     "ComparisonPlayer",
     "GradeBench",
+    "FlowExplorer",
     "GuidanceSwitch",
     "MaskPlayer",
     "MotionLens",
