@@ -37,15 +37,16 @@ def pyav() -> ModuleType:
         import av
     except ImportError as error:
         raise TutorialError(
-            f"video files need the package av ({error}); run: {install_command('video')}, or give a folder of pictures."
+            f"video files need the package av ({error}); run: {install_command('video')}, or give a folder of "
+            "pictures."
         ) from None
     return av
 
 
-def how_to_convert(path: Path) -> str:
-    """The end of a sentence: a command that makes a file that everything can read."""
-    new = path.with_name(f"{path.stem}-converted.mp4").name
-    return f"convert it with: ffmpeg -i {shlex.quote(path.name)} -c:v libx264 -pix_fmt yuv420p {shlex.quote(new)}"
+def how_to_convert(path: Path, how: str = "") -> str:
+    """The end of a sentence: a command that makes a file that everything can read, with ``how`` among its options."""
+    old, new = shlex.quote(path.name), shlex.quote(f"{path.stem}-converted.mp4")
+    return f"convert it with: ffmpeg -i {old}{how} -c:v libx264 -pix_fmt yuv420p {new}"
 
 
 class Decoder:
@@ -63,7 +64,7 @@ class Decoder:
     """
 
     def __init__(self, path: Path) -> None:
-        av = pyav()
+        pyav()
         self.path, self.damaged = path, 0
         try:
             with open(path, "rb") as file:
@@ -71,27 +72,29 @@ class Decoder:
                     raise TutorialError(f"video {path} is empty (0 bytes); copy it again.")
         except OSError as error:
             raise cannot_read("video", path, error, "give the path of a video file") from None
-        try:  # a playlist may not fetch anything from elsewhere
+        self._open()
+
+    def _open(self) -> None:
+        av = self._av = pyav()
+        try:  # a playlist may fetch nothing from elsewhere
             self._container: Any = av.open(
-                str(path), metadata_errors="ignore", options={"protocol_whitelist": "file"}
+                str(self.path), metadata_errors="ignore", options={"protocol_whitelist": "file"}
             )
         except (av.error.FFmpegError, ValueError) as error:
+            reason = str(getattr(error, "strerror", "") or error).strip().rstrip(".")
             raise TutorialError(
-                f"video {path} cannot be read ({_reason(error)}): it is no video, or its end or beginning is missing; "
-                f"copy it again, or {how_to_convert(path)}."
+                f"video {self.path} cannot be read ({reason}): it is no video, or its end or beginning is missing; "
+                f"copy it again, or {how_to_convert(self.path)}."
             ) from None
         streams = [s for s in self._container.streams.video if not s.disposition & type(s.disposition).attached_pic]
         if not streams:
-            kinds = sorted({stream.type for stream in self._container.streams if stream.type != "video"})
+            kinds = " and ".join(sorted({s.type for s in self._container.streams} - {"video"})) or "no"
             self.close()
-            raise TutorialError(
-                f"video {path} holds {' and '.join(kinds) or 'no'} data but no picture; choose a video."
-            )
+            raise TutorialError(f"video {self.path} holds {kinds} data but no moving picture; choose a video.")
         self._stream = streams[0]
-        self._av = av
         if self._stream.codec_context is None:
             self.close()
-            raise TutorialError(f"video {path} is encoded in a way that PyAV cannot decode; {how_to_convert(path)}.")
+            raise TutorialError(f"video {self.path} has a codec that PyAV lacks; {how_to_convert(self.path)}.")
         self._stream.thread_type = "AUTO"
         self._packets = self._container.demux(self._stream)
         self._waiting: list[Any] = []
@@ -123,10 +126,14 @@ class Decoder:
                 self._container.seek(pts, stream=self._stream, backward=True)
                 self._packets = self._container.demux(self._stream)
                 return
-        damaged = self.damaged
         self.close()
-        self.__init__(self.path)  # type: ignore[misc]  # not every format can be wound back, every file can be opened
-        self.damaged = damaged
+        self._open()  # not every format can be wound back, but every file can be opened again
+
+    def shown_size(self, frame: Any) -> tuple[int, int]:
+        """``(H, W)`` of a frame as it is shown: upright and with square pixels."""
+        aspect = self._stream.sample_aspect_ratio or 1
+        width = max(1, round(frame.width * aspect))
+        return (width, frame.height) if turn_of(frame)[0, 0] == 0 else (frame.height, width)
 
     @property
     def time_base(self) -> Any:
@@ -147,10 +154,6 @@ class Decoder:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", "") or error).strip().rstrip(".")
 
 
 def turn_of(frame: Any) -> NDArray[np.int64]:
@@ -176,13 +179,6 @@ def turned(pixels: NDArray[np.uint8], turn: NDArray[np.int64]) -> NDArray[np.uin
         pixels = pixels.swapaxes(0, 1)
     shown = turn.sum(0)  # the direction of the shown x axis, and of the shown y axis
     return pixels[:: int(shown[1]), :: int(shown[0])]
-
-
-def shown_size(frame: Any) -> tuple[int, int]:
-    """``(H, W)`` of a frame as it is shown: upright and with square pixels."""
-    aspect = getattr(frame, "sample_aspect_ratio", None)
-    width = frame.width if not aspect or aspect <= 0 else max(1, round(frame.width * aspect))
-    return (width, frame.height) if turn_of(frame)[0, 0] == 0 else (frame.height, width)
 
 
 def picture(frame: Any, size: tuple[int, int]) -> Tensor:

@@ -61,8 +61,8 @@ def sweep(
         masks: the given masks of a frame: object id -> ``bool [H, W]``.
 
     Yields:
-        the frame's number, and for each object that was predicted in it its probability ``float32 [H, W]`` where it is
-        the most probable one, else less than or equal to 0: minus the probability.
+        the frame's number, and for each object that was predicted in it its probability ``float32 [H, W]`` where it
+        is the most probable one, else less than or equal to 0: minus the probability.
     """
     covered = {t for span in spans for t in range(span.source, span.last + step, step)}
     times = sorted(covered, reverse=step < 0)

@@ -151,8 +151,8 @@ class Project:
     def _require_open(self) -> None:
         if not self._token:
             raise TutorialError(
-                f"the project {self.folder} was closed, or opened again elsewhere in this notebook; go on with that, or "
-                "open it again."
+                f"the project {self.folder} was closed, or opened again elsewhere in this notebook; go on with "
+                "that, or open it again."
             )
 
     def _save(self) -> None:
@@ -215,8 +215,8 @@ class Project:
             o = next((i for i in range(1, LAST_ID + 1) if i not in self.objects), None)
             if o is None:
                 raise TutorialError(
-                    f"the project {self.folder} has {LAST_ID} objects, and a mask of 8 bits holds no more; remove one, or "
-                    "begin a second project."
+                    f"the project {self.folder} has {LAST_ID} objects, and a mask of 8 bits holds no more; "
+                    "remove one, or begin a second project."
                 )
             default = "#" + bytes(davis_palette()[o]).hex()
             self.objects[o] = Object(o, name or f"object {o}", _require_colour(colour or default))
@@ -276,12 +276,12 @@ class Project:
         Args:
             frame: its number.
             object_id: of :attr:`objects`.
-            mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object is not
-                in this frame. None takes the mask back.
+            mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object is
+                not in this frame. None takes the mask back.
 
         Raises:
-            TutorialError: if there is no such frame or object, the mask has another size, or the disk is full: then the
-                mask from before is still there.
+            TutorialError: if there is no such frame or object, the mask has another size, or the disk is full: then
+                the mask from before is still there.
         """
         with self._lock:
             self._require_open()
@@ -337,7 +337,8 @@ class Project:
     def result(self, frame: int) -> Tensor:
         """What is known of a frame, ``uint8 [H, W]`` of ids: given masks, and what was found around them.
 
-        Where two objects claim a pixel, because one was computed again without the other, the more probable one has it.
+        Where two objects claim a pixel, because one was computed again without the other, the more probable one has
+        it.
         """
         with self._lock:
             given = self.masks(frame)
@@ -356,8 +357,8 @@ class Project:
     def confidence(self) -> NDArray[np.float32]:
         """How sure the method is of each object, ``float32 [T, O]`` in the order of :attr:`objects`.
 
-        The mean probability inside the mask; 1 where a mask is given, NaN where nothing was computed yet. Where the mask is
-        empty, one less the highest probability of the object anywhere.
+        The mean probability inside the mask; 1 where a mask is given, NaN where nothing was computed yet. Where the
+        mask is empty, one less the highest probability of the object anywhere.
         """
         with self._lock:
             table = np.full((len(self.video), len(self.objects)), np.nan, dtype=np.float32)
@@ -419,10 +420,11 @@ class Project:
         on_frame: Callable[[int, Tensor, dict[int, float]], object] | None = None,
         stop: threading.Event | None = None,
     ) -> bool:
-        """Carry the given masks on, each to the next given mask of its object; results are on the disk frame by frame.
+        """Carry the given masks on, each to the next given mask of its object; results are on the disk frame by
+        frame.
 
-        Only spans in which something is missing or :meth:`stale` are computed; the files of other objects stay as they
-        are, to the bit. Objects that are computed together compete for their pixels.
+        Only spans in which something is missing or :meth:`stale` are computed; the files of other objects stay as
+        they are, to the bit. Objects that are computed together compete for their pixels.
 
         Args:
             segmenter: any method. It is the project's until this returns, and after a stop until it went on.
@@ -431,15 +433,15 @@ class Project:
             objects: ids; all by default.
             on_frame: called after each frame with its number, the ids ``uint8 [H, W]`` of :meth:`result`, and the
                 confidence of each object that was computed.
-            stop: set it, from another thread too, to end after the frame that is being computed. The next call with the
-                same arguments goes on there; another segmenter, or another process, begins the span again.
+            stop: set it, from another thread too, to end after the frame that is being computed. The next call with
+                the same arguments goes on there; another segmenter, or another process, begins the span again.
 
         Returns:
             whether it came to its end.
 
         Raises:
-            TutorialError: if no mask is given for these objects, the range cannot be, the video cannot be read on, or the
-                disk is full; what was computed so far is kept.
+            TutorialError: if no mask is given for these objects, the range cannot be, the video cannot be read on,
+                or the disk is full; what was computed so far is kept.
         """
         with self._lock:
             self._require_open()
@@ -546,8 +548,8 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
         about["video"]["path"], about["video"]["fingerprint"], about["first"].items()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TutorialError(
-            f"the project {path} is damaged; the masks in {folder / 'given'} are still there: begin a new project and load "
-            "them."
+            f"the project {path} is damaged; the masks in {folder / 'given'} are still there: begin a new "
+            "project and load them."
         ) from None
     return dict(about)
 
@@ -567,13 +569,13 @@ def _same_video(folder: Path, said: dict[str, Any], video: Video | str | os.Path
     opened = video if isinstance(video, Video) else Video(video, **options)
     if opened.fingerprint() != said["fingerprint"]:
         raise TutorialError(
-            f"the project {folder} is about another video ({said['path']}), not {opened.path}; choose another folder for "
-            "this one."
+            f"the project {folder} is about another video ({said['path']}), not {opened.path}; choose another "
+            "folder for this one."
         )
     if opened.options() != said["options"]:
         raise TutorialError(
-            f"the project {folder} numbers the frames of {opened.path} with {said['options']}, not {opened.options()}; open "
-            "it without a video, or choose another folder."
+            f"the project {folder} numbers the frames of {opened.path} with {said['options']}, not "
+            f"{opened.options()}; open it without a video, or choose another folder."
         )
     return opened
 

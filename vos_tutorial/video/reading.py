@@ -21,7 +21,7 @@ from ..errors import TutorialError
 from ..files import is_folder, pictures_by_stem
 from ..pictures import read_frame
 from ..resize import resize_frame
-from .decoding import LARGEST, Decoder, how_to_convert, picture, shown_size
+from .decoding import LARGEST, Decoder, how_to_convert, picture
 
 PICTURE_RATE = 24  # frames a second of a folder of pictures, as DAVIS has them
 AHEAD = 16  # frames that are rather decoded than passed over by a search for a key frame
@@ -33,7 +33,8 @@ class Video:
     """The frames of a video, one at a time; the whole is never in memory.
 
     Args:
-        path: of a video file, or of a folder of pictures, which follow each other in the natural order of their names.
+        path: of a video file, or of a folder of pictures, which follow each other in the natural order of their
+            names.
         max_side: frames whose longer side has more pixels are shrunk to so many.
         every: keep each so-manieth frame.
         start: seconds from the first frame; frames before are left out.
@@ -45,9 +46,9 @@ class Video:
         full_size: the same before ``max_side``.
 
     Raises:
-        TutorialError: if there is no such file, if it is broken, empty or without pictures, if its frames are too large
-            to be read at their own size, or an option cannot be; each says how to go on. What goes wrong in the middle
-            of the file is raised by what reads it: ``len``, ``times``, ``frame``, iteration.
+        TutorialError: if there is no such file, if it is broken, empty or without pictures, if its frames are too
+            large to be read at their own size, or an option cannot be; each says how to go on. What goes wrong in
+            the middle of the file is raised by what reads it: ``len``, ``times``, ``frame``, iteration.
     """
 
     def __init__(
@@ -86,8 +87,8 @@ class Video:
                 if not kept:
                     raise TutorialError(
                         f"video {self.path} lasts {float(times[-1]):.2f} s, and none of its {len(times)} frames lies "
-                        f"between {float(low):g} s and {'its end' if self.end is None else f'{float(self.end):g} s'}; "
-                        "change start or end."
+                        f"between {float(low):g} s and "
+                        f"{'its end' if self.end is None else f'{float(self.end):g} s'}; change start or end."
                     )
                 self._index = kept, [times[n] for n in kept]
             return self._index
@@ -293,7 +294,7 @@ class _Film:
                 raise TutorialError(
                     f"video {path} holds no frame that can be decoded; copy it again, or {how_to_convert(path)}."
                 )
-            self.size = shown_size(first)
+            self.size = decoder.shown_size(first)
 
     def index(self) -> _Index:
         if self._index is None:
@@ -308,7 +309,7 @@ class _Film:
             tqdm(desc=f"looking through {self.path.name}", unit=" frames", delay=2, leave=False) as bar,
         ):
             for number, frame in enumerate(decoder):
-                _require_size(self.path, number, frame, self.size)
+                self._require_size(number, decoder.shown_size(frame))
                 stamps.append(frame.pts)
                 if frame.key_frame:
                     keys.append(number)
@@ -316,13 +317,23 @@ class _Film:
             base, rate, damaged = decoder.time_base, decoder.rate, decoder.damaged
         if damaged:
             warnings.warn(
-                f"video {self.path} is damaged: {damaged} packets could not be decoded, and {len(stamps)} frames could",
+                f"video {self.path} is damaged: {damaged} packets could not be decoded, and {len(stamps)} frames "
+                "could",
                 stacklevel=2,
             )
         ordered = None not in stamps and all(a < b for a, b in itertools.pairwise(stamps))
         if not ordered or not base:
             return _Index([], [], [n / Fraction(rate or PICTURE_RATE) for n in range(len(stamps))])
         return _Index(stamps, keys, [(stamp - stamps[0]) * Fraction(base) for stamp in stamps])
+
+    def _require_size(self, number: int, found: tuple[int, int]) -> None:
+        if found != self.size:
+            height, width = self.size
+            raise TutorialError(
+                f"video {self.path} changes its size: frame {number} is {found[1]}x{found[0]}, those before are "
+                f"{width}x{height}, and a mask fits one size only; "
+                f"{how_to_convert(self.path, f' -vf scale={width}:{height}')}."
+            )
 
     def times(self) -> list[Fraction]:
         return self.index().times
@@ -338,15 +349,6 @@ class _Film:
 
     def open(self) -> _FilmReader:
         return _FilmReader(self.path, self.index(), self.size)
-
-
-def _require_size(path: Path, number: int, frame: Any, size: tuple[int, int]) -> None:
-    if (found := shown_size(frame)) != size:
-        height, width = size
-        raise TutorialError(
-            f"video {path} changes its size: frame {number} is {found[1]}x{found[0]}, those before are {width}x{height}, "
-            f"and a mask fits one size only; {how_to_convert(path)} (with -vf scale={width}:{height})."
-        )
 
 
 class _FilmReader:
