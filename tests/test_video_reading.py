@@ -75,10 +75,12 @@ def assert_shows(video: Video, frames: Pictures, tolerance: float) -> None:
     """The frames are those that were written, in whatever order they are asked for."""
     one_by_one = list(video)
     assert len(one_by_one) == len(video) == len(frames)
-    for seen, wanted in zip(one_by_one, frames, strict=True):
-        assert seen.shape == (3, *wanted.shape[:2])
+    for t, seen in enumerate(one_by_one):
         assert seen.dtype == torch.uint8
-        assert np.abs(channels_last(seen) - wanted[..., :3]).mean() < tolerance
+        assert seen.shape == (3, *frames[t].shape[:2])
+        errors = [np.abs(channels_last(seen) - wanted[..., :3]).mean() for wanted in frames]
+        assert np.argmin(errors) == t  # and not its neighbour
+        assert errors[t] < tolerance
     count = len(frames)
     for i in (count - 1, 0, count // 2, *range(count // 2 + 1, count)[:1], min(1, count - 1), -1):
         assert torch.equal(video.frame(i), one_by_one[i]), i
@@ -91,7 +93,7 @@ CODECS = {
     "h264 in a transport stream": (".ts", "libx264", "yuv420p", {"g": "5"}),
     "h264 without a container": (".h264", "libx264", "yuv420p", {"g": "5"}),
     "hevc, 10 bit, open groups": (".mp4", "libx265", "yuv420p10le", {"x265-params": "keyint=5:log-level=none"}),
-    "av1, 10 bit": (".webm", "libsvtav1", "yuv420p10le", {"preset": "10", "crf": "5"}),
+    "av1, 10 bit": (".webm", "libsvtav1", "yuv420p10le", {"preset": "10"}),
     "vp9": (".webm", "libvpx-vp9", "yuv420p", {"g": "5", "deadline": "realtime"}),
     "mpeg-4 in avi": (".avi", "mpeg4", "yuv420p", {"qscale": "2"}),
     "prores": (".mov", "prores_ks", "yuv422p10le", {}),
@@ -104,7 +106,7 @@ def test_codecs(name: str, tmp_path: Path) -> None:
     suffix, codec, pix_fmt, options = CODECS[name]
     frames = pictures(12, 64, 64) if "av1" in codec else pictures()  # the AV1 encoder takes nothing smaller
     video = Video(write(tmp_path / f"clip{suffix}", frames, codec, pix_fmt, **options))
-    assert_shows(video, frames, tolerance=7)
+    assert_shows(video, frames, tolerance=12)
     if suffix != ".h264":  # which holds no times
         assert [float(t) for t in video.times] == pytest.approx([t / 12 for t in range(12)], abs=0.001)
 
