@@ -327,6 +327,10 @@ class Project:
                 if frame in self._given.get(o, ())
             }
 
+    def has_masks(self) -> bool:
+        """Whether any mask was given."""
+        return any(self._given.values())
+
     def given(self, object_id: int) -> dict[int, Literal["first", "correction"]]:
         """The frames in which an object's mask was given, ascending: the first that it got, or a correction."""
         with self._lock:
