@@ -12,7 +12,9 @@ One module, one thing: ``decoding`` (a file's frames, as a player shows them), `
 (a video file), ``exporting`` (all formats) and ``command`` (``python -m vos_tutorial track``).
 """
 
+from .exporting import export
 from .project import Object, Project
 from .reading import Video
+from .writing import write_video
 
-__all__ = ["Object", "Project", "Video"]
+__all__ = ["Object", "Project", "Video", "export", "write_video"]

@@ -84,26 +84,30 @@ def overlay(frame: Tensor, ids: Tensor, colours: NDArray[np.uint8]) -> Tensor:
     Returns:
         ``uint8 [3, H, W]``.
     """
-    shown = frame.numpy().copy()
-    found = ids.numpy()
-    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
-    if not len(rows):
-        return torch.from_numpy(shown)
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    part, inside = shown[:, box[0], box[1]], found[box]
-    width = max(1, round(found.shape[0] / OUTLINE))
-    core = np.pad(inside, width)
-    edge = np.zeros(inside.shape, bool)
-    height, length = inside.shape
-    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        near = core[width + dy * width :, width + dx * width :][:height, :length]
-        edge |= near != inside
-    share = np.where(edge, np.uint8(255), np.uint8(255 * FILL)) * (inside > 0)  # of the colour, in 255ths
-    for channel in range(3):
-        colour = colours[:, channel][inside].astype(np.int16)
-        blended = part[channel] + (colour - part[channel]) * share.astype(np.int32) // 255
-        part[channel] = blended
-    return torch.from_numpy(shown)
+    shown = frame.clone()
+    if (box := _box(ids.numpy() > 0)) is None:
+        return shown
+    inside = ids.numpy()[box]  # [h, w], and so on from here: nothing changes outside the box
+    edge = _outline(inside, max(1, round(len(ids) / OUTLINE)))
+    share = np.where(edge, 1, FILL).astype(np.float32) * (inside > 0)
+    part = frame[:, box[0], box[1]].numpy()  # [3, h, w]
+    blended = part + share * (colours.T[:, inside] - part.astype(np.float32))
+    shown[:, box[0], box[1]] = torch.from_numpy(blended.round().astype(np.uint8))
+    return shown
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """The rows and columns that hold a mask ``[H, W]``; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
+
+
+def _outline(ids: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
+    """Where another id lies ``width`` pixels above, below, left or right: ``bool [H, W]``."""
+    height, length = ids.shape
+    padded = np.pad(ids, width)
+    places = ((0, width), (2 * width, width), (width, 0), (width, 2 * width))
+    return np.any([padded[y : y + height, x : x + length] != ids for y, x in places], axis=0)
 
 
 def colours_of(project: Project) -> NDArray[np.uint8]:
@@ -178,9 +182,8 @@ def _coco(project: Project, results: ResultsFolder, file: str) -> None:
         images.append({"id": t, "file_name": f"{t:05d}.png", "width": width, "height": height, "time": float(time)})
         ids = project.result(t).numpy()
         for o in project.objects:
-            if (mask := ids == o).any():
-                rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-                box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+            if (box := _box(mask := ids == o)) is not None:
+                rows, columns = box
                 annotations.append(
                     {
                         "id": len(annotations) + 1,  # pycocotools takes 0 for no annotation
@@ -188,7 +191,15 @@ def _coco(project: Project, results: ResultsFolder, file: str) -> None:
                         "category_id": o,
                         "segmentation": {"size": [height, width], "counts": run_lengths(mask)},
                         "area": int(mask.sum()),
-                        "bbox": [int(side) for side in box],
+                        "bbox": [
+                            int(edge)
+                            for edge in (
+                                columns.start,
+                                rows.start,
+                                columns.stop - columns.start,
+                                rows.stop - rows.start,
+                            )
+                        ],
                         "iscrowd": 0,
                     }
                 )

@@ -22,8 +22,11 @@ LIMITED = 1  # AVCOL_RANGE_MPEG: black is 16
 FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {  # ending -> codec, pixels, options
     ".mp4": ("libx264", "yuv420p", {"preset": "veryfast", "crf": "18"}),
     ".webm": ("libvpx-vp9", "yuv420p", {"deadline": "realtime", "cpu-used": "6", "crf": "24", "b": "0"}),
-    ".webp": ("libwebp_anim", "yuva420p", {"quality": "80", "loop": "0"}),
+    ".webp": ("libwebp_anim", "yuva420p", {"quality": "80"}),
 }
+
+
+FOREVER = {"loop": "0"}  # a WebP begins again at its end
 
 
 class VideoWriter:
@@ -59,7 +62,9 @@ class VideoWriter:
         self._written = 0
         self._base = Fraction(1, 1000) if suffix != ".mp4" else _common_measure(self._times)
         self._pixels = pixels
-        self._container: Any = self._av.open(file, "w", format=suffix[1:])
+        self._container: Any = self._av.open(
+            file, "w", format=suffix[1:], options=FOREVER if suffix == ".webp" else {}
+        )
         rate = Fraction((len(given) - 1) / float(self._times[-1] or 1)).limit_denominator(1001) or Fraction(1)
         stream = self._stream = self._container.add_stream(codec, rate=rate, options=options)
         self._size = tuple(side + side % 2 for side in size) if suffix == ".mp4" else size
@@ -75,7 +80,7 @@ class VideoWriter:
             frame: ``uint8 [3, H, W]``, or ``[4, H, W]`` with alpha.
         """
         if self._written == len(self._times):
-            raise TutorialError(f"there are {len(self._times)} times, and more frames; give one time for each.")
+            raise TutorialError(f"there are {len(self._times)} times, and more frames; give one for each.")
         pixels = frame.permute(1, 2, 0).numpy()  # [H, W, 3 or 4]
         odd = [(0, wanted - found) for wanted, found in zip(self._size, pixels.shape[:2], strict=True)]
         pixels = np.pad(pixels, (*odd, (0, 0)), "edge") if any(map(any, odd)) else np.ascontiguousarray(pixels)
