@@ -1,4 +1,4 @@
-"""Command line: ``python -m vos_tutorial doctor | download | train | evaluate | compare``."""
+"""Command line: ``python -m vos_tutorial doctor | download | train | evaluate | compare | track``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("vos_tutorial.training.command", "train a method by its recipe; resumes where it stopped"),
     "compare": ("vos_tutorial.course.compare", "methods side by side: tables, pictures, and what failed"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
+    "track": ("vos_tutorial.video.command", "follow what a mask shows through your own video, export the result"),
 }
 
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended

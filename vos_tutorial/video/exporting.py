@@ -177,7 +177,8 @@ def _video(make: Callable[[Tensor, Tensor, NDArray[np.uint8]], Tensor], transpar
 
 def _coco(project: Project, results: ResultsFolder, file: str) -> None:
     height, width = project.video.size
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for t, time in zip(_progress(project, file), project.video.times, strict=True):
         images.append({"id": t, "file_name": f"{t:05d}.png", "width": width, "height": height, "time": float(time)})
         ids = project.result(t).numpy()

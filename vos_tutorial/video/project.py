@@ -45,6 +45,8 @@ from .reading import Video
 FILE = "project.json"
 LOCK = ".lock"
 LAST_ID = 254
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2")
+"""Of the first objects: those of Okabe and Ito (2008), which colour-blind readers tell apart; then DAVIS's."""
 UNKNOWN, ABSENT, PRESENT, FIRST, CORRECTION = range(5)
 
 
@@ -200,25 +202,32 @@ class Project:
 
     # --------------------------------------------------------------------------------------------------- objects
 
-    def add_object(self, name: str = "", colour: str | None = None) -> int:
-        """A new object; its id is the lowest that was never used.
+    def add_object(self, name: str = "", colour: str | None = None, object_id: int | None = None) -> int:
+        """A new object.
 
         Args:
             name: "object 3" and the like by default.
-            colour: ``#rrggbb``; DAVIS's colour of the id by default.
+            colour: ``#rrggbb``; by default one that is easily told from those before it.
+            object_id: 1..254; the lowest that is free by default.
+
+        Returns:
+            its id.
 
         Raises:
-            TutorialError: if there are 254 already: 0 is the background and 255 void.
+            TutorialError: if there are 254 already (0 is the background and 255 void), or the id is taken.
         """
         with self._lock:
             self._require_open()
-            o = next((i for i in range(1, LAST_ID + 1) if i not in self.objects), None)
-            if o is None:
+            free = [i for i in range(1, LAST_ID + 1) if i not in self.objects]
+            if not free:
                 raise TutorialError(
                     f"the project {self.folder} has {LAST_ID} objects, and a mask of 8 bits holds no more; "
                     "remove one, or begin a second project."
                 )
-            default = "#" + bytes(davis_palette()[o]).hex()
+            o = free[0] if object_id is None else object_id
+            if o not in free:
+                raise TutorialError(f"an object cannot have the id {o!r}: it is taken, or none of 1..{LAST_ID}.")
+            default = COLOURS[o - 1] if o <= len(COLOURS) else "#" + bytes(davis_palette()[o]).hex()
             self.objects[o] = Object(o, name or f"object {o}", _require_colour(colour or default))
             self.objects = dict(sorted(self.objects.items()))
             self._save()
@@ -372,6 +381,21 @@ class Project:
                 table[list(self._given.get(o, ())), column] = 1
             return table
 
+    def most_uncertain(self) -> tuple[int, int, float] | None:
+        """The frame and object of which the method is least sure, and how sure: where a correction is worth most.
+
+        None if nothing was computed yet.
+        """
+        with self._lock:
+            found = [
+                (each.confidence, t, o)
+                for o, frames in self._found.items()
+                for t, each in frames.items()
+                if t not in self._given.get(o, ())
+            ]
+            confidence, t, o = min(found, default=(0.0, 0, 0))
+            return (t, o, confidence) if found else None
+
     def states(self) -> NDArray[np.uint8]:
         """What is known of each object in each frame, ``uint8 [T, O]``.
 
@@ -462,19 +486,31 @@ class Project:
                 return False
         return True
 
+    def pending(self, frames: range | None = None, objects: Sequence[int] | None = None) -> int:
+        """How many frames :meth:`propagate` would go through with the same arguments.
+
+        Raises:
+            TutorialError: as there.
+        """
+        with self._lock:
+            wanted = self._require_range(frames)
+            spans = self._spans(wanted, objects, either=frames is None)
+            return len({t for span in spans for t in _frames_of(span, wanted.step)})
+
+    def _require_range(self, frames: range | None) -> range:
+        count = len(self.video)
+        wanted = range(count) if frames is None else frames
+        if not wanted or abs(wanted.step) != 1 or not {wanted[0], wanted[-1]} <= set(range(count)):
+            raise TutorialError(
+                f"the frames {wanted} cannot be computed; give a range of 0..{count - 1} with step 1 or -1."
+            )
+        return wanted
+
     def _run(
         self, segmenter: Segmenter, frames: range | None, objects: Sequence[int] | None
     ) -> Iterator[tuple[int, dict[int, float]]]:
         """The frames to compute, one after the other; each is on the disk when it is given out."""
-        wanted = range(len(self.video)) if frames is None else frames
-        if (
-            not wanted
-            or abs(wanted.step) != 1
-            or not set(wanted[:: len(wanted) - 1 or 1]) <= set(range(len(self.video)))
-        ):
-            raise TutorialError(
-                f"the frames {wanted} cannot be computed; give a range of 0..{len(self.video) - 1} with step 1 or -1."
-            )
+        wanted = self._require_range(frames)
         spans = self._spans(wanted, objects, either=frames is None)
         sources = {(s.object, t): self._source(s.object, s.source) for s in spans for t in _frames_of(s, wanted.step)}
         for t, found in sweep(segmenter, self.video, spans, wanted.step, self.masks):
@@ -560,7 +596,9 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
 
 def _same_video(folder: Path, said: dict[str, Any], video: Video | str | os.PathLike[str] | None) -> Video:
     """The video of a project, opened as it was when the project began."""
-    options = {key: Fraction(v) if key in ("start", "end") and v else v for key, v in said["options"].items()}
+    options: dict[str, Any] = {
+        key: Fraction(v) if key in ("start", "end") and v else v for key, v in said["options"].items()
+    }
     if video is None:
         beside = folder / said["beside"]
         path = next((p for p in (Path(said["path"]), beside) if p.exists()), None)
