@@ -45,6 +45,7 @@ from .reading import Video
 FILE = "project.json"
 LOCK = ".lock"
 LAST_ID = 254
+PNG_END = b"IEND\xaeB`\x82"
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2")
 """Of the first objects: those of Okabe and Ito (2008), which colour-blind readers tell apart; then DAVIS's."""
 UNKNOWN, ABSENT, PRESENT, FIRST, CORRECTION = range(5)
@@ -122,6 +123,8 @@ class Project:
         project.objects = {each["id"]: Object(**each) for each in about["objects"]}
         project._first = {int(o): t for o, t in about["first"].items()}
         project._read_folder()
+        if about["video"]["path"] != str(project.video.path.absolute()):
+            project._save()  # it has moved
         return project
 
     def _acquire(self) -> None:
@@ -188,8 +191,11 @@ class Project:
         for path in sorted(folder.glob("*.png")) if folder.is_dir() else ():
             if re.fullmatch(r"[0-9]{5,}", path.stem) and int(path.stem) < len(self.video):
                 try:
-                    with Image.open(path) as image:
+                    with open(path, "rb") as file, Image.open(file) as image:
                         said = dict(image.info)
+                        file.seek(-len(PNG_END), os.SEEK_END)
+                        if file.read() != PNG_END:
+                            raise OSError("its end is missing")
                         said["mask" if kind == "given" else "source"], said.setdefault("confidence", "nan")
                 except (OSError, KeyError, UnidentifiedImageError):
                     if kind == "given":

@@ -80,7 +80,7 @@ class Video:
         """The numbers in the source of the frames that are kept, and their times."""
         with self._lock:
             if self._index is None:
-                times = self._source.times()
+                times = self._source.times(self.end)
                 low = self.start or 0
                 kept = [n for n, t in enumerate(times) if t >= low and (self.end is None or t < self.end)]
                 kept = kept[:: self.every]
@@ -218,7 +218,7 @@ class _Reader(Protocol):
 class _Source(Protocol):
     size: tuple[int, int]
 
-    def times(self) -> list[Fraction]: ...
+    def times(self, end: Fraction | None) -> list[Fraction]: ...
 
     def fingerprint(self) -> str: ...
 
@@ -237,7 +237,7 @@ class _Pictures:
             )
         self.size = _size(read_frame(self.paths[0]))
 
-    def times(self) -> list[Fraction]:
+    def times(self, end: Fraction | None) -> list[Fraction]:
         return [Fraction(n, PICTURE_RATE) for n in range(len(self.paths))]
 
     def fingerprint(self) -> str:
@@ -296,17 +296,13 @@ class _Film:
                 )
             self.size = decoder.shown_size(first)
 
-    def index(self) -> _Index:
-        if self._index is None:
-            self._index = self._look_through()
-        return self._index
-
-    def _look_through(self) -> _Index:
+    def _look_through(self, end: Fraction | None) -> _Index:
+        """Decode the file once, as far as its frames are wanted."""
         stamps: list[Any] = []
         keys: list[int] = []
         with (
             Decoder(self.path) as decoder,
-            tqdm(desc=f"looking through {self.path.name}", unit=" frames", delay=2, leave=False) as bar,
+            tqdm(desc=f"looking through {self.path.name}", unit=" frames", delay=2, leave=False, disable=None) as bar,
         ):
             for number, frame in enumerate(decoder):
                 self._require_size(number, decoder.shown_size(frame))
@@ -314,6 +310,8 @@ class _Film:
                 if frame.key_frame:
                     keys.append(number)
                 bar.update()
+                if None not in (end, frame.pts, stamps[0]) and (frame.pts - stamps[0]) * decoder.time_base >= end:
+                    break
             base, rate, damaged = decoder.time_base, decoder.rate, decoder.damaged
         if damaged:
             warnings.warn(
@@ -335,8 +333,9 @@ class _Film:
                 f"{how_to_convert(self.path, f' -vf scale={width}:{height}')}."
             )
 
-    def times(self) -> list[Fraction]:
-        return self.index().times
+    def times(self, end: Fraction | None) -> list[Fraction]:
+        self._index = self._look_through(end)
+        return self._index.times
 
     def fingerprint(self) -> str:
         with open(self.path, "rb") as file:
@@ -348,7 +347,8 @@ class _Film:
         return _digest(str(size).encode(), *ends)
 
     def open(self) -> _FilmReader:
-        return _FilmReader(self.path, self.index(), self.size)
+        assert self._index is not None  # times come first
+        return _FilmReader(self.path, self._index, self.size)
 
 
 class _FilmReader:
