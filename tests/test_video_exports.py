@@ -74,7 +74,7 @@ def test_overlays_have_the_times_of_the_source(
     for t, frame in enumerate(frames):
         shown = frame.to_ndarray(format="rgb24")[:61, :63].astype(int)  # by the matrix that the file names
         wanted = overlay(FRAMES[t], MASKS[t], colours()).permute(1, 2, 0).numpy()
-        assert np.abs(shown - wanted).mean() < 12
+        assert np.abs(shown - wanted).mean() < 16  # both the clip and its overlay were compressed
         inside = np.zeros((61, 63), bool)
         inside[2:-2, 2:-2] = (MASKS[t] == 1).numpy()[2:-2, 2:-2]
         if inside.sum() > 40:  # the first object's own colour, magenta, and not DAVIS's dark red

@@ -21,7 +21,7 @@ from ..clip import davis_palette
 from ..errors import TutorialError
 from ..resize import resize_frame, size_at
 from ..results import Made, ResultsFolder
-from .project import Project
+from .project import Project, box_of
 from .writing import VideoWriter
 
 FILL = 0.35  # of an object's colour in an overlay: texture stays visible
@@ -85,7 +85,7 @@ def overlay(frame: Tensor, ids: Tensor, colours: NDArray[np.uint8]) -> Tensor:
         ``uint8 [3, H, W]``.
     """
     shown = frame.clone()
-    if (box := _box(ids.numpy() > 0)) is None:
+    if (box := box_of(ids.numpy() > 0)) is None:
         return shown
     inside = ids.numpy()[box]  # [h, w], and so on from here: nothing changes outside the box
     edge = _outline(inside, max(1, round(len(ids) / OUTLINE)))
@@ -94,12 +94,6 @@ def overlay(frame: Tensor, ids: Tensor, colours: NDArray[np.uint8]) -> Tensor:
     blended = part + share * (colours.T[:, inside] - part.astype(np.float32))
     shown[:, box[0], box[1]] = torch.from_numpy(blended.round().astype(np.uint8))
     return shown
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """The rows and columns that hold a mask ``[H, W]``; None if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
 
 
 def _outline(ids: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
@@ -183,7 +177,7 @@ def _coco(project: Project, results: ResultsFolder, file: str) -> None:
         images.append({"id": t, "file_name": f"{t:05d}.png", "width": width, "height": height, "time": float(time)})
         ids = project.result(t).numpy()
         for o in project.objects:
-            if (box := _box(mask := ids == o)) is not None:
+            if (box := box_of(mask := ids == o)) is not None:
                 rows, columns = box
                 annotations.append(
                     {

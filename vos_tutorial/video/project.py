@@ -555,10 +555,16 @@ class Project:
         return spans
 
     def _write_found(self, t: int, o: int, p: Tensor, source: str) -> float:
-        inside = p > 0
-        empty = not bool(inside.any())
-        confidence = float(p[inside].mean()) if not empty else 1 - float(p.abs().max())
-        strength = (p * 255).round().clamp(1, 255).mul(inside).byte().cpu().numpy()
+        strength = np.zeros(tuple(p.shape), dtype=np.uint8)
+        box = box_of((p > 0).cpu().numpy())
+        if box is None:
+            confidence = 1 - float(p.abs().max())
+        else:  # nothing outside it counts
+            part = p[box].cpu()
+            inside = part > 0
+            confidence = float(part[inside].mean())
+            strength[box] = (part * 255).round().clamp(1, 255).mul(inside).byte().numpy()
+        empty = box is None
         said = {"confidence": repr(confidence), "empty": "yes" if empty else "no", "source": source}
         _write_again(self._path("results", o, t), _png(strength, **said))
         self._found.setdefault(o, {})[t] = _Found(confidence, empty, source)
@@ -632,6 +638,12 @@ def _require_colour(colour: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
         raise TutorialError(f"the colour {colour!r} is none; write it as #rrggbb, such as #d81b60.")
     return colour.lower()
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """The rows and columns that hold a mask ``[H, W]``; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
 
 
 def _png(pixels: NDArray[np.uint8], **said: str) -> bytes:

@@ -20,7 +20,7 @@ FINEST = 10**6  # units of time a second, where those of the source have no smal
 LIMITED = 1  # AVCOL_RANGE_MPEG: black is 16
 
 FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {  # ending -> codec, pixels, options
-    ".mp4": ("libx264", "yuv420p", {"preset": "veryfast", "crf": "18"}),
+    ".mp4": ("libx264", "yuv420p", {"preset": "superfast", "crf": "18"}),
     ".webm": ("libvpx-vp9", "yuv420p", {"deadline": "realtime", "cpu-used": "6", "crf": "24", "b": "0"}),
     ".webp": ("libwebp_anim", "yuva420p", {"quality": "80"}),
 }
