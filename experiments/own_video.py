@@ -34,8 +34,9 @@ from vos_tutorial.rng import Rng
 
 FILE = RESULTS / "09_own_video.json"
 KINDS = ("occlusion", "distractors", "appearance_change", "deformation")
-LENGTH, SIZE = 40, 96
-CORRECTIONS = 4
+LENGTH, SIZE = 32, 96
+CORRECTIONS = 3
+VISIBLE = 20  # pixels of an object that somebody would paint
 LONG = 60
 STEPS = (1, 5, 10, 20, 30, 40, 59)
 LOST = 0.5  # an object is lost where J is below
@@ -66,7 +67,12 @@ class Session:
         self.ids = torch.zeros_like(self.truth)
         self.sure = np.ones(len(clip))
         self.given: list[int] = []
+        self.visible = self.truth.flatten(1).sum(1).numpy() >= VISIBLE
         self.correct(0)
+
+    def free(self) -> np.ndarray[Any, Any]:
+        """The frames that somebody could correct: the object can be seen, and no mask is given yet."""
+        return np.flatnonzero(self.visible & ~np.isin(np.arange(len(self.clip)), self.given))
 
     def correct(self, t: int) -> None:
         """Give the truth of frame ``t``, and carry it to the next given mask."""
@@ -86,22 +92,23 @@ class Session:
 
 def least_sure(session: Session, rng: Rng) -> int:
     """The frame in which the method's mask is least probable."""
-    return int(np.argmin(np.where(np.isin(np.arange(len(session.clip)), session.given), 2.0, session.sure)))
+    return int(min(session.free(), key=lambda t: session.sure[t]))
 
 
 def worst(session: Session, rng: Rng) -> int:
-    """The frame whose mask is worst, which only the truth can tell: as good as a choice can be, nearly."""
+    """The frame whose mask is worst, which only the truth can tell."""
     j = similarity(session.clip, session.ids)
-    return int(np.argmin(np.where(np.isin(np.arange(len(session.clip)), session.given), 2.0, j)))
+    return int(min(session.free(), key=lambda t: j[t]))
 
 
 def at_random(session: Session, rng: Rng) -> int:
     """Any frame."""
-    return 1 + rng.pick(len(session.clip) - 1)
+    free = session.free()
+    return int(free[rng.pick(len(free))])
 
 
 def corrections() -> dict[str, Any]:
-    """J after 0..4 corrections, for each way to choose where; a list for each seed."""
+    """J after 0..3 corrections, for each way to choose where; a list for each seed."""
     method = models.segmenter("stm")
     ways: dict[str, Callable[[Session, Rng], int]] = {"least sure": least_sure, "random": at_random, "worst": worst}
     found: dict[str, list[list[float]]] = {name: [] for name in ("even", *ways)}
@@ -120,7 +127,8 @@ def corrections() -> dict[str, Any]:
             for count in range(1, CORRECTIONS + 1):
                 session = Session(method, clip)
                 for i in range(1, count + 1):
-                    session.correct(round(i * len(clip) / (count + 1)))
+                    there = round(i * len(clip) / (count + 1))
+                    session.correct(int(min(session.free(), key=lambda t: abs(t - there))))
                 row.append(session.quality())
             rows["even"].append(row)
             print(
@@ -260,11 +268,14 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def measure(parts: Sequence[str]) -> None:
-    """Measure some parts, and store them beside those that were measured before."""
+    """Measure some parts, and store them beside those that were measured before; with means over the seeds."""
     for name in parts:
         found = PARTS[name]()
         stored = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
         content = {**stored, name: found}
+        for part in content.values():
+            if "J" in part:
+                part["J mean"] = {way: np.mean(rows, axis=0).round(2).tolist() for way, rows in part["J"].items()}
         content = {key: content[key] for key in PARTS if key in content}
         write_atomically(FILE, (json.dumps(content, indent=1) + "\n").encode())
 

@@ -292,7 +292,7 @@ class Project:
             frame: its number.
             object_id: of :attr:`objects`.
             mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object is
-                not in this frame. None takes the mask back.
+                not in this frame nor in those behind it, until its mask is given again. None takes the mask back.
 
         Raises:
             TutorialError: if there is no such frame or object, the mask has another size, or the disk is full: then
