@@ -16,23 +16,23 @@ const HINTS = {
   hand: "Drag to move the picture; the wheel zooms.",
 };
 const KEYS = [
-  ["B E F X H", "brush, eraser, fill, box, hand"],
-  ["[ ]", "smaller and larger brush"],
-  ["Arrows", "move the cursor (Shift: far)"],
-  ["Space", "pen down and up: paint with the arrows"],
-  ["Enter", "paint, fill or set a corner of the box here"],
-  ["Z, Shift+Z", "undo and redo (also Ctrl+Z, Ctrl+Y)"],
-  [", .", "previous and next frame (Page keys: ten)"],
-  ["Home End", "first and last frame"],
-  ["< >", "previous and next mask given by hand"],
-  ["U", "the frame where the method is least sure"],
-  ["1 ... 9", "choose an object; N makes a new one"],
-  ["V", "show or hide the chosen object"],
-  ["A", "say that it is not in this frame"],
-  ["O, Shift+O", "more and less opaque"],
-  ["+ - 0", "zoom in, zoom out, the whole picture"],
-  ["P", "propagate, or stop"],
-  ["Esc", "leave what was begun"],
+  [["B", "E", "F", "X", "H"], "brush, eraser, fill, box, hand"],
+  [["[", "]"], "smaller and larger brush"],
+  [["Arrows"], "move the cursor (Shift: far)"],
+  [["Space"], "pen down and up: paint with the arrows"],
+  [["Enter"], "paint, fill or set a corner of the box here"],
+  [["Z", "Shift+Z"], "undo and redo (also Ctrl+Z, Ctrl+Y)"],
+  [[",", "."], "previous and next frame (Page keys: ten)"],
+  [["Home", "End"], "first and last frame"],
+  [["<", ">"], "previous and next mask given by hand"],
+  [["U"], "the frame where the method is least sure"],
+  [["1", "…", "9"], "choose an object; N makes a new one"],
+  [["V"], "show or hide the chosen object"],
+  [["A"], "say that it is not in this frame"],
+  [["O", "Shift+O"], "more and less opaque"],
+  [["+", "−", "0"], "zoom in, zoom out, the whole picture"],
+  [["P"], "propagate, or stop"],
+  [["Esc"], "leave what was begun"],
 ];
 const GLYPHS = {
   undo: '<path d="M6.500 2 2 6.200l4.500 4.200V7.800c3.500 0 5.500 1 7 4.200-.3-4-2.500-7.200-7-7.500z"/>',
@@ -73,11 +73,13 @@ function stillFrames(model) {
 
 async function render({ model, el }) {
   const [T, H, W] = model.get("_shape");
-  const colours = bytesOf(model.get("_colours"));
+  const palette = bytesOf(model.get("_colours"));
   const times = model.get("_times");
+  const hex = (id) => `#${[...palette.subarray(id * 3, id * 3 + 3)].map((v) => v.toString(16).padStart(2, "0")).join("")}`;
+  const dark = (id) => 0.3 * colours[id * 3] + 0.59 * colours[id * 3 + 1] + 0.11 * colours[id * 3 + 2] < 110;
+  let colours = palette; // with those of the objects in place
+  let solid = colourWords(colours, 255);
   const rgb = (id) => `rgb(${colours.subarray(id * 3, id * 3 + 3).join(" ")})`;
-  const solid = colourWords(colours, 255);
-  solid[0] = CASING;
 
   const link = new Link(model, model.get("_key"), tellLink);
   const store = new FrameStore(link, stillFrames(model));
@@ -140,7 +142,6 @@ async function render({ model, el }) {
   const slider = make("input", { type: "range", id: ids.slider, min: 0, max: T - 1, step: 1, "aria-label": "Frame", input: () => { pause(); go(Number(slider.value)); }, ...OWN_KEYS });
   const readout = make("output", { class: "vp-readout", for: ids.slider });
   const rows = make("div", { class: "vp-rows", role: "radiogroup", "aria-label": "Objects" });
-  const cursorLine = make("div", { class: "vp-cursor", "aria-hidden": "true" });
   const newButton = iconButton(GLYPHS.plus, "New object", () => newObject(), "New object", "New object (N)");
   const absentButton = make("button", { type: "button", title: "Say that the chosen object is not in this frame (A)", click: () => absent(), ...OWN_KEYS }, "Not in this frame");
   const forgetButton = make("button", { type: "button", title: "Take back what was given by hand for the chosen object in this frame", click: () => ungive(), ...OWN_KEYS }, "Take back this mask");
@@ -154,7 +155,6 @@ async function render({ model, el }) {
     ),
     make("div", { class: "vp-scrub" }, slider),
     rows,
-    make("div", { class: "vp-cursors", "aria-hidden": "true" }, cursorLine),
     make("div", { class: "vp-objectbar" }, newButton, absentButton, forgetButton, removeButton, legend()),
   );
 
@@ -172,9 +172,10 @@ async function render({ model, el }) {
   );
   const keyList = make("details", { class: "vp-keys" },
     make("summary", { ...OWN_KEYS }, "Keys"),
-    make("dl", {}, ...KEYS.map(([keys, words]) => make("div", {}, make("dt", {}, ...keys.split(/( |, )/).filter((k) => k.trim() && k !== ", ").map((k) => make("kbd", {}, k))), make("dd", {}, words)))),
+    make("dl", {}, ...KEYS.map(([keys, words]) => make("div", {}, make("dt", {}, ...keys.map((k) => make("kbd", {}, k))), make("dd", {}, words)))),
   );
   const root = make("div", { class: "vos vos-paint", role: "group", "aria-label": "Mask painter" }, bar, banner, stage, timeline, runbar, keyList);
+  timeline.style.setProperty("--step", `${100 / T}%`);
   el.append(root);
 
   function legend() {
@@ -207,10 +208,11 @@ async function render({ model, el }) {
     const waiting = link.unsaved.size;
     const frames = waiting === 1 ? "one frame" : `${waiting} frames`;
     let text = "";
-    if (!link.live) text = "This is a still copy of a painter: you can look and try the tools, and nothing is kept.";
+    if (link.farewell) text = link.farewell;
+    else if (!link.live) text = "This is a still copy of a painter: you can look and try the tools, and nothing is kept.";
     else if (!link.mine) text = "This project was opened in another view, and painting goes on there; everything painted here is saved.";
     else if (link.lost) text = `The kernel does not answer: it is busy, or gone. You can go on painting: ${waiting ? `what you painted on ${frames} is kept in this page` : "what you paint is kept in this page"} and is sent when the kernel is back. If it was restarted, run the cell again.`;
-    banner.replaceChildren(text, ...(link.live && !link.mine ? [make("button", { type: "button", click: takeOver, ...OWN_KEYS }, "Paint here instead")] : []));
+    banner.replaceChildren(text, ...(link.live && !link.mine && !link.farewell ? [make("button", { type: "button", click: takeOver, ...OWN_KEYS }, "Paint here instead")] : []));
     banner.hidden = text === "";
     root.dataset.link = !link.live ? "none" : !link.mine ? "other" : link.lost ? "lost" : "live";
     root.dataset.unsaved = waiting;
@@ -227,7 +229,7 @@ async function render({ model, el }) {
 
   // --- drawing ---
   const hiddenSet = () => new Set(model.get("hidden"));
-  const edgeWidth = () => (view.scale >= 3 ? 0 : view.scale * (window.devicePixelRatio || 1) > 1.2 ? 1 : 2);
+  const edgeWidth = () => (view.scale >= 3 ? 0 : view.scale > 1.6 ? 1 : 2);
   let drawnEdge = -1;
 
   function visibleIds() {
@@ -368,7 +370,7 @@ async function render({ model, el }) {
   let moving = false;
   /** Show frame t; calls while a frame is under way only move the goal. */
   async function go(t, again = false) {
-    wanted = Math.max(0, Math.min(T - 1, t));
+    wanted = store.snap(Math.max(0, Math.min(T - 1, t)));
     slider.value = wanted;
     if (again) frame = -1;
     if (wanted !== frame && edit) endEdit();
@@ -407,7 +409,7 @@ async function render({ model, el }) {
     const seconds = times[wanted] ?? 0;
     slider.setAttribute("aria-valuetext", `frame ${wanted} of ${T - 1}`);
     readout.replaceChildren(make("b", {}, `${wanted}`), ` / ${T - 1}`, make("span", {}, `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`));
-    cursorLine.style.left = `${(100 * (wanted + 0.5)) / T}%`;
+    timeline.style.setProperty("--at", `${(100 * (wanted + 0.5)) / T}%`);
     const here = objects().map(({ id, name }) => `${name}: ${track.words(id, wanted)}`).join("; ");
     canvas.setAttribute("aria-label", `${model.get("alt")}. Frame ${wanted} of ${T - 1}. ${here}`);
     const given = layers.objects.has(chosen());
@@ -494,7 +496,7 @@ async function render({ model, el }) {
   /** What is given in frame t is now `state`: keep it, send it, mark it in the strip. */
   function commit(t, state, move) {
     store.change(t, { given: state });
-    if (link.live) link.save(t, state, move);
+    if (link.live) link.save(t, state, move, Object.fromEntries(objects().map(({ id, name }) => [id, name])));
     if (t === frame) placeBadges();
     markStrip(t, state);
     tellLink();
@@ -506,7 +508,7 @@ async function render({ model, el }) {
 
   async function put(step, move) {
     if (!step) return say(move < 0 ? "There is nothing to undo." : "There is nothing to redo.");
-    const state = move < 0 ? step.before : step.after;
+    const state = known(move < 0 ? step.before : step.after);
     pause();
     store.change(step.t, { given: state });
     await go(step.t);
@@ -515,6 +517,15 @@ async function render({ model, el }) {
     tintBox();
     commit(step.t, state, move);
   }
+
+  /** A state without objects that were removed since. */
+  function known(state) {
+    const there = new Set(objects().map(({ id }) => id));
+    if (state.objects.every((id) => there.has(id))) return state;
+    const given = idsOf(state.runs, new Uint8Array(W * H)).map((id) => (there.has(id) ? id : 0));
+    return { runs: runsOf(given), objects: state.objects.filter((id) => there.has(id)) };
+  }
+
   const undo = () => { cancelStroke(); if (may()) put(history.undo(), -1); };
   const redo = () => { cancelStroke(); if (may()) put(history.redo(), 1); };
 
@@ -595,8 +606,8 @@ async function render({ model, el }) {
     let id = 1;
     while (objects().some((object) => object.id === id)) id++;
     if (id > 254) { say("There are 254 objects already, and a mask has no more ids; remove one first."); return 0; }
-    const object = { id, name: `object ${id}` };
-    link.send({ kind: "object", ...object });
+    const object = { id, name: `object ${id}`, colour: hex(id) };
+    link.send({ kind: "object", id, name: object.name });
     set("_objects", [...objects(), object].sort((a, b) => a.id - b.id), false);
     choose(id);
     return id;
@@ -628,6 +639,7 @@ async function render({ model, el }) {
     rows.replaceChildren(...objects().map(({ id, name }) => {
       const key = make("button", { type: "button", role: "radio", class: "vp-key", "aria-label": `Paint ${name}`, title: `Paint ${name}`, click: () => { choose(id); canvas.focus({ preventScroll: true }); }, ...OWN_KEYS }, `${id}`);
       key.style.background = rgb(id);
+      key.style.color = dark(id) ? "#fff" : "#111";
       key.dataset.id = id;
       const field = make("input", { type: "text", value: name, "aria-label": `Name of object ${id}`, spellcheck: "false", maxlength: 60, focus: () => choose(id), ...OWN_KEYS });
       field.addEventListener("change", () => { if (field.value.trim()) link.send({ kind: "object", id, name: field.value.trim() }); else field.value = name; });
@@ -676,7 +688,7 @@ async function render({ model, el }) {
 
   function readStrip() {
     const trait = model.get("_strip");
-    track = new Track(trait ? bytesOf(trait).slice() : new Uint8Array(0), model.get("_strip_objects").map((id) => ({ id })), T);
+    track = new Track(trait ? bytesOf(trait).slice() : new Uint8Array(0), objects(), T);
     for (const [t, { state }] of link.unsaved) markTrack(t, state);
     drawStrip();
     describe();
@@ -995,9 +1007,18 @@ async function render({ model, el }) {
   }
 
   function followObjects() {
+    mixColours();
     fillRows();
-    if (frame >= 0) placeBadges();
-    redraw();
+    if (frame < 0) return;
+    placeBadges();
+    tintBox();
+  }
+
+  function mixColours() {
+    colours = palette.slice();
+    for (const { id, colour } of objects()) colours.set([1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)), id * 3);
+    solid = colourWords(colours, 255);
+    solid[0] = CASING;
   }
 
   /** The kernel has changed masks by itself: everything that was seen may be old. */
@@ -1030,7 +1051,8 @@ async function render({ model, el }) {
   link.on("result", answered);
   link.on("reload", reload);
   link.on("sentence", ({ sentence }) => say(sentence));
-  link.on("closed", ({ sentence }) => { link.live = false; link.mine = false; banner.textContent = sentence; banner.hidden = false; root.dataset.link = "closed"; });
+  link.on("saved", ({ t }, [runs]) => answered({ t }, [runs]));
+  link.on("closed", ({ sentence }) => { link.farewell = sentence; link.mine = false; tellLink(); });
 
   const follow = {
     "change:frame": () => { if (model.get("frame") !== wanted) { pause(); go(model.get("frame")); } },
@@ -1052,6 +1074,7 @@ async function render({ model, el }) {
   labelPlay();
   followBrush();
   opacity.value = model.get("opacity");
+  mixColours();
   fillRows();
   readStrip();
   followRun();

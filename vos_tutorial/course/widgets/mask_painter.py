@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ...boxes import mask_in_box
-from ...clip import VOID
+from ...clip import VOID, davis_palette
 from ...errors import TutorialError
 from ...propagation import Segmenter
 from ...video import Project
@@ -158,7 +158,8 @@ class MaskPainter(Widget):
         strip = self._strip_bytes()
         with self.hold_sync():
             self._objects = [
-                {"id": each.id, "name": each.name, "colour": each.colour} for each in self.project.objects.values()
+                {"id": o, "name": each.name, "colour": _colour(o, each.colour)}
+                for o, each in self.project.objects.items()
             ]
             self._strip = strip
 
@@ -294,8 +295,7 @@ class MaskPainter(Widget):
             raise TutorialError(f"an object cannot have the id {o}; choose one in 1..{VOID - 1}.")
         while o not in self.project.objects:  # ids are given in order
             new = next(i for i in range(1, VOID) if i not in self.project.objects)
-            colour = "#" + bytes(figures.object_colours()[new]).hex()
-            self.project.add_object(name if new == o else "", colour)
+            self.project.add_object(name if new == o else "", "#" + bytes(figures.object_colours()[new]).hex())
 
     def _change_object(self, _: str, content: Mapping[str, Any], __: Sequence[memoryview]) -> None:
         with self._lock:
@@ -489,9 +489,7 @@ class MaskPainter(Widget):
         height = max(1, round(width * self._size[0] / self._size[1]))
         rows = list(self.project.objects.values())
         board = Image.new("RGB", ((width + 4) * len(times) - 4, height + 8 + 18 * len(rows)), "white")
-        colours = figures.object_colours().copy()
-        for each in rows:
-            colours[each.id] = tuple(bytes.fromhex(each.colour[1:]))
+        colours = figures.object_colours()
         for column, t in enumerate(times):
             picture = self.project.video.frame(t).permute(1, 2, 0).numpy()
             small = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
@@ -506,6 +504,12 @@ class MaskPainter(Widget):
             top = height + 8 + 18 * row
             _draw_row(ImageDraw.Draw(board), strip[row], top, board.width, f"{each.id} {each.name}", colours[each.id])
         return figures.small_png(board, POSTER_BYTES)
+
+
+def _colour(o: int, colour: str) -> str:
+    """The colour of an object on the page: the course's, unless somebody chose another than DAVIS's."""
+    unchosen = "#" + bytes(davis_palette()[o]).hex()
+    return "#" + bytes(figures.object_colours()[o]).hex() if colour == unchosen else colour
 
 
 def _draw_row(

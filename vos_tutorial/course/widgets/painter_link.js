@@ -40,7 +40,7 @@ class Link {
     this.heard = heard; // called when `lost` or `unsaved` may have changed
     this.live = typeof model.send === "function"; // a page of its own has no kernel
     this.handlers = {};
-    this.unsaved = new Map(); // t -> {number, state, move}
+    this.unsaved = new Map(); // t -> {number, state, move, names}
     this.number = 0;
     this.waiting = null; // since when the kernel owes an answer
     this.asked = 0;
@@ -69,16 +69,17 @@ class Link {
     }
   }
 
-  /** What is given in frame t has changed: `move` is 0 for an edit, -1 for undo, 1 for redo. */
-  save(t, state, move) {
+  /** What is given in frame t has changed: `move` is 0 for an edit, -1 for undo, 1 for redo; `names` are the objects'. */
+  save(t, state, move, names) {
+    for (const [other, { refused }] of this.unsaved) if (refused && other !== t) this.sendGiven(other);
     this.number += 1;
-    this.unsaved.set(t, { number: this.number, state, move });
+    this.unsaved.set(t, { number: this.number, state, move, names });
     this.sendGiven(t);
   }
 
   sendGiven(t) {
-    const { number, state, move } = this.unsaved.get(t);
-    this.send({ kind: "given", t, objects: state.objects, number, move }, [state.runs]);
+    const { number, state, move, names } = this.unsaved.get(t);
+    this.send({ kind: "given", t, objects: state.objects, number, move, names }, [state.runs]);
   }
 
   receive(content, buffers) {
@@ -89,6 +90,9 @@ class Link {
     if (content.kind === "saved") {
       for (const [t, { number }] of this.unsaved) if (number <= content.number && content.t === t) this.unsaved.delete(t);
       if (this.unsaved.size === 0 && kept(this.key) !== null) keep(this.key, null);
+    }
+    if (content.kind === "sentence" && content.about === "given" && this.unsaved.get(content.t)?.number === content.number) {
+      this.unsaved.get(content.t).refused = true; // a full disk, perhaps: once more with the next stroke
     }
     this.handlers[content.kind]?.(content, buffers);
     if (was) this.resend();
@@ -118,16 +122,16 @@ class Link {
   }
 
   keepUnsaved() {
-    const frames = [...this.unsaved].map(([t, { state }]) => [t, state.objects, toText(bytesOf(state.runs))]);
+    const frames = [...this.unsaved].map(([t, { state, names }]) => [t, state.objects, toText(bytesOf(state.runs)), names]);
     keep(this.key, JSON.stringify(frames));
   }
 
   /** Take what an earlier view of this project could not send; how many frames there are of it. */
   recover() {
     try {
-      for (const [t, objects, text] of JSON.parse(kept(this.key) ?? "[]")) {
+      for (const [t, objects, text, names] of JSON.parse(kept(this.key) ?? "[]")) {
         this.number += 1;
-        this.unsaved.set(t, { number: this.number, state: { runs: wordsOf(toBytes(text)), objects }, move: 0 });
+        this.unsaved.set(t, { number: this.number, state: { runs: wordsOf(toBytes(text)), objects }, move: 0, names });
       }
     } catch {} // not ours
     return this.unsaved.size;
@@ -159,7 +163,7 @@ class FrameStore {
 
   /** The entry of frame t, its bitmap decoded. */
   async get(t) {
-    const entry = this.entries.get(t) ?? (this.still ? this.nearest(t) : await this.want(t));
+    const entry = this.entries.get(t) ?? (this.still ? this.still.get(t) : await this.want(t));
     if (!this.still) {
       this.entries.delete(t);
       this.entries.set(t, entry);
@@ -185,9 +189,9 @@ class FrameStore {
     if (!this.still && !this.entries.has(t)) this.want(t);
   }
 
-  nearest(t) {
-    const times = [...this.still.keys()];
-    return this.still.get(times.reduce((best, u) => (Math.abs(u - t) < Math.abs(best - t) ? u : best)));
+  /** The frame nearest to t that can be had: any one, where there is a kernel. */
+  snap(t) {
+    return this.still ? [...this.still.keys()].reduce((best, u) => (Math.abs(u - t) < Math.abs(best - t) ? u : best)) : t;
   }
 
   arrived({ t, objects }, picture, result, given) {
@@ -204,7 +208,7 @@ class FrameStore {
 
   /** Frame t has another answer of the method, or other given masks. */
   change(t, change) {
-    const entry = this.entries.get(t);
+    const entry = this.still?.get(t) ?? this.entries.get(t);
     if (entry) Object.assign(entry, change);
   }
 
