@@ -1,9 +1,9 @@
 """From a box around an object to its mask, without a network.
 
-Outside the box is background. What is inside is told apart by colour, and by the edges between colours: a random walker
-(Grady, PAMI 2006) starts at every pixel that is undecided, crosses edges unwillingly, and asks whether it meets an
-object's seed or a background's seed first. The seeds are found in turns, as in GrabCut (Rother et al., SIGGRAPH 2004):
-colours of inside against colours of outside, seeds where they differ most, walk, and again with what was found.
+Outside the box is background. What is inside is told apart by colour, and by the edges between colours: a random
+walker (Grady, PAMI 2006) starts at every undecided pixel, crosses edges unwillingly, and asks whether it meets an
+object's seed or a background's seed first. The seeds are found in turns, as in GrabCut (Rother et al., SIGGRAPH
+2004): colours of inside against those of outside, seeds where they differ most, walk, and again with what was found.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from .door import FrameLike, as_frame
 from .errors import TutorialError
 
 SIDE = 128  # pixels of the longer side of what is walked on
-MARGIN = 0.3  # of the box's sides, how much of the surroundings is looked at
+MARGIN = 0.6  # of the box's sides, how much of the surroundings is looked at
 BINS = 12  # of the colour histograms, in each axis
-TURNS = 4
+TURNS = 3
+UNWILLING = 1000.0  # to cross an edge; beta of the walk
+SEEDS = (0.25, 0.7)  # quantiles of the evidence in the box: below is background's seed, above the object's
+LEAST_CONTRAST = 0.3  # of log-odds; two parts of one even ground have 0
 SMALLEST = 0.03  # of the box's area, which an object must have
 
 
@@ -47,7 +50,7 @@ def mask_in_box(frame: FrameLike, box: tuple[int, int, int, int]) -> Tensor:
     x0, y0, x1, y1 = box
     if not (0 <= x0 <= x1 - 4 and x1 <= width and 0 <= y0 <= y1 - 4 and y1 <= height):
         raise TutorialError(
-            f"the box {box} is no box of at least 4x4 pixels in a frame of {width}x{height}; draw it as x0, y0, x1, y1."
+            f"the box {box} is no box of at least 4x4 pixels in a frame of {width}x{height}; give x0, y0, x1, y1."
         )
     left, top = max(0, x0 - _margin(x1 - x0)), max(0, y0 - _margin(y1 - y0))
     right, bottom = min(width, x1 + _margin(x1 - x0)), min(height, y1 + _margin(y1 - y0))
@@ -58,15 +61,16 @@ def mask_in_box(frame: FrameLike, box: tuple[int, int, int, int]) -> Tensor:
     inside = np.zeros(crop.shape[:2], np.uint8)
     inside[y0 - top : y1 - top, x0 - left : x1 - left] = 1
     coarse = np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST)) > 0
-    probability = _object_probability(rgb2lab(small).astype(np.float32), coarse)
+    lab = rgb2lab(small).astype(np.float32)
+    probability = _object_probability(lab, coarse)
     fine = Image.fromarray(probability.astype(np.float32)).resize(
         (crop.shape[1], crop.shape[0]), Image.Resampling.BICUBIC
     )
     found = _tidy((np.asarray(fine) > 0.5) & (inside > 0))
-    if found.sum() < SMALLEST * inside.sum():
+    if found.sum() < SMALLEST * inside.sum() or _contrast(lab, probability) < LEAST_CONTRAST:
         raise TutorialError(
-            "nothing stands out from its surroundings in the box; draw it closer around the object, or paint it with the "
-            "brush."
+            "nothing stands out from its surroundings in the box; draw it closer around the object, or paint it with "
+            "the brush."
         )
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[top:bottom, left:right] = torch.from_numpy(found)
@@ -83,17 +87,25 @@ def _object_probability(lab: NDArray[np.float32], inside: NDArray[np.bool_]) -> 
     belief = np.where(inside, 0.35 + 0.45 * deep / deep.max(), 0).astype(np.float32)  # the middle rather than the rim
     outside = ~inside
     for _ in range(TURNS):
-        evidence = _log_odds(lab, belief) + 0.5 * np.log(np.clip(belief, 0.02, 0.98) / np.clip(1 - belief, 0.02, 0.98))
+        evidence = _log_odds(lab, belief) + 0.5 * np.log(
+            np.clip(belief, 0.02, 0.98) / np.clip(1 - belief, 0.02, 0.98)
+        )
         seeds = np.zeros(inside.shape, np.int32)
         seeds[outside] = 2
         within = evidence[inside]
-        low, high = np.quantile(within, (0.15, 0.7))
+        low, high = np.quantile(within, SEEDS)
         seeds[inside & (evidence >= max(high, 0.2))] = 1
         seeds[inside & (evidence <= min(low, -0.2))] = 2
         if not (seeds == 1).any():
             break
         belief = _walk(lab, seeds)
     return belief
+
+
+def _contrast(lab: NDArray[np.float32], belief: NDArray[np.float32]) -> float:
+    """How much the colours of object and background differ: mean log-odds of one less those of the other."""
+    odds, found = _log_odds(lab, belief), belief > 0.5
+    return float(odds[found].mean() - odds[~found].mean()) if found.any() and not found.all() else 0.0
 
 
 def _log_odds(lab: NDArray[np.float32], belief: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,9 +123,13 @@ def _log_odds(lab: NDArray[np.float32], belief: NDArray[np.float32]) -> NDArray[
 
 def _walk(lab: NDArray[np.float32], seeds: NDArray[np.int32]) -> NDArray[np.float32]:
     """The probability that a random walker meets seeds of kind 1 first, ``[h, w]``."""
+    if (seeds > 0).all():
+        return (seeds == 1).astype(np.float32)
     with warnings.catch_warnings():  # an island without a way to a seed of one kind is certain, and that is fine
         warnings.simplefilter("ignore")
-        both = random_walker(lab / 100, seeds, beta=90, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True)
+        both = random_walker(
+            lab / 100, seeds, beta=UNWILLING, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True
+        )
     return np.asarray(both[0], dtype=np.float32)
 
 

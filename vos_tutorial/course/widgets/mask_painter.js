@@ -61,7 +61,7 @@ function iconButton(path, name, click, words = "", title = name) {
 /** The frames of a page without a kernel: Map t -> entry. */
 function stillFrames(model) {
   const still = model.get("_still");
-  if (!still?.times?.length) return null;
+  if (typeof model.send === "function" || !still?.times?.length) return null;
   const [bytes, offsets] = [toBytes(still.bytes), still.offsets];
   const part = (k) => bytes.slice(offsets[k], offsets[k + 1]);
   return new Map(still.times.map((t, k) => [t, {
@@ -175,6 +175,7 @@ async function render({ model, el }) {
     make("dl", {}, ...KEYS.map(([keys, words]) => make("div", {}, make("dt", {}, ...keys.map((k) => make("kbd", {}, k))), make("dd", {}, words)))),
   );
   const root = make("div", { class: "vos vos-paint", role: "group", "aria-label": "Mask painter" }, bar, banner, stage, timeline, runbar, keyList);
+  canvas.painted = () => [...runsOf(layers.seen)]; // for tests
   timeline.style.setProperty("--step", `${100 / T}%`);
   el.append(root);
 
@@ -1023,7 +1024,7 @@ async function render({ model, el }) {
 
   /** The kernel has changed masks by itself: everything that was seen may be old. */
   function reload() {
-    for (const t of [...store.entries.keys()]) { store.release(store.entries.get(t)); store.entries.delete(t); }
+    store.distrust();
     if (!edit) go(wanted, true);
   }
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import itertools
 import json
-import os
 import threading
 import time
 import weakref
@@ -61,10 +61,10 @@ _OPEN: weakref.WeakValueDictionary[str, MaskPainter] = weakref.WeakValueDictiona
 class MaskPainter(Widget):
     """Paint first masks, propagate, correct; everything is kept in the project's folder as it is painted.
 
-    Paint with brush, eraser and fill, or draw a box and have its object found. *Propagate* follows all objects forward
-    to their next masks; the strip below the picture shows where each one is, what was given by hand, what is out of
-    date and how sure the method is. Correct a frame and press it again: only the corrected object is computed again,
-    from there to its next mask. *Backward* carries the masks of the shown frame back to the ones before. The list
+    Paint with brush, eraser and fill, or draw a box and have its object found. *Propagate* follows all objects
+    forward to their next masks; the strip below the picture shows where each one is, what was given by hand, what is
+    out of date and how sure the method is. Correct a frame and press it again: only the corrected object is computed
+    again, from there to its next mask. *Backward* carries the masks of the shown frame back to the ones before. The list
     *Keys* under the widget names the keys; all can be done without a mouse.
 
     Run the cell again after a restart of the kernel, and you go on where you were, undo included.
@@ -85,7 +85,9 @@ class MaskPainter(Widget):
         TutorialError: if the project is closed, or there is no such frame.
     """
 
-    _esm = "\n".join(map(source, ("common.js", "painting.js", "painter_link.js", "painter_strip.js", "mask_painter.js")))
+    _esm = "\n".join(
+        map(source, ("common.js", "painting.js", "painter_link.js", "painter_strip.js", "mask_painter.js"))
+    )
     _css = stylesheet("mask_painter")
 
     frame = traitlets.Int(0).tag(sync=True)
@@ -114,7 +116,7 @@ class MaskPainter(Widget):
     ) -> None:
         if not isinstance(project, Project):
             raise TutorialError(
-                f"the painter needs a project, not {type(project).__name__}; open one with Project.open(folder, video)."
+                f"the painter needs a project, not {type(project).__name__}; use Project.open(folder, video)."
             )
         self.project, self.segmenter = project, segmenter
         self._lock = threading.RLock()
@@ -143,9 +145,7 @@ class MaskPainter(Widget):
         self._show_objects()
         self.object = next(iter(project.objects), 0)
         if height * width > LARGE:
-            self.status = (
-                f"Frames are {width}x{height}; painting is quicker on Video(path, max_side=1280), in a project of its own."
-            )
+            self.status = f"Frames are {width}x{height}; a new project on Video(path, max_side=1280) is quicker."
         self.on_msg(self._receive)
 
     # ------------------------------------------------------------------------------------------ what the page is told
@@ -193,10 +193,13 @@ class MaskPainter(Widget):
         """A newer painter has the project."""
         self.stop()
         self.send(
-            {"kind": "closed", "sentence": "This project was opened again in this notebook; paint there. All is saved."}
+            {
+                "kind": "closed",
+                "sentence": "This project was opened again in this notebook; paint there. All is saved.",
+            }
         )
 
-    # ------------------------------------------------------------------------------------------ what the page asks for
+    # ----------------------------------------------------------------------------------------- what the page asks for
 
     def _receive(self, _: Any, content: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
         view = str(content.get("view", ""))
@@ -245,9 +248,7 @@ class MaskPainter(Widget):
         with self._lock:  # an answer that is found meanwhile is sent after this, and so wins
             given = self._given(t)
             result = runs_of(self.project.result(t).numpy())
-            self.send(
-                {"kind": "frame", "view": view, "t": t, "objects": given.objects}, [jpeg, result, given.runs]
-            )
+            self.send({"kind": "frame", "view": view, "t": t, "objects": given.objects}, [jpeg, result, given.runs])
 
     def _jpeg(self, t: int) -> bytes:
         picture = self.project.video.frame(t).permute(1, 2, 0).numpy()  # [H, W, 3]
@@ -421,7 +422,7 @@ class MaskPainter(Widget):
         frames: set[int] = set()
         for column, o in enumerate(self.project.objects):
             given = [*self.project.given(o), self._length]
-            for first, end in zip(given, given[1:], strict=False):
+            for first, end in itertools.pairwise(given):
                 if stale[first:end, column].any():
                     frames.update(range(first, end))
         return sorted(frames)
@@ -445,11 +446,10 @@ class MaskPainter(Widget):
             return "Done."
         t, column = np.unravel_index(np.argmin(least), least.shape)
         name = list(self.project.objects.values())[column].name
-        return (
-            f"Done. The method is least sure of {name} in frame {t} ({100 * least[t, column]:.0f} %): look there first (U)."
-        )
+        sure = f"{100 * least[t, column]:.0f} %"
+        return f"Done. The method is least sure of {name} in frame {t} ({sure}): look there first (U)."
 
-    # -------------------------------------------------------------------------------------------- still pictures, close
+    # ------------------------------------------------------------------------------------------ still pictures, close
 
     @traitlets.validate("frame")
     def _known_frame(self, proposal: Any) -> int:
@@ -468,7 +468,9 @@ class MaskPainter(Widget):
     def _page_state(self) -> dict[str, Any]:
         """As in the notebook, and a few frames, because nobody is there to ask for more."""
         times = self._still_frames(STILL_FRAMES)
-        parts = [p for t in times for p in (self._jpeg(t), runs_of(self.project.result(t).numpy()), self._given(t).runs)]
+        parts = [
+            p for t in times for p in (self._jpeg(t), runs_of(self.project.result(t).numpy()), self._given(t).runs)
+        ]
         still = {
             "times": times,
             "given": [self._given(t).objects for t in times],
@@ -515,7 +517,7 @@ def _colour(o: int, colour: str) -> str:
 def _draw_row(
     draw: ImageDraw.ImageDraw, strip: NDArray[np.uint8], top: int, width: int, name: str, colour: NDArray[np.uint8]
 ) -> None:
-    """One object's row of the strip ``uint8 [T, 2]``: bars as tall as the method is sure, marks where masks are given."""
+    """One object's row of the strip ``uint8 [T, 2]``: bars as tall as the method is sure, given masks marked."""
     left, length = 120, len(strip)
     draw.text((0, top + 1), name[:18], figures.INK, ImageFont.load_default(11))
     for t, (flags, sure) in enumerate(strip.tolist()):
@@ -535,7 +537,7 @@ def _draw_row(
 
 
 def runs_of(ids: NDArray[np.uint8]) -> bytes:
-    """Ids ``uint8 [H, W]`` as run lengths along the rows: ``uint32`` each, the id in the top byte, the length below."""
+    """Ids ``uint8 [H, W]`` as run lengths along the rows, ``uint32`` each: id in the top byte, length below."""
     flat = ids.reshape(-1)
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts = np.concatenate([[0], edges])
@@ -557,7 +559,7 @@ def ids_of(runs: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     lengths = (words & LONGEST_RUN).astype(np.int64)
     if len(runs) % 4 or lengths.sum() != size[0] * size[1]:
         raise TutorialError(
-            f"a mask of {lengths.sum()} pixels came from the page, for frames of {size[0]}x{size[1]}; reload the page."
+            f"a mask of {lengths.sum()} pixels came from the page, but frames are {size[0]}x{size[1]}; reload it."
         )
     return np.repeat((words >> 24).astype(np.uint8), lengths).reshape(size)
 
@@ -629,7 +631,10 @@ class _Journal:
         self._append([t, before.plain(), after.plain()])
 
     def _append(self, said: Any) -> None:
-        with contextlib.suppress(OSError), open(self.path, "a", encoding="utf-8") as file:  # the masks are on the disk
+        with (
+            contextlib.suppress(OSError),
+            open(self.path, "a", encoding="utf-8") as file,
+        ):  # the masks are on the disk
             file.write(json.dumps(said) + "\n")
 
 

@@ -163,7 +163,8 @@ class FrameStore {
 
   /** The entry of frame t, its bitmap decoded. */
   async get(t) {
-    const entry = this.entries.get(t) ?? (this.still ? this.still.get(t) : await this.want(t));
+    const known = this.still?.get(t) ?? this.entries.get(t);
+    const entry = known && !known.old ? known : await this.want(t);
     if (!this.still) {
       this.entries.delete(t);
       this.entries.set(t, entry);
@@ -210,6 +211,11 @@ class FrameStore {
   change(t, change) {
     const entry = this.still?.get(t) ?? this.entries.get(t);
     if (entry) Object.assign(entry, change);
+  }
+
+  /** All masks may be others by now: ask again. The pictures stay. */
+  distrust() {
+    for (const entry of this.entries.values()) entry.old = true;
   }
 
   trim() {

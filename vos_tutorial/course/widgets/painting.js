@@ -123,6 +123,8 @@ class Layers {
         if (ex * ex + ey * ey < radius * radius) this.put(y * W + x, id, erase);
       }
     }
+    const [x, y] = [Math.floor(b.x), Math.floor(b.y)];
+    if (x >= 0 && y >= 0 && x < W && y < H) this.put(y * W + x, id, erase); // also where the brush is smaller than a pixel
     return box;
   }
 
