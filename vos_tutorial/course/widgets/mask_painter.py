@@ -64,8 +64,8 @@ class MaskPainter(Widget):
     Paint with brush, eraser and fill, or draw a box and have its object found. *Propagate* follows all objects
     forward to their next masks; the strip below the picture shows where each one is, what was given by hand, what is
     out of date and how sure the method is. Correct a frame and press it again: only the corrected object is computed
-    again, from there to its next mask. *Backward* carries the masks of the shown frame back to the ones before. The list
-    *Keys* under the widget names the keys; all can be done without a mouse.
+    again, from there to its next mask. *Backward* carries the masks of the shown frame back to the ones before. The
+    list *Keys* under the widget names the keys; all can be done without a mouse.
 
     Run the cell again after a restart of the kernel, and you go on where you were, undo included.
 

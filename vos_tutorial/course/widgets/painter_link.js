@@ -101,7 +101,6 @@ class Link {
 
   resend() {
     for (const t of this.unsaved.keys()) this.sendGiven(t);
-    this.handlers.back?.();
   }
 
   /** Every half second: has the kernel been silent for too long, and is there something to keep? */
@@ -113,6 +112,7 @@ class Link {
       this.asked = now;
       this.send({ kind: "hello", again: true });
     }
+    this.handlers.look?.(now);
   }
 
   lose() {
@@ -152,12 +152,15 @@ class FrameStore {
     this.keepEntries = keep;
     this.keepDecoded = decoded;
     this.entries = new Map(); // t -> entry {blob, result, given, bitmap}, the least recently used first
-    this.wanted = new Map(); // t -> {promise, resolve}
+    this.wanted = new Map(); // t -> {promise, resolve, asked}
     link.on("frame", (content, [picture, result, given]) => this.arrived(content, picture, result, given));
-    link.on("back", () => { for (const t of this.wanted.keys()) this.ask(t); });
+    link.on("look", (now) => { // a request may be lost on its way
+      for (const [t, { asked }] of this.wanted) if (now - asked > SILENCE) this.ask(t);
+    });
   }
 
   ask(t) {
+    this.wanted.get(t).asked = performance.now();
     this.link.send({ kind: "frame", t });
   }
 
