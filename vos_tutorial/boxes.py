@@ -130,7 +130,7 @@ def _walk(lab: NDArray[np.float32], seeds: NDArray[np.int32]) -> NDArray[np.floa
         both = random_walker(
             lab / 100, seeds, beta=UNWILLING, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True
         )
-    return np.asarray(both[0], dtype=np.float32)
+    return np.asarray(both[0], dtype=np.float32).clip(0, 1)  # the solver stops a little early
 
 
 def _tidy(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -51,7 +51,9 @@ def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: S
 
 
 def shown(notebook: Notebook, **data: object) -> None:
-    notebook.page.wait_for_selector(".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items()))
+    notebook.page.wait_for_selector(
+        ".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items())
+    )
 
 
 def canvas(notebook: Notebook) -> Locator:

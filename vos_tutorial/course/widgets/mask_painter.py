@@ -106,6 +106,8 @@ class MaskPainter(Widget):
     _key = traitlets.Unicode("").tag(sync=True)  # of the project, for what the page keeps while the kernel is away
     _still = traitlets.Dict()  # frames of a page without a kernel
 
+    _thread: threading.Thread | None = None  # that follows the objects
+
     def __init__(
         self,
         project: Project,
@@ -121,7 +123,6 @@ class MaskPainter(Widget):
         self.project, self.segmenter = project, segmenter
         self._lock = threading.RLock()
         self._owner = ""  # the view that paints
-        self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._journal = _Journal(project.folder / JOURNAL)
         self._length, self._size = len(project.video), project.video.size
@@ -461,8 +462,9 @@ class MaskPainter(Widget):
 
     def close(self) -> None:
         """Stop what runs and take the widget from the page; the project stays open."""
-        self.stop()
-        self.wait()
+        if self._thread is not None:
+            self.stop()
+            self.wait()
         super().close()
 
     def _page_state(self) -> dict[str, Any]:
