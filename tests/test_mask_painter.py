@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -150,7 +149,7 @@ def test_not_in_this_frame_and_taken_back(project: Project) -> None:
         0,
         0,
         0,
-    ]  # present and given; given and corrected, not present
+    ]  # "there, given"; "given, corrected"
     fresh = MaskPainter(project)
     assert bits(fresh)[0].tolist() == bits(painter)[0].tolist()
     Page(fresh).paint(4, np.zeros((H, W), np.uint8), objects=[])

@@ -1,4 +1,4 @@
-"""MaskPainter in a live JupyterLab: painting while the kernel works, a restart of the kernel, and the cell run again."""
+"""MaskPainter in a live JupyterLab: painting while the kernel works, a restart, and the cell run again."""
 
 from __future__ import annotations
 
