@@ -58,6 +58,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Line]]:
     problems: list[str] = []
 
     def open_page(painter: MaskPainter) -> Line:
+        painter._patience = 1.0
         line = Line(painter)
         page = line.attach(context.new_page())
         page.set_default_timeout(20_000)

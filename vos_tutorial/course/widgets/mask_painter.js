@@ -139,7 +139,7 @@ async function render({ model, el }) {
   const banner = make("div", { class: "vp-banner", role: "alert", hidden: "" });
 
   const playButton = iconButton(GLYPHS.play, "Play", () => (playing ? pause() : start()));
-  const slider = make("input", { type: "range", id: ids.slider, min: 0, max: T - 1, step: 1, "aria-label": "Frame", input: () => { pause(); go(Number(slider.value)); }, ...OWN_KEYS });
+  const slider = make("input", { type: "range", id: ids.slider, min: 0, max: T - 1, step: 1, "aria-label": "Frame", input: () => visit(Number(slider.value)), ...OWN_KEYS });
   const readout = make("output", { class: "vp-readout", for: ids.slider });
   const rows = make("div", { class: "vp-rows", role: "radiogroup", "aria-label": "Objects" });
   const newButton = iconButton(GLYPHS.plus, "New object", () => newObject(), "New object", "New object (N)");
@@ -148,9 +148,9 @@ async function render({ model, el }) {
   const removeButton = make("button", { type: "button", title: "Remove the chosen object from the whole project", click: () => removeObject(), ...OWN_KEYS }, "Remove object");
   const timeline = make("div", { class: "vp-timeline" },
     make("div", { class: "vp-transport" },
-      iconButton(GLYPHS.back, "Previous frame", () => { pause(); go(wanted - 1); }, "", "Previous frame (,)"),
+      iconButton(GLYPHS.back, "Previous frame", () => visit(wanted - 1), "", "Previous frame (,)"),
       playButton,
-      iconButton(GLYPHS.next, "Next frame", () => { pause(); go(wanted + 1); }, "", "Next frame (.)"),
+      iconButton(GLYPHS.next, "Next frame", () => visit(wanted + 1), "", "Next frame (.)"),
       readout,
     ),
     make("div", { class: "vp-scrub" }, slider),
@@ -368,14 +368,28 @@ async function render({ model, el }) {
   }
 
   // --- time ---
+  /** The reader goes to frame t: a preview that runs does not pull away from there. */
+  function visit(t) {
+    pause();
+    stopWatching();
+    return go(t);
+  }
+
+  function stopWatching() {
+    if (!model.get("_run").running || !watch.checked) return;
+    watch.checked = false;
+    rewatch = true; // with the next run
+  }
+  let rewatch = false;
+
   let moving = false;
   /** Show frame t; calls while a frame is under way only move the goal. */
-  async function go(t, again = false) {
+  async function go(t, again = false, quiet = false) {
     wanted = store.snap(Math.max(0, Math.min(T - 1, t)));
     slider.value = wanted;
     if (again) frame = -1;
     if (wanted !== frame && edit) endEdit();
-    if (!playing) note();
+    if (!playing && !quiet) note();
     if (moving) return;
     moving = true;
     root.dataset.loading = "true";
@@ -469,6 +483,7 @@ async function render({ model, el }) {
     if (!objects().some((object) => object.id === id)) id = newObject();
     if (id === 0) return false;
     if (hiddenSet().has(id)) set("hidden", model.get("hidden").filter((other) => other !== id));
+    stopWatching();
     edit = { t: frame, before: layers.state(), seen: layers.seen.slice(), id };
     layers.give(id);
     said = "";
@@ -671,7 +686,7 @@ async function render({ model, el }) {
       const box = picture.getBoundingClientRect();
       return Math.max(0, Math.min(T - 1, Math.floor(((event.clientX - box.left) / box.width) * T)));
     };
-    picture.addEventListener("pointerdown", (event) => { picture.setPointerCapture(event.pointerId); pause(); choose(id); go(at(event)); });
+    picture.addEventListener("pointerdown", (event) => { picture.setPointerCapture(event.pointerId); choose(id); visit(at(event)); });
     picture.addEventListener("pointermove", (event) => {
       if (event.buttons === 1) go(at(event));
       picture.title = `frame ${at(event)}: ${track.words(id, at(event))}`;
@@ -729,18 +744,25 @@ async function render({ model, el }) {
     forwardButton.hidden = backwardButton.hidden = run.running === true;
     stopButton.hidden = progress.hidden = run.running !== true;
     progress.value = run.total ? run.done / run.total : 0;
-    if (was && !run.running) said = "";
+    if (was !== (run.running === true)) said = "";
+    if (!was && run.running && rewatch) [watch.checked, rewatch] = [true, false];
+    if (was && !run.running) note();
     tell();
   }
 
-  function answered({ t }, [runs]) {
+  /** The method has another answer in frame t. */
+  function answered(t, runs) {
     const result = wordsOf(runs);
     store.change(t, { result });
-    if (t === frame && !edit) {
-      idsOf(result, layers.result);
-      layers.compose();
-      shown();
-    } else if (watch.checked && !edit && !playing && model.get("_run").running && document.activeElement !== slider) go(t);
+    if (t !== frame || edit) return;
+    idsOf(result, layers.result);
+    layers.compose();
+    shown();
+  }
+
+  function preview({ t }, [runs]) {
+    answered(t, runs);
+    if (t !== frame && watch.checked && !edit && !playing && model.get("_run").running) go(t, false, true);
   }
 
   // --- tools and view ---
@@ -942,12 +964,12 @@ async function render({ model, el }) {
   function nextGiven(direction) {
     const given = [...new Set(objects().flatMap(({ id }) => (track.row.has(id) ? track.frames(id, (flags) => flags & GIVEN) : [])))].sort((a, b) => a - b);
     const t = direction > 0 ? given.find((u) => u > wanted) : given.findLast((u) => u < wanted);
-    t === undefined ? say(`No mask was given by hand ${direction > 0 ? "after" : "before"} this frame.`) : go(t);
+    t === undefined ? say(`No mask was given by hand ${direction > 0 ? "after" : "before"} this frame.`) : visit(t);
   }
 
   function toLeastSure() {
     const t = track.row.has(chosen()) ? track.leastSure(chosen()) : null;
-    t === null ? say("The method has not answered for this object yet: propagate first.") : go(t);
+    t === null ? say("The method has not answered for this object yet: propagate first.") : visit(t);
   }
 
   const plain = {
@@ -962,7 +984,7 @@ async function render({ model, el }) {
     p: () => (model.get("_run").running ? link.send({ kind: "stop" }) : propagate("forward")),
     Escape: () => { cancelStroke(); root.dataset.pen = false; redraw(); },
   };
-  const step = (by) => { pause(); go(wanted + by); };
+  const step = (by) => visit(wanted + by);
 
   root.addEventListener("keydown", (event) => {
     const command = event.ctrlKey || event.metaKey;
@@ -1049,10 +1071,10 @@ async function render({ model, el }) {
     tellLink();
   });
   link.on("boxed", (content, buffers) => boxed(content, buffers));
-  link.on("result", answered);
+  link.on("result", preview);
   link.on("reload", reload);
   link.on("sentence", ({ sentence }) => say(sentence));
-  link.on("saved", ({ t }, [runs]) => answered({ t }, [runs]));
+  link.on("saved", ({ t }, [runs]) => answered(t, runs));
   link.on("closed", ({ sentence }) => { link.farewell = sentence; link.mine = false; tellLink(); });
 
   const follow = {
@@ -1069,6 +1091,8 @@ async function render({ model, el }) {
   for (const [event, listener] of Object.entries(follow)) model.on(event, listener);
   const observer = new ResizeObserver(resize);
   observer.observe(stage);
+  const theme = new MutationObserver(drawStrip); // its ink is the page's
+  theme.observe(document.body, { attributeFilter: ["data-jp-theme-name", "class"] });
 
   resize();
   chooseTool(tool);
@@ -1086,6 +1110,7 @@ async function render({ model, el }) {
   return () => {
     for (const [event, listener] of Object.entries(follow)) model.off(event, listener);
     observer.disconnect();
+    theme.disconnect();
     cancelAnimationFrame(request);
     if (edit) endEdit();
     pause();

@@ -104,6 +104,7 @@ class MaskPainter(Widget):
     _strip = traitlets.Bytes().tag(sync=True)  # uint8 [O, T, 2]: bits, confidence
     _run = traitlets.Dict().tag(sync=True)  # {running, done, total, words}
     _key = traitlets.Unicode("").tag(sync=True)  # of the project, for what the page keeps while the kernel is away
+    _patience = traitlets.Float(4.0).tag(sync=True)  # seconds that the page waits for an answer before it says so
     _still = traitlets.Dict()  # frames of a page without a kernel
 
     _thread: threading.Thread | None = None  # that follows the objects

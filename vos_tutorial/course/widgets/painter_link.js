@@ -1,8 +1,5 @@
 // The page's end of the wire to the kernel. What was painted waits here until the kernel has it on the disk.
 
-const SILENCE = 4000; // milliseconds without an answer after which the reader is told
-const AGAIN = 3000; // and how often the kernel is asked whether it is there
-
 const KEPT = new Map(); // where a browser stores nothing: key -> text, as long as the page is open
 
 function keep(key, text) {
@@ -38,6 +35,7 @@ class Link {
     this.view = freshId();
     this.key = `vos-painter:${key}`;
     this.heard = heard; // called when `lost` or `unsaved` may have changed
+    this.silence = 1000 * model.get("_patience"); // without an answer, after which the reader is told
     this.live = typeof model.send === "function"; // a page of its own has no kernel
     this.handlers = {};
     this.unsaved = new Map(); // t -> {number, state, move, names}
@@ -107,8 +105,8 @@ class Link {
   look() {
     const now = performance.now();
     if (this.unsaved.size > 0 && this.mine) this.keepUnsaved();
-    if (this.waiting !== null && now - this.waiting > SILENCE) this.lose();
-    if (this.lost && now - this.asked > AGAIN) {
+    if (this.waiting !== null && now - this.waiting > this.silence) this.lose();
+    if (this.lost && now - this.asked > 0.75 * this.silence) {
       this.asked = now;
       this.send({ kind: "hello", again: true });
     }
@@ -155,7 +153,7 @@ class FrameStore {
     this.wanted = new Map(); // t -> {promise, resolve, asked}
     link.on("frame", (content, [picture, result, given]) => this.arrived(content, picture, result, given));
     link.on("look", (now) => { // a request may be lost on its way
-      for (const [t, { asked }] of this.wanted) if (now - asked > SILENCE) this.ask(t);
+      for (const [t, { asked }] of this.wanted) if (now - asked > link.silence) this.ask(t);
     });
   }
 

@@ -54,11 +54,13 @@ function drawRow(canvas, track, id, colour, ink) {
   const top = 11 * density; // above it: the marks
   const step = width / T;
   const gap = step > 5 * density ? density : 0;
+  const least = track.leastSure(id);
+  const low = Math.min(230, least === null ? 230 : track.at(id, least).sure); // the bars use their whole height
   for (let t = 0; t < T; t++) {
     const { flags, sure } = track.at(id, t);
     if (!(flags & (GIVEN | COMPUTED))) continue;
-    const share = flags & GIVEN ? 1 : sure / 255;
-    const tall = flags & PRESENT ? Math.max(4 * density, (height - top) * (0.15 + 0.85 * share ** 3)) : 1.5 * density;
+    const share = flags & GIVEN ? 1 : (sure - low) / (255 - low);
+    const tall = flags & PRESENT ? (height - top) * (0.25 + 0.75 * share) : 1.5 * density;
     context.globalAlpha = flags & STALE ? 0.45 : 1;
     context.fillStyle = flags & PRESENT ? colour : ink;
     context.fillRect(t * step, height - tall, Math.max(density, step - gap), tall);
@@ -69,7 +71,6 @@ function drawRow(canvas, track, id, colour, ink) {
     const { flags } = track.at(id, t);
     mark(context, (t + 0.5) * step, 5 * density, 4 * density, flags & CORRECTED ? "diamond" : "disc", flags & PRESENT, colour, ink);
   }
-  const least = track.leastSure(id);
   if (least !== null) mark(context, (least + 0.5) * step, 5.5 * density, 4 * density, "triangle", true, ink, ink);
 }
 
