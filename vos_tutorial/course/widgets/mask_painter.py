@@ -54,6 +54,8 @@ STRIP_SECONDS = 0.2  # between two pictures of the strip while a method runs
 STILL_FRAMES = 8  # of a page without a kernel
 JOURNAL = "edits.jsonl"
 
+_MODULES = ("common", "painting", "painter_canvas", "painter_strip", "painter_link", "painter_parts", "mask_painter")
+
 _OPEN: weakref.WeakValueDictionary[str, MaskPainter] = weakref.WeakValueDictionary()
 """The painters of this kernel, by the folder of their project."""
 
@@ -85,9 +87,7 @@ class MaskPainter(Widget):
         TutorialError: if the project is closed, or there is no such frame.
     """
 
-    _esm = "\n".join(
-        map(source, ("common.js", "painting.js", "painter_link.js", "painter_strip.js", "mask_painter.js"))
-    )
+    _esm = "\n".join(source(f"{name}.js") for name in _MODULES)
     _css = stylesheet("mask_painter")
 
     frame = traitlets.Int(0).tag(sync=True)

@@ -1,5 +1,5 @@
 // Painting without a page: masks as run lengths, brush, fill, layers, undo, and where the picture lies on the canvas.
-// mask_painter.js puts it on the screen.
+// painter_canvas.js draws it.
 
 const LONGEST_RUN = 0xffffff;
 
@@ -232,59 +232,4 @@ class View {
     const to = this.toPicture({ x: this.width, y: this.height });
     return new Box(Math.max(0, Math.floor(from.x)), Math.max(0, Math.floor(from.y)), Math.min(this.W, Math.ceil(to.x)), Math.min(this.H, Math.ceil(to.y)));
   }
-}
-
-/** The masks as a picture of their own size, brought up to date box by box. */
-class Overlay {
-  constructor(width, height) {
-    this.W = width;
-    this.H = height;
-    this.canvas = make("canvas", { width, height });
-    this.context = this.canvas.getContext("2d");
-    this.image = new ImageData(width, height);
-    this.out = new Uint32Array(this.image.data.buffer);
-  }
-
-  /** Draw the pixels of a box: `tint` inside, `solid` along edges, `edge` pixels wide (0: none), dark outside them. */
-  draw(seen, box, tint, solid, edge) {
-    const { W, H, out } = this;
-    const { x0, y0, x1, y1 } = box.grown(edge, W, H);
-    for (let y = y0; y < y1; y++) {
-      for (let x = x0, i = y * W + x0; x < x1; x++, i++) {
-        const id = seen[i];
-        out[i] = tint[id];
-        if (edge === 0) continue;
-        const near =
-          (x > 0 && seen[i - 1] !== id) || (x < W - 1 && seen[i + 1] !== id) ||
-          (y > 0 && seen[i - W] !== id) || (y < H - 1 && seen[i + W] !== id);
-        const wide =
-          !near && edge > 1 && id !== 0 &&
-          ((x > 1 && seen[i - 2] !== id) || (x < W - 2 && seen[i + 2] !== id) ||
-            (y > 1 && seen[i - 2 * W] !== id) || (y < H - 2 && seen[i + 2 * W] !== id));
-        if (near || wide) out[i] = solid[id];
-      }
-    }
-    this.context.putImageData(this.image, 0, 0, x0, y0, x1 - x0, y1 - y0);
-  }
-}
-
-/** The edges between pixels of different ids inside a box, one path for each id, in pixels of the picture. */
-function outlines(seen, W, box) {
-  const paths = new Map();
-  const path = (id) => paths.get(id) ?? paths.set(id, new Path2D()).get(id);
-  const { x0, y0, x1, y1 } = box;
-  for (let y = y0; y < y1; y++) {
-    for (let x = x0, i = y * W + x0; x < x1; x++, i++) {
-      for (const [other, line] of [
-        [x + 1 < x1 ? seen[i + 1] : seen[i], [x + 1, y, x + 1, y + 1]],
-        [y + 1 < y1 ? seen[i + W] : seen[i], [x, y + 1, x + 1, y + 1]],
-      ]) {
-        if (other === seen[i]) continue;
-        const p = path(seen[i] || other);
-        p.moveTo(line[0], line[1]);
-        p.lineTo(line[2], line[3]);
-      }
-    }
-  }
-  return paths;
 }
