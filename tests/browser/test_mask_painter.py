@@ -518,6 +518,10 @@ def test_a_lost_kernel_loses_no_stroke(project: Project, show: Callable[..., Lin
     drag(page, (20, 20), (30, 20))
     saved(line)
     page.evaluate("window.kernel.gone = true")
+    key(page, "PageDown")  # a frame that does not come
+    drag(page, (50, 30), (70, 30))
+    assert "has not come" in page.locator(".vp-status").inner_text()
+    key(page, "Home")
     drag(page, (50, 30), (70, 30))
     key(page, "n")
     drag(page, (20, 50), (40, 50))

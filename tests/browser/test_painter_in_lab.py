@@ -45,7 +45,7 @@ def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: S
     with lab(CELLS) as opened:
         opened.run_all()
         assert opened.cell_errors() == []
-        opened.page.wait_for_selector(".vos-paint[data-ready]")
+        opened.page.wait_for_selector(".vos-paint[data-ready]", timeout=90_000)  # imports, on a busy machine
         yield opened
         assert opened.cell_errors() == []
 

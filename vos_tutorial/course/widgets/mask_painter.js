@@ -219,6 +219,7 @@ async function render({ model, el }) {
   let rewatch = false;
 
   let moving = false;
+  let wake = () => {};
   /** Show frame t; calls while a frame is under way only move the goal. */
   async function go(t, again = false, quiet = false) {
     wanted = store.snap(Math.max(0, Math.min(T - 1, t)));
@@ -226,14 +227,15 @@ async function render({ model, el }) {
     if (again) frame = -1;
     if (wanted !== frame && edit) endEdit();
     if (!playing && !quiet) note();
-    if (moving) return;
+    if (moving) return wake();
     moving = true;
     root.dataset.loading = "true";
     try {
       while (frame !== wanted && root.dataset.closed === undefined) {
         const t = wanted;
-        const entry = await store.get(t);
-        if (t !== wanted) continue;
+        const other = new Promise((resolve) => { wake = resolve; }); // a frame that does not come holds up no other
+        const entry = await Promise.race([store.get(t), other]);
+        if (!entry || t !== wanted) continue;
         bitmap = await entry.bitmap;
         idsOf(entry.result, layers.result);
         layers.restore(entry.given);
@@ -315,7 +317,8 @@ async function render({ model, el }) {
   // --- edits: a stroke, a fill, a box; each can be undone ---
   /** Begin to change what is given of the chosen object in the frame that is shown. */
   function beginEdit(id = chosen()) {
-    if (frame < 0 || frame !== wanted || !may()) return false;
+    if (!may()) return false;
+    if (frame < 0 || frame !== wanted) return say(`Frame ${wanted} has not come from the kernel yet.`), false;
     if (!objects().some((object) => object.id === id)) id = newObject();
     if (id === 0) return false;
     if (hiddenSet().has(id)) set("hidden", model.get("hidden").filter((other) => other !== id));
