@@ -299,6 +299,12 @@ def test_what_is_refused(project: Project, tmp_path: Path) -> None:
     assert page.say("nonsense")[0]["sentence"] == "KeyError: 'nonsense'"
 
 
+def test_large_frames_are_told_to_be_slow(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MaskPainter(project).status == ""
+    monkeypatch.setattr(mask_painter, "LARGE", H * W - 1)
+    assert "Frames are 40x24" in MaskPainter(project).status
+
+
 # --- pictures ----------------------------------------------------------------------------------------------------
 
 

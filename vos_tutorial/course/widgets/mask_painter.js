@@ -108,6 +108,7 @@ async function render({ model, el }) {
   canvas.painted = () => [...runsOf(layers.seen)]; // for tests
   timeline.style.setProperty("--step", `${100 / T}%`);
   el.append(root);
+  keyList.open = root.clientWidth > 640; // on a telephone it would be all there is
 
   // --- what is said ---
   let said = ""; // by the page itself, until something else is to be said

@@ -84,7 +84,7 @@ class MaskPainter(Widget):
         status: what the kernel has to say.
 
     Raises:
-        TutorialError: if the project is closed, or there is no such frame.
+        TutorialError: if ``project`` is none, or there is no such frame.
     """
 
     _esm = "\n".join(source(f"{name}.js") for name in _MODULES)
