@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
+from painter_kernel import Walks
 from PIL import Image
 
 from vos_tutorial.clip import davis_palette
@@ -25,9 +25,6 @@ from vos_tutorial.course.widgets.mask_painter import JOURNAL, ids_of, runs_of
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.video import Project, Video
-
-sys.path.insert(0, str(Path(__file__).parent / "browser"))
-from painter_kernel import Walks
 
 T, H, W = 8, 24, 40
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 T, H, W = 10, 60, 96
-METHOD = Path(__file__).with_name("painter_kernel.py").parent
+TESTS = Path(__file__).resolve().parent.parent
 CELLS = [
     f"""import sys, threading
-sys.path.insert(0, {str(METHOD)!r})
+sys.path.insert(0, {str(TESTS)!r})
 from painter_kernel import Walks
 from vos_tutorial.course.widgets import MaskPainter
 from vos_tutorial.video import Project, Video

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from painter_kernel import SAVES, Line, Walks
 from PIL import Image
 
-from tests.browser.painter_kernel import SAVES, Line, Walks
 from vos_tutorial.course.widgets import MaskPainter
 from vos_tutorial.video import Project, Video
 
