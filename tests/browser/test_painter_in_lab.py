@@ -141,3 +141,13 @@ def test_a_restart_of_the_kernel_loses_nothing(notebook: Notebook) -> None:
     assert added.any()
     assert not added[20:].any()  # the stroke, and nothing else
     assert notebook.py("project.states()[3:, 0].tolist()") == [2] * (T - 3)
+
+
+def test_the_cell_can_be_run_again(notebook: Notebook) -> None:
+    undo = notebook.page.locator(".vos-paint").get_attribute("data-undo")
+    notebook.run_all()
+    notebook.page.wait_for_selector(f".vos-paint[data-ready][data-link='live'][data-undo='{undo}']")
+    assert notebook.page.locator(".vos-paint").count() == 1
+    stroke(notebook, (70, 50), (80, 50))
+    shown(notebook, unsaved=0, undo=int(undo or 0) + 1)
+    notebook.eventually("bool(project.masks(0)[1][50, 75])", True)

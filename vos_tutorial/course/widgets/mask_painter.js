@@ -583,6 +583,7 @@ async function render({ model, el }) {
     root.dataset.running = run.running === true;
     forwardButton.hidden = backwardButton.hidden = run.running === true;
     stopButton.hidden = progress.hidden = run.running !== true;
+    status.setAttribute("aria-live", run.running ? "off" : "polite"); // nobody wants to be read every frame's number
     progress.value = run.total ? run.done / run.total : 0;
     if (was !== (run.running === true)) said = "";
     if (!was && run.running && rewatch) [watch.checked, rewatch] = [true, false];
