@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 from painter_kernel import Walks
 from PIL import Image
 
-from vos_tutorial.clip import davis_palette
 from vos_tutorial.course import figures
 from vos_tutorial.course.widgets import MaskPainter, mask_painter
 from vos_tutorial.course.widgets.mask_painter import JOURNAL, ids_of, runs_of
@@ -225,12 +225,14 @@ def test_objects_get_names_and_go(project: Project) -> None:
     assert page.heard[-1][0]["sentence"].startswith("an object cannot have the id 255")
 
 
-def test_a_colour_that_nobody_chose_is_the_courses(project: Project) -> None:
+def test_objects_bring_their_colours(project: Project) -> None:
     project.add_object("one")
     project.add_object("two", "#123456")
     painter = MaskPainter(project)
-    assert project.objects[1].colour == "#" + bytes(davis_palette()[1]).hex()
     assert [each["colour"] for each in painter._objects] == ["#e69f00", "#123456"]
+    project.save_mask(0, 2, torch.from_numpy(block(3, 30) > 0))
+    picture = np.asarray(Image.open(io.BytesIO(painter.poster())).convert("RGB")).astype(int)
+    assert (np.abs(picture[:, 120:] - (0x12, 0x34, 0x56)).max(axis=2) < 12).any()
 
 
 # --- undo that outlives the kernel -------------------------------------------------------------------------------

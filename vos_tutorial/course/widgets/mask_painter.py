@@ -39,10 +39,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ...boxes import mask_in_box
-from ...clip import VOID, davis_palette
 from ...errors import TutorialError
 from ...propagation import Segmenter
 from ...video import Project
+from ...video.exporting import colours_of, overlay
 from .. import figures
 from .widget import POSTER_BYTES, Widget, pack_frames, source, stylesheet
 
@@ -160,8 +160,7 @@ class MaskPainter(Widget):
         strip = self._strip_bytes()
         with self.hold_sync():
             self._objects = [
-                {"id": o, "name": each.name, "colour": _colour(o, each.colour)}
-                for o, each in self.project.objects.items()
+                {"id": each.id, "name": each.name, "colour": each.colour} for each in self.project.objects.values()
             ]
             self._strip = strip
 
@@ -294,11 +293,8 @@ class MaskPainter(Widget):
 
     def _require_object(self, o: int, name: str) -> None:
         """Make the object if the page has a new one."""
-        if not 1 <= o < VOID:
-            raise TutorialError(f"an object cannot have the id {o}; choose one in 1..{VOID - 1}.")
-        while o not in self.project.objects:  # ids are given in order
-            new = next(i for i in range(1, VOID) if i not in self.project.objects)
-            self.project.add_object(name if new == o else "", "#" + bytes(figures.object_colours()[new]).hex())
+        if o not in self.project.objects:
+            self.project.add_object(name, object_id=o)
 
     def _change_object(self, _: str, content: Mapping[str, Any], __: Sequence[memoryview]) -> None:
         with self._lock:
@@ -388,7 +384,7 @@ class MaskPainter(Widget):
         words, failed = "", False
         try:
             if self.segmenter is None:
-                from ... import segmenter
+                from ...models import segmenter
 
                 self.segmenter = segmenter("stm", variant="photos")
             done = True
@@ -494,12 +490,13 @@ class MaskPainter(Widget):
         height = max(1, round(width * self._size[0] / self._size[1]))
         rows = list(self.project.objects.values())
         board = Image.new("RGB", ((width + 4) * len(times) - 4, height + 8 + 18 * len(rows)), "white")
-        colours = figures.object_colours()
+        colours = colours_of(self.project)
         for column, t in enumerate(times):
             picture = self.project.video.frame(t).permute(1, 2, 0).numpy()
             small = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
             ids = Image.fromarray(self.project.result(t).numpy()).resize((width, height), Image.Resampling.NEAREST)
-            tile = Image.fromarray(figures.overlay(np.array(small), np.array(ids), self.opacity))
+            pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)  # [3, h, w]
+            tile = Image.fromarray(overlay(pixels, torch.from_numpy(np.array(ids)), colours).permute(1, 2, 0).numpy())
             ImageDraw.Draw(tile).text(
                 (4, 2), f"{t}", "white", ImageFont.load_default(12), stroke_width=2, stroke_fill="#222222"
             )
@@ -509,12 +506,6 @@ class MaskPainter(Widget):
             top = height + 8 + 18 * row
             _draw_row(ImageDraw.Draw(board), strip[row], top, board.width, f"{each.id} {each.name}", colours[each.id])
         return figures.small_png(board, POSTER_BYTES)
-
-
-def _colour(o: int, colour: str) -> str:
-    """The colour of an object on the page: the course's, unless somebody chose another than DAVIS's."""
-    unchosen = "#" + bytes(davis_palette()[o]).hex()
-    return "#" + bytes(figures.object_colours()[o]).hex() if colour == unchosen else colour
 
 
 def _draw_row(
