@@ -184,6 +184,30 @@ def test_what_is_painted_while_a_method_runs_is_computed_too(project: Project) -
     assert painter.status.startswith("Done.")
 
 
+def test_what_was_stopped_on_its_way_back_goes_on_from_any_frame(project: Project) -> None:
+    turns = threading.Semaphore(2)
+    method = Walks(step=-1, gate=lambda: turns.acquire(timeout=20))
+    painter = MaskPainter(project, method, frame=6)
+    Page(painter).paint(6, block(20, 30))
+    painter.propagate("backward")
+    while project.states()[4, 0] != 2:
+        assert not painter.wait(0.01)
+    painter.stop()
+    turns.release()
+    assert painter.wait(20)
+    assert painter.status == "Stopped; Backward goes on from here."
+    assert project.states()[:3, 0].tolist() == [0, 0, 0]
+    painter.frame = 3  # where the preview stands
+    for _ in range(9):
+        turns.release()
+    painter.propagate("backward")
+    assert painter.wait(20)
+    assert project.states()[:, 0].tolist() == [2] * 6 + [3, 0]
+    assert method.steps == 6
+    with pytest.raises(TutorialError, match="could be carried back"):
+        painter.propagate("backward")
+
+
 def test_a_run_cannot_begin_twice_or_with_nothing(project: Project) -> None:
     turns = threading.Semaphore(0)
     painter = MaskPainter(project, Walks(gate=lambda: turns.acquire(timeout=20)))

@@ -42,6 +42,7 @@ from ...boxes import mask_in_box
 from ...errors import TutorialError
 from ...propagation import Segmenter
 from ...video import Project
+from ...video import project as stored
 from ...video.exporting import colours_of, overlay
 from .. import figures
 from .widget import POSTER_BYTES, Widget, pack_frames, source, stylesheet
@@ -108,6 +109,7 @@ class MaskPainter(Widget):
     _still = traitlets.Dict()  # frames of a page without a kernel
 
     _thread: threading.Thread | None = None  # that follows the objects
+    _stopped: Sequence[_Job] = ()  # jobs that went backward and were stopped
 
     def __init__(
         self,
@@ -141,9 +143,7 @@ class MaskPainter(Widget):
             _colours=figures.object_colours().tobytes(),
             _key=f"{project.video.fingerprint()}-{project.folder.resolve()}-{height}x{width}",
         )
-        self._absent = {
-            (t, o) for t in self._given_frames() for o, mask in project.masks(t).items() if not bool(mask.any())
-        }
+        self._absent = self._find_absent()
         self._show_objects()
         self.object = next(iter(project.objects), 0)
         if height * width > LARGE:
@@ -154,6 +154,12 @@ class MaskPainter(Widget):
 
     def _given_frames(self) -> list[int]:
         return sorted({t for o in self.project.objects for t in self.project.given(o)})
+
+    def _find_absent(self) -> set[tuple[int, int]]:
+        """Frame and object of the given masks that say: not in this frame."""
+        return {
+            (t, o) for t in self._given_frames() for o, mask in self.project.masks(t).items() if not bool(mask.any())
+        }
 
     def _show_objects(self) -> None:
         """Objects and strip as they are now, in one message."""
@@ -169,24 +175,20 @@ class MaskPainter(Widget):
         objects = list(self.project.objects)
         strip = np.zeros((len(objects), self._length, 2), np.uint8)
         states, stale, confidence = self.project.states(), self.project.stale(), self.project.confidence()  # [T, O]
-        found = (states == 1) | (states == 2)
-        strip[..., 0] = (found * COMPUTED + (states == 2) * PRESENT + (stale & found) * STALE).T
+        there = states == stored.PRESENT
+        found = there | (states == stored.ABSENT)
+        strip[..., 0] = (found * COMPUTED + there * PRESENT + (stale & found) * STALE).T
         strip[..., 1] = np.nan_to_num(confidence.T * 255).round().astype(np.uint8)
         for row, o in enumerate(objects):
             for t, kind in self.project.given(o).items():
-                there = 0 if (t, o) in self._absent else PRESENT
-                strip[row, t] = GIVEN | there | (CORRECTED if kind == "correction" else 0), 255
+                bits = GIVEN | (0 if (t, o) in self._absent else PRESENT)
+                strip[row, t] = bits | (CORRECTED if kind == "correction" else 0), 255
         return strip.tobytes()
 
     def refresh(self) -> None:
         """Show what was changed in the project from Python."""
         with self._lock:
-            self._absent = {
-                (t, o)
-                for t in self._given_frames()
-                for o, mask in self.project.masks(t).items()
-                if not bool(mask.any())
-            }
+            self._absent = self._find_absent()
             self._show_objects()
             self.send({"kind": "reload"})
 
@@ -343,7 +345,7 @@ class MaskPainter(Widget):
         with self._lock:
             if self.running:
                 raise TutorialError("a method follows the objects already; stop it first, or wait until it is done.")
-            jobs = self._jobs_backward() if direction == "backward" else [_Job(None, None)]
+            jobs = self._jobs_backward() if direction == "backward" else (_Job(None, None),)
             if not self._given_frames():
                 raise TutorialError("no mask is given yet; paint an object in any frame first.")
             self._stop.clear()
@@ -364,8 +366,11 @@ class MaskPainter(Widget):
             self._thread.join(timeout)
         return not self.running
 
-    def _jobs_backward(self) -> list[_Job]:
-        """The objects that are given in the shown frame, together where they go back equally far."""
+    def _jobs_backward(self) -> Sequence[_Job]:
+        """The objects that are given in the shown frame, together where they go back equally far.
+
+        Where none is given, what was stopped on its way back goes on.
+        """
         t = self.frame
         reach: dict[int, list[int]] = {}
         for o in self.project.objects:
@@ -373,13 +378,13 @@ class MaskPainter(Widget):
             if t in given and t > 0:
                 reach.setdefault(max((u + 1 for u in given if u < t), default=0), []).append(o)
         jobs = [_Job(range(t, last - 1, -1), objects) for last, objects in sorted(reach.items()) if last < t]
-        if not jobs:
+        if not (jobs or self._stopped):
             raise TutorialError(
                 f"no mask is given in frame {t} that could be carried back; paint or correct an object here first."
             )
-        return jobs
+        return jobs or self._stopped
 
-    def _follow(self, jobs: list[_Job]) -> None:
+    def _follow(self, jobs: Sequence[_Job]) -> None:
         """The thread: all jobs, and again what was painted while they ran."""
         words, failed = "", False
         try:
@@ -396,8 +401,12 @@ class MaskPainter(Widget):
                     if not done:
                         break
                 again = done and jobs[0].frames is None and progress.seen and self._painted_meanwhile()
-                jobs = jobs if again else []
-            words = self._summary() if done else "Stopped; Propagate goes on from here."
+                if done and not again:
+                    jobs = ()
+            back = bool(jobs) and jobs[0].frames is not None
+            self._stopped = jobs if back else ()
+            goes_on = "Backward" if back else "Propagate"
+            words = self._summary() if done else f"Stopped; {goes_on} goes on from here."
         except TutorialError as error:
             words, failed = str(error), True
         except Exception as error:  # it would be lost with the thread
@@ -439,7 +448,7 @@ class MaskPainter(Widget):
     def _summary(self) -> str:
         """What there is now, and where to look first."""
         states, confidence = self.project.states(), self.project.confidence()  # [T, O]
-        least = np.where(states == 2, confidence, np.inf)
+        least = np.where(states == stored.PRESENT, confidence, np.inf)
         if not np.isfinite(least).any():
             return "Done."
         t, column = np.unravel_index(np.argmin(least), least.shape)
