@@ -548,6 +548,7 @@ def test_what_a_dead_kernel_never_got_is_sent_to_the_next_one(project: Project, 
     again = show(MaskPainter(project))
     wait_for(again.page, unsaved=0)
     assert "sent now" in again.page.locator(".vp-status").inner_text()
+    wait_for(again.page, undo=1)
     np.testing.assert_array_equal(project.result(0).numpy(), seen)
     np.testing.assert_array_equal(again.seen(), seen)
 

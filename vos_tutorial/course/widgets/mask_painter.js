@@ -891,6 +891,7 @@ async function render({ model, el }) {
     if (!edit) go(wanted, true);
   }
 
+  let recovering = false;
   const hello = () => link.send({ kind: "hello" });
   link.on("welcome", (content, buffers) => {
     if (content.view !== link.view) {
@@ -902,6 +903,7 @@ async function render({ model, el }) {
         const frames = link.recovered === 1 ? "One frame was" : `${link.recovered} frames were`;
         say(`${frames} painted while the kernel was away; what was painted there is sent now.`);
         link.recovered = 0;
+        recovering = true;
         link.resend();
       }
       const state = (k, given) => ({ runs: wordsOf(buffers[k]), objects: given });
@@ -915,7 +917,12 @@ async function render({ model, el }) {
   link.on("result", preview);
   link.on("reload", reload);
   link.on("sentence", ({ sentence }) => say(sentence));
-  link.on("saved", ({ t }, [runs]) => answered(t, runs));
+  link.on("saved", ({ t }, [runs]) => {
+    answered(t, runs);
+    if (!recovering || link.unsaved.size > 0) return;
+    recovering = false;
+    hello(); // what was sent now can be undone, too
+  });
   link.on("closed", ({ sentence }) => { link.farewell = sentence; link.mine = false; tellLink(); });
 
   const follow = {
