@@ -249,6 +249,23 @@ def test_objects_get_names_and_go(project: Project) -> None:
     assert page.heard[-1][0]["sentence"].startswith("an object cannot have the id 255")
 
 
+def test_what_a_cell_changes_in_the_project_is_shown_after_it(project: Project) -> None:
+    painter = MaskPainter(project)
+    page = Page(painter)
+    painter._after_cell()
+    assert page.heard == []
+    project.save_mask(2, project.add_object("one"), torch.from_numpy(block(3, 9) > 0))
+    painter._after_cell()
+    assert page.heard[-1][0] == {"kind": "reload"}
+    assert bits(painter)[0].tolist() == [0, 0, 3, 0, 0, 0, 0, 0]
+    project.save_mask(2, 1, torch.from_numpy(block(3, 12) > 0))  # the strip stays as it was
+    painter._after_cell()
+    assert len(page.heard) == 2
+    project.change_object(1, name="two")
+    painter._after_cell()
+    assert painter._objects[0]["name"] == "two"
+
+
 def test_objects_bring_their_colours(project: Project) -> None:
     project.add_object("one")
     project.add_object("two", "#123456")

@@ -35,6 +35,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import traitlets
+from IPython.core.getipython import get_ipython
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -148,7 +149,10 @@ class MaskPainter(Widget):
         self.object = next(iter(project.objects), 0)
         if height * width > LARGE:
             self.status = f"Frames are {width}x{height}; a new project on Video(path, max_side=1280) is quicker."
+        self._seen = self._what_there_is()
         self.on_msg(self._receive)
+        if (shell := get_ipython()) is not None:
+            shell.events.register("post_run_cell", self._after_cell)
 
     # ------------------------------------------------------------------------------------------ what the page is told
 
@@ -186,15 +190,28 @@ class MaskPainter(Widget):
         return strip.tobytes()
 
     def refresh(self) -> None:
-        """Show what was changed in the project from Python."""
+        """Show what was changed in the project from Python; in a notebook this happens after each cell by itself."""
         with self._lock:
             self._absent = self._find_absent()
             self._show_objects()
+            self._seen = self._what_there_is()
             self.send({"kind": "reload"})
+
+    def _what_there_is(self) -> tuple[Any, ...]:
+        """What changes whenever masks, results or objects do."""
+        written = [path.stat().st_mtime_ns for path in sorted(self.project.folder.glob("*/[0-9]*"))]
+        return (*written, *self.project.objects.values())
+
+    def _after_cell(self, _: Any = None) -> None:
+        """A cell of the notebook has run, and may have changed the project."""
+        with contextlib.suppress(TutorialError, OSError), self._lock:
+            if not self.running and self._what_there_is() != self._seen:
+                self.refresh()
 
     def _leave(self) -> None:
         """A newer painter has the project."""
         self.stop()
+        self._forget_cells()
         self.send(
             {
                 "kind": "closed",
@@ -471,7 +488,13 @@ class MaskPainter(Widget):
         if self._thread is not None:
             self.stop()
             self.wait()
+        self._forget_cells()
         super().close()
+
+    def _forget_cells(self) -> None:
+        if (shell := get_ipython()) is not None:
+            with contextlib.suppress(ValueError):  # it does not watch them any more
+                shell.events.unregister("post_run_cell", self._after_cell)
 
     def _page_state(self) -> dict[str, Any]:
         """As in the notebook, and a few frames, because nobody is there to ask for more."""
