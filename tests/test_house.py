@@ -204,7 +204,7 @@ for method in METHODS:
 def paths_named(text: str) -> list[str]:
     """Everything in backticks that looks like a path of this repository, without a script's options."""
     spans = [span.split()[0] for span in re.findall(r"`([^`\n]+)`", text) if span.strip()]
-    return sorted({span for span in spans if "/" in span and "://" not in span})
+    return sorted({span for span in spans if "/" in span and "://" not in span and "{{" not in span})
 
 
 def test_the_files_that_contributing_names_exist_for_every_method() -> None:
