@@ -149,9 +149,9 @@ class Walks:
         self._ids += new
         self._masks = torch.cat([self._masks, torch.stack([mask == o for o in new])])
 
-    def correct(self, frame: Tensor, mask: Tensor) -> None:
+    def correct(self, frame: Tensor, mask: Tensor, absent: Sequence[int] = ()) -> None:
         for channel, o in enumerate(self._ids):
-            if (mask == o).any():
+            if (mask == o).any() or o in absent:
                 self._masks[channel] = mask == o
 
     def remove(self, object_id: int) -> None:

@@ -110,6 +110,7 @@ class MaskPainter(Widget):
     _still = traitlets.Dict()  # frames of a page without a kernel
 
     _thread: threading.Thread | None = None  # that follows the objects
+    _shell: Any = None  # of the notebook that this runs in
     _stopped: Sequence[_Job] = ()  # jobs that went backward and were stopped
 
     def __init__(
@@ -151,8 +152,9 @@ class MaskPainter(Widget):
             self.status = f"Frames are {width}x{height}; a new project on Video(path, max_side=1280) is quicker."
         self._seen = self._what_there_is()
         self.on_msg(self._receive)
-        if (shell := get_ipython()) is not None:
-            shell.events.register("post_run_cell", self._after_cell)
+        self._shell = get_ipython()
+        if self._shell is not None:
+            self._shell.events.register("post_run_cell", self._after_cell)
 
     # ------------------------------------------------------------------------------------------ what the page is told
 
@@ -492,9 +494,9 @@ class MaskPainter(Widget):
         super().close()
 
     def _forget_cells(self) -> None:
-        if (shell := get_ipython()) is not None:
+        if self._shell is not None:
             with contextlib.suppress(ValueError):  # it does not watch them any more
-                shell.events.unregister("post_run_cell", self._after_cell)
+                self._shell.events.unregister("post_run_cell", self._after_cell)
 
     def _page_state(self) -> dict[str, Any]:
         """As in the notebook, and a few frames, because nobody is there to ask for more."""
