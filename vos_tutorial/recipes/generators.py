@@ -8,12 +8,12 @@ from typing import Any
 from ..profile import ProfileName
 from . import Recipe, Stage
 
-#: The network: a quarter of a DiT-S in width, a third of it in depth, on patches of 4 pixels.
-SMALL: dict[str, Any] = {"patch": 4, "width": 96, "depth": 4, "heads": 4}
+#: The network: a sixth of a DiT-S in width, a third of it in depth, on patches of 4 pixels.
+SMALL: dict[str, Any] = {"patch": 4, "width": 64, "depth": 4, "heads": 4}
 #: DiT-S/2 of the paper.
 LARGE: dict[str, Any] = {"patch": 2, "width": 384, "depth": 12, "heads": 6}
 
-LAPTOP: dict[str, Any] = {"batch": 32, "size": 32, "lr": 1.5e-3, "warmup": 100, "clip_norm": 1.0}
+LAPTOP: dict[str, Any] = {"batch": 16, "size": 32, "lr": 3e-3, "warmup": 100, "clip_norm": 1.0}
 SMOKE: dict[str, Any] = {"steps": 3, "batch": 2, "size": 32, "lr": 1e-3}
 GPU: dict[str, Any] = {"batch": 256, "size": 32, "lr": 3e-4, "warmup": 2000, "clip_norm": 1.0}
 
@@ -26,14 +26,14 @@ def _recipe(profile: ProfileName, *stages: Stage, ema: float = 0.999) -> Recipe:
 #: The teacher's first steps, from random weights: the weak teacher of autoguidance.
 EARLY: dict[ProfileName, Recipe] = {
     "smoke": _recipe("smoke", Stage("early", **SMOKE)),
-    "cpu": _recipe("cpu", Stage("early", steps=800, schedule="constant", **LAPTOP), ema=0.99),
+    "cpu": _recipe("cpu", Stage("early", steps=600, schedule="constant", **LAPTOP), ema=0.99),
     "gpu": _recipe("gpu", Stage("early", steps=10_000, schedule="constant", **GPU)),
 }
 
 #: The rest, from there.
 TEACHER: dict[ProfileName, Recipe] = {
     "smoke": _recipe("smoke", Stage("late", **SMOKE)),
-    "cpu": _recipe("cpu", Stage("late", steps=5200, schedule="constant", **LAPTOP), ema=0.997),
+    "cpu": _recipe("cpu", Stage("late", steps=6000, schedule="constant", **LAPTOP), ema=0.998),
     "gpu": _recipe("gpu", Stage("late", steps=190_000, **GPU)),
 }
 
@@ -90,7 +90,7 @@ READER: dict[ProfileName, Recipe] = {
         "attribute-reader",
         "cpu",
         "small",
-        (Stage("read", steps=1200, **{**LAPTOP, "lr": 3e-3, "warmup": 50}),),
+        (Stage("read", steps=1200, **{**LAPTOP, "batch": 32, "warmup": 50}),),
         source="ours",
         ema=0.99,
     ),
