@@ -1,4 +1,4 @@
-"""Command line: ``python -m vos_tutorial doctor | download | train | evaluate``."""
+"""Command line: ``python -m vos_tutorial doctor | download | train | evaluate | compare``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": ("vos_tutorial.doctor", "one page about this machine, and a fix for each problem"),
     "download": ("vos_tutorial.data.download", "fetch a public data set"),
     "train": ("vos_tutorial.training.command", "train a method by its recipe; resumes where it stopped"),
+    "compare": ("vos_tutorial.course.compare", "methods side by side: tables, pictures, and what failed"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
 }
 
