@@ -125,7 +125,7 @@ REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
 CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
-SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
+SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}  # too-fast: see directions
 
 
 @torch.no_grad()
