@@ -3,6 +3,7 @@
     python experiments/flow_images.py train NAME [--seed 0]     one training, see NAMES; resumes where it stopped
     python experiments/flow_images.py ship                      what readers get, in half precision
     python experiments/flow_images.py measure                   the samplers, beside each other
+    python experiments/flow_images.py directions                how long |g| is while students learn
     python experiments/flow_images.py video                     MaskTrack on generated stills, beside sprites
     python experiments/flow_images.py real --davis DIR          the same networks on real video
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,9 @@ from vos_tutorial.training.tasks.masktrack import task as masktrack_task
 ROOT = runs.ROOT / "runs" / "images"
 OUT = runs.RESULTS / "07_flow_images.json"
 COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure"
-NAMES = ("reader", "early", "teacher", "student", "short", "without-s", "adversarial")
-FROM = {
-    "teacher": "early",
-    "student": "teacher",
-    "short": "teacher",
-    "without-s": "teacher",
-    "adversarial": "student",
-}
+NAMES = ("reader", "early", "teacher", "student", "short", "too-fast", "without-s", "adversarial")
+FROM = {"teacher": "early", "adversarial": "student"}
+FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
 
 # ---------------------------------------------------------------------------------------------------- train
 
@@ -101,7 +97,8 @@ def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
     if name == "adversarial":
         student = load_student(path=weights("student"), teacher=teacher)
         return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
-    recipe = {"student": recipes.STUDENT, "short": recipes.SHORT, "without-s": recipes.WITHOUT_S}[name]["cpu"]
+    kinds = {"student": "STUDENT", "short": "SHORT", "too-fast": "TOO_FAST", "without-s": "WITHOUT_S"}
+    recipe = getattr(recipes, kinds[name])["cpu"]
     return student_of(teacher, reads_s=name != "without-s"), tasks.Distillation(weak), recipe
 
 
@@ -123,11 +120,12 @@ def run(name: str, seed: int) -> None:
 
 # ------------------------------------------------------------------------------------------------- measure
 
-COUNT = 512  # captions, each drawn once by every sampler, from the same noise
+COUNT = 256  # captions, each drawn once by every sampler, from the same noise
 REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
+CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
-SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
+SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}  # too-fast: see directions
 
 
 @torch.no_grad()
@@ -153,22 +151,25 @@ class Judge:
         return self.reader(images)
 
     def __call__(self, samples: Tensor, captions: Tensor, target: Tensor | None) -> dict[str, float]:
-        """In percent, but for ``distance``, which is in the units of the pixels (-1 to 1)."""
-        seen = self.read(samples)
-        right = (seen.captions == captions).double()  # [N, 6]
+        """In percent, but for ``distance``, in the units of the pixels (-1 to 1); only what is said counts."""
+        seen, said = self.read(samples), captions != captioned.UNSAID
+        right = (seen.captions == captions) & said  # [N, 6]
         spread = precision_recall(self.features, seen.features)
         masks, found = samples[:, 3] > 0, seen.mask > 0
         overlap = (masks & found).flatten(1).sum(1) / (masks | found).flatten(1).sum(1).clamp_min(1)
-        scores = {name: right[:, i].mean() for i, name in enumerate(captioned.ATTRIBUTES)}
-        scores |= {"attributes": right.mean(), "whole caption": right.all(1).double().mean()}
-        scores |= {"mask": overlap.mean(), "precision": spread.precision, "recall": spread.recall}
+        columns = {name: i for i, name in enumerate(captioned.ATTRIBUTES) if said[:, i].any()}
+        scores = {name: float(right[:, i].sum() / said[:, i].sum()) for name, i in columns.items()}
+        scores |= {"attributes": float(right.sum() / said.sum())}
+        scores |= {"whole caption": float((right == said).all(1).float().mean()), "mask": float(overlap.mean())}
+        scores |= spread._asdict()
         told = {name: runs.percent(value) for name, value in scores.items()}
         return told | ({"distance": round(paired_distance(samples, target), 4)} if target is not None else {})
 
 
-def inputs() -> tuple[Tensor, Tensor]:
-    """Captions ``[N, 6]`` and noise ``[N, 4, 32, 32]``, the same for every sampler."""
+def inputs(unsaid: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
+    """Captions ``[N, 6]`` without some of their words, and noise ``[N, 4, 32, 32]``; the same for every sampler."""
     captions = captioned.random_captions(range(8_000_000, 8_000_000 + COUNT))
+    captions[:, [list(captioned.ATTRIBUTES).index(name) for name in unsaid]] = captioned.UNSAID
     noise = torch.randn(COUNT, 4, captioned.SIDE, captioned.SIDE, generator=torch.Generator().manual_seed(8))
     return captions, noise
 
@@ -179,26 +180,32 @@ def of_teacher(teacher: DiT, weak: DiT, guidance: float) -> Callable[[Tensor], N
 
 
 def images() -> dict[str, Any]:
-    """Every sampler at 1, 2, 4 and 8 steps, on the same captions and the same noise."""
-    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    captions, noise = inputs()
+    """Every sampler at 1, 2, 4 and 8 steps: with whole captions, and with captions that leave much to the noise."""
+    teacher = load_teacher(path=weights("teacher"))
     judge = Judge()
-    reference = drawn(teacher.given, captions, noise, REFERENCE)
-    found: dict[str, Any] = {
+    return {
         "count": COUNT,
+        "unsaid": {name: list(words) for name, words in CAPTIONS.items()},
         "parameters": {
             "teacher": sum(p.numel() for p in teacher.parameters()),
             "adapters": sum(v.numel() for v in adapter_state(student_of(teacher)).values()),
         },
         "training": {name: told(name, 0) for name in NAMES if (folder(name, 0) / "weights.safetensors").exists()},
         "real": judge(judge.real.images, judge.real.captions, None),
-        "teacher": {str(REFERENCE): judge(reference, captions, reference)},
+        **{name: samplers(teacher, judge, *inputs(words)) for name, words in CAPTIONS.items()},
     }
+
+
+def samplers(teacher: DiT, judge: Judge, captions: Tensor, noise: Tensor) -> dict[str, Any]:
+    """The teacher and each student, at every number of steps, on the same captions and noise."""
+    reference = drawn(teacher.given, captions, noise, REFERENCE)
+    found: dict[str, Any] = {"teacher": {str(REFERENCE): judge(reference, captions, reference)}}
     for steps in FEW:
         found["teacher"][str(steps)] = judge(drawn(teacher.given, captions, noise, steps), captions, reference)
+    weak = load_teacher(path=weights("early"))
     strong = drawn(of_teacher(teacher, weak, GUIDANCE), captions, noise, REFERENCE // 2)
     found["autoguidance"] = {"weight": GUIDANCE, "steps": REFERENCE // 2, **judge(strong, captions, None)}
-    print("teacher", flush=True)
+    print("teacher", found["teacher"], flush=True)
     for name, seeds in SEEDS.items():
         there = [seed for seed in seeds if (folder(name, seed) / "weights.safetensors").exists()]
         rows: dict[str, list[dict[str, float]]] = {str(steps): [] for steps in FEW}
@@ -207,7 +214,7 @@ def images() -> dict[str, Any]:
             for steps in FEW:
                 samples = drawn(student.given, captions, noise, steps)
                 rows[str(steps)].append(judge(samples, captions, reference))
-            print(name, seed, flush=True)
+            print(name, seed, {steps: row[-1] for steps, row in rows.items()}, flush=True)
         found[name] = {"seeds": there, "training": [told(name, seed) for seed in there], **rows}
     return found
 
@@ -218,12 +225,21 @@ def told(name: str, seed: int) -> dict[str, int]:
     return {"steps": int(about["steps"]), "seconds": int(about["seconds"])}
 
 
+def directions() -> dict[str, list[float]]:
+    """The length of the direction while students learn, averaged over 30 stretches of each training."""
+    there = [
+        name for name in ("student", "short", "too-fast", "without-s") if (folder(name, 0) / "log.jsonl").exists()
+    ]
+    return {name: runs.smooth(folder(name, 0), "direction", 30) for name in there}
+
+
 # ------------------------------------------------------------------------------------------ back to video
 
-STILLS = 1024  # pictures that a generator draws for MaskTrack
-VIDEO_STEPS = 400  # of MaskTrack's training: a sixth of its recipe
-CLIPS = 4  # of each condition of the sprite benchmark
+STILLS = 512  # pictures that a generator draws for MaskTrack
+VIDEO_STEPS = 200  # of MaskTrack's training: a twelfth of its recipe
+CLIPS = 2  # of each condition of the sprite benchmark
 LINES = 240  # of real video
+REAL_CLIPS = 4  # the first ones of the folder's list
 SOURCES = ("sprites", "world", "flow map, 2")
 
 
@@ -289,7 +305,7 @@ def by_condition_j(segmenter: Segmenter, clips: list[Clip]) -> dict[str, float]:
 def real_video(root: Path) -> dict[str, Any]:
     """J on real video at 240 lines, DAVIS-2016 protocol; measured only."""
     videos = DavisFolder(root)
-    clips = [videos[i] for i in range(len(videos))]
+    clips = [videos[i] for i in range(min(REAL_CLIPS, len(videos)))]
     found: dict[str, Any] = {"lines": LINES, "clips": [clip.name for clip in clips]}
     methods: dict[str, list[Segmenter]] = {"copy first": [CopyFirst()]}
     for name in SOURCES:
@@ -339,7 +355,7 @@ def ship() -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "ship", "measure", "video", "real"))
+    parser.add_argument("what", choices=("train", "ship", "measure", "directions", "video", "real"))
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
@@ -352,6 +368,8 @@ def main() -> None:
         ship()
     elif given.what == "measure":
         keep(OUT, images(), COMMAND)
+    elif given.what == "directions":
+        keep(OUT, {"direction": directions()}, COMMAND)
     elif given.what == "video":
         keep(OUT, {"video": video()}, COMMAND)
     else:

@@ -11,6 +11,7 @@ from torch import nn
 
 from vos_tutorial.data.worlds import captioned
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.generation import paired_distance
 from vos_tutorial.models import generators
 from vos_tutorial.models.attribute_reader import AttributeReader
 from vos_tutorial.models.critic import Critic, paired_losses
@@ -25,6 +26,7 @@ from vos_tutorial.models.generators import (
     noise_for,
     save_network,
 )
+from vos_tutorial.models.weights import read_metadata
 from vos_tutorial.profile import PROFILES
 from vos_tutorial.recipes import Recipe, Stage, methods
 from vos_tutorial.recipes import generators as recipes
@@ -172,10 +174,10 @@ def test_the_penalty_is_the_squared_slope() -> None:
     weight = torch.tensor([3.0, 4.0])
     real, fake = torch.randn(5, 2), torch.randn(5, 2)
     losses = paired_losses(lambda x: x @ weight, lambda x: x @ weight, real, fake)
-    assert float(losses.penalty) == pytest.approx(25.0)
+    assert losses.penalty.item() == pytest.approx(25.0)
     gap = (real - fake) @ weight
     assert float(losses.generator) == pytest.approx(float(nn.functional.softplus(gap).mean()))
-    assert float(losses.critic) == pytest.approx(float(nn.functional.softplus(-gap).mean()))
+    assert losses.critic.item() == pytest.approx(float(nn.functional.softplus(-gap).mean()), rel=1e-4)
 
 
 def test_the_balance_makes_both_gradients_equally_long() -> None:
@@ -239,13 +241,18 @@ def test_students_teachers_and_readers_come_back_from_their_files(tmp_path: Path
     save_network(tmp_path / "reader.safetensors", reader := AttributeReader(), {})
     again = load_teacher(path=tmp_path / "teacher.safetensors")
     captions, noise = captioned.random_captions([1, 2]), noise_for(0, 2, teacher)
-    assert torch.equal(generate(again.given(captions), noise, 2), generate(teacher.given(captions), noise, 2))
+
+    def same(a: DiT, b: DiT) -> bool:  # up to the order of memory, in which training leaves convolutions
+        drawn = [generate(network.given(captions), noise, 2) for network in (a, b)]
+        return torch.allclose(*drawn, atol=1e-5)
+
+    assert same(again, teacher)
     other = load_student(path=tmp_path / "student.safetensors", teacher=again)
-    assert torch.equal(generate(other.given(captions), noise, 2), generate(student.given(captions), noise, 2))
+    assert same(other, student)
     with as_teacher(other):
-        assert torch.equal(generate(other.given(captions), noise, 2), generate(teacher.given(captions), noise, 2))
+        assert same(other, teacher)
     images = captioned.draw([1]).images
-    assert torch.equal(load_reader(tmp_path / "reader.safetensors")(images).features, reader(images).features)
+    assert torch.allclose(load_reader(tmp_path / "reader.safetensors")(images).features, reader(images).features)
     assert (tmp_path / "student.safetensors").stat().st_size < (tmp_path / "teacher.safetensors").stat().st_size
     with pytest.raises(TutorialError, match="holds weights of dit-adapters, not of dit"):
         load_teacher(path=tmp_path / "student.safetensors")
@@ -266,7 +273,48 @@ def test_missing_and_unknown_weights_are_told(tmp_path: Path, monkeypatch: pytes
 
 
 def test_recipes_have_three_sizes_and_are_no_methods() -> None:
-    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "WITHOUT_S", "PAGE", "ADVERSARIAL", "READER"):
+    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "TOO_FAST", "WITHOUT_S", "PAGE", "ADVERSARIAL", "READER"):
         assert set(getattr(recipes, kind)) == set(PROFILES)
     assert "generators" not in methods()
     assert all(not stage.options["reads_s"] for stage in recipes.WITHOUT_S["cpu"].stages)
+
+
+# ------------------------------------------------------------------------------------------------- what ships
+
+
+def test_what_ships_is_small_and_says_what_it_is() -> None:
+    for name in ("teacher", "weak", "student", "student-without-s", "student-adversarial", "reader"):
+        file = generators.weights_file(name)
+        assert file.stat().st_size < 2_000_000
+        about = read_metadata(file)
+        assert {"method", "recipe", "seed", "steps", "device", "data"} <= set(about), name
+    assert load_student().reads_s
+    assert not load_student("student-without-s").reads_s
+
+
+def test_the_reader_that_ships_reads_the_world() -> None:
+    images, captions = captioned.draw(range(5_000_000, 5_000_064))
+    seen = load_reader()(images)
+    right = (seen.captions == captions).float().mean(0)
+    assert float(right.mean()) > 0.93
+    assert float(right.min()) > 0.75
+    agree = ((seen.mask > 0) == (images[:, 3] > 0)).float().mean()
+    assert float(agree) > 0.97
+
+
+def test_the_student_that_ships_needs_fewer_steps_than_euler() -> None:
+    teacher = load_teacher()
+    student, captions = load_student(teacher=teacher), captioned.random_captions(range(6_000_000, 6_000_024))
+    captions[:, [1, 4]] = captioned.UNSAID  # colour and place are the noise's to decide
+    noise = noise_for(0, 24, teacher)
+    target = generate(teacher.given(captions), noise, 24)
+    by_map, by_euler = (
+        [generate(network.given(captions), noise, steps) for steps in (1, 2)] for network in (student, teacher)
+    )
+    assert paired_distance(by_map[1], target) < 0.9 * paired_distance(by_euler[1], target)
+    shown, averaged = (((one[0][:, 3] > 0).float().mean((1, 2)) > 0.01).float().mean() for one in (by_map, by_euler))
+    assert float(shown) > 0.8, "one step of the map draws an object"
+    assert float(averaged) < float(shown) - 0.2, "one step of Euler's method draws the average of all objects"
+    with torch.no_grad(), as_teacher(student):
+        t = torch.full((24,), 0.5)
+        assert torch.equal(student(noise, t, 0 * t, captions), teacher(noise, t, t, captions))
