@@ -283,8 +283,8 @@ def guidance() -> dict[str, Any]:
     """Samples of class 0 of the ring under growing guidance: how many lie on a mode of theirs, and on how many modes.
 
     Precision is the share of samples within three standard deviations of one of the class's four centres. Coverage is
-    the sum over these modes of min(share, 1/4): 1 where all four have as many. Spread is the root of the mean squared
-    distance of the precise ones to their centre, over what the data have.
+    the sum over these modes of min(share, 1/4): 1 where all four have as many. Spread is the
+    standard deviation of the precise ones about their own mean, averaged over modes, over that of the data.
     """
     found: dict[str, Any] = {"lambda": list(LAMBDAS)}
     own = MODES // HALVES
@@ -309,7 +309,8 @@ def guidance() -> dict[str, Any]:
                 share = torch.bincount(mode[near], minlength=MODES)[:own] / len(x)
                 rows["precision"].append(round(near.float().mean().item(), 4))
                 rows["coverage"].append(round(share.clamp(max=1 / own).sum().item(), 4))
-                rows["spread"].append(round(distance[near].square().mean().sqrt().item() / (SPREAD * 2**0.5), 4))
+                widths = [x[near & (mode == k)].std(0).square().mean().sqrt() / SPREAD for k in range(own)]
+                rows["spread"].append(round(torch.stack(widths).mean().item(), 4))
             return rows
 
         found[name] = by_seed(one, *RINGS)
