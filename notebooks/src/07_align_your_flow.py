@@ -604,7 +604,32 @@ tables.table(rows, decimals=3, notes="SW2 to the teacher, mean of three seeds")
 # %% [markdown]
 # ## 7. Look inside
 #
-# EXPLORER
+# Drag the point on the left, or move it with the arrow keys. The curve is the teacher's path, the blue arrow the learned jump from $t$ to $s$, the dashed one Euler's straight
+# step. On the right the same noise goes through three samplers; choose the number of steps.
+#
+# **One question.** With $t = 1$ and $s = 0$, look for starting points whose jump ends *between* two squares. *What do the paths of their neighbours do?* Then unfold the answer.
+
+# %% tags=["run"]
+from vos_tutorial.course.widgets import FlowExplorer
+
+FlowExplorer(teacher, reference, plane.trained_flow_map(plane.shipped("consistency")))
+
+# %%
+pair = torch.tensor([[0.0, 1.35], [0.35, 1.35], [-0.35, 1.35]])
+with torch.no_grad():
+    path = figures.plane.travel(lambda x, t, s: teacher(x, t), pair, 64, 65)
+    jumps = [pair, flow_map.sample(reference, pair, [1, 0])]
+    tangents = [pair, flow_map.sample(lambda x, t, s: teacher(x, t), pair, [1, 0])]
+figures.show(
+    figures.plane.journeys({"three neighbours": {"path": path, "Euler": tangents, "flow map": jumps}}, ground=board),
+    "Three neighbouring starting points: their true paths part and end in different squares; the jumps end near the paths' ends; "
+    "Euler's steps all end near the centre.",
+    "Neighbouring paths part. Euler's step ends at the mean of the data, whatever the start; the jump ends where the path does.",
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>They part: one goes to the left square, one to the right. The true map has a steep slope there, and a smooth network must pass through all values
+# between. A few samples land between the squares for this reason, with the teacher's many steps as well.</details>
 
 # %% [markdown]
 # ## 8. Guidance: which bad example to move away from
