@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PARTS := lint types unit notebooks-check nbval browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test $(PARTS) nbval-lax notebooks bench pins clean distclean
+.PHONY: help setup lab test $(PARTS) nbval-lax notebooks site bench pins clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ test: setup  ## everything that CI checks
 
 $(PARTS) nbval-lax: setup
 	@$(PY) tools/suite.py $@
+
+site: setup  ## the course as web pages in build/site, with live widgets; no network, no kernel (some minutes)
+	@$(PY) tools/build_site.py $(ARGS)
 
 bench: setup  ## run the benchmarks
 	@$(PY) tools/suite.py $@

@@ -362,6 +362,40 @@ def test_a_later_correction_is_followed(method: Method) -> None:
 
 
 @named(METHODS)
+def test_an_object_can_be_absent(method: Method) -> None:
+    """An empty mask is taken in, the given one beside it is, and earlier frames still know the object."""
+    frames, mask = video()
+    made = fresh(method)
+    follow(made, floats(frames)[:4], mask)
+    moved, still = copy.deepcopy(made), copy.deepcopy(made)
+    made.correct(floats(frames)[3], torch.zeros_like(mask), absent=[7])
+    gone, kept = (one.step(floats(frames)[4]) for one in (made, still))
+    assert gone.shape == kept.shape
+    assert float((gone - kept).abs().max()) > 1e-3
+    both = copy.deepcopy(moved)
+    both.correct(floats(frames)[3], only(mask, 200).roll(5, 0), absent=[7])
+    moved.correct(floats(frames)[3], torch.zeros_like(mask), absent=[7])
+    moved.correct(floats(frames)[3], only(mask, 200).roll(5, 0))
+    torch.testing.assert_close(both.step(floats(frames)[4]), moved.step(floats(frames)[4]))
+
+
+@named(METHODS)
+def test_absence_that_cannot_be(method: Method) -> None:
+    frames, mask = video()
+    made = fresh(method)
+    made.begin(floats(frames)[0], mask)
+    for ids, absent, says in (
+        (only(mask, 7), [7], "object 7 is absent and has a mask"),
+        (torch.zeros_like(mask), [9], "object 9 is not followed yet"),
+        (torch.zeros_like(mask), [], "the mask holds no object"),
+    ):
+        with pytest.raises(TutorialError, match=says):
+            made.correct(floats(frames)[0], ids, absent=absent)
+    expected = follow(fresh(method), floats(frames), mask)
+    torch.testing.assert_close(follow(made, floats(frames)[1:]), expected)
+
+
+@named(METHODS)
 def test_removing_right_after_begin_is_never_having_been_there(method: Method) -> None:
     frames, mask = video()
     expected, made = follow(fresh(method), floats(frames), only(mask, 200)), fresh(method)
@@ -459,7 +493,9 @@ def test_any_order_of_calls(method: Method, seed: int) -> None:
             made.introduce(frame, square(new))
             objects.append(new)
         elif what == "correct" and objects:
-            made.correct(frame, square(int(rng.choice(objects))))
+            one = int(rng.choice(objects))
+            nothing = torch.zeros(SIZE, dtype=torch.uint8)
+            made.correct(frame, nothing, [one]) if rng.random() < 0.3 else made.correct(frame, square(one))
         elif what == "remove" and objects:
             gone = int(rng.choice(objects))
             made.remove(gone)

@@ -502,6 +502,8 @@ def test_find_davis(davis2016: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(module.VARIABLE, str(tmp_path))
     with pytest.raises(TutorialError, match=module.VARIABLE):
         find_davis()
+    monkeypatch.setenv(module.VARIABLE, module.NOWHERE)
+    assert find_davis() is None
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="no DAVIS sample beside the checkout")

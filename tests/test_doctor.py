@@ -346,6 +346,11 @@ def test_davis_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "download davis2017" in second.fix
 
 
+def test_no_davis_by_choice_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOS_TUTORIAL_DAVIS", "none")
+    assert [finding.level for finding in doctor.davis()] == ["note", "note"]
+
+
 def davis_folder(root: Path, *lists: str) -> Path:
     for part in ("JPEGImages/480p/bear", "Annotations/480p/bear"):
         (root / part).mkdir(parents=True)

@@ -293,6 +293,12 @@ def test_execute_stores_outputs_and_measures(folders: Folders) -> None:
     assert reader.metadata.language_info == {"name": "python"}
 
 
+def test_a_stored_page_shows_no_davis(folders: Folders) -> None:
+    write(folders, "# %%\nimport os\nprint(os.environ['VOS_TUTORIAL_DAVIS'])\n")
+    notebooks.build_and_execute("00_toy", folders, "smoke", timeout=60)
+    assert built(folders).cells[0].outputs[0].text == "none\n"
+
+
 @pytest.mark.parametrize(
     ("bad", "says"),
     [

@@ -68,15 +68,15 @@ def test_every_pin_is_exact_and_names_no_place() -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_hold_all_that_pyproject_asks_for(python: str) -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    extras = ("dependencies", "course", "train", "dev")
+    extras = ("dependencies", "course", "video", "flux", "site", "train", "dev")
     lists = re.findall(rf"^(?:{'|'.join(extras)}) = (\[.*?\])$", text, flags=re.DOTALL | re.MULTILINE)
     assert len(lists) == len(extras)
     assert text[text.index("[project.optional-dependencies]") :].split("\n[")[0].count(" = [") == len(extras) - 1
     pins = pins_for(python)
     wanted_by_us = [Requirement(item) for part in lists for item in ast.literal_eval(part)]
-    (own,) = (wanted for wanted in wanted_by_us if wanted.name == NAME)  # dev stands on the other extras
-    assert own.extras == {"course", "train"}
-    for wanted in (wanted for wanted in wanted_by_us if wanted is not own):
+    own = [wanted for wanted in wanted_by_us if wanted.name == NAME]  # course and dev stand on other extras
+    assert [wanted.extras for wanted in own] == [{"video"}, {"course", "train", "flux", "site"}]
+    for wanted in (wanted for wanted in wanted_by_us if wanted.name != NAME):
         assert wanted.name in pins, f"{wanted.name} is in pyproject.toml but not in constraints.txt; run make pins"
         assert wanted.specifier.contains(pins[wanted.name].removeprefix("==")), wanted
 
@@ -156,7 +156,7 @@ def test_make_targets_and_parts_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parts is not None
     suite = load_tool("suite", monkeypatch)
     assert set(parts[1].split()) <= set(suite.PARTS)
-    for target in ("lab", "test", "notebooks", "bench", "clean", "help", "setup"):
+    for target in ("lab", "test", "notebooks", "site", "bench", "clean", "help", "setup"):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     assert ".DEFAULT_GOAL := help" in makefile
 

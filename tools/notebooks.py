@@ -49,6 +49,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 from vos_tutorial.course.lessons import course_table
+from vos_tutorial.data.davis import NOWHERE
+from vos_tutorial.data.davis import VARIABLE as DAVIS
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.files import write_atomically
 from vos_tutorial.profile import PROFILES, VARIABLE
@@ -439,7 +441,8 @@ def execute(notebook: NotebookNode, folder: Path, profile: str, timeout: int, wh
             cell.outputs, cell.execution_count = [], None
     began = time.perf_counter()
     try:
-        client.execute(env={**os.environ, VARIABLE: profile, "TQDM_DISABLE": "1"})
+        # Stored outputs hold no frame of DAVIS (its licence), wherever the page is built.
+        client.execute(env={**os.environ, VARIABLE: profile, DAVIS: NOWHERE, "TQDM_DISABLE": "1"})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         source = current[0].source if current else ""
         reason = str(error)

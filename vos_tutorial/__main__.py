@@ -1,4 +1,4 @@
-"""Command line: ``python -m vos_tutorial doctor | download | train | flux | evaluate``."""
+"""Command line: ``python -m vos_tutorial doctor | download | train | flux | evaluate | compare``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "download": ("vos_tutorial.data.download", "fetch a public data set"),
     "train": ("vos_tutorial.training.command", "train a method by its recipe; resumes where it stopped"),
     "flux": ("vos_tutorial.flux.command", "distil FLUX.1-dev into a flow map: estimate, prepare, train, sample"),
+    "compare": ("vos_tutorial.course.compare", "methods side by side: tables, pictures, and what failed"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
 }
 

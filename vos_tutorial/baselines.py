@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .errors import TutorialError
 from .models.backbones import LiteFeatures, shipped_features
-from .objects import ObjectSegmenter, evaluating, replaced, without
+from .objects import ObjectSegmenter, cleared, evaluating, replaced, without
 
 
 class CopyFirst(ObjectSegmenter):
@@ -36,6 +36,9 @@ class CopyFirst(ObjectSegmenter):
 
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
         self.masks = replaced(self.masks, channels, masks)
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.masks = cleared(self.masks, channels)
 
     def _remove(self, channel: int) -> None:
         self.masks = without(self.masks, channel)
@@ -113,6 +116,9 @@ class ColourMemory(ObjectSegmenter):
         if self.given and self.given[-1] is self.last:  # this frame was given already, with other masks
             self.given.pop()
         self._store(frame, value)
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.last = self.last[0], cleared(self.last[1].T, channels).T
 
     def _store(self, frame: Tensor, value: Tensor) -> None:
         self.last = self._key(frame), value
@@ -206,6 +212,9 @@ class LabelPropagation(ObjectSegmenter):
 
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
         self._tell(replaced(self.masks, channels, masks))
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self._tell(cleared(self.masks, channels))
 
     def _tell(self, masks: Tensor) -> None:
         """The last frame's masks are now ``[K, H, W]``, and the frame counts as given."""

@@ -402,11 +402,12 @@ def davis() -> Iterator[Finding]:
     The variable ``VOS_TUTORIAL_DAVIS`` is a problem only if it leads nowhere: then the notebooks stop, too.
     """
     try:
-        from .data.davis import VARIABLE, YEARS, find_davis
+        from .data.davis import NOWHERE, VARIABLE, YEARS, find_davis
     except Exception:  # torch_pair() says why
         yield Finding("files", "DAVIS", "unknown, since torch does not load", "note", "fix torch first.")
         return
     chosen = os.environ.get(VARIABLE, "")
+    chosen = "" if chosen == NOWHERE else chosen
     closed = _closed(Path(chosen)) if chosen else ""
     found: dict[int, Path | None] = dict.fromkeys(YEARS)
     said = dict.fromkeys(YEARS, f"{VARIABLE} is {chosen!r}, which holds no DAVIS; correct it, or unset it.")

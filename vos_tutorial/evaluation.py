@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .baselines import CopyFirst
+from .baselines import ColourMemory, CopyFirst, LabelPropagation
 from .clip import Clip, object_ids
 from .data.davis import DavisFolder, VideoFolder, YouTubeVosFolder, appearances
 from .data.worlds import sprites
@@ -50,7 +50,11 @@ from .propagation import Resized, Segmenter, propagate
 from .resize import resize_mask
 from .results import ResultsFolder
 
-BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst}
+BASELINES: dict[str, Callable[[], Segmenter]] = {
+    "copy-first": CopyFirst,
+    "colour-memory": ColourMemory,
+    "label-propagation": LabelPropagation,
+}
 
 
 # ------------------------------------------------------------------------------------------------ scores

@@ -1,7 +1,7 @@
 """What every method of ours has in common as a :class:`~vos_tutorial.propagation.Segmenter`.
 
 Which object has which channel, what may come in, on which device, in which precision and at which size the network
-works, and that no graph is kept: all this is decided here, once. A method says in five hooks what it does with the
+works, and that no graph is kept: all this is decided here, once. A method says in six hooks what it does with the
 masks.
 """
 
@@ -50,6 +50,13 @@ def replaced(masks: Tensor, channels: Sequence[int], given: Tensor) -> Tensor:
     """
     masks = masks * ~given.any(0)  # [K, H, W]
     masks[list(channels)] = given.to(masks.dtype)
+    return masks
+
+
+def cleared(masks: Tensor, channels: Sequence[int]) -> Tensor:
+    """``[K, H, W]`` with some masks emptied; ``masks`` stay as they are."""
+    masks = masks.clone()
+    masks[list(channels)] = 0
     return masks
 
 
@@ -135,6 +142,10 @@ class ObjectSegmenter(ABC):
         """The true masks of some known objects in the last frame; they take their pixels from the others."""
 
     @abstractmethod
+    def _clear(self, channels: Sequence[int]) -> None:
+        """Nothing of some known objects can be seen in the last frame; what earlier ones told of them stays."""
+
+    @abstractmethod
     def _remove(self, channel: int) -> None:
         """Forget one object; the channels behind it move up. There is at least one other."""
 
@@ -181,16 +192,22 @@ class ObjectSegmenter(ABC):
 
     @whole_or_not_at_all
     @without_graph
-    def correct(self, frame: FrameLike, mask: MaskLike) -> None:
+    def correct(self, frame: FrameLike, mask: MaskLike, absent: Sequence[int] = ()) -> None:
         """See :meth:`vos_tutorial.propagation.Segmenter.correct`."""
         picture, ids = self._inside(self._frame(frame)), self._ids(mask)
         given = object_ids(ids)
-        unknown = [i for i in given if i not in self.objects]
-        if unknown or not given:
+        unknown = [i for i in [*given, *absent] if i not in self.objects]
+        if unknown or not (given or absent):
             known = ", ".join(map(str, self.objects)) or "none"
             what = f"object {unknown[0]} is not followed yet" if unknown else "the mask holds no object"
             raise TutorialError(f"{what}; correct one of {known}, or introduce a new object.")
-        self._correct(picture, [self.objects.index(i) for i in given], ids_to_onehot(ids, given))
+        both = sorted(set(given) & set(absent))
+        if both:
+            raise TutorialError(f"object {both[0]} is absent and has a mask; leave out one of the two.")
+        if absent:
+            self._clear([self.objects.index(i) for i in absent])
+        if given:
+            self._correct(picture, [self.objects.index(i) for i in given], ids_to_onehot(ids, given))
 
     @whole_or_not_at_all
     @without_graph

@@ -8,7 +8,7 @@ frame after the other. :class:`Segmenter` says so in three calls, and in two mor
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -51,16 +51,18 @@ class Segmenter(Protocol):
         """
         ...
 
-    def correct(self, frame: Tensor, mask: Tensor) -> None:
+    def correct(self, frame: Tensor, mask: Tensor, absent: Sequence[int] = ()) -> None:
         """Masks of known objects, given anew in ``frame``, the last one given to ``begin`` or ``step`` (annotation).
 
         Args:
             frame: ``float32 [3, H, W]`` in [0, 1].
             mask: ``uint8 [H, W]``. Each object whose id it holds has these pixels from now on, and no others; the
                 other objects keep what they had, less the pixels that were given away.
+            absent: ids of known objects of which nothing can be seen in ``frame``. What earlier frames
+                said of their looks stays known.
 
         Raises:
-            TutorialError: if the mask holds no object, or one that is not known.
+            TutorialError: if mask and ``absent`` name no object, one that is not known, or the same one.
         """
         ...
 
@@ -161,10 +163,10 @@ class Resized:
         small = self._frame(frame)
         self.inner.introduce(small, self._mask(small, mask))
 
-    def correct(self, frame: FrameLike, mask: MaskLike) -> None:
+    def correct(self, frame: FrameLike, mask: MaskLike, absent: Sequence[int] = ()) -> None:
         """See :meth:`Segmenter.correct`."""
         small = self._frame(frame)
-        self.inner.correct(small, self._mask(small, mask))
+        self.inner.correct(small, self._mask(small, mask), absent)
 
     def remove(self, object_id: int) -> None:
         """See :meth:`Segmenter.remove`."""

@@ -39,6 +39,7 @@ from ..files import is_folder, listing, numbered_pictures, plain_names, read_tex
 from ..pictures import read_frame, read_mask
 
 VARIABLE = "VOS_TUTORIAL_DAVIS"
+NOWHERE = "none"  # in that variable: look for no DAVIS at all
 YEARS = (2016, 2017)
 Folder = TypeVar("Folder", bound="VideoFolder")
 
@@ -369,12 +370,15 @@ def find_davis(year: int = 2016) -> Path | None:
     """A DAVIS folder on this machine that has a ``val`` list for ``year``, or None.
 
     Looks at the environment variable ``VOS_TUTORIAL_DAVIS``, then where the download command puts it (``data/`` in a
-    checkout), then for a DAVIS folder beside the checkout.
+    checkout), then for a DAVIS folder beside the checkout. With ``none`` in the variable it looks nowhere: so pages
+    are built that must not store a frame of DAVIS (its licence).
 
     Raises:
-        TutorialError: if the variable is set but names no such folder.
+        TutorialError: if the variable is set to anything else that is no such folder.
     """
     chosen = os.environ.get(VARIABLE)
+    if chosen == NOWHERE:
+        return None
     if chosen:
         if not _has_val(Path(chosen), year):
             raise TutorialError(

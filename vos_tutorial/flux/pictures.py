@@ -73,8 +73,7 @@ def prepare(
 
     Raises:
         TutorialError: if the size does not divide into tokens, a picture or a caption cannot be read, or ``out`` is
-        of
-            another size or model, or cannot be written.
+            of another size or model, or cannot be written.
     """
     if size < encoders.pixels or size % encoders.pixels:
         raise TutorialError(f"the size is {size} pixels; use a multiple of {encoders.pixels}.")

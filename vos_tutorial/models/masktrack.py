@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..augment import Corruption, corrupt, rotate_zoom_flip
 from ..errors import TutorialError
 from ..geometry import dilate, fill_boxes
-from ..objects import ObjectSegmenter, evaluating, replaced, without
+from ..objects import ObjectSegmenter, cleared, evaluating, replaced, without
 from ..options import Range
 from ..propagation import most_probable, soft_aggregate
 from ..resize import resize_frame
@@ -343,6 +343,11 @@ class MaskTrackSegmenter(ObjectSegmenter):
 
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
         self.previous = replaced(self.previous, channels, masks)
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.previous = cleared(self.previous, channels)
+        for channel in channels:  # there is no mask to tune to
+            self.networks[channel] = self.networks[channel] or self.network
 
     def _remove(self, channel: int) -> None:
         self.previous = without(self.previous, channel)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import TutorialError
-from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without, without_graph
+from ..objects import ObjectSegmenter, cleared, evaluating, replaced, with_room, without, without_graph
 from ..propagation import most_probable, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, Refine, crop_padding, enlarge
@@ -326,6 +326,9 @@ class RGMPSegmenter(ObjectSegmenter):
         self.previous = replaced(self.previous, channels, masks)
         self.union_masks = self.alone = self.previous
         self._refer()
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.previous = cleared(self.previous, channels)
 
     def _remove(self, channel: int) -> None:
         del self.given[channel]

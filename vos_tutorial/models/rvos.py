@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..door import FrameLike, as_float, as_frames
 from ..errors import TutorialError
-from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without, without_graph
+from ..objects import ObjectSegmenter, cleared, evaluating, replaced, with_room, without, without_graph
 from ..propagation import Segmenter, soft_aggregate
 from .backbones import ResNetEncoder, SmallEncoder, start_encoders
 from .layers import group_norm
@@ -550,6 +550,9 @@ class RVOSSegmenter(ObjectSegmenter):
         self.previous = replaced(self.previous, channels, masks)
         self._look(self.network.encode(frame[None]))
 
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.previous = cleared(self.previous, channels)
+
     def _remove(self, channel: int) -> None:
         del self.given[channel]
         self.fed, self.previous = without(self.fed, channel), without(self.previous, channel)  # [N-1, H, W]
@@ -679,6 +682,9 @@ class ZeroShotSegmenter(ObjectSegmenter):
         kept = {o: mask & ~masks.any(0) for o, mask in self.given.items()}
         self.given = kept | dict(zip(channels, masks, strict=True))
         self._choose()
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        """No mask enters the network, so an empty one changes nothing: the object keeps its slot."""
 
     def _choose(self) -> None:
         """All objects that were given in this frame are matched at once, out of the slots that the others leave."""

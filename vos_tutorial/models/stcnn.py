@@ -26,7 +26,7 @@ from ..clip import VOID, object_ids
 from ..door import FrameLike, MaskLike, as_frame, as_mask, require_same_size
 from ..errors import TutorialError
 from ..geometry import dilate
-from ..objects import ObjectSegmenter, evaluating, replaced, with_room, without, without_graph
+from ..objects import ObjectSegmenter, cleared, evaluating, replaced, with_room, without, without_graph
 from ..propagation import soft_aggregate
 from ..rng import Rng, Stream
 from .backbones import Normalised, fetched
@@ -656,6 +656,9 @@ class STCNNSegmenter(ObjectSegmenter):
                 self.networks[o] = self._tuned(self.before[o], frame, new > 0)
         for channel in channels:
             self.given[channel] = True
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.masks = cleared(self.masks, channels)
 
     def _tuned(self, network: STCNN, frame: Tensor, mask: Tensor) -> STCNN:
         """The network tuned to an object, ``mask bool [H, W]``; the network itself without online steps."""

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import TutorialError
-from ..objects import ObjectSegmenter, evaluating, replaced, without
+from ..objects import ObjectSegmenter, cleared, evaluating, replaced, without
 from ..propagation import soft_aggregate
 from .backbones import LiteEncoder, Normalised, ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, Refine, ResidualBlock, crop_padding, enlarge, pad_centred
@@ -702,6 +702,9 @@ class STMSegmenter(ObjectSegmenter):
 
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
         self.masks, self.given = replaced(self.masks, channels, masks), True
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        self.masks, self.given = cleared(self.masks, channels), True
 
     def _remove(self, channel: int) -> None:
         self.masks = without(self.masks, channel)

@@ -15,7 +15,7 @@ from ...errors import TutorialError
 from .masks import Pixels, array, casing
 from .palette import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, PURPLE, SKY, VERMILLION, WIDTH, blank, styled
 
-_LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK)
+LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK)
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), "-", (0, (3, 1)), "-")
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P")
 _FILLS = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++")
@@ -28,7 +28,7 @@ def _seeds(values: Pixels | ArrayLike) -> np.ndarray:
 
 def _draw_line(axes: Axes, index: int, label: str, x: np.ndarray, seeds: np.ndarray) -> None:
     """The mean over seeds with its own dash and marker, in a band from the least to the greatest seed."""
-    colour = _LINES[index % len(_LINES)]
+    colour = LINES[index % len(LINES)]
     with np.errstate(all="ignore"):
         mean = seeds.mean(axis=0)  # NaN where a seed has none: a gap, not a guess
     if len(seeds) > 1:
@@ -182,7 +182,7 @@ def bars(
         place = [i * slots + index for i, _ in present]
         means = [float(seeds.mean()) for _, seeds in present]
         plot.barh(
-            place, means, height=0.86, color=_LINES[index % len(_LINES)], alpha=0.82, label=method,
+            place, means, height=0.86, color=LINES[index % len(LINES)], alpha=0.82, label=method,
             hatch=_FILLS[index % len(_FILLS)] if len(methods) > 1 else None, edgecolor="white", linewidth=0,
         )  # fmt: skip
         for y, mean, (_, seeds) in zip(place, means, present, strict=True):
@@ -246,7 +246,7 @@ def differences(
     figure, axes = blank(1, 1, height=0.75 + 0.19 * slots * len(groups) + 0.25 * (len(chosen) > 1))
     plot = axes[0, 0]
     for index, method in enumerate(chosen):
-        colour, labelled = _LINES[index % len(_LINES)], False
+        colour, labelled = LINES[index % len(LINES)], False
         for i, (condition, group) in enumerate(groups.items()):
             if method not in group or against not in group:
                 continue

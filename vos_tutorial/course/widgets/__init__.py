@@ -7,6 +7,7 @@ the page once, as binary; from then on the page draws alone.
 from __future__ import annotations
 
 from .attention_inspector import AttentionInspector
+from .flow_explorer import FlowExplorer
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
@@ -15,6 +16,7 @@ from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 
 __all__ = [
     "AttentionInspector",
+    "FlowExplorer",
     "GuidanceSwitch",
     "MaskPlayer",
     "MotionLens",

@@ -1,0 +1,255 @@
+"""Methods side by side: averages over what all have finished, paired differences, what may be taken up again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vos_tutorial import comparison
+from vos_tutorial.baselines import CopyFirst
+from vos_tutorial.clip import Clip
+from vos_tutorial.comparison import Comparison, Entry, compare, entry, since_seen, state_bytes, steps
+from vos_tutorial.course import compare as command
+from vos_tutorial.course.figures import comparisons
+from vos_tutorial.errors import TutorialError
+
+
+def clip(name: str, shift: int = 1, attribute: str = "drift", length: int = 6, hidden: tuple[int, ...] = ()) -> Clip:
+    """A square that moves ``shift`` pixels a frame, and is hidden in some frames."""
+    masks = torch.zeros(length, 24, 24, dtype=torch.uint8)
+    for t in range(length):
+        if t not in hidden:
+            masks[t, 4:12, 2 + shift * t : 10 + shift * t] = 1
+    frames = (masks[:, None] * 200).expand(-1, 3, -1, -1).contiguous()
+    return Clip(frames, masks, name, (attribute,))
+
+
+class Oracle(CopyFirst):
+    """Knows where the square is: thresholds the frame."""
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        inside = (frame[0] > 0.5).float()
+        return torch.stack([1 - inside, inside])
+
+
+class Fails(CopyFirst):
+    def _predict(self, frame: Tensor) -> Tensor:
+        raise TutorialError("no memory left")
+
+
+CLIPS = [clip("slow", 1), clip("fast", 2, "rush"), clip("wall", 1, "occlusion", 8, (3, 4, 5))]
+PAIR = [Entry("copy", CopyFirst), Entry("oracle", Oracle)]
+
+
+def test_averages_are_over_objects_and_by_attribute() -> None:
+    found = compare(PAIR, CLIPS)
+    groups = found.by_attribute("J")
+    assert list(groups) == ["all", "drift", "occlusion", "rush"]
+    assert groups["all"]["oracle"] == [100.0]
+    one = [1 - 2 * t / (8 + t) for t in range(1, 5)]  # J of squares that are t pixels apart: (8 - t) / (8 + t)
+    assert groups["drift"]["copy"] == [pytest.approx(100 * np.mean(one), abs=0.01)]
+    assert groups["rush"]["copy"][0] < groups["drift"]["copy"][0]
+    assert found.gaps() == []
+
+
+def test_a_failure_is_said_and_never_averaged_over() -> None:
+    def sometimes() -> CopyFirst:
+        return Fails() if next(turn) == 1 else CopyFirst()
+
+    turn = iter(range(9))
+    found = compare([PAIR[1], Entry("flaky", sometimes)], CLIPS)
+    assert found.shared() == ["slow", "wall"]
+    assert "flaky failed on fast: clip 'fast': no memory left" in found.gaps()
+    assert found.gaps()[-1] == "Averages are over the 2 clips that all methods finished, not 3."
+    assert "rush" not in found.by_attribute()
+    with pytest.raises(TutorialError, match="no clip was finished by all methods; broken failed on slow"):
+        compare([Entry("broken", Fails), *PAIR], CLIPS).by_attribute()
+
+
+def test_seeds_that_are_missing_are_said() -> None:
+    found = compare([*PAIR, Entry("copy", CopyFirst, seed=1)], CLIPS)
+    assert found.by_attribute()["all"]["copy"] == [found.by_attribute()["all"]["copy"][0]] * 2
+    assert found.gaps() == ["Seeds: copy 2, oracle 1."]
+
+
+def test_the_paired_difference_has_its_interval() -> None:
+    found = compare(PAIR, CLIPS)
+    gain = found.difference("oracle", "copy", "J")
+    per_clip = [100 - 100 * found._on("copy", each.name, "J") for each in CLIPS]
+    assert gain.mean == pytest.approx(np.mean(per_clip), abs=0.01)
+    assert min(per_clip) - 0.01 <= gain.low < gain.mean < gain.high <= max(per_clip) + 0.01
+    assert (gain.clips, gain.wins) == (3, 3)
+    back = found.difference("copy", "oracle", "J")
+    assert (back.mean, back.low, back.high) == (-gain.mean, -gain.high, -gain.low)
+    assert found.difference("copy", "copy").wins == 0
+    with pytest.raises(TutorialError, match="there is no 'stm'"):
+        found.difference("stm", "copy")
+
+
+def test_frames_since_the_object_was_seen() -> None:
+    truth = torch.tensor([1, 1, 0, 0, 1, 1], dtype=torch.bool)[:, None, None]
+    assert since_seen(truth) == [0, 1, 0, 0, 3, 1]
+    assert since_seen(~truth) == [0, 0, 0, 1, 0, 0]
+    found = compare(PAIR, [CLIPS[2]])
+    table = found.since_seen((1, 2, 5))
+    assert table["oracle"] == [100.0, 100.0, pytest.approx(float("nan"), nan_ok=True)]
+    assert table["copy"][1] == pytest.approx(100 * (8 - 6) / (8 + 6), abs=0.01)  # frame 6, four frames after frame 2
+
+
+def test_where_methods_differ_most_and_frame_by_frame() -> None:
+    found = compare(PAIR, CLIPS[:2])
+    assert found.widest() == ("fast", 1, 4)
+    frames = found.by_frame()["copy"]
+    assert np.isnan(frames[0])
+    assert np.isnan(frames[5])
+    assert frames[1:5] == sorted(frames[1:5], reverse=True)
+
+
+def test_cost_counts_the_state_once() -> None:
+    held = CopyFirst()
+    held.begin(torch.zeros(3, 24, 24), CLIPS[0].masks[0])
+    base = state_bytes(held)
+    assert base >= 24 * 24
+    held.twin = held.masks  # type: ignore[attr-defined]
+    held.view = held.masks[0]  # type: ignore[attr-defined]
+    held.network = torch.nn.Linear(100, 100)  # type: ignore[attr-defined]
+    assert state_bytes(held) == base
+    row = compare(PAIR, CLIPS).cost()["oracle"]
+    assert row["J&F"] == 100
+    assert row["cpu_ms"] >= 0
+
+
+# ------------------------------------------------------------------------------------------------ taken up again
+
+
+def counted(calls: list[str], name: str, **about: str) -> Entry:
+    def make() -> CopyFirst:
+        calls.append(name)
+        return CopyFirst()
+
+    return Entry(name, make, about=about)
+
+
+def test_what_is_finished_is_not_run_again_unless_something_changed() -> None:
+    calls: list[str] = []
+    first = compare([counted(calls, "a", weights="1")], CLIPS)
+    assert len(calls) == 3
+    again = compare([counted(calls, "a", weights="1")], CLIPS, before=first)
+    assert len(calls) == 3
+    assert again == first
+    compare([counted(calls, "a", weights="2")], CLIPS, before=first)
+    assert len(calls) == 6  # other weights
+    moved = replace(CLIPS[0], masks=CLIPS[0].masks.roll(1, 2))
+    both = compare([counted(calls, "a", weights="1")], CLIPS, before=compare(PAIR, CLIPS, before=first))
+    later = compare([counted(calls, "a", weights="1")], [moved], before=both)
+    assert len(calls) == 7  # another clip of that name
+    assert {run.method for run in later.runs if run.clip == "slow"} == {"a"}  # what others did on the old one is gone
+
+
+def test_files_come_back_as_they_were(tmp_path: Path) -> None:
+    found = compare(PAIR, CLIPS)
+    found.save(tmp_path / "c.json")
+    back = comparison.read(tmp_path / "c.json")
+    assert back.by_attribute() == found.by_attribute()
+    assert back.digests == found.digests
+    assert back.joined(found) == back
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d.update(format=9), "has format 9"),
+        (lambda d: d.update(protocol="davis2042"), "is no comparison"),
+        (lambda d: d["runs"][0].pop("cpu_ms"), "is no comparison"),
+        (lambda d: d["runs"][0]["objects"][0]["J"].pop(), "lists of different lengths"),
+        (lambda d: d.pop("digests"), "is no comparison"),
+    ],
+)
+def test_files_that_cannot_be(tmp_path: Path, change: Callable[[dict[str, object]], object], says: str) -> None:
+    data = json.loads(compare(PAIR, CLIPS[:1]).to_json())
+    change(data)
+    (tmp_path / "c.json").write_text(json.dumps(data))
+    with pytest.raises(TutorialError, match=says):
+        comparison.read(tmp_path / "c.json")
+
+
+def test_other_clips_weights_or_protocols_are_not_put_side_by_side() -> None:
+    ours = compare(PAIR, CLIPS[:1])
+    moved = replace(CLIPS[0], masks=CLIPS[0].masks.roll(1, 2))
+    with pytest.raises(TutorialError, match="different clips under the name 'slow'"):
+        ours.joined(compare([Entry("new", CopyFirst)], [moved]))
+    with pytest.raises(TutorialError, match="different weights or options of copy, 0"):
+        ours.joined(compare([Entry("copy", CopyFirst, about={"weights": "x"})], CLIPS[:1]))
+    with pytest.raises(TutorialError, match="scored by davis2017"):
+        ours.joined(Comparison("davis2016"))
+    with pytest.raises(TutorialError, match="scored by davis2017, not davis2016"):
+        list(steps(PAIR, CLIPS, "davis2016", ours))
+
+
+def test_entries_by_name(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from vos_tutorial.baselines import CopyFirst\nclass Mine(CopyFirst):\n    pass\nnumber = 3\n")
+    assert type(entry(f"{mine}:Mine").make()).__name__ == "Mine"
+    assert entry(f"{mine}:Mine").about != entry("copy-first").about
+    assert entry("stm:photos").about["weights"] != entry("stm").about["weights"]
+    assert entry("masktrack@64").about["lines"] == 64
+    for name, says in (
+        ("stmm", "there is no method 'stmm'"),
+        ("stm:nothing", "no variant 'nothing'"),
+        ("stm@much", "give a number of lines"),
+        (f"{mine}:Yours", "has no 'Yours'"),
+        (f"{mine}:number", "cannot be called"),
+        (f"{tmp_path}/none.py:Mine", "cannot be loaded"),
+    ):
+        with pytest.raises(TutorialError, match=says):
+            entry(name)
+    with pytest.raises(TutorialError, match="copy, 0 is there twice"):
+        compare([PAIR[0], PAIR[0]], CLIPS)
+    with pytest.raises(TutorialError, match="name a method"):
+        compare([], CLIPS)
+
+
+# ------------------------------------------------------------------------------------------------ pictures, command
+
+
+def test_pictures_say_what_the_numbers_say() -> None:
+    found = compare([*PAIR, Entry("copy", CopyFirst, seed=1)], CLIPS)
+    cost = comparisons.cost(found).axes[0]
+    assert {text.get_text().split("  ")[0] for text in cost.texts} == {"copy", "oracle"}
+    written = [text.get_text() for text in comparisons.attributes(found.by_attribute(), "copy").axes[0].texts]
+    assert written.count("100") == 4
+    assert len(comparisons.unseen(found).axes[0].get_xticks()) == 2  # groups that have frames
+    with pytest.raises(TutorialError, match="there is no 'stm'"):
+        comparisons.attributes(found.by_attribute(), "stm")
+
+
+def test_the_command_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["--clips", "1", "--sequences", "clean,occlusion", "--out", str(out), "--methods"]
+    assert command.main([*arguments, "copy-first"]) == 0
+    assert command.main([*arguments, "copy-first,colour-memory"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("copy-first  ") >= 2
+    assert len([line for line in printed.splitlines() if "clean-0  copy-first" in line]) == 1
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "comparison.json", "scores.csv", "tables.txt", "cost.png", "by_frame.png", "attributes.png", "since_seen.png"
+    }  # fmt: skip
+    assert "colour-memory minus copy-first" in (out / "tables.txt").read_text()
+    with pytest.raises(TutorialError, match="there is no condition 'rain'"):
+        command.main(["--sequences", "rain", "--out", str(out)])
+
+
+def test_the_command_is_in_the_list() -> None:
+    done = subprocess.run([sys.executable, "-m", "vos_tutorial", "compare", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "stm:photos" in done.stdout

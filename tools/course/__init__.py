@@ -1,0 +1,1 @@
+"""What is made of the notebooks besides themselves: the site (``make site``)."""
