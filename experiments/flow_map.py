@@ -84,7 +84,7 @@ STUDENTS = {
     "emd": Student(),
     "lmd": Student(training.lagrangian),
     "mean flow": Student(lambda teacher: training.mean_flow(), c=None),
-    "consistency": Student(times=training.to_the_data()),
+    "consistency": Student(times=training.to_the_data),
     "forgotten 1": Student(forgotten_one),
     "time, bare": Student(**BARE),
     "log sigma": Student(clock="log sigma"),
