@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,10 @@ def run(name: str, seed: int) -> None:
 
 # ------------------------------------------------------------------------------------------------- measure
 
-COUNT = 512  # captions, each drawn once by every sampler, from the same noise
+COUNT = 384  # captions, each drawn once by every sampler, from the same noise
 REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
+CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
 SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
 
@@ -153,22 +154,25 @@ class Judge:
         return self.reader(images)
 
     def __call__(self, samples: Tensor, captions: Tensor, target: Tensor | None) -> dict[str, float]:
-        """In percent, but for ``distance``, which is in the units of the pixels (-1 to 1)."""
-        seen = self.read(samples)
-        right = (seen.captions == captions).double()  # [N, 6]
+        """In percent, but for ``distance``, in the units of the pixels (-1 to 1); only what is said counts."""
+        seen, said = self.read(samples), captions != captioned.UNSAID
+        right = (seen.captions == captions) & said  # [N, 6]
         spread = precision_recall(self.features, seen.features)
         masks, found = samples[:, 3] > 0, seen.mask > 0
         overlap = (masks & found).flatten(1).sum(1) / (masks | found).flatten(1).sum(1).clamp_min(1)
-        scores = {name: right[:, i].mean() for i, name in enumerate(captioned.ATTRIBUTES)}
-        scores |= {"attributes": right.mean(), "whole caption": right.all(1).double().mean()}
-        scores |= {"mask": overlap.mean(), "precision": spread.precision, "recall": spread.recall}
+        columns = {name: i for i, name in enumerate(captioned.ATTRIBUTES) if said[:, i].any()}
+        scores = {name: float(right[:, i].sum() / said[:, i].sum()) for name, i in columns.items()}
+        scores |= {"attributes": float(right.sum() / said.sum())}
+        scores |= {"whole caption": float((right == said).all(1).float().mean()), "mask": float(overlap.mean())}
+        scores |= spread._asdict()
         told = {name: runs.percent(value) for name, value in scores.items()}
         return told | ({"distance": round(paired_distance(samples, target), 4)} if target is not None else {})
 
 
-def inputs() -> tuple[Tensor, Tensor]:
-    """Captions ``[N, 6]`` and noise ``[N, 4, 32, 32]``, the same for every sampler."""
+def inputs(unsaid: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
+    """Captions ``[N, 6]`` without some of their words, and noise ``[N, 4, 32, 32]``; the same for every sampler."""
     captions = captioned.random_captions(range(8_000_000, 8_000_000 + COUNT))
+    captions[:, [list(captioned.ATTRIBUTES).index(name) for name in unsaid]] = captioned.UNSAID
     noise = torch.randn(COUNT, 4, captioned.SIDE, captioned.SIDE, generator=torch.Generator().manual_seed(8))
     return captions, noise
 
@@ -179,26 +183,32 @@ def of_teacher(teacher: DiT, weak: DiT, guidance: float) -> Callable[[Tensor], N
 
 
 def images() -> dict[str, Any]:
-    """Every sampler at 1, 2, 4 and 8 steps, on the same captions and the same noise."""
-    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    captions, noise = inputs()
+    """Every sampler at 1, 2, 4 and 8 steps: with whole captions, and with captions that leave much to the noise."""
+    teacher = load_teacher(path=weights("teacher"))
     judge = Judge()
-    reference = drawn(teacher.given, captions, noise, REFERENCE)
-    found: dict[str, Any] = {
+    return {
         "count": COUNT,
+        "unsaid": {name: list(words) for name, words in CAPTIONS.items()},
         "parameters": {
             "teacher": sum(p.numel() for p in teacher.parameters()),
             "adapters": sum(v.numel() for v in adapter_state(student_of(teacher)).values()),
         },
         "training": {name: told(name, 0) for name in NAMES if (folder(name, 0) / "weights.safetensors").exists()},
         "real": judge(judge.real.images, judge.real.captions, None),
-        "teacher": {str(REFERENCE): judge(reference, captions, reference)},
+        **{name: samplers(teacher, judge, *inputs(words)) for name, words in CAPTIONS.items()},
     }
+
+
+def samplers(teacher: DiT, judge: Judge, captions: Tensor, noise: Tensor) -> dict[str, Any]:
+    """The teacher and each student, at every number of steps, on the same captions and noise."""
+    reference = drawn(teacher.given, captions, noise, REFERENCE)
+    found: dict[str, Any] = {"teacher": {str(REFERENCE): judge(reference, captions, reference)}}
     for steps in FEW:
         found["teacher"][str(steps)] = judge(drawn(teacher.given, captions, noise, steps), captions, reference)
+    weak = load_teacher(path=weights("early"))
     strong = drawn(of_teacher(teacher, weak, GUIDANCE), captions, noise, REFERENCE // 2)
     found["autoguidance"] = {"weight": GUIDANCE, "steps": REFERENCE // 2, **judge(strong, captions, None)}
-    print("teacher", flush=True)
+    print("teacher", found["teacher"], flush=True)
     for name, seeds in SEEDS.items():
         there = [seed for seed in seeds if (folder(name, seed) / "weights.safetensors").exists()]
         rows: dict[str, list[dict[str, float]]] = {str(steps): [] for steps in FEW}
@@ -207,7 +217,7 @@ def images() -> dict[str, Any]:
             for steps in FEW:
                 samples = drawn(student.given, captions, noise, steps)
                 rows[str(steps)].append(judge(samples, captions, reference))
-            print(name, seed, flush=True)
+            print(name, seed, {steps: row[-1] for steps, row in rows.items()}, flush=True)
         found[name] = {"seeds": there, "training": [told(name, seed) for seed in there], **rows}
     return found
 

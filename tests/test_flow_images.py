@@ -11,6 +11,7 @@ from torch import nn
 
 from vos_tutorial.data.worlds import captioned
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.generation import paired_distance
 from vos_tutorial.models import generators
 from vos_tutorial.models.attribute_reader import AttributeReader
 from vos_tutorial.models.critic import Critic, paired_losses
@@ -25,6 +26,7 @@ from vos_tutorial.models.generators import (
     noise_for,
     save_network,
 )
+from vos_tutorial.models.weights import read_metadata
 from vos_tutorial.profile import PROFILES
 from vos_tutorial.recipes import Recipe, Stage, methods
 from vos_tutorial.recipes import generators as recipes
@@ -270,3 +272,41 @@ def test_recipes_have_three_sizes_and_are_no_methods() -> None:
         assert set(getattr(recipes, kind)) == set(PROFILES)
     assert "generators" not in methods()
     assert all(not stage.options["reads_s"] for stage in recipes.WITHOUT_S["cpu"].stages)
+
+
+# ------------------------------------------------------------------------------------------------- what ships
+
+
+def test_what_ships_is_small_and_says_what_it_is() -> None:
+    for name in ("teacher", "weak", "student", "student-without-s", "reader"):
+        file = generators.weights_file(name)
+        assert file.stat().st_size < 2_000_000
+        about = read_metadata(file)
+        assert {"method", "recipe", "seed", "steps", "device", "data"} <= set(about), name
+    assert load_student().reads_s
+    assert not load_student("student-without-s").reads_s
+
+
+def test_the_reader_that_ships_reads_the_world() -> None:
+    images, captions = captioned.draw(range(5_000_000, 5_000_064))
+    seen = load_reader()(images)
+    right = (seen.captions == captions).float().mean(0)
+    assert float(right.mean()) > 0.93
+    assert float(right.min()) > 0.75
+    agree = ((seen.mask > 0) == (images[:, 3] > 0)).float().mean()
+    assert float(agree) > 0.97
+
+
+def test_the_student_that_ships_beats_euler_in_few_steps() -> None:
+    teacher = load_teacher()
+    student, captions = load_student(teacher=teacher), captioned.random_captions(range(6_000_000, 6_000_024))
+    noise = noise_for(0, 24, teacher)
+    target = generate(teacher.given(captions), noise, 24)
+    for steps in (1, 2):
+        map_, euler = (
+            paired_distance(generate(network.given(captions), noise, steps), target) for network in (student, teacher)
+        )
+        assert map_ < 0.8 * euler, steps
+    with torch.no_grad(), as_teacher(student):
+        t = torch.full((24,), 0.5)
+        assert torch.equal(student(noise, t, 0 * t, captions), teacher(noise, t, t, captions))

@@ -44,11 +44,15 @@ def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.Ca
     assert "teacher-0 is done" in capsys.readouterr().out
     experiment.keep(experiment.OUT, experiment.images(), experiment.COMMAND)
     found = json.loads(experiment.OUT.read_text())
-    assert found["teacher"]["8"]["distance"] == 0
-    assert found["teacher"]["1"]["distance"] > 0
-    assert found["short"]["seeds"] == [0]
-    for name in ("student", "short", "without-s", "adversarial"):
-        assert set(found[name]["2"][0]) >= {"attributes", "whole caption", "distance", "precision", "recall", "mask"}
+    measures = {"attributes", "whole caption", "distance", "precision", "recall", "mask", "shape"}
+    for captions in ("whole", "open"):
+        assert found[captions]["teacher"]["8"]["distance"] == 0
+        assert found[captions]["teacher"]["1"]["distance"] > 0
+        assert found[captions]["short"]["seeds"] == [0]
+        for name in ("student", "short", "without-s", "adversarial"):
+            assert set(found[captions][name]["2"][0]) >= measures
+    assert "colour" in found["whole"]["teacher"]["1"]
+    assert "colour" not in found["open"]["teacher"]["1"]
     assert "distance" not in found["real"]
     assert found["training"]["adversarial"]["steps"] == 3
     experiment.ship()

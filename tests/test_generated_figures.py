@@ -66,7 +66,8 @@ def test_the_diagram_of_the_transformer(depth: int) -> None:
     x, caption = torch.randn(4, 32, 32), captioned.random_captions([1])[0]
     drawn = figures.networks.dit(student_of(teacher), x, 0.5, 0.2, caption)
     assert drawn.tensors["patches"].shape == (16, 8, 8)
-    assert drawn.tensors["last"].shape == (64, 8, 8)
+    assert drawn.tensors["last"].shape == (192, 8, 8)
+    assert drawn.tensors["refiner"].shape == (24, 32, 32)
     assert drawn.tensors["words"].shape == (16, 6, 1)
     assert "s_embedder 16×1×1" in drawn.alt
     assert "frozen, with adapters" in drawn.groups

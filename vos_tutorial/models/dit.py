@@ -26,6 +26,7 @@ from ..errors import TutorialError
 
 DATA_STD = 0.5  # of the pictures' values in [-1, 1]
 FREQUENCIES = 16  # of the time features
+DETAIL = 12  # channels in which the tokens describe each pixel
 FASTEST = 12.0  # radians over the whole time: low, so that dF/dt stays small
 
 # ------------------------------------------------------------------------------------------------- parts
@@ -132,6 +133,27 @@ class Block(nn.Module):
         return x + gate_mlp[:, None] * self.mlp(modulate(x, shift_mlp, scale_mlp))
 
 
+class Refiner(nn.Module):
+    """Two convolutions over the whole picture, which see what the tokens say and the noisy pixels themselves.
+
+    Fine texture is local, and a token would have to carry every pixel of its patch through all layers. The last
+    convolution of U-ViT (Bao et al., "All are Worth Words", CVPR 2023) serves the same end.
+    """
+
+    def __init__(self, channels: int, width: int = 24) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(DETAIL + channels, width, 3, padding=1)
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        if self.last.bias is not None:
+            nn.init.zeros_(self.last.bias)
+
+    def forward(self, detail: Tensor, x: Tensor) -> Tensor:
+        """``[B, 12, H, W]`` and ``[B, C, H, W]`` to ``[B, C, H, W]``."""
+        out: Tensor = self.last(F.silu(self.first(torch.cat([detail, x], dim=1))))
+        return out
+
+
 # ------------------------------------------------------------------------------------------------- network
 
 
@@ -161,7 +183,7 @@ class DiT(nn.Module):
         channels: int = 4,
         size: int = 32,
         patch: int = 4,
-        width: int = 96,
+        width: int = 64,
         depth: int = 4,
         heads: int = 4,
     ) -> None:
@@ -178,10 +200,10 @@ class DiT(nn.Module):
         self.t_embedder = TimeEmbedder(width)
         self.s_embedder = None
         self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth)])
-        self.modulation, self.last = nn.Linear(width, 2 * width), nn.Linear(width, channels * patch**2)
-        for layer in (self.modulation, self.last):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.modulation, self.last = nn.Linear(width, 2 * width), nn.Linear(width, DETAIL * patch**2)
+        self.refiner = Refiner(channels)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
         for table in self.words:
             assert isinstance(table, nn.Embedding)
             nn.init.normal_(table.weight, std=0.2)
@@ -220,8 +242,8 @@ class DiT(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, condition)
         shift, scale = self.modulation(F.silu(condition)).chunk(2, dim=1)
-        out = self._join(self.last(modulate(tokens[:, : positions.shape[0]], shift, scale)))  # [B, C, H, W]
-        return gaussian_velocity(t).reshape(b, 1, 1, 1) * x + out
+        detail = self._join(self.last(modulate(tokens[:, : positions.shape[0]], shift, scale)))  # [B, 12, H, W]
+        return gaussian_velocity(t).reshape(b, 1, 1, 1) * x + self.refiner(detail, x)
 
     def given(self, captions: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """The network as a function of ``(x, t, s)`` alone, for these captions ``[B, A]``."""
@@ -233,8 +255,9 @@ class DiT(nn.Module):
         return x.reshape(b, c, n, p, n, p).permute(0, 2, 4, 1, 3, 5).reshape(b, n * n, c * p * p)
 
     def _join(self, tokens: Tensor) -> Tensor:
-        """``[B, N, C * patch**2] -> [B, C, H, W]``: the way back."""
-        b, c, p, n = len(tokens), self.channels, self.patch, self.size // self.patch
+        """``[B, N, D * patch**2] -> [B, D, H, W]``: the way back."""
+        b, p, n = len(tokens), self.patch, self.size // self.patch
+        c = tokens.shape[2] // p**2
         return tokens.reshape(b, n, n, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, c, n * p, n * p)
 
     def _require_fit(self, x: Tensor, captions: Tensor) -> None:

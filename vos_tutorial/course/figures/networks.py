@@ -455,14 +455,15 @@ def dit(network: dit_model.DiT, x: Tensor, t: float, s: float, caption: Tensor) 
     for i, name in zip(drawn, blocks, strict=True):
         p.map(name, name, tokens(f"blocks.{i}"), "input", Code(forward, "block(tokens"))
     p.map("last", "last", tokens("last"), "output", Code(forward, "self.last"))
+    p.map("refiner", "refiner", trace.out("refiner.first"), "output", Code(dit_model.Refiner.forward, "self.first"))
     p.operation("sum", Concat("+"), Code(forward, "gaussian_velocity"))
     p.picture("F", Frame, "F(x, t, s)" if network.reads_s else "v(x, t)", colours(out), network.channels, "output")
-    arrows = [*chain("x", "patches", "cat", *blocks, "last", "sum", "F"), Arrow("words", "cat")]
+    arrows = [*chain("x", "patches", "cat", *blocks, "last", "refiner", "sum", "F"), Arrow("words", "cat")]
     arrows += [Arrow("words", "condition", label="mean"), Arrow("t", "condition")]
     arrows += [Arrow("condition", name, "carried") for name in (*blocks, "last")]
-    arrows += [Arrow("x", "sum", "skip")]
-    below = ["."] * (len(blocks) + 3)
-    rows = [["x", "patches", "cat", *blocks, "last", "sum", "F"], [".", "words", ".", *below]]
+    arrows += [Arrow("x", "refiner", "skip"), Arrow("x", "sum", "skip")]
+    below = ["."] * (len(blocks) + 4)
+    rows = [["x", "patches", "cat", *blocks, "last", "refiner", "sum", "F"], [".", "words", ".", *below]]
     rows += [[".", "t", "condition", *below]]
     groups = {"transformer": blocks}
     if network.reads_s:
