@@ -231,6 +231,9 @@ def measure() -> None:
     )
     result["students"] = {}
     for name in STUDENTS:
+        if not any(path_of(name, seed).exists() for seed in SEEDS):
+            print(name, "is not trained, and left out", flush=True)
+            continue
         result["students"][name] = by_seed(lambda seed, name=name: of_student(name, seed, references), name)  # type: ignore[misc]
         print(name, result["students"][name]["to teacher"]["mean"], flush=True)
     result["gamma"] = {
@@ -238,6 +241,11 @@ def measure() -> None:
         for gamma in (0.5, 1.0)
     }
     result["training"] = training_record()
+    result["last length"] = {
+        name: round(sum(log[-1] for log in logs) / len(logs), 4)
+        for name in STUDENTS
+        if (logs := [log_of(name, seed) for seed in SEEDS if path_of(name, seed).exists()])
+    }
     result["guidance"] = guidance()
     keep(OUT, result, COMMAND)
     ship()
@@ -260,6 +268,12 @@ def of_student(
     return scores(network, seed, references[STUDENTS[name].clock, seed], fresh)
 
 
+def log_of(name: str, seed: int) -> list[float]:
+    """What a training logged, in thirty parts: a teacher's loss, a student's length of the direction."""
+    found: list[float] = json.loads(read_metadata(path_of(name, seed))["log"])
+    return found
+
+
 def training_record() -> dict[str, Any]:
     """Steps, seconds and the course of the logged quantity of what the page trains."""
     found: dict[str, Any] = {}
@@ -271,7 +285,7 @@ def training_record() -> dict[str, Any]:
         found[name] = dataclasses.asdict(run) | {
             "parameters": sum(p.numel() for p in network.parameters()),
             "cpu seconds": [float(about["seconds"]) for about in abouts],
-            "log": [json.loads(about["log"]) for about in abouts],
+            "log": [log_of(name, seed) for seed in SEEDS if path_of(name, seed).exists()],
         }
     return found
 

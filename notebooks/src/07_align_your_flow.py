@@ -590,7 +590,14 @@ groups = {
 tables.compare(groups, better="lower", decimals=3, mean=False)
 
 # %% [markdown]
-# TEXT-TABLE
+# One jump of AYF-EMD ends {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} from the teacher; Euler is {{results/07_flow_map.json:euler.to teacher.mean.4|.3f}} away after 16 steps. (Heun's method is a stronger
+# rival: in our benchmark it needs five steps, ten calls, to come as close as one jump.) <!-- given --> From four steps on EMD loses a little again, because short jumps have small errors of their own.
+#
+# The *consistency model* does its one job, the single jump, better than EMD, and is worse with every number of steps above one: {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}, then
+# {{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} with 4 and 16. Part of that is the fresh noise itself: two draws of this size differ by {{results/07_flow_map.json:floor.mean|.3f}}.
+# *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite, an FID of 6.70 against 1.70 (Sabour et al., table 5). *MeanFlow* pays for having no teacher.
+#
+# Times drawn the other way, two at once and sorted, give {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} with one step and {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}} with four.
 
 # %% [markdown]
 # **Fresh noise, if you want it.** A flow map may also overshoot and go back with fresh noise, by a share $\gamma$: $\gamma = 0$ is the plain chain, $\gamma = 1$ a consistency
@@ -681,7 +688,9 @@ for name, of in {"CFG": guidance["classifier-free"], "autoguidance": guidance["a
 tables.table(rows)
 
 # %% [markdown]
-# GUIDANCE-TEXT
+# CFG moves away from the *other class*. The outer clouds, next to it, lose their samples: at weight 3 coverage is {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.3|.2f}} of 1. Autoguidance moves away from *errors*,
+# such as points between clouds: precision rises from {{results/07_flow_map.json:guidance.autoguidance.precision.mean.0|.3f}} to {{results/07_flow_map.json:guidance.autoguidance.precision.mean.2|.3f}} at weight 2, and all four clouds stay. But each of them shrinks, to
+# {{results/07_flow_map.json:guidance.autoguidance.spread.mean.2|.2f}} of its width. Guidance always buys precision with variety; the two kinds give away different variety.
 
 # %% [markdown]
 # ## 9. Pictures with masks
@@ -851,23 +860,29 @@ figures.show(
 )
 
 # %% tags=["reference"]
-rows = {}
+rows, students = {}, stored["students"]
 for clock, label in {"time": "slow waves of t", "log sigma": "log sigma", "fast": "fast waves"}.items():
-    with_both = stored["students"]["emd" if clock == "time" else clock]["to teacher"]["mean"]
-    bare = stored["students"][f"{clock}, bare"]["to teacher"]["mean"]
-    of_teacher = stored["teachers"]["teacher" if clock == "time" else f"teacher, {clock}"]["to data"]["mean"][0]
-    rows[label] = {"teacher to data": of_teacher}
-    rows[label] |= {f"{n} steps": with_both[i] for i, n in ((0, 1), (1, 2), (2, 4))}
-    rows[label] |= {f"{n} steps, bare": bare[i] for i, n in ((0, 1), (1, 2), (2, 4))}
+    of_teacher = stored["teachers"]["teacher" if clock == "time" else f"teacher, {clock}"]["to data"]["seeds"]
+    rows[label] = {"teacher to data": [seed[0] for seed in of_teacher]}
+    for words, of in {
+        "": students["emd" if clock == "time" else clock],
+        ", bare": students[f"{clock}, bare"],
+    }.items():
+        rows[label] |= {
+            f"{n} step{'s' * (n > 1)}{words}": [seed[i] for seed in of["to teacher"]["seeds"]]
+            for i, n in ((0, 1), (2, 4))
+        }
 tables.table(
     rows,
     decimals=3,
     rows="the network's clock",
-    notes="SW2, mean of three seeds; bare: no normalisation, r = 1 from the first step",
+    notes="SW2, mean ± standard deviation of the seeds; bare: no normalisation, r = 1 from the first step",
 )
 
 # %% [markdown]
-# CLOCKS
+# All three teachers are about equally good. With slow waves normalisation and warm-up change nothing here: the plane is too easy to need them. With fast waves one jump ends
+# {{results/07_flow_map.json:students.fast.to teacher.mean.0|.3f}} away instead of {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}, and {{results/07_flow_map.json:students.fast, bare.to teacher.mean.0|.3f}} without the two; for $\log\sigma$ it is
+# {{results/07_flow_map.json:students.log sigma.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.log sigma, bare.to teacher.mean.0|.3f}}. So they limit the damage, and the right clock avoids it.
 #
 # **The forgotten 1.** Write 0 for the tangent of $t$. Nothing crashes, because a JVP takes any tangent:
 
@@ -896,12 +911,23 @@ tables.table(
 )
 
 # %% [markdown]
-# BUG
+# It looks like a slightly better Euler: it improves with every step, and samples with eight steps look fine. Its $|g|$ even ends *lower* than the correct run's,
+# {{results/07_flow_map.json:last length.forgotten 1|.3f}} against {{results/07_flow_map.json:last length.emd|.3f}}. Only the exact Gaussian map, where $g$ must vanish, tells you at once.
+#
+# <details><summary>Prediction 3</summary>It looks fine. No crash, a lower curve, plausible samples, and with one jump {{results/07_flow_map.json:students.forgotten 1.to teacher.mean.0|.2f}} from the teacher instead of
+# {{results/07_flow_map.json:students.emd.to teacher.mean.0|.2f}}.</details>
 
 # %% [markdown]
 # ## 12. What the paper claims, and what we saw
 #
-# CLAIMS
+# | the paper claims | in the paper (Sabour et al.) | here | did we see it? |
+# |---|---|---|---|
+# | more steps help a flow map and harm a consistency model | theorem 3.1, figure 8 | SW2 with 1 and 16 steps: flow map {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to teacher.mean.4|.3f}}, consistency {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} | yes in the closed form; in the plane the flow map stays level |
+# | LMD is stable in the plane, EMD is better on images | FID with four steps: EMD 1.70, LMD 6.70 (table 5) | plane, two steps: EMD {{results/07_flow_map.json:students.emd.to teacher.mean.1|.3f}}, LMD {{results/07_flow_map.json:students.lmd.to teacher.mean.1|.3f}} | the first half; LMD on pictures was not tested |
+# | normalisation and warm-up stabilise | described | no effect with slow waves, a large one with fast ones | partly |
+# | autoguidance is better than CFG | FID 1.70 against 2.32 (table 5) | coverage at weight 2: {{results/07_flow_map.json:guidance.autoguidance.coverage.mean.2|.2f}} against {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.2|.2f}} | yes, on the ring |
+# | a short adversarial stage sharpens one step | FID 3.32 to 1.92 (table 4) | CLAIM-ADVERSARIAL |
+# | FLUX in four steps by LoRA | a user study (figure 7) | – | not tested |
 
 # %% [markdown]
 # ## 13. At paper scale: FLUX
@@ -1011,7 +1037,8 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # you lose at 0.9? Compare SW2 at 1 and 4 jumps.
 #
 # <details><summary>Hint</summary>A student costs half a minute; copy the cell of <em>Your run</em> and give <code>cap</code>.</details>
-# <details><summary>Where the answer lies</summary>CAP</details>
+# <details><summary>Where the answer lies</summary>With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. With 0.9 jumps are a little too straight, with 1.0
+# you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}). The pull of 0.99 is meant for networks that would become unstable without it.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
