@@ -98,8 +98,11 @@ def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
     if name == "teacher":
         return load_teacher(path=weights("early")), tasks.FlowMatching(), recipes.TEACHER["cpu"]
     teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    if name == "adversarial":
+    if name == "longer":
         student = load_student(path=weights("student"), teacher=teacher)
+        return student, tasks.Distillation(weak), recipes.LONGER["cpu"]
+    if name == "adversarial":
+        student = load_student(path=weights("longer"), teacher=teacher)
         return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
     recipe = {"student": recipes.STUDENT, "short": recipes.SHORT, "without-s": recipes.WITHOUT_S}[name]["cpu"]
     return student_of(teacher, reads_s=name != "without-s"), tasks.Distillation(weak), recipe
@@ -123,12 +126,12 @@ def run(name: str, seed: int) -> None:
 
 # ------------------------------------------------------------------------------------------------- measure
 
-COUNT = 384  # captions, each drawn once by every sampler, from the same noise
+COUNT = 256  # captions, each drawn once by every sampler, from the same noise
 REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
 CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
-SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
+SEEDS = {"student": (0,), "longer": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
 
 
 @torch.no_grad()
@@ -245,7 +248,7 @@ def stills(name: str) -> Any:
     if name == "world":
         return DrawnStills(captioned.draw(seeds).images, name)
     teacher = load_teacher(path=weights("teacher"))
-    student = load_student(path=weights("student"), teacher=teacher)
+    student = load_student(path=weights("longer"), teacher=teacher)
     captions, noise = captioned.random_captions(seeds), noise_for(9, STILLS, teacher)
     return DrawnStills(drawn(student.given, captions, noise, int(name.split(", ")[1])), name)
 
@@ -319,7 +322,7 @@ def real_video(root: Path) -> dict[str, Any]:
 SHIPPED = {
     "teacher": "teacher",
     "weak": "early",
-    "student": "student",
+    "student": "longer",
     "student-adversarial": "adversarial",
     "student-without-s": "without-s",
     "reader": "reader",

@@ -235,7 +235,7 @@ class DiT(nn.Module):
         said = torch.stack([table(captions[:, i]) for i, table in enumerate(self.words)], dim=1)  # [B, A, width]
         condition = self.t_embedder(t) + said.mean(1)  # [B, width]
         if self.s_embedder is not None and not self.is_teacher:
-            condition = condition + self.s_embedder(s)
+            condition = condition + self.s_embedder(t - s)
         positions = self.positions
         assert isinstance(positions, Tensor)
         tokens = torch.cat([self.patches(self._cut(x)) + positions, said], dim=1)  # [B, N + A, width]
@@ -296,7 +296,7 @@ class Adapted(nn.Linear):
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__(layer.in_features, layer.out_features, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
-        self.down = nn.Parameter(torch.randn(rank, layer.in_features, device=layer.weight.device) / rank**0.5)
+        self.down = nn.Parameter(torch.randn(rank, layer.in_features, device=layer.weight.device) / rank)
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=layer.weight.device))
         self.enabled = True
 
@@ -307,9 +307,10 @@ class Adapted(nn.Linear):
 
 
 def student_of(teacher: DiT, rank: int = 16, reads_s: bool = True) -> DiT:
-    """A flow-map student that is its teacher exactly: adapters on attention and MLP, and an embedder for ``s``.
+    """A flow-map student that is its teacher exactly: adapters, and an embedder for the length of a jump, ``t - s``.
 
-    Everything of the teacher is frozen; what learns are the adapters and the embedder.
+    Everything of the teacher is frozen; what learns are the adapters and the embedder. Adapters sit on attention, MLP
+    and modulation: with the modulation frozen, ``s`` could move its blocks only in the ways in which ``t`` does.
 
     Args:
         teacher: not changed; its weights are copied.
@@ -326,10 +327,10 @@ def student_of(teacher: DiT, rank: int = 16, reads_s: bool = True) -> DiT:
     student = copy.deepcopy(teacher).requires_grad_(False)
     for block in student.blocks:
         assert isinstance(block, Block)
-        for part in (block.attention, block.mlp):
+        for part in (block.attention, block.mlp, block):
             for name, layer in list(part.named_children()):
-                assert isinstance(layer, nn.Linear)
-                setattr(part, name, Adapted(layer, rank))
+                if isinstance(layer, nn.Linear):
+                    setattr(part, name, Adapted(layer, rank))
     if reads_s:
         width = student.t_embedder.last.out_features
         student.s_embedder = TimeEmbedder(width, silent=True).to(student.patches.weight.device)

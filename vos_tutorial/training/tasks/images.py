@@ -34,6 +34,7 @@ from ...recipes import Stage
 from ...rng import Array, Rng, Stream
 
 TINY = 1e-12
+SOFTENED = 0.1  # AYF's c, for each number of a picture: a direction of that size or less is not made longer
 
 # ------------------------------------------------------------------------------------------------- batches
 
@@ -181,7 +182,8 @@ class Distillation:
             require_use_of_s(network, x, t)
         velocity = self.velocity(student, x, t, captions, how.guidance)
         g = emd_direction(network, x, t, s, velocity, how.r)  # [B, 4, H, W]
-        return direction_loss(network(x, t, s), normalise(g)), g.flatten(1).norm(dim=1).mean()
+        shorter = normalise(g, c=SOFTENED * g[0].numel() ** 0.5)
+        return direction_loss(network(x, t, s), shorter), g.flatten(1).norm(dim=1).mean()
 
     @torch.no_grad()
     def velocity(self, student: DiT, x: Tensor, t: Tensor, captions: Tensor, guidance: float) -> Tensor:
@@ -193,8 +195,17 @@ class Distillation:
         return extrapolate(velocity, self.weak(x, t, t, captions), guidance)
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-        """The adapters and the embedder of ``s``."""
-        return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+        """The adapters, and the embedder of ``s``, which begins with nothing and learns faster."""
+        assert isinstance(network, DiT)
+        return student_groups(network)
+
+
+def student_groups(student: DiT) -> list[dict[str, Any]]:
+    """Optimiser groups of what a student learns."""
+    learns = {name: p for name, p in student.named_parameters() if p.requires_grad}
+    embedder = [p for name, p in learns.items() if name.startswith("s_embedder.")]
+    groups = [{"params": [p for name, p in learns.items() if not name.startswith("s_embedder.")]}]
+    return groups + ([{"params": embedder, "lr_scale": 2.5}] if embedder else [])
 
 
 # ------------------------------------------------------------------------------------------------- the last stage
@@ -239,8 +250,7 @@ class AdversarialDistillation(Distillation):
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         """The student's adapters, and the critic."""
         assert isinstance(network, Players)
-        adapters = [p for p in network.student.parameters() if p.requires_grad]
-        return [{"params": adapters}, {"params": list(network.critic.parameters())}]
+        return [*student_groups(network.student), {"params": list(network.critic.parameters())}]
 
 
 def gradient_ratio(one: Tensor, other: Tensor, weight: Tensor, largest: float = 1e4) -> Tensor:
