@@ -98,11 +98,8 @@ def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
     if name == "teacher":
         return load_teacher(path=weights("early")), tasks.FlowMatching(), recipes.TEACHER["cpu"]
     teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    if name == "longer":
-        student = load_student(path=weights("student"), teacher=teacher)
-        return student, tasks.Distillation(weak), recipes.LONGER["cpu"]
     if name == "adversarial":
-        student = load_student(path=weights("longer"), teacher=teacher)
+        student = load_student(path=weights("student"), teacher=teacher)
         return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
     recipe = {"student": recipes.STUDENT, "short": recipes.SHORT, "without-s": recipes.WITHOUT_S}[name]["cpu"]
     return student_of(teacher, reads_s=name != "without-s"), tasks.Distillation(weak), recipe
@@ -131,7 +128,7 @@ REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
 CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
-SEEDS = {"student": (0,), "longer": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
+SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
 
 
 @torch.no_grad()
@@ -233,9 +230,9 @@ def told(name: str, seed: int) -> dict[str, int]:
 
 # ------------------------------------------------------------------------------------------ back to video
 
-STILLS = 1024  # pictures that a generator draws for MaskTrack
-VIDEO_STEPS = 400  # of MaskTrack's training: a sixth of its recipe
-CLIPS = 4  # of each condition of the sprite benchmark
+STILLS = 512  # pictures that a generator draws for MaskTrack
+VIDEO_STEPS = 200  # of MaskTrack's training: a twelfth of its recipe
+CLIPS = 2  # of each condition of the sprite benchmark
 LINES = 240  # of real video
 SOURCES = ("sprites", "world", "flow map, 2")
 
@@ -248,7 +245,7 @@ def stills(name: str) -> Any:
     if name == "world":
         return DrawnStills(captioned.draw(seeds).images, name)
     teacher = load_teacher(path=weights("teacher"))
-    student = load_student(path=weights("longer"), teacher=teacher)
+    student = load_student(path=weights("student"), teacher=teacher)
     captions, noise = captioned.random_captions(seeds), noise_for(9, STILLS, teacher)
     return DrawnStills(drawn(student.given, captions, noise, int(name.split(", ")[1])), name)
 
@@ -322,7 +319,7 @@ def real_video(root: Path) -> dict[str, Any]:
 SHIPPED = {
     "teacher": "teacher",
     "weak": "early",
-    "student": "longer",
+    "student": "student",
     "student-adversarial": "adversarial",
     "student-without-s": "without-s",
     "reader": "reader",

@@ -67,13 +67,12 @@ def test_a_student_is_its_teacher_until_it_learns() -> None:
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
-def test_what_learns_is_adapters_on_attention_and_mlp_and_the_embedder_of_s() -> None:
+def test_what_learns_is_adapters_and_the_embedder_of_s() -> None:
     student = student_of(shaken(DiT(**TINY)), rank=3)
     learns = {name for name, p in student.named_parameters() if p.requires_grad}
     layers = {name for name, module in student.named_modules() if isinstance(module, Adapted)}
-    assert layers == {
-        f"blocks.{i}.{part}" for i in range(2) for part in ("attention.qkv", "attention.out", "mlp.first", "mlp.last")
-    }
+    parts = ("attention.qkv", "attention.out", "mlp.first", "mlp.last", "modulation")
+    assert layers == {f"blocks.{i}.{part}" for i in range(2) for part in parts}
     assert learns == {f"{layer}.{half}" for layer in layers for half in ("down", "up")} | {
         f"s_embedder.{name}" for name in ("first.weight", "first.bias", "last.weight", "last.bias")
     }

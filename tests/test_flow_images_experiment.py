@@ -25,7 +25,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("COUNT", "REFERENCE"):
         monkeypatch.setattr(experiment, name, 8)
     monkeypatch.setattr(experiment, "FEW", (1, 2))
-    for kind in ("EARLY", "TEACHER", "STUDENT", "LONGER", "SHORT", "WITHOUT_S", "ADVERSARIAL", "READER"):
+    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "WITHOUT_S", "ADVERSARIAL", "READER"):
         smoke = getattr(recipes, kind)["smoke"]
         network = {} if kind == "READER" else NETWORK
         monkeypatch.setitem(getattr(recipes, kind), "cpu", dataclasses.replace(smoke, options=network))
@@ -67,7 +67,7 @@ def test_stills_for_masktrack(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
     world = experiment.stills("world").batch([1, 2], 48)
     assert world.masks.any((1, 2)).all()
     assert experiment.stills("sprites").batch([1, 2], 48).images.shape == world.images.shape
-    for name in ("early", "teacher", "student", "longer"):
+    for name in ("early", "teacher", "student"):
         experiment.run(name, 0)
     drawn = experiment.stills("flow map, 1")  # half of it noise, half of which is above zero
     assert drawn.batch([1], 48).images.shape == (1, 3, 48, 48)
