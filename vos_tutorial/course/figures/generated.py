@@ -71,7 +71,7 @@ def step_grid(
             f"{[len(strip) for strip in strips]}."
         )
     size = strips[0].shape[1]
-    tile = (WIDTH - 0.9) / len(sentences)
+    tile = (WIDTH - 1.2) / len(sentences)
     figure, axes = blank(len(rows), 1, WIDTH, tile * len(rows) * 1.05 + 0.6)
     for cell, (label, _), strip in zip(axes[:, 0], rows, strips, strict=True):
         _show(cell, _strip(strip))
@@ -114,7 +114,7 @@ def captioned_sheet(images: Pixels, sentences: Sequence[str], columns: int = 6) 
         )
     rows = -(-len(values) // columns)
     tile = WIDTH / columns
-    figure, axes = blank(rows, columns, WIDTH, (2 * tile + 0.5) * rows)
+    figure, axes = blank(rows, columns, WIDTH, (2 * tile + 0.42) * rows)
     for cell in axes.ravel()[len(values) :]:
         cell.set_visible(False)
     large = tuple(ENLARGED * side for side in values.shape[:1:-1])  # (width, height)
