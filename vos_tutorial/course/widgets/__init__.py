@@ -7,6 +7,7 @@ the page once, as binary; from then on the page draws alone.
 from __future__ import annotations
 
 from .attention_inspector import AttentionInspector
+from .comparison_player import ComparisonPlayer
 from .flow_explorer import FlowExplorer
 from .guidance_switch import GuidanceSwitch
 from .mask_player import MaskPlayer
@@ -16,6 +17,7 @@ from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 
 __all__ = [
     "AttentionInspector",
+    "ComparisonPlayer",
     "FlowExplorer",
     "GuidanceSwitch",
     "MaskPlayer",

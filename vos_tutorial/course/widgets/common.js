@@ -62,6 +62,130 @@ class Frames {
   }
 }
 
+/** Moves through T frames: a slider, a play button and keys. The clock decides the frame, so a slow page drops frames and
+ *  keeps the time; calls while a frame is being made ready only move the goal.
+ *  `ready(t)` resolves to what `show(what, t)` draws; `note(t)` hears where the reader stopped. */
+class Transport {
+  constructor({ T, fps, ready, show, note }) {
+    Object.assign(this, { T, fps, ready, show, note });
+    this.wanted = 0;
+    this.shown = -1;
+    this.busy = false;
+    this.closed = false;
+    this.playing = null;
+    const page = Math.max(1, Math.round(T / 10));
+    this.moves = {
+      ArrowLeft: () => this.wanted - 1, ArrowRight: () => this.wanted + 1,
+      PageUp: () => this.wanted - page, PageDown: () => this.wanted + page,
+      Home: () => 0, End: () => T - 1,
+    };
+    this.play = make("button", { type: "button", class: "vos-play", click: () => this.toggle(), ...OWN_KEYS });
+    this.slider = make("input", {
+      type: "range", id: freshId(), min: 0, max: T - 1, step: 1, "aria-label": "Frame",
+      input: () => this.jump(Number(this.slider.value)), ...OWN_KEYS,
+    });
+    this.listen(this.slider);
+    this.label();
+  }
+
+  /** Keys pressed on an element move the clip. */
+  listen(element) {
+    element.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      if (event.key === " ") this.toggle();
+      else if (this.moves[event.key]) this.jump(this.moves[event.key]());
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+  }
+
+  /** Dragging over an element moves the clip: its left edge is the first frame, its right edge the last. */
+  scrub(element) {
+    const follow = (event) => {
+      if (event.buttons !== 1) return;
+      const box = element.getBoundingClientRect();
+      this.jump(Math.round(((event.clientX - box.left) / box.width) * (this.T - 1)));
+    };
+    element.addEventListener("pointerdown", (event) => { element.setPointerCapture(event.pointerId); follow(event); });
+    element.addEventListener("pointermove", follow);
+  }
+
+  /** Where a frame lies on a strip, in percent of its width. */
+  at(t) {
+    return this.T > 1 ? (t / (this.T - 1)) * 100 : 50;
+  }
+
+  /** Stop, and show frame t. */
+  jump(t) {
+    this.pause();
+    return this.go(t);
+  }
+
+  async go(t, again = false) {
+    this.wanted = Math.max(0, Math.min(this.T - 1, t));
+    if (again) this.shown = -1;
+    if (!this.playing) this.note(this.wanted);
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      while (this.shown !== this.wanted && !this.closed) {
+        const t = this.wanted;
+        const what = await this.ready(t);
+        if (t !== this.wanted || this.closed) continue;
+        this.shown = t;
+        this.slider.value = t;
+        this.slider.setAttribute("aria-valuetext", `frame ${t} of ${this.T - 1}`);
+        this.show(what, t);
+      }
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  repaint() {
+    return this.go(this.wanted, true);
+  }
+
+  toggle() {
+    this.playing ? this.pause() : this.start();
+  }
+
+  start() {
+    const from = this.wanted === this.T - 1 ? 0 : this.wanted;
+    const begun = performance.now();
+    const tick = (now) => {
+      const t = (from + Math.floor((Math.max(0, now - begun) / 1000) * this.fps())) % this.T;
+      if (t !== this.wanted || this.shown === -1) this.go(t);
+      this.ready((t + 1) % this.T);
+      this.playing.request = requestAnimationFrame(tick);
+    };
+    this.playing = { request: requestAnimationFrame(tick) };
+    this.label();
+  }
+
+  pause() {
+    if (!this.playing) return;
+    cancelAnimationFrame(this.playing.request);
+    this.playing = null;
+    this.label();
+    this.note(this.wanted);
+  }
+
+  label() {
+    for (const element of [this.play, this.play.closest(".vos")]) {
+      if (element) element.dataset.playing = this.playing !== null;
+    }
+    this.play.replaceChildren(make("span", { class: "vos-glyph", "aria-hidden": "true" }), this.playing ? "Pause" : "Play");
+  }
+
+  close() {
+    this.closed = true;
+    if (this.playing) cancelAnimationFrame(this.playing.request);
+    this.playing = null;
+  }
+}
+
 /** Colours [256 * 3] as 32-bit words in the byte order of image data, for an opacity in 0..255. */
 function colourWords(colours, opacity) {
   const bytes = new Uint8ClampedArray(256 * 4);
@@ -145,6 +269,24 @@ class Painter {
         if (drawn(down)) this.fill(y, x, scale - thick, 0, thick, scale, colour);
         if (drawn(left)) this.fill(y, x, 0, 0, scale, thick, colour);
         if (drawn(right)) this.fill(y, x, 0, scale - thick, scale, thick, colour);
+      }
+    }
+  }
+
+  /** Only the outlines: a line inside each edge of an object, a dark one outside. */
+  outlines(ids, colour) {
+    const { H, W, scale, line, casing } = this;
+    for (let y = 0, i = 0; y < H; y++) {
+      for (let x = 0; x < W; x++, i++) {
+        const id = ids[i];
+        if (id === VOID) continue;
+        const ink = id === 0 ? CASING : colour;
+        const thick = id === 0 ? casing : line;
+        const edge = (other) => other !== id && other !== VOID;
+        if (y > 0 && edge(ids[i - W])) this.fill(y, x, 0, 0, thick, scale, ink);
+        if (y < H - 1 && edge(ids[i + W])) this.fill(y, x, scale - thick, 0, thick, scale, ink);
+        if (x > 0 && edge(ids[i - 1])) this.fill(y, x, 0, 0, scale, thick, ink);
+        if (x < W - 1 && edge(ids[i + 1])) this.fill(y, x, 0, scale - thick, scale, thick, ink);
       }
     }
   }

@@ -64,17 +64,16 @@ async function render({ model, el }) {
   let layers = new Uint8Array(); // [layers, T, H, W]
 
   // --- the page ---
-  const ids = { slider: freshId(), view: freshId(), opacity: freshId() };
+  const ids = { view: freshId(), opacity: freshId() };
   const canvas = make("canvas", {
     width: masks.width, height: masks.height, role: "img", tabindex: "0", class: "vos-picture", ...OWN_KEYS,
   });
   const context = canvas.getContext("2d");
-  const play = make("button", { type: "button", class: "vos-play", click: () => (playing ? pause() : start()), ...OWN_KEYS });
-  const slider = make("input", {
-    type: "range", id: ids.slider, min: 0, max: T - 1, step: 1, "aria-label": "Frame",
-    input: () => { pause(); go(Number(slider.value)); }, ...OWN_KEYS,
+  const move = new Transport({
+    T, fps: () => model.get("fps"), ready: (t) => frames.get(t), show: paint, note,
   });
-  const readout = make("output", { class: "vos-readout", for: ids.slider });
+  move.listen(canvas);
+  const readout = make("output", { class: "vos-readout", for: move.slider.id });
   const chart = make("div", { class: "vos-chart", "aria-hidden": "true", title: "J of every frame, 0 to 100 %" });
   const cursor = make("div", { class: "vos-cursor" });
   const view = make("select", {
@@ -90,7 +89,7 @@ async function render({ model, el }) {
     "div",
     { class: "vos vos-player", role: "group", "aria-label": "Mask player" },
     canvas,
-    make("div", { class: "vos-row" }, play, make("div", { class: "vos-track" }, slider, chart), readout),
+    make("div", { class: "vos-row" }, move.play, make("div", { class: "vos-track" }, move.slider, chart), readout),
     make(
       "div",
       { class: "vos-row vos-options" },
@@ -104,10 +103,6 @@ async function render({ model, el }) {
   el.append(root);
 
   // --- drawing ---
-  let shown = -1; // the frame on the canvas
-  let wanted = model.get("frame");
-  let drawing = false;
-
   const currentView = () => model.get("_views").find((v) => v.name === model.get("view")) ?? model.get("_views")[0];
   const layerAt = (layer, t) => layers.subarray((layer * T + t) * H * W, (layer * T + t + 1) * H * W);
 
@@ -133,7 +128,6 @@ async function render({ model, el }) {
       context.drawImage(masks, 0, 0);
     }
     writeNumbers(context, numbers, painter);
-    shown = t;
     describe(t, counts);
     root.dataset.frame = t;
     root.dataset.view = currentView().name;
@@ -144,15 +138,13 @@ async function render({ model, el }) {
   function describe(t, counts) {
     const { name, layer } = currentView();
     const score = model.get("_scores")[layer]?.[t] ?? null;
-    slider.value = t;
-    slider.setAttribute("aria-valuetext", `frame ${t} of ${T - 1}`);
     readout.replaceChildren(
       make("span", { class: "vos-time" }, `${t} / ${T - 1}`),
       ...(score === null ? [] : [make("span", { class: "vos-score" }, `J ${score.toFixed(0)} %`)]),
     );
     const said = score === null ? "" : ` J ${score.toFixed(0)} percent.`;
     canvas.setAttribute("aria-label", `${model.get("alt")}. Frame ${t} of ${T - 1}, ${name}.${said}`);
-    cursor.style.left = `${T > 1 ? (t / (T - 1)) * 100 : 50}%`;
+    cursor.style.left = `${move.at(t)}%`;
     if (counts) {
       for (const item of legend.children) {
         const count = counts[Number(item.dataset.kind)];
@@ -161,86 +153,16 @@ async function render({ model, el }) {
     }
   }
 
-  /** Show frame t; calls while a frame is being decoded only move the goal. */
-  async function go(t, again = false) {
-    wanted = Math.max(0, Math.min(T - 1, t));
-    if (again) shown = -1;
-    if (!playing) note();
-    if (drawing) return;
-    drawing = true;
-    try {
-      while (shown !== wanted && root.dataset.closed === undefined) {
-        const t = wanted;
-        const bitmap = await frames.get(t);
-        if (t === wanted) paint(bitmap, t);
-      }
-    } finally {
-      drawing = false;
-    }
-  }
-  const repaint = () => go(wanted, true);
+  const repaint = () => move.repaint();
 
   /** Tell Jupyter where we are. */
-  function note() {
-    if (model.get("frame") === wanted) return;
-    model.set("frame", wanted);
+  function note(t) {
+    if (model.get("frame") === t) return;
+    model.set("frame", t);
     model.save_changes();
   }
 
-  // --- playing: the clock decides the frame, so a slow page drops frames and keeps the time ---
-  let playing = null;
-
-  function start() {
-    const from = wanted === T - 1 ? 0 : wanted;
-    const begun = performance.now();
-    playing = { request: 0 };
-    const tick = (now) => {
-      const t = from + Math.floor((Math.max(0, now - begun) / 1000) * model.get("fps"));
-      if (t % T !== wanted || shown === -1) go(t % T);
-      frames.get((t + 1) % T);
-      playing.request = requestAnimationFrame(tick);
-    };
-    playing.request = requestAnimationFrame(tick);
-    label();
-  }
-
-  function pause() {
-    if (!playing) return;
-    cancelAnimationFrame(playing.request);
-    playing = null;
-    label();
-    note();
-  }
-
-  function label() {
-    root.dataset.playing = playing !== null;
-    play.replaceChildren(make("span", { class: "vos-glyph", "aria-hidden": "true" }), playing ? "Pause" : "Play");
-  }
-
-  // --- keys and pointer ---
-  const page = Math.max(1, Math.round(T / 10));
-  const moves = {
-    ArrowLeft: () => wanted - 1, ArrowRight: () => wanted + 1,
-    PageUp: () => wanted - page, PageDown: () => wanted + page,
-    Home: () => 0, End: () => T - 1,
-  };
-  function onKey(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === " ") playing ? pause() : start();
-    else if (moves[event.key]) { pause(); go(moves[event.key]()); }
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  }
-  for (const target of [canvas, slider]) target.addEventListener("keydown", onKey);
-  const scrub = (event) => {
-    if (event.buttons !== 1) return;
-    const box = chart.getBoundingClientRect();
-    pause();
-    go(Math.round(((event.clientX - box.left) / box.width) * (T - 1)));
-  };
-  chart.addEventListener("pointerdown", (event) => { chart.setPointerCapture(event.pointerId); scrub(event); });
-  chart.addEventListener("pointermove", scrub);
+  move.scrub(chart);
 
   // --- following Jupyter ---
   function fillViews() {
@@ -317,7 +239,7 @@ async function render({ model, el }) {
   }
 
   const follow = {
-    "change:frame": () => { if (model.get("frame") !== wanted) { pause(); go(model.get("frame")); } },
+    "change:frame": () => { if (model.get("frame") !== move.wanted) move.jump(model.get("frame")); },
     "change:view": followView,
     "change:opacity": followOpacity,
     "change:hidden": followHidden,
@@ -325,14 +247,13 @@ async function render({ model, el }) {
   };
   for (const [event, listener] of Object.entries(follow)) model.on(event, listener);
 
-  label();
+  move.wanted = model.get("frame");
   opacity.value = model.get("opacity");
   await load();
 
   return () => {
     for (const [event, listener] of Object.entries(follow)) model.off(event, listener);
-    if (playing) cancelAnimationFrame(playing.request);
-    playing = null;
+    move.close();
     root.dataset.closed = "true";
     frames.close();
     root.remove();
