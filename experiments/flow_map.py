@@ -317,7 +317,7 @@ def guidance() -> dict[str, Any]:
 
             rows: dict[str, list[float]] = {"precision": [], "coverage": [], "spread": []}
             for weight in LAMBDAS:
-                x = heun(autoguidance(labelled, poor, weight), noise)
+                x = heun(autoguidance(labelled, poor, weight), noise, 32)
                 mode, distance = mode_of(x)
                 near = (mode < own) & (distance < 3 * SPREAD)
                 share = torch.bincount(mode[near], minlength=MODES)[:own] / len(x)

@@ -211,8 +211,8 @@ tables.table(errors, decimals=4, rows="distance of the width to 0.5")
 # map's error comes with the factor $s - t$: short jumps make small errors, and their sum stays bounded. AYF's theorem 3.1 says for Gaussian data
 # that close to the best consistency model there are some that get worse with more steps (Sabour et al., 2025).
 #
-# <details><summary>Prediction 2</summary>One step. With 16 steps the error is nearly five times as large. (If the error shrinks with t, as in a trained model, two or
-# four steps may be best; see section 6.)</details>
+# <details><summary>Prediction 2</summary>One step. With 16 steps the error is nearly five times as large. (If the error shrinks with t, two or four
+# steps may be best. The trained model of section 6 is best with one.)</details>
 
 # %% [markdown]
 # ## 2. The teacher, built
@@ -594,11 +594,11 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # One jump of AYF-EMD ends {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} from the teacher; Euler is {{results/07_flow_map.json:euler.to teacher.mean.4|.3f}} away after 16 steps. (Heun's method is a stronger
 # rival: in our benchmark it needs five steps, ten calls, to come as close as one jump.) <!-- given --> From four steps on EMD loses a little again, because short jumps have small errors of their own.
 #
-# The *consistency model* does its one job, the single jump, better than EMD, and is worse with every number of steps above one: {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}, then
+# The *consistency model* does its one job, the single jump, better than EMD, and gets worse as soon as you add steps: {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}, then
 # {{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} with 4 and 16. Part of that is the fresh noise itself: two draws of this size differ by {{results/07_flow_map.json:floor.mean|.3f}}.
 # *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite, an FID of 6.70 against 1.70 (Sabour et al., table 5). *MeanFlow* pays for having no teacher.
 #
-# Times drawn the other way, two at once and sorted, give {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} with one step and {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}} with four.
+# Times drawn the other way, two at once and sorted (one seed), give {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} with one step and {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}} with four.
 
 # %% [markdown]
 # **Fresh noise, if you want it.** A flow map may also overshoot and go back with fresh noise, by a share $\gamma$: $\gamma = 0$ is the plain chain, $\gamma = 1$ a consistency
@@ -880,9 +880,9 @@ tables.table(
 )
 
 # %% [markdown]
-# All three teachers are about equally good. With slow waves normalisation and warm-up change nothing here: the plane is too easy to need them. With fast waves one jump ends
+# All three teachers are about equally good (the two bad clocks, and *bare*: one seed). With slow waves normalisation and warm-up change little: the plane is too easy to need them. With fast waves one jump ends
 # {{results/07_flow_map.json:students.fast.to teacher.mean.0|.3f}} away instead of {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}, and {{results/07_flow_map.json:students.fast, bare.to teacher.mean.0|.3f}} without the two; for $\log\sigma$ it is
-# {{results/07_flow_map.json:students.log sigma.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.log sigma, bare.to teacher.mean.0|.3f}}. So they limit the damage, and the right clock avoids it.
+# {{results/07_flow_map.json:students.log sigma.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.log sigma, bare.to teacher.mean.0|.3f}}. So they prevent the worst, and the right clock avoids the rest.
 #
 # **The forgotten 1.** Write 0 for the tangent of $t$. Nothing crashes, because a JVP takes any tangent:
 
@@ -1031,7 +1031,7 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # you lose at 0.9? Compare SW2 at 1 and 4 jumps.
 #
 # <details><summary>Hint</summary>A student costs half a minute; copy the cell of <em>Your run</em> and give <code>cap</code>.</details>
-# <details><summary>Where the answer lies</summary>With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. With 0.9 jumps are a little too straight, with 1.0
+# <details><summary>Where the answer lies</summary>One seed each. With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. We did not measure 0.9; expect jumps that are a little too straight. With 1.0
 # you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}). The pull of 0.99 is meant for networks that would become unstable without it.</details>
 
 # %% [markdown] tags=["quiz"]
