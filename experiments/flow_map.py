@@ -84,7 +84,7 @@ STUDENTS = {
     "emd": Student(),
     "lmd": Student(training.lagrangian),
     "mean flow": Student(lambda teacher: training.mean_flow(), c=None),
-    "consistency": Student(times=training.to_the_data()),
+    "consistency": Student(times=training.to_the_data),
     "forgotten 1": Student(forgotten_one),
     "time, bare": Student(**BARE),
     "log sigma": Student(clock="log sigma"),
@@ -231,6 +231,9 @@ def measure() -> None:
     )
     result["students"] = {}
     for name in STUDENTS:
+        if not any(path_of(name, seed).exists() for seed in SEEDS):
+            print(name, "is not trained, and left out", flush=True)
+            continue
         result["students"][name] = by_seed(lambda seed, name=name: of_student(name, seed, references), name)  # type: ignore[misc]
         print(name, result["students"][name]["to teacher"]["mean"], flush=True)
     result["gamma"] = {
@@ -238,6 +241,11 @@ def measure() -> None:
         for gamma in (0.5, 1.0)
     }
     result["training"] = training_record()
+    result["last length"] = {
+        name: round(sum(log[-1] for log in logs) / len(logs), 4)
+        for name in STUDENTS
+        if (logs := [log_of(name, seed) for seed in SEEDS if path_of(name, seed).exists()])
+    }
     result["guidance"] = guidance()
     keep(OUT, result, COMMAND)
     ship()
@@ -260,6 +268,12 @@ def of_student(
     return scores(network, seed, references[STUDENTS[name].clock, seed], fresh)
 
 
+def log_of(name: str, seed: int) -> list[float]:
+    """What a training logged, in thirty parts: a teacher's loss, a student's length of the direction."""
+    found: list[float] = json.loads(read_metadata(path_of(name, seed))["log"])
+    return found
+
+
 def training_record() -> dict[str, Any]:
     """Steps, seconds and the course of the logged quantity of what the page trains."""
     found: dict[str, Any] = {}
@@ -271,7 +285,7 @@ def training_record() -> dict[str, Any]:
         found[name] = dataclasses.asdict(run) | {
             "parameters": sum(p.numel() for p in network.parameters()),
             "cpu seconds": [float(about["seconds"]) for about in abouts],
-            "log": [json.loads(about["log"]) for about in abouts],
+            "log": [log_of(name, seed) for seed in SEEDS if path_of(name, seed).exists()],
         }
     return found
 
@@ -283,8 +297,8 @@ def guidance() -> dict[str, Any]:
     """Samples of class 0 of the ring under growing guidance: how many lie on a mode of theirs, and on how many modes.
 
     Precision is the share of samples within three standard deviations of one of the class's four centres. Coverage is
-    the sum over these modes of min(share, 1/4): 1 where all four have as many. Spread is the root of the mean squared
-    distance of the precise ones to their centre, over what the data have.
+    the sum over these modes of min(share, 1/4): 1 where all four have as many. Spread is the
+    standard deviation of the precise ones about their own mean, averaged over modes, over that of the data.
     """
     found: dict[str, Any] = {"lambda": list(LAMBDAS)}
     own = MODES // HALVES
@@ -303,13 +317,14 @@ def guidance() -> dict[str, Any]:
 
             rows: dict[str, list[float]] = {"precision": [], "coverage": [], "spread": []}
             for weight in LAMBDAS:
-                x = heun(autoguidance(labelled, poor, weight), noise)
+                x = heun(autoguidance(labelled, poor, weight), noise, 32)
                 mode, distance = mode_of(x)
                 near = (mode < own) & (distance < 3 * SPREAD)
                 share = torch.bincount(mode[near], minlength=MODES)[:own] / len(x)
                 rows["precision"].append(round(near.float().mean().item(), 4))
                 rows["coverage"].append(round(share.clamp(max=1 / own).sum().item(), 4))
-                rows["spread"].append(round(distance[near].square().mean().sqrt().item() / (SPREAD * 2**0.5), 4))
+                widths = [x[near & (mode == k)].std(0).square().mean().sqrt() / SPREAD for k in range(own)]
+                rows["spread"].append(round(torch.stack(widths).mean().item(), 4))
             return rows
 
         found[name] = by_seed(one, *RINGS)

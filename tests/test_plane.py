@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -152,16 +153,16 @@ def cloud(samples: int, chance: torch.Generator) -> Tensor:
 def test_a_velocity_and_its_flow_map_are_learned() -> None:
     """A cloud off the centre: its flow map in one step, against the teacher's own many steps, and its start."""
     velocity = teacher()
-    losses = training.learn_velocity(velocity, cloud, Run(300, 128, 1e-2))
+    losses = training.learn_velocity(velocity, cloud, Run(200, 64, 1e-2))
     assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
     student = PlaneFlowMap(velocity)
     lengths = training.distil(
         student,
         lambda n, g: 0.3 * torch.randn(n, 2, generator=g) + 1,
         training.eulerian(velocity),
-        Run(300, 128, 5e-3),
+        Run(150, 64, 5e-3),
     )
-    assert len(lengths) == 300
+    assert len(lengths) == 150
     noise = torch.randn(2000, 2, generator=generator(5))
     many = sample(lambda x, t, s: velocity(x, t), noise, even_times(64))
     begun = sample(PlaneFlowMap(velocity), noise, [1, 0])
@@ -301,3 +302,73 @@ def test_heun_is_of_second_order() -> None:
     errors = [abs(experiment.heun(flow.velocity, noise, n).item() - 0.5) for n in (8, 16, 32)]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The experiment with two steps, few samples and four students, away from the stored results."""
+    chosen = ("emd", "consistency", "forgotten 1", "fast, bare")
+    monkeypatch.setattr(experiment, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    monkeypatch.setattr(experiment, "OUT", tmp_path / "results.json")
+    monkeypatch.setattr("experiments.runs.ROOT", tmp_path)
+    monkeypatch.setattr(experiment, "TEACHER", Run(2, 16, 1e-3))
+    monkeypatch.setattr(experiment, "STUDENT", Run(2, 16, 1e-3))
+    monkeypatch.setattr(experiment, "RINGS", {"ring": Run(2, 16, 1e-3), "ring, weak": Run(1, 16, 1e-3)})
+    monkeypatch.setattr(experiment, "STUDENTS", {name: experiment.STUDENTS[name] for name in chosen})
+    monkeypatch.setattr(experiment, "TEACHERS", {"teacher": "time", "teacher, fast": "fast"})
+    monkeypatch.setattr(experiment, "SAMPLES", 40)
+    monkeypatch.setattr(experiment, "LAMBDAS", (1.0, 2.0))
+    monkeypatch.setattr(plane, "WEIGHTS", tmp_path / "weights")
+    return tmp_path
+
+
+def test_the_experiment_trains_measures_and_ships(tiny: Path) -> None:
+    names = [*experiment.STUDENTS, *experiment.RINGS]
+    with pytest.raises(SystemExit, match="teacher"):
+        experiment.measure()
+    for name in names:
+        for seed in (0, 1):
+            experiment.train_one(name, seed)
+    before = {path: path.stat().st_mtime_ns for path in (tiny / "runs").iterdir()}
+    experiment.train_one("emd", 0)  # done: nothing happens
+    assert before == {path: path.stat().st_mtime_ns for path in (tiny / "runs").iterdir()}
+    experiment.measure()
+    experiment.exact()
+    found = json.loads((tiny / "results.json").read_text())
+    assert set(found["students"]) == set(experiment.STUDENTS)
+    for scores in (found["euler"], *found["students"].values()):
+        assert len(scores["to teacher"]["seeds"]) == 2
+        assert len(scores["to teacher"]["mean"]) == len(experiment.STEPS)
+        assert "off the board" in scores
+    assert "paired" in found["students"]["emd"]
+    assert "paired" not in found["students"]["consistency"]  # fresh noise: no pairs
+    # No guidance is no guidance, whichever the poor network; and what begins as its teacher is close to Euler.
+    first = [found["guidance"][kind]["precision"]["mean"][0] for kind in ("autoguidance", "classifier-free")]
+    assert first[0] == first[1]
+    assert found["students"]["emd"]["to teacher"]["mean"][0] == pytest.approx(
+        found["euler"]["to teacher"]["mean"][0], abs=0.02
+    )
+    assert found["command"] == experiment.COMMAND
+    assert sorted(path.stem for path in (tiny / "weights").iterdir()) == [
+        f"flow_map-plane-{name}" for name in ("consistency", "emd", "ring", "ring-weak", "teacher")
+    ]
+    shipped = plane.trained_flow_map(plane.shipped("emd"))
+    own = plane.trained_flow_map(experiment.path_of("emd", 0))
+    x, (t, s) = torch.randn(5, 2), torch.rand(2, 5)
+    assert torch.allclose(shipped(x, t, s), own(x, t, s), atol=0.01)  # half precision
+
+
+def test_the_shipped_networks_of_the_plane() -> None:
+    """The flow map's one step is near its teacher's 64, where the teacher's own one step is far."""
+    velocity, student = (
+        plane.trained_velocity(plane.shipped("teacher")),
+        plane.trained_flow_map(plane.shipped("emd")),
+    )
+    noise = torch.randn(2000, 2, generator=generator(9))
+    reference = experiment.heun(velocity, noise)
+    assert world.on_board(reference).float().mean() > 0.75
+    assert sliced_wasserstein(sample(student, noise, [1, 0]), reference) < 0.05
+    assert sliced_wasserstein(sample(experiment.euler(velocity), noise, [1, 0]), reference) > 0.9
+    model = plane.trained_flow_map(plane.shipped("consistency"))
+    assert sliced_wasserstein(sample(model, noise, [1, 0]), reference) < 0.15

@@ -107,14 +107,9 @@ def sorted_pair(samples: int, generator: torch.Generator) -> tuple[Tensor, Tenso
     return two_sorted(samples, generator=generator)
 
 
-def to_the_data(times: Times = by_length) -> Times:
-    """The same starts, and every jump ends at 0: a consistency model's training."""
-
-    def draw(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        t, _ = times(samples, generator)
-        return t, torch.zeros_like(t)
-
-    return draw
+def to_the_data(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Jumps that all end at 0, from anywhere: a consistency model's training."""
+    return torch.rand(samples, generator=generator), torch.zeros(samples)
 
 
 def learn_velocity(
