@@ -34,6 +34,7 @@ class Sliding(ObjectSegmenter):
         super().__init__()
         self.masks = torch.zeros(0, H, W)
         self.ages: list[int] = []
+        self.cleared: list[int] = []
         self.log: list[tuple[int, ...]] = []  # the objects of each step
 
     def _start(self, frame: Tensor) -> None:
@@ -46,6 +47,10 @@ class Sliding(ObjectSegmenter):
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
         self.masks = replaced(self.masks, channels, masks)
         self.ages = [0 if c in channels else age for c, age in enumerate(self.ages)]
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        """It still knows where its objects would be, and shows them again in the next frame."""
+        self.cleared = list(channels)
 
     def _remove(self, channel: int) -> None:
         self.masks = without(self.masks, channel)
@@ -156,20 +161,46 @@ def test_backward_again_over_what_went_forward(project: Project) -> None:
     assert np.argwhere(project.stale())[:, 0].tolist() == [9, 10, 11]
 
 
-def test_new_objects_and_objects_that_leave(project: Project) -> None:
+def test_new_objects(project: Project) -> None:
     third = project.add_object("late")
     project.save_mask(4, third, square(12, 10))
-    project.save_mask(7, 1, torch.zeros(H, W, dtype=torch.bool))  # object 1 is gone
     segmenter = Sliding()
     project.propagate(segmenter)
-    assert segmenter.log == [(1, 2)] * 4 + [(1, 2, 3)] * 3 + [(2, 3)] * 4
-    assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 6 + [CORRECTION] + [ABSENT] * 4
+    assert segmenter.log == [(1, 2)] * 4 + [(1, 2, 3)] * 7
     assert project.states()[:, 2].tolist() == [UNKNOWN] * 4 + [FIRST] + [PRESENT] * 7
-    assert not (project.result(9) == 1).any()
     assert torch.equal(project.result(9) == third, square(12, 15))
-    project.save_mask(10, 1, square(2, 2))  # and comes back
+
+
+def test_an_object_that_cannot_be_seen_is_followed_on(project: Project) -> None:
+    """Behind a wall in frame 7: an empty mask is a fact about this frame, not the end of the object."""
+
     project.propagate(Sliding())
-    assert torch.equal(project.result(11) == 1, square(2, 3))
+    before = {o: files(project, o) for o in (1, 2)}
+    project.save_mask(7, 1, torch.zeros(H, W, dtype=torch.bool))
+    assert np.argwhere(project.stale()).tolist() == [[t, 0] for t in range(8, T)]
+    assert not (project.result(7) == 1).any()
+    segmenter, told = Sliding(), []
+    project.propagate(segmenter, on_frame=lambda t, ids, sure: told.append((t, list(sure))))
+    assert segmenter.cleared == [0]
+    assert told == [
+        (t, [1] if t > 7 else []) for t in range(T)
+    ]  # gone through from the mask on, written from here on
+    assert not project.stale().any()
+    assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 6 + [CORRECTION] + [PRESENT] * 4
+    assert torch.equal(project.result(9) == 1, square(2, 12))
+    assert files(project, 2) == before[2]
+    assert all(files(project, 1)[f"{t:05d}.png"] == before[1][f"{t:05d}.png"] for t in range(1, 7))
+    again = Project.open(project.folder)
+    assert not again.stale().any()
+    again.save_mask(7, 1, None)
+    assert np.argwhere(again.stale()).tolist() == [[t, 0] for t in range(8, T)]  # frame 7 is as it was before
+
+
+def test_only_absent_is_nothing_to_follow(project: Project) -> None:
+    for o in (1, 2):
+        project.save_mask(0, o, torch.zeros(H, W, dtype=torch.bool))
+    with pytest.raises(TutorialError, match="no mask is given yet"):
+        project.propagate(Sliding())
 
 
 def test_a_mask_takes_its_pixels_from_the_others(project: Project) -> None:
@@ -226,6 +257,7 @@ def test_what_was_computed_before_an_error_is_kept(project: Project) -> None:
         project.propagate(Failing())
     assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 3 + [UNKNOWN] * 8
     assert project.propagate(Sliding())
+    assert not project.stale().any()
 
 
 def test_what_cannot_be_propagated(project: Project, video: Video, tmp_path: Path) -> None:

@@ -288,7 +288,9 @@ figures.show(
 )
 
 # %% tags=["reference"]
-tables.table({way: {f"{n} corrections": [seed[n] for seed in rows] for n in (0, 1, 2, 4)} for way, rows in corrected.items()})
+tables.table(
+    {way: {f"{n} corrections": [seed[n] for seed in rows] for n in (0, 1, 2, 4)} for way, rows in corrected.items()}
+)
 
 # %% [markdown]
 # CORRECTIONS_TEXT
@@ -310,7 +312,11 @@ figures.show(
 # %% tags=["reference"]
 tables.table(
     {
-        n: {"J, frame 10": [s[2] for s in rows], "J, frame 59": [s[6] for s in rows], "lost after": drift["lost after"][n]}
+        n: {
+            "J, frame 10": [s[2] for s in rows],
+            "J, frame 59": [s[6] for s in rows],
+            "lost after": drift["lost after"][n],
+        }
         for n, rows in drift["J"].items()
     }
 )
@@ -381,7 +387,9 @@ import io
 
 write_mask(folder / "mask.png", project.masks(0)[flower].to(torch.uint8))
 with contextlib.redirect_stdout(io.StringIO()) as said:
-    track([str(video.path), "--mask", str(folder / "mask.png"), "--out", str(folder / "tracked"), "--export", "masks"])
+    track(
+        [str(video.path), "--mask", str(folder / "mask.png"), "--out", str(folder / "tracked"), "--export", "masks"]
+    )
 print(said.getvalue().replace(str(folder), "."))
 
 # %% [markdown]
@@ -392,7 +400,11 @@ print(said.getvalue().replace(str(folder), "."))
 # ```
 
 # %%
-_ = check.equal("the first mask is the given one", read_mask(folder / "tracked/masks/00000.png"), project.masks(0)[flower].to(torch.uint8))
+_ = check.equal(
+    "the first mask is the given one",
+    read_mask(folder / "tracked/masks/00000.png"),
+    project.masks(0)[flower].to(torch.uint8),
+)
 
 # %% [markdown]
 # ## 10. Break it
@@ -405,7 +417,9 @@ wrong = project.masks(0)[flower].roll((40, 44), dims=(0, 1))
 answers = list(follow(method, video, wrong))
 print(f"mean confidence {np.mean([sure for _, sure in answers[1:]]):.2f}")
 figures.show(
-    figures.answer_sheet(frames, {"wrong mask": torch.stack([inside for inside, _ in answers]).to(torch.uint8)}, clip.masks),
+    figures.answer_sheet(
+        frames, {"wrong mask": torch.stack([inside for inside, _ in answers]).to(torch.uint8)}, clip.masks
+    ),
     "Five frames. The mask lies on coins of the background, and stays with the background, not with the object.",
     "The method follows what it was given; nothing tells it that this is not what you meant.",
 )

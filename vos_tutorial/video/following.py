@@ -1,7 +1,8 @@
 """What is computed again, and how: spans from one given mask of an object to its next, and one sweep over them.
 
 An object's mask is given in some frames. Each carries it on to the next one, so a correction at frame k changes the
-frames from k to the next correction, of this object alone.
+frames from k to the next correction, of this object alone. A frame that is given as empty, because the object is
+hidden there, ends no span: what the object looks like is known from the mask before.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def spans_of(object_id: int, given: Sequence[int], frames: range) -> list[Span]:
 
     Args:
         object_id: of the object.
-        given: the frames in which its mask is given.
+        given: the frames in which its mask is given and not empty.
         frames: with step 1 or -1.
     """
     step = frames.step
@@ -58,7 +59,8 @@ def sweep(
         video: read in the direction of ``step``.
         spans: of all objects; those of one object do not overlap.
         step: 1 forward, -1 backward.
-        masks: the given masks of a frame: object id -> ``bool [H, W]``.
+        masks: the given masks of a frame: object id -> ``bool [H, W]``; an empty one says that the object cannot be
+            seen there, and it is followed on.
 
     Yields:
         the frame's number, and for each object that was predicted in it its probability ``float32 [H, W]`` where it
@@ -67,28 +69,18 @@ def sweep(
     covered = {t for span in spans for t in range(span.source, span.last + step, step)}
     times = sorted(covered, reverse=step < 0)
     active: list[int] = []  # the segmenter's channels
-    absent: set[int] = set()  # given as not there
     for t, picture in zip(times, video.frames(times), strict=True):
         frame = as_float(picture)
         going_on = {s.object for s in spans if s.source * step <= t * step <= s.last * step}
         for gone in [o for o in active if o not in going_on]:
             segmenter.remove(gone)
             active.remove(gone)
-        absent &= going_on
         found = _separate(segmenter.step(frame), active) if active else {}
-        starting = [s.object for s in spans if s.source == t]
-        given = {o: mask for o, mask in masks(t).items() if o in starting}
+        given = {o: mask for o, mask in masks(t).items() if o in going_on}
         for o, mask in given.items():
             found = {other: torch.where(mask, -p.abs(), p) for other, p in found.items() if other != o}
-            absent.discard(o)
-            if not mask.any():
-                absent.add(o)
-                if o in active:
-                    segmenter.remove(o)
-                    active.remove(o)
-        _tell(segmenter, frame, {o: m for o, m in given.items() if o not in absent}, active)
-        nowhere = {o: torch.zeros(frame.shape[1:]) for o in absent - set(starting)}
-        yield t, {**found, **nowhere}
+        _tell(segmenter, frame, given, active)
+        yield t, found
 
 
 def _separate(probabilities: Tensor, active: Sequence[int]) -> dict[int, Tensor]:
@@ -102,16 +94,18 @@ def _separate(probabilities: Tensor, active: Sequence[int]) -> dict[int, Tensor]
 
 def _tell(segmenter: Segmenter, frame: Tensor, given: Mapping[int, Tensor], active: list[int]) -> None:
     """Give masks ``bool [H, W]`` to a segmenter; new objects join ``active``."""
-    known, new = ({o: m for o, m in sorted(given.items()) if (o in active) is old} for old in (True, False))
-    if known:
-        segmenter.correct(frame, _ids(known))
+    seen = {o: mask for o, mask in sorted(given.items()) if mask.any()}
+    known, new = ({o: mask for o, mask in seen.items() if (o in active) is old} for old in (True, False))
+    absent = [o for o in given if o in active and o not in seen]
+    if known or absent:
+        segmenter.correct(frame, _ids(known, frame), absent=absent)
     if new:
-        (segmenter.introduce if active else segmenter.begin)(frame, _ids(new))
+        (segmenter.introduce if active else segmenter.begin)(frame, _ids(new, frame))
         active += new
 
 
-def _ids(masks: Mapping[int, Tensor]) -> Tensor:
-    ids = torch.zeros_like(next(iter(masks.values())), dtype=torch.uint8)
+def _ids(masks: Mapping[int, Tensor], frame: Tensor) -> Tensor:
+    ids = torch.zeros(frame.shape[1:], dtype=torch.uint8)
     for o, mask in masks.items():
         ids[mask] = o
     return ids

@@ -22,7 +22,7 @@ import secrets
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -61,6 +61,14 @@ class Object:
 
 
 @dataclass(frozen=True)
+class _Given:
+    """What the file of a given mask says of itself."""
+
+    digest: str
+    empty: bool
+
+
+@dataclass(frozen=True)
 class _Found:
     """What the file of a result says of itself."""
 
@@ -82,7 +90,7 @@ class Project:
         self.folder, self.video = folder, video
         self.objects: dict[int, Object] = {}
         self._first: dict[int, int] = {}  # object -> the frame of its first mask
-        self._given: dict[int, dict[int, str]] = {}  # object -> frame -> digest of the mask
+        self._given: dict[int, dict[int, _Given]] = {}  # object -> frame
         self._found: dict[int, dict[int, _Found]] = {}  # object -> frame
         self._lock = threading.RLock()
         self._token = ""
@@ -180,7 +188,7 @@ class Project:
     def _read_folder(self) -> None:
         for o in self.objects:
             for t, said in self._headers("given", o):
-                self._given.setdefault(o, {})[t] = said["mask"]
+                self._given.setdefault(o, {})[t] = _Given(said["mask"], said["empty"] == "yes")
             for t, said in self._headers("results", o):
                 found = _Found(float(said["confidence"]), said["empty"] == "yes", said["source"])
                 self._found.setdefault(o, {})[t] = found
@@ -196,7 +204,7 @@ class Project:
                         file.seek(-len(PNG_END), os.SEEK_END)
                         if file.read() != PNG_END:
                             raise OSError("its end is missing")
-                        said["mask" if kind == "given" else "source"], said.setdefault("confidence", "nan")
+                        said["mask" if kind == "given" else "source"], said["empty"]
                 except (OSError, KeyError, UnidentifiedImageError):
                     if kind == "given":
                         warnings.warn(f"the mask {path} is damaged and left out; paint it again", stacklevel=4)
@@ -291,8 +299,8 @@ class Project:
         Args:
             frame: its number.
             object_id: of :attr:`objects`.
-            mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object is
-                not in this frame nor in those behind it, until its mask is given again. None takes the mask back.
+            mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object
+                cannot be seen in this frame; it is followed on from the mask before. None takes the mask back.
 
         Raises:
             TutorialError: if there is no such frame or object, the mask has another size, or the disk is full: then
@@ -329,8 +337,9 @@ class Project:
     def _write_given(self, frame: int, o: int, mask: Tensor) -> None:
         pixels = mask.cpu().numpy()
         digest = hashlib.blake2b(np.packbits(pixels).tobytes(), digest_size=8).hexdigest()
-        write_atomically(self._path("given", o, frame), _png(pixels.astype(np.uint8) * 255, mask=digest))
-        self._given.setdefault(o, {})[frame] = digest
+        said = {"mask": digest, "empty": "no" if pixels.any() else "yes"}
+        write_atomically(self._path("given", o, frame), _png(pixels.astype(np.uint8) * 255, **said))
+        self._given.setdefault(o, {})[frame] = _Given(digest, not pixels.any())
 
     def masks(self, frame: int) -> dict[int, Tensor]:
         """The masks that were given in a frame: object id -> ``bool [H, W]``."""
@@ -424,8 +433,7 @@ class Project:
         with self._lock:
             table = np.zeros((len(self.video), len(self.objects)), dtype=bool)
             for column, o in enumerate(self.objects):
-                sources = self._sources(o, range(len(self.video))) if self._given.get(o) else {}
-                back = self._sources(o, range(len(self.video))[::-1]) if self._given.get(o) else {}
+                sources, back = self._from(o, 1), self._from(o, -1)
                 for t in range(len(self.video)):
                     found = self._found.get(o, {}).get(t)
                     if t in self._given.get(o, ()) or (found is None and t not in sources):
@@ -433,16 +441,25 @@ class Project:
                     table[t, column] = found is None or found.source not in (sources.get(t), back.get(t))
             return table
 
-    def _source(self, o: int, t: int) -> str:
-        return f"{t}:{self._given[o][t]}"
+    def _masks_of(self, o: int) -> list[int]:
+        """The frames in which something of an object can be seen, and was painted."""
+        return [t for t, given in self._given.get(o, {}).items() if not given.empty]
 
-    def _sources(self, o: int, frames: range) -> dict[int, str]:
-        """For each frame that a span of the object reaches, which given mask would be carried there."""
-        return {
-            t: self._source(o, span.source)
-            for span in spans_of(o, list(self._given[o]), frames)
-            for t in range(span.source, span.last + frames.step, frames.step)
-        }
+    def _sources(self, o: int, spans: Sequence[Span], step: int) -> dict[int, str]:
+        """For each frame of an object's spans, what it would be computed from: a mask, and where it was told to be
+        absent."""
+        sources = {}
+        for span in spans:
+            said = f"{span.source}:{self._given[o][span.source].digest}"
+            for t in _frames_of(span, step):
+                sources[t] = said
+                if t != span.source and t in self._given[o]:
+                    said += f"+{t}"
+        return sources
+
+    def _from(self, o: int, step: int) -> dict[int, str]:
+        """:meth:`_sources` of all frames, in one direction."""
+        return self._sources(o, spans_of(o, self._masks_of(o), range(len(self.video))[::step]), step)
 
     # ------------------------------------------------------------------------------------------------- propagation
 
@@ -518,15 +535,25 @@ class Project:
         """The frames to compute, one after the other; each is on the disk when it is given out."""
         wanted = self._require_range(frames)
         spans = self._spans(wanted, objects, either=frames is None)
-        sources = {(s.object, t): self._source(s.object, s.source) for s in spans for t in _frames_of(s, wanted.step)}
+        sources = {o: self._sources(o, [s for s in spans if s.object == o], wanted.step) for o in self.objects}
+        standing = {(s.object, t) for s in spans for t in self._standing(s, sources[s.object], wanted.step)}
         for t, found in sweep(segmenter, self.video, spans, wanted.step, self.masks):
             confidence = {}
             for o, p in found.items():
                 with self._lock:
                     self._require_open()
-                    if o in self.objects:
-                        confidence[o] = self._write_found(t, o, p, sources[o, t])
+                    if o in self.objects and (o, t) not in standing:
+                        confidence[o] = self._write_found(t, o, p, sources[o][t])
             yield t, confidence
+
+    def _standing(self, span: Span, sources: Mapping[int, str], step: int) -> Iterator[int]:
+        """The frames at a span's beginning that are as they should be: gone through again, but not written again."""
+        found, given = self._found.get(span.object, {}), self._given[span.object]
+        for t in _frames_of(span, step):
+            if t not in given:
+                if t not in found or found[t].source != sources[t]:
+                    return
+                yield t
 
     def _spans(self, frames: range, objects: Sequence[int] | None, either: bool) -> list[Span]:
         """The spans in which something is to be computed.
@@ -539,19 +566,20 @@ class Project:
         wanted = list(self.objects) if objects is None else list(objects)
         for o in wanted:
             self._require_object(o)
-        given = {o: list(self._given.get(o, ())) for o in wanted}
-        if not any(given.values()):
+        given = {o: masks for o in wanted if (masks := self._masks_of(o))}
+        if not given:
             raise TutorialError("no mask is given yet for what is to be followed; paint or load one first.")
         spans = []
-        for o in (o for o in wanted if given[o]):
-            back = self._sources(o, range(len(self.video))[:: -frames.step]) if either else {}
-            for span in spans_of(o, given[o], frames):
-                good = self._source(o, span.source)
-                for t in _frames_of(span, frames.step):
-                    found = self._found.get(o, {}).get(t)
-                    if t not in given[o] and (found is None or found.source not in (good, back.get(t))):
-                        spans.append(span)
-                        break
+        for o, masks in given.items():
+            back = self._from(o, -frames.step) if either else {}
+            for span in spans_of(o, masks, frames):
+                sources = self._sources(o, [span], frames.step)
+                found, there = self._found.get(o, {}), self._given[o]
+                if any(
+                    t not in there and (t not in found or found[t].source not in (source, back.get(t)))
+                    for t, source in sources.items()
+                ):
+                    spans.append(span)
         return spans
 
     def _write_found(self, t: int, o: int, p: Tensor, source: str) -> float:
