@@ -128,7 +128,7 @@ def test_a_correction_touches_its_object_up_to_its_next_correction(project: Proj
     segmenter, told = Sliding(), []
     project.propagate(segmenter, on_frame=lambda t, ids, sure: told.append((t, list(sure))))
     assert told == [(5, []), (6, [1]), (7, [1]), (8, [1])]
-    assert segmenter.log == [(1,)] * 3
+    assert segmenter.log == [(1,)] * 4  # frame 5, to which the method came from frame 0, and the three
     assert files(project, 2) == before[2]  # to the bit
     after = files(project, 1)
     assert {name for name in after if after[name] != before[1].get(name)} == {"00006.png", "00007.png", "00008.png"}
@@ -182,12 +182,10 @@ def test_an_object_that_cannot_be_seen_is_followed_on(project: Project) -> None:
     segmenter, told = Sliding(), []
     project.propagate(segmenter, on_frame=lambda t, ids, sure: told.append((t, list(sure))))
     assert segmenter.cleared == [0]
-    assert told == [
-        (t, [1] if t > 7 else []) for t in range(T)
-    ]  # gone through from the mask on, written from here on
+    assert told == [(t, [1] if t > 7 else []) for t in range(7, T)]
     assert not project.stale().any()
     assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 6 + [CORRECTION] + [PRESENT] * 4
-    assert torch.equal(project.result(9) == 1, square(2, 12))
+    assert torch.equal(project.result(9) == 1, square(2, 6))  # three steps: to frame 7, and two behind it
     assert files(project, 2) == before[2]
     assert all(files(project, 1)[f"{t:05d}.png"] == before[1][f"{t:05d}.png"] for t in range(1, 7))
     again = Project.open(project.folder)
@@ -303,7 +301,7 @@ def test_reopening_finds_everything(project: Project, video: Video, tmp_path: Pa
     assert np.array_equal(again.stale(), stale)
     assert again.given(1) == {0: "first", 5: "correction"}
     again.propagate(segmenter := Sliding())
-    assert segmenter.log == [(1,)] * 6
+    assert segmenter.log == [(1,)] * 7
     with pytest.raises(TutorialError, match="was closed, or opened again"):
         project.save_mask(0, 1, square(0, 0))  # the cell's older object
     project.close()  # which does not take the folder away from the newer one

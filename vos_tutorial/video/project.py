@@ -22,7 +22,7 @@ import secrets
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -39,7 +39,7 @@ from ..door import MaskLike, as_mask, require_same_size
 from ..errors import TutorialError
 from ..files import cannot_write, harmless, is_alive, machine, read_text, require_folder_place, write_atomically
 from ..propagation import Segmenter
-from .following import Span, spans_of, sweep
+from .following import Span, spans_of, sweep, together
 from .reading import Video
 
 FILE = "project.json"
@@ -441,25 +441,28 @@ class Project:
                     table[t, column] = found is None or found.source not in (sources.get(t), back.get(t))
             return table
 
-    def _masks_of(self, o: int) -> list[int]:
-        """The frames in which something of an object can be seen, and was painted."""
-        return [t for t, given in self._given.get(o, {}).items() if not given.empty]
+    def _told(self, o: int, step: int) -> dict[int, str]:
+        """What each given mask of an object says, in one direction: where the object was last seen, and hidden since.
+
+        What is given before the object is seen at all says nothing.
+        """
+        told: dict[int, str] = {}
+        for t in sorted(self._given.get(o, {}), reverse=step < 0):
+            given = self._given[o][t]
+            if not given.empty:
+                told[t] = f"{t}:{given.digest}"
+            elif told:
+                told[t] = f"{list(told.values())[-1]}+{t}"
+        return told
 
     def _sources(self, o: int, spans: Sequence[Span], step: int) -> dict[int, str]:
-        """For each frame of an object's spans, what it would be computed from: a mask, and where it was told to be
-        absent."""
-        sources = {}
-        for span in spans:
-            said = f"{span.source}:{self._given[o][span.source].digest}"
-            for t in _frames_of(span, step):
-                sources[t] = said
-                if t != span.source and t in self._given[o]:
-                    said += f"+{t}"
-        return sources
+        """For each frame of an object's spans, what it would be computed from."""
+        told = self._told(o, step)
+        return {t: told[span.source] for span in spans for t in _frames_of(span, step)}
 
     def _from(self, o: int, step: int) -> dict[int, str]:
         """:meth:`_sources` of all frames, in one direction."""
-        return self._sources(o, spans_of(o, self._masks_of(o), range(len(self.video))[::step]), step)
+        return self._sources(o, spans_of(o, list(self._told(o, step)), range(len(self.video))[::step]), step)
 
     # ------------------------------------------------------------------------------------------------- propagation
 
@@ -475,7 +478,8 @@ class Project:
         frame.
 
         Only spans in which something is missing or :meth:`stale` are computed; the files of other objects stay as
-        they are, to the bit. Objects that are computed together compete for their pixels.
+        they are, to the bit. The method is reminded of an object's earlier masks, one step each. Objects that are
+        computed together compete for their pixels.
 
         Args:
             segmenter: any method. It is the project's until this returns, and after a stop until it went on.
@@ -518,7 +522,8 @@ class Project:
         with self._lock:
             wanted = self._require_range(frames)
             spans = self._spans(wanted, objects, either=frames is None)
-            return len({t for span in spans for t in _frames_of(span, wanted.step)})
+            groups = together(spans, wanted.step)
+            return sum(len({t for span in group for t in _frames_of(span, wanted.step)}) for group in groups)
 
     def _require_range(self, frames: range | None) -> range:
         count = len(self.video)
@@ -536,24 +541,15 @@ class Project:
         wanted = self._require_range(frames)
         spans = self._spans(wanted, objects, either=frames is None)
         sources = {o: self._sources(o, [s for s in spans if s.object == o], wanted.step) for o in self.objects}
-        standing = {(s.object, t) for s in spans for t in self._standing(s, sources[s.object], wanted.step)}
-        for t, found in sweep(segmenter, self.video, spans, wanted.step, self.masks):
-            confidence = {}
-            for o, p in found.items():
-                with self._lock:
-                    self._require_open()
-                    if o in self.objects and (o, t) not in standing:
-                        confidence[o] = self._write_found(t, o, p, sources[o][t])
-            yield t, confidence
-
-    def _standing(self, span: Span, sources: Mapping[int, str], step: int) -> Iterator[int]:
-        """The frames at a span's beginning that are as they should be: gone through again, but not written again."""
-        found, given = self._found.get(span.object, {}), self._given[span.object]
-        for t in _frames_of(span, step):
-            if t not in given:
-                if t not in found or found[t].source != sources[t]:
-                    return
-                yield t
+        for group in together(spans, wanted.step):
+            for t, found in sweep(segmenter, self.video, group, wanted.step, self.masks):
+                confidence = {}
+                for o, p in found.items():
+                    with self._lock:
+                        self._require_open()
+                        if o in self.objects:
+                            confidence[o] = self._write_found(t, o, p, sources[o][t])
+                yield t, confidence
 
     def _spans(self, frames: range, objects: Sequence[int] | None, either: bool) -> list[Span]:
         """The spans in which something is to be computed.
@@ -566,7 +562,7 @@ class Project:
         wanted = list(self.objects) if objects is None else list(objects)
         for o in wanted:
             self._require_object(o)
-        given = {o: masks for o in wanted if (masks := self._masks_of(o))}
+        given = {o: list(told) for o in wanted if (told := self._told(o, frames.step))}
         if not given:
             raise TutorialError("no mask is given yet for what is to be followed; paint or load one first.")
         spans = []
