@@ -163,6 +163,7 @@ def test_backward_again_over_what_went_forward(project: Project) -> None:
 
 def test_new_objects(project: Project) -> None:
     third = project.add_object("late")
+    assert not project.stale()[:, 2].any()  # there is nothing yet that could be carried
     project.save_mask(4, third, square(12, 10))
     segmenter = Sliding()
     project.propagate(segmenter)

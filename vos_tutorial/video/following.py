@@ -42,7 +42,7 @@ def spans_of(object_id: int, given: Sequence[int], frames: range) -> list[Span]:
     """
     step = frames.step
     along = sorted(given, reverse=step < 0)
-    ends = [*(following - step for following in along[1:]), frames[-1]]
+    ends = [*(following - step for following in along[1:]), frames[-1]][: len(along)]
     spans = [
         Span(object_id, source, min(end * step, frames[-1] * step) * step, tuple(along[:i]))
         for i, (source, end) in enumerate(zip(along, ends, strict=True))
