@@ -78,12 +78,24 @@ class Session:
         """Give the truth of frame ``t``, and carry it to the next given mask."""
         self.given = sorted({*self.given, t})
         end = next((other for other in self.given if other > t), len(self.clip))
-        p = propagate(self.method, self.clip.frames[t:end], self.truth[t], probabilities=True)  # [n, 2, H, W]
-        inside = p[:, 1] > p[:, 0]
-        self.ids[t:end] = inside.byte()
-        for i, (mask, probability) in enumerate(zip(inside, p[:, 1], strict=True)):
-            self.sure[t + i] = probability[mask].mean() if mask.any() else 1 - probability.max()
+        self._recall([other for other in self.given if other <= t])
+        self.ids[t] = self.truth[t]
+        for i in range(t + 1, end):
+            background, p = self.method.step(self._frame(i))
+            inside = p > background
+            self.ids[i] = inside.byte()
+            self.sure[i] = float(p[inside].mean() if inside.any() else 1 - p.max())
         self.sure[t] = 1.0
+
+    def _frame(self, t: int) -> Tensor:
+        return self.clip.frames[t].float() / 255
+
+    def _recall(self, given: Sequence[int]) -> None:
+        """Begin with the masks that are given, one step each."""
+        self.method.begin(self._frame(given[0]), self.truth[given[0]])
+        for t in given[1:]:
+            self.method.step(self._frame(t))
+            self.method.correct(self._frame(t), self.truth[t])
 
     def quality(self) -> float:
         """J of the whole clip in percent."""

@@ -34,6 +34,7 @@ class Sliding(ObjectSegmenter):
         super().__init__()
         self.masks = torch.zeros(0, H, W)
         self.ages: list[int] = []
+        self.cleared: list[int] = []
         self.log: list[tuple[int, ...]] = []  # the objects of each step
 
     def _start(self, frame: Tensor) -> None:
@@ -46,6 +47,10 @@ class Sliding(ObjectSegmenter):
     def _correct(self, frame: Tensor, channels: Sequence[int], masks: Tensor) -> None:
         self.masks = replaced(self.masks, channels, masks)
         self.ages = [0 if c in channels else age for c, age in enumerate(self.ages)]
+
+    def _clear(self, channels: Sequence[int]) -> None:
+        """It still knows where its objects would be, and shows them again in the next frame."""
+        self.cleared = list(channels)
 
     def _remove(self, channel: int) -> None:
         self.masks = without(self.masks, channel)
@@ -123,7 +128,7 @@ def test_a_correction_touches_its_object_up_to_its_next_correction(project: Proj
     segmenter, told = Sliding(), []
     project.propagate(segmenter, on_frame=lambda t, ids, sure: told.append((t, list(sure))))
     assert told == [(5, []), (6, [1]), (7, [1]), (8, [1])]
-    assert segmenter.log == [(1,)] * 3
+    assert segmenter.log == [(1,)] * 4  # frame 5, to which the method came from frame 0, and the three
     assert files(project, 2) == before[2]  # to the bit
     after = files(project, 1)
     assert {name for name in after if after[name] != before[1].get(name)} == {"00006.png", "00007.png", "00008.png"}
@@ -156,20 +161,45 @@ def test_backward_again_over_what_went_forward(project: Project) -> None:
     assert np.argwhere(project.stale())[:, 0].tolist() == [9, 10, 11]
 
 
-def test_new_objects_and_objects_that_leave(project: Project) -> None:
+def test_new_objects(project: Project) -> None:
     third = project.add_object("late")
+    assert not project.stale()[:, 2].any()  # there is nothing yet that could be carried
     project.save_mask(4, third, square(12, 10))
-    project.save_mask(7, 1, torch.zeros(H, W, dtype=torch.bool))  # object 1 is gone
     segmenter = Sliding()
     project.propagate(segmenter)
-    assert segmenter.log == [(1, 2)] * 4 + [(1, 2, 3)] * 3 + [(2, 3)] * 4
-    assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 6 + [CORRECTION] + [ABSENT] * 4
+    assert segmenter.log == [(1, 2)] * 4 + [(1, 2, 3)] * 7
     assert project.states()[:, 2].tolist() == [UNKNOWN] * 4 + [FIRST] + [PRESENT] * 7
-    assert not (project.result(9) == 1).any()
     assert torch.equal(project.result(9) == third, square(12, 15))
-    project.save_mask(10, 1, square(2, 2))  # and comes back
+
+
+def test_an_object_that_cannot_be_seen_is_followed_on(project: Project) -> None:
+    """Behind a wall in frame 7: an empty mask is a fact about this frame, not the end of the object."""
+
     project.propagate(Sliding())
-    assert torch.equal(project.result(11) == 1, square(2, 3))
+    before = {o: files(project, o) for o in (1, 2)}
+    project.save_mask(7, 1, torch.zeros(H, W, dtype=torch.bool))
+    assert np.argwhere(project.stale()).tolist() == [[t, 0] for t in range(8, T)]
+    assert not (project.result(7) == 1).any()
+    segmenter, told = Sliding(), []
+    project.propagate(segmenter, on_frame=lambda t, ids, sure: told.append((t, list(sure))))
+    assert segmenter.cleared == [0]
+    assert told == [(t, [1] if t > 7 else []) for t in range(7, T)]
+    assert not project.stale().any()
+    assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 6 + [CORRECTION] + [PRESENT] * 4
+    assert torch.equal(project.result(9) == 1, square(2, 6))  # three steps: to frame 7, and two behind it
+    assert files(project, 2) == before[2]
+    assert all(files(project, 1)[f"{t:05d}.png"] == before[1][f"{t:05d}.png"] for t in range(1, 7))
+    again = Project.open(project.folder)
+    assert not again.stale().any()
+    again.save_mask(7, 1, None)
+    assert np.argwhere(again.stale()).tolist() == [[t, 0] for t in range(8, T)]  # frame 7 is as it was before
+
+
+def test_only_absent_is_nothing_to_follow(project: Project) -> None:
+    for o in (1, 2):
+        project.save_mask(0, o, torch.zeros(H, W, dtype=torch.bool))
+    with pytest.raises(TutorialError, match="no mask is given yet"):
+        project.propagate(Sliding())
 
 
 def test_a_mask_takes_its_pixels_from_the_others(project: Project) -> None:
@@ -226,6 +256,7 @@ def test_what_was_computed_before_an_error_is_kept(project: Project) -> None:
         project.propagate(Failing())
     assert project.states()[:, 0].tolist() == [FIRST] + [PRESENT] * 3 + [UNKNOWN] * 8
     assert project.propagate(Sliding())
+    assert not project.stale().any()
 
 
 def test_what_cannot_be_propagated(project: Project, video: Video, tmp_path: Path) -> None:
@@ -271,7 +302,7 @@ def test_reopening_finds_everything(project: Project, video: Video, tmp_path: Pa
     assert np.array_equal(again.stale(), stale)
     assert again.given(1) == {0: "first", 5: "correction"}
     again.propagate(segmenter := Sliding())
-    assert segmenter.log == [(1,)] * 6
+    assert segmenter.log == [(1,)] * 7
     with pytest.raises(TutorialError, match="was closed, or opened again"):
         project.save_mask(0, 1, square(0, 0))  # the cell's older object
     project.close()  # which does not take the folder away from the newer one

@@ -1,13 +1,15 @@
-"""What is computed again, and how: spans from one given mask of an object to its next, and one sweep over them.
+"""What is computed again, and how: from one given mask of an object to its next, with the earlier ones in mind.
 
 An object's mask is given in some frames. Each carries it on to the next one, so a correction at frame k changes the
-frames from k to the next correction, of this object alone.
+frames from k to the next correction, of this object alone. The method is begun with the object's earlier masks, one
+step each, so that what they showed is not forgotten; a frame that is given as empty, because the object is hidden
+there, would otherwise be its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,15 +21,19 @@ from .reading import Video
 
 @dataclass(frozen=True)
 class Span:
-    """An object's frames that one given mask is carried to: from ``source`` to ``last``, both included."""
+    """Frames of an object without a break: from the one given at ``source`` to ``last``, both included.
+
+    Others may be given between them. Where masks are carried back, ``last`` is before ``source``.
+    """
 
     object: int
     source: int
-    last: int  # before source where masks are carried back
+    last: int
+    earlier: tuple[int, ...]  # frames with masks on the other side of source, the nearest last
 
 
 def spans_of(object_id: int, given: Sequence[int], frames: range) -> list[Span]:
-    """The spans of one object that reach into a range of frames, in the range's direction.
+    """From each given mask of one object to its next: those that reach into a range of frames, in its direction.
 
     Args:
         object_id: of the object.
@@ -36,12 +42,35 @@ def spans_of(object_id: int, given: Sequence[int], frames: range) -> list[Span]:
     """
     step = frames.step
     along = sorted(given, reverse=step < 0)
-    ends = [*(following - step for following in along[1:]), frames[-1]]
+    ends = [*(following - step for following in along[1:]), frames[-1]][: len(along)]
     spans = [
-        Span(object_id, source, min(end * step, frames[-1] * step) * step)
-        for source, end in zip(along, ends, strict=True)
+        Span(object_id, source, min(end * step, frames[-1] * step) * step, tuple(along[:i]))
+        for i, (source, end) in enumerate(zip(along, ends, strict=True))
     ]
     return [s for s in spans if s.last * step >= max(s.source * step, frames[0] * step)]
+
+
+def together(spans: Sequence[Span], step: int) -> list[list[Span]]:
+    """Which spans are followed in one sweep, so that their objects compete for the pixels.
+
+    Spans of one object that touch become one. Those that begin with an object's first mask go together, whenever it
+    comes; those with a past only with others that begin at the same frame, because recalling a past is a jump back.
+
+    Args:
+        spans: of any objects, as :func:`spans_of` gives them.
+        step: 1 forward, -1 backward.
+    """
+    joined: list[Span] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        if last is not None and last.object == span.object and last.last + step == span.source:
+            joined[-1] = replace(last, last=span.last)
+        else:
+            joined.append(span)
+    groups: dict[int | None, list[Span]] = {}
+    for span in joined:
+        groups.setdefault(span.source if span.earlier else None, []).append(span)
+    return list(groups.values())
 
 
 def sweep(
@@ -56,39 +85,34 @@ def sweep(
     Args:
         segmenter: begun here; objects are introduced, corrected and removed as their spans say.
         video: read in the direction of ``step``.
-        spans: of all objects; those of one object do not overlap.
+        spans: of :func:`together`, one for each object.
         step: 1 forward, -1 backward.
-        masks: the given masks of a frame: object id -> ``bool [H, W]``.
+        masks: the given masks of a frame: object id -> ``bool [H, W]``; an empty one says that the object cannot be
+            seen there, and it is followed on.
 
     Yields:
         the frame's number, and for each object that was predicted in it its probability ``float32 [H, W]`` where it
         is the most probable one, else less than or equal to 0: minus the probability.
     """
     covered = {t for span in spans for t in range(span.source, span.last + step, step)}
-    times = sorted(covered, reverse=step < 0)
+    recalled = {t for span in spans for t in span.earlier}
+    times = [*sorted(recalled, reverse=step < 0), *sorted(covered, reverse=step < 0)]
     active: list[int] = []  # the segmenter's channels
-    absent: set[int] = set()  # given as not there
-    for t, picture in zip(times, video.frames(times), strict=True):
+    for number, (t, picture) in enumerate(zip(times, video.frames(times), strict=True)):
         frame = as_float(picture)
-        going_on = {s.object for s in spans if s.source * step <= t * step <= s.last * step}
-        for gone in [o for o in active if o not in going_on]:
-            segmenter.remove(gone)
-            active.remove(gone)
-        absent &= going_on
+        past = number < len(recalled)
+        here = {s.object for s in spans if (t in s.earlier if past else s.source * step <= t * step <= s.last * step)}
+        if not past:
+            for gone in [o for o in active if o not in here]:
+                segmenter.remove(gone)
+                active.remove(gone)
         found = _separate(segmenter.step(frame), active) if active else {}
-        starting = [s.object for s in spans if s.source == t]
-        given = {o: mask for o, mask in masks(t).items() if o in starting}
+        given = {o: mask for o, mask in masks(t).items() if o in here}
         for o, mask in given.items():
             found = {other: torch.where(mask, -p.abs(), p) for other, p in found.items() if other != o}
-            absent.discard(o)
-            if not mask.any():
-                absent.add(o)
-                if o in active:
-                    segmenter.remove(o)
-                    active.remove(o)
-        _tell(segmenter, frame, {o: m for o, m in given.items() if o not in absent}, active)
-        nowhere = {o: torch.zeros(frame.shape[1:]) for o in absent - set(starting)}
-        yield t, {**found, **nowhere}
+        _tell(segmenter, frame, given, active)
+        if not past:
+            yield t, found
 
 
 def _separate(probabilities: Tensor, active: Sequence[int]) -> dict[int, Tensor]:
@@ -102,16 +126,18 @@ def _separate(probabilities: Tensor, active: Sequence[int]) -> dict[int, Tensor]
 
 def _tell(segmenter: Segmenter, frame: Tensor, given: Mapping[int, Tensor], active: list[int]) -> None:
     """Give masks ``bool [H, W]`` to a segmenter; new objects join ``active``."""
-    known, new = ({o: m for o, m in sorted(given.items()) if (o in active) is old} for old in (True, False))
-    if known:
-        segmenter.correct(frame, _ids(known))
+    seen = {o: mask for o, mask in sorted(given.items()) if mask.any()}
+    known, new = ({o: mask for o, mask in seen.items() if (o in active) is old} for old in (True, False))
+    absent = [o for o in given if o in active and o not in seen]
+    if known or absent:
+        segmenter.correct(frame, _ids(known, frame), absent=absent)
     if new:
-        (segmenter.introduce if active else segmenter.begin)(frame, _ids(new))
+        (segmenter.introduce if active else segmenter.begin)(frame, _ids(new, frame))
         active += new
 
 
-def _ids(masks: Mapping[int, Tensor]) -> Tensor:
-    ids = torch.zeros_like(next(iter(masks.values())), dtype=torch.uint8)
+def _ids(masks: Mapping[int, Tensor], frame: Tensor) -> Tensor:
+    ids = torch.zeros(frame.shape[1:], dtype=torch.uint8)
     for o, mask in masks.items():
         ids[mask] = o
     return ids

@@ -39,7 +39,7 @@ from ..door import MaskLike, as_mask, require_same_size
 from ..errors import TutorialError
 from ..files import cannot_write, harmless, is_alive, machine, read_text, require_folder_place, write_atomically
 from ..propagation import Segmenter
-from .following import Span, spans_of, sweep
+from .following import Span, spans_of, sweep, together
 from .reading import Video
 
 FILE = "project.json"
@@ -58,6 +58,14 @@ class Object:
     id: int
     name: str
     colour: str
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the file of a given mask says of itself."""
+
+    digest: str
+    empty: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Project:
         self.folder, self.video = folder, video
         self.objects: dict[int, Object] = {}
         self._first: dict[int, int] = {}  # object -> the frame of its first mask
-        self._given: dict[int, dict[int, str]] = {}  # object -> frame -> digest of the mask
+        self._given: dict[int, dict[int, _Given]] = {}  # object -> frame
         self._found: dict[int, dict[int, _Found]] = {}  # object -> frame
         self._lock = threading.RLock()
         self._token = ""
@@ -180,7 +188,7 @@ class Project:
     def _read_folder(self) -> None:
         for o in self.objects:
             for t, said in self._headers("given", o):
-                self._given.setdefault(o, {})[t] = said["mask"]
+                self._given.setdefault(o, {})[t] = _Given(said["mask"], said["empty"] == "yes")
             for t, said in self._headers("results", o):
                 found = _Found(float(said["confidence"]), said["empty"] == "yes", said["source"])
                 self._found.setdefault(o, {})[t] = found
@@ -196,7 +204,7 @@ class Project:
                         file.seek(-len(PNG_END), os.SEEK_END)
                         if file.read() != PNG_END:
                             raise OSError("its end is missing")
-                        said["mask" if kind == "given" else "source"], said.setdefault("confidence", "nan")
+                        said["mask" if kind == "given" else "source"], said["empty"]
                 except (OSError, KeyError, UnidentifiedImageError):
                     if kind == "given":
                         warnings.warn(f"the mask {path} is damaged and left out; paint it again", stacklevel=4)
@@ -291,8 +299,8 @@ class Project:
         Args:
             frame: its number.
             object_id: of :attr:`objects`.
-            mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object is
-                not in this frame nor in those behind it, until its mask is given again. None takes the mask back.
+            mask: ``bool [H, W]``, or ids where every one but 0 and void counts; an empty one says that the object
+                cannot be seen in this frame; it is followed on from the mask before. None takes the mask back.
 
         Raises:
             TutorialError: if there is no such frame or object, the mask has another size, or the disk is full: then
@@ -329,8 +337,9 @@ class Project:
     def _write_given(self, frame: int, o: int, mask: Tensor) -> None:
         pixels = mask.cpu().numpy()
         digest = hashlib.blake2b(np.packbits(pixels).tobytes(), digest_size=8).hexdigest()
-        write_atomically(self._path("given", o, frame), _png(pixels.astype(np.uint8) * 255, mask=digest))
-        self._given.setdefault(o, {})[frame] = digest
+        said = {"mask": digest, "empty": "no" if pixels.any() else "yes"}
+        write_atomically(self._path("given", o, frame), _png(pixels.astype(np.uint8) * 255, **said))
+        self._given.setdefault(o, {})[frame] = _Given(digest, not pixels.any())
 
     def masks(self, frame: int) -> dict[int, Tensor]:
         """The masks that were given in a frame: object id -> ``bool [H, W]``."""
@@ -424,8 +433,7 @@ class Project:
         with self._lock:
             table = np.zeros((len(self.video), len(self.objects)), dtype=bool)
             for column, o in enumerate(self.objects):
-                sources = self._sources(o, range(len(self.video))) if self._given.get(o) else {}
-                back = self._sources(o, range(len(self.video))[::-1]) if self._given.get(o) else {}
+                sources, back = self._from(o, 1), self._from(o, -1)
                 for t in range(len(self.video)):
                     found = self._found.get(o, {}).get(t)
                     if t in self._given.get(o, ()) or (found is None and t not in sources):
@@ -433,16 +441,28 @@ class Project:
                     table[t, column] = found is None or found.source not in (sources.get(t), back.get(t))
             return table
 
-    def _source(self, o: int, t: int) -> str:
-        return f"{t}:{self._given[o][t]}"
+    def _told(self, o: int, step: int) -> dict[int, str]:
+        """What each given mask of an object says, in one direction: where the object was last seen, and hidden since.
 
-    def _sources(self, o: int, frames: range) -> dict[int, str]:
-        """For each frame that a span of the object reaches, which given mask would be carried there."""
-        return {
-            t: self._source(o, span.source)
-            for span in spans_of(o, list(self._given[o]), frames)
-            for t in range(span.source, span.last + frames.step, frames.step)
-        }
+        What is given before the object is seen at all says nothing.
+        """
+        told: dict[int, str] = {}
+        for t in sorted(self._given.get(o, {}), reverse=step < 0):
+            given = self._given[o][t]
+            if not given.empty:
+                told[t] = f"{t}:{given.digest}"
+            elif told:
+                told[t] = f"{list(told.values())[-1]}+{t}"
+        return told
+
+    def _sources(self, o: int, spans: Sequence[Span], step: int) -> dict[int, str]:
+        """For each frame of an object's spans, what it would be computed from."""
+        told = self._told(o, step)
+        return {t: told[span.source] for span in spans for t in _frames_of(span, step)}
+
+    def _from(self, o: int, step: int) -> dict[int, str]:
+        """:meth:`_sources` of all frames, in one direction."""
+        return self._sources(o, spans_of(o, list(self._told(o, step)), range(len(self.video))[::step]), step)
 
     # ------------------------------------------------------------------------------------------------- propagation
 
@@ -458,7 +478,8 @@ class Project:
         frame.
 
         Only spans in which something is missing or :meth:`stale` are computed; the files of other objects stay as
-        they are, to the bit. Objects that are computed together compete for their pixels.
+        they are, to the bit. The method is reminded of an object's earlier masks, one step each. Objects that are
+        computed together compete for their pixels.
 
         Args:
             segmenter: any method. It is the project's until this returns, and after a stop until it went on.
@@ -501,7 +522,8 @@ class Project:
         with self._lock:
             wanted = self._require_range(frames)
             spans = self._spans(wanted, objects, either=frames is None)
-            return len({t for span in spans for t in _frames_of(span, wanted.step)})
+            groups = together(spans, wanted.step)
+            return sum(len({t for span in group for t in _frames_of(span, wanted.step)}) for group in groups)
 
     def _require_range(self, frames: range | None) -> range:
         count = len(self.video)
@@ -518,15 +540,16 @@ class Project:
         """The frames to compute, one after the other; each is on the disk when it is given out."""
         wanted = self._require_range(frames)
         spans = self._spans(wanted, objects, either=frames is None)
-        sources = {(s.object, t): self._source(s.object, s.source) for s in spans for t in _frames_of(s, wanted.step)}
-        for t, found in sweep(segmenter, self.video, spans, wanted.step, self.masks):
-            confidence = {}
-            for o, p in found.items():
-                with self._lock:
-                    self._require_open()
-                    if o in self.objects:
-                        confidence[o] = self._write_found(t, o, p, sources[o, t])
-            yield t, confidence
+        sources = {o: self._sources(o, [s for s in spans if s.object == o], wanted.step) for o in self.objects}
+        for group in together(spans, wanted.step):
+            for t, found in sweep(segmenter, self.video, group, wanted.step, self.masks):
+                confidence = {}
+                for o, p in found.items():
+                    with self._lock:
+                        self._require_open()
+                        if o in self.objects:
+                            confidence[o] = self._write_found(t, o, p, sources[o][t])
+                yield t, confidence
 
     def _spans(self, frames: range, objects: Sequence[int] | None, either: bool) -> list[Span]:
         """The spans in which something is to be computed.
@@ -539,19 +562,20 @@ class Project:
         wanted = list(self.objects) if objects is None else list(objects)
         for o in wanted:
             self._require_object(o)
-        given = {o: list(self._given.get(o, ())) for o in wanted}
-        if not any(given.values()):
+        given = {o: list(told) for o in wanted if (told := self._told(o, frames.step))}
+        if not given:
             raise TutorialError("no mask is given yet for what is to be followed; paint or load one first.")
         spans = []
-        for o in (o for o in wanted if given[o]):
-            back = self._sources(o, range(len(self.video))[:: -frames.step]) if either else {}
-            for span in spans_of(o, given[o], frames):
-                good = self._source(o, span.source)
-                for t in _frames_of(span, frames.step):
-                    found = self._found.get(o, {}).get(t)
-                    if t not in given[o] and (found is None or found.source not in (good, back.get(t))):
-                        spans.append(span)
-                        break
+        for o, masks in given.items():
+            back = self._from(o, -frames.step) if either else {}
+            for span in spans_of(o, masks, frames):
+                sources = self._sources(o, [span], frames.step)
+                found, there = self._found.get(o, {}), self._given[o]
+                if any(
+                    t not in there and (t not in found or found[t].source not in (source, back.get(t)))
+                    for t, source in sources.items()
+                ):
+                    spans.append(span)
         return spans
 
     def _write_found(self, t: int, o: int, p: Tensor, source: str) -> float:
