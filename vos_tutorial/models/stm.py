@@ -130,8 +130,9 @@ def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0, near: Ne
             similar = (1 + penalty) * similar - penalty * k.pow(2).sum(1)[:, :, None]
         similar = similar / math.sqrt(q.shape[1])
         if near is not None:
+            h, w = query_key.shape[-2:]
             of_frame = similar.unflatten(1, (memory_key.shape[2], -1))[:, near.frame]  # [N, h*w, h*w], a view
-            of_frame -= near.strength * distances(query_key.shape[-2], query_key.shape[-1], q.device)
+            of_frame -= near.strength * distances(h, w, q.device)
         return similar
 
 
