@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm  # in a notebook a bar of its own, instead of a red line
 
 from ..clip import davis_palette
 from ..errors import TutorialError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm  # in a notebook a bar of its own, instead of a red line
 
 from ..errors import TutorialError
 from ..files import is_folder, pictures_by_stem
