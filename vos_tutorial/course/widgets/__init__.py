@@ -9,6 +9,7 @@ from __future__ import annotations
 from .attention_inspector import AttentionInspector
 from .comparison_player import ComparisonPlayer
 from .guidance_switch import GuidanceSwitch
+from .guide_bench import GuideBench
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
 from .network_tour import NetworkTour
@@ -18,6 +19,7 @@ __all__ = [
     "AttentionInspector",
     "ComparisonPlayer",
     "GuidanceSwitch",
+    "GuideBench",
     "MaskPlayer",
     "MotionLens",
     "NetworkTour",
