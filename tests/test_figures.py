@@ -315,6 +315,16 @@ def test_cobweb_sorts_its_points_and_draws_the_paths() -> None:
         figures.cobweb({"net": ([0, 1], [0, 1, 1])})
 
 
+def test_pins_stand_where_the_grid_says() -> None:
+    figure = figures.pins({"a": np.zeros((10, 20, 3), np.uint8)}, [[0.0, 0.0]], [[0.5, -0.2]])
+    (plot,) = figure.axes
+    assert plot.lines[0].get_xydata().tolist() == [[9.5, 4.5]]  # the middle of 20 x 10 pixels
+    (arrow,) = plot.texts
+    assert arrow.xy == pytest.approx((14.5, 3.5))
+    with pytest.raises(TutorialError, match=r"\[1, 2\] and \[2, 2\]"):
+        figures.pins({"a": np.zeros((10, 20, 3), np.uint8)}, [[0.0, 0.0]], [[0.5, -0.2], [0, 0]])
+
+
 def test_bars_write_means_and_show_seeds() -> None:
     figure = figures.bars({"occlusion": {"a": [10.0, 20.0, 30.0], "b": 5.0}, "shake": {"b": 7.0}}, "J (%)")
     (plot,) = figure.axes

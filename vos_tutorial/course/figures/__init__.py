@@ -29,6 +29,7 @@ from .masks import (
     gallery,
     key_frames,
     overlay,
+    pins,
     pixels,
 )
 from .motion import MAX_LOOP_BYTES, Loop, loop
@@ -59,6 +60,6 @@ __all__ = [
     "Block", "Concat", "Diagram", "FeatureMap", "Frame", "Loop", "Loss", "Mask", "Operation", "Part", "Pixels",
     "Sign", "answer", "answer_sheet", "as_ids", "as_picture", "bars", "blank", "cobweb", "contact_sheet", "curves",
     "differences", "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames", "loop",
-    "muted", "networks", "object_colours", "overlay", "pixels", "products", "show", "small_png", "style", "tables",
-    "to_png", "to_svg", "unrolled",
+    "muted", "networks", "object_colours", "overlay", "pins", "pixels", "products", "show", "small_png", "style",
+    "tables", "to_png", "to_svg", "unrolled",
 ]  # fmt: skip
