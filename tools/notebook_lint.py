@@ -25,7 +25,6 @@ MAX_LINES, MEDIAN_LINES = 25, 8
 TO_REBUILD = (
     "00_start_here",
     "01_task_and_metrics",
-    "02_masktrack_refinement",
     "03_rgmp_reference_guidance",
     "04_rvos_recurrence",
     "06_stcnn_adversarial_training",

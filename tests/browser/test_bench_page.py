@@ -50,7 +50,7 @@ def tinted(page: Page, which: int) -> np.ndarray:
         [which, H, W],
     )
     cells = np.array(cells).reshape(H, W, 3)
-    return cells[..., 0] - cells[..., 2] > 25
+    return cells[..., 2] - cells[..., 0] > 25
 
 
 def test_sliders_and_radios_choose_what_is_shown(page_of: Callable[[GuideBench], Page], widget: GuideBench) -> None:

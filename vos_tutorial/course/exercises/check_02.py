@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -244,18 +245,18 @@ fill_box = Exercise(
 
 @dataclass(frozen=True)
 class FromALedger(Exercise):
-    """An exercise whose answer is a function from a width to a network ``[B, 4, H, W] -> [B, 2, H/2, W/2]``."""
+    """An exercise whose answer makes a network; a case is its arguments, and the shape of what goes through it."""
 
     def _run(self, function: Callable[..., Any], case: str) -> Any:
-        width, height, wide = self.cases[case]
-        network = function(width)
+        arguments, shape = self.cases[case]
+        network = function(*arguments)
         if network is None:
             return None
         if not isinstance(network, nn.Module):
             raise TypeError(f"you returned {type(network).__name__}, return a torch.nn.Module")
-        out = network(torch.zeros(2, 4, height, wide))
+        out = network(torch.zeros(shape))
         if not isinstance(out, Tensor):
-            raise TypeError(f"the network returned {type(out).__name__}, let it return a tensor [B, 2, H/2, W/2]")
+            raise TypeError(f"the network returned {type(out).__name__}, let it return a tensor")
         out.sum().backward()
         parameters = list(network.parameters())
         return {
@@ -263,6 +264,63 @@ class FromALedger(Exercise):
             "the number of parameters": sum(p.numel() for p in parameters),
             "parameters that take no part": sum(p.numel() for p in parameters if p.grad is None),
         }
+
+
+class _Fit(nn.Module):
+    """A shortcut without weights: zeros for the channels that are missing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, 0, self.channels - x.shape[1]))
+
+
+def _block(
+    a: int, b: int, stride: int, bias: bool = False, norm: bool = True, shortcut: bool = True, strided: bool = True
+) -> nn.Module:
+    """A block with one thing wrong."""
+    made = ResidualBlock(a, b, stride)
+    if not strided:
+        made.conv1.stride, made.stride = (1, 1), 1
+    if bias:
+        made.conv1.bias, made.conv2.bias = nn.Parameter(torch.zeros(b)), nn.Parameter(torch.zeros(b))
+    if not norm:
+        made.norm1, made.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    if not shortcut and not isinstance(made.shortcut, nn.Identity):
+        made.shortcut = _Fit(b)
+    return made
+
+
+block = FromALedger(
+    name="block",
+    reference=ResidualBlock,
+    cases={
+        "16 channels, stride 1": ((16, 16, 1), (2, 16, 12, 12)),
+        "16 to 32 channels, stride 2": ((16, 32, 2), (2, 16, 12, 12)),
+    },
+    hint="Two 3x3 convolutions without bias, a group norm after each, and a shortcut that is a 1x1 convolution where "
+    "channels or resolution change.",
+    mutants={
+        "a bias": Mutant(
+            partial(_block, bias=True),
+            "The 3x3 convolutions of a block have no bias, because the norm behind them has one.",
+        ),
+        "no norm": Mutant(
+            partial(_block, norm=False),
+            "Each 3x3 convolution of a block has a group norm behind it, which has 2 parameters a channel.",
+        ),
+        "no convolution in the shortcut": Mutant(
+            partial(_block, shortcut=False),
+            "Where a block changes resolution or channels, its shortcut is a 1x1 convolution without bias.",
+        ),
+        "no stride": Mutant(
+            partial(_block, strided=False),
+            "With stride 2 the answer has half as many rows and columns, in both branches.",
+        ),
+    },
+)
 
 
 class _Net(nn.Module):
@@ -273,9 +331,6 @@ class _Net(nn.Module):
         width: int,
         channels_in: int = 4,
         multiples: Sequence[int] = (1, 2, 4, 6),
-        bias: bool = False,
-        norm: bool = True,
-        shortcut: bool = True,
         last: bool = True,
         join: str = "add",
         logits: int = 2,
@@ -284,21 +339,11 @@ class _Net(nn.Module):
         super().__init__()
         c = [width * m for m in multiples]
 
-        def block(a: int, b: int, stride: int = 1) -> nn.Module:
-            made = ResidualBlock(a, b, stride)
-            if bias:
-                made.conv1.bias, made.conv2.bias = nn.Parameter(torch.zeros(b)), nn.Parameter(torch.zeros(b))
-            if not norm:
-                made.norm1, made.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-            if not shortcut and not isinstance(made.shortcut, nn.Identity):
-                made.shortcut = _Fit(b)
-            return made
-
-        self.stem, self.first = nn.Conv2d(channels_in, c[0], 5, 2, 2), block(c[0], c[0])
-        self.down = nn.ModuleList([block(c[i], c[i + 1], 2) for i in range(3)])
-        self.last = block(c[3], c[3]) if last else nn.Identity()
+        self.stem, self.first = nn.Conv2d(channels_in, c[0], 5, 2, 2), ResidualBlock(c[0], c[0])
+        self.down = nn.ModuleList([ResidualBlock(c[i], c[i + 1], 2) for i in range(3)])
+        self.last = ResidualBlock(c[3], c[3]) if last else nn.Identity()
         self.lateral = nn.ModuleList([nn.Conv2d(c[i + 1], c[i], 1) for i in range(3)])
-        self.up = nn.ModuleList([block(c[i] * (2 if join == "cat" else 1), c[i]) for i in range(3)])
+        self.up = nn.ModuleList([ResidualBlock(c[i] * (2 if join == "cat" else 1), c[i]) for i in range(3)])
         self.logits, self.join, self.enlarged, self.channels_in = (
             nn.Conv2d(c[0], logits, 1),
             join,
@@ -318,36 +363,16 @@ class _Net(nn.Module):
         return enlarge(y, self.enlarged) if self.enlarged > 1 else y
 
 
-class _Fit(nn.Module):
-    """A shortcut without weights: zeros for the channels that are missing."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, 0, 0, 0, self.channels - x.shape[1]))
-
-
 network = FromALedger(
     name="network",
     reference=SmallUNet,
-    cases={"the size of the page": (16, 96, 96), "half as wide, not square": (8, 32, 48)},
-    hint="Begin with the block; print(sum(p.numel() for p in part.parameters())) of each part, and compare it with "
-    "the ledger, from the stem on.",
+    cases={
+        "the size of the page": ((16,), (2, 4, 96, 96)),
+        "half as wide, not square": ((8,), (2, 4, 32, 48)),
+    },
+    hint="Print sum(p.numel() for p in part.parameters()) of each part, from the stem on, and compare it with the "
+    "ledger.",
     mutants={
-        "a bias in the blocks": Mutant(
-            lambda width: _Net(width, bias=True),
-            "The 3x3 convolutions of a block have no bias, because the norm behind them has one.",
-        ),
-        "no norm": Mutant(
-            lambda width: _Net(width, norm=False),
-            "Each 3x3 convolution of a block has a group norm behind it, which has 2 parameters a channel.",
-        ),
-        "no convolution in the shortcut": Mutant(
-            lambda width: _Net(width, shortcut=False),
-            "Where a block changes resolution or channels, its shortcut is a 1x1 convolution without bias.",
-        ),
         "eight times the width": Mutant(
             lambda width: _Net(width, multiples=(1, 2, 4, 8)),
             "The coarsest map has 6 times the width, not 8; the ledger has 96 channels there.",

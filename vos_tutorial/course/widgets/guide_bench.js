@@ -1,5 +1,7 @@
 // GuideBench: every guide and every answer is on the page; the sliders choose among them.
 
+const OBJECT = 2; // whose colour guides and answers have
+
 async function render({ model, el }) {
   const [H, W] = model.get("_shape");
   const levels = model.get("_levels");
@@ -73,7 +75,7 @@ async function render({ model, el }) {
   function draw({ canvas }, mask) {
     const context = canvas.getContext("2d");
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    for (const [ids, words, lines] of [[mask, tint, solid], [truth, none, white]]) {
+    for (const [ids, words, lines] of [[mask.map((inside) => OBJECT * inside), tint, solid], [truth, none, white]]) {
       painter.clear();
       painter.objects(ids, words, lines);
       layer.getContext("2d").putImageData(painter.image, 0, 0);

@@ -28,6 +28,7 @@ LEVELS: dict[str, tuple[int, ...]] = {
     "hide": (0, 25, 50, 75),
 }
 BATCH = 20  # guides that a network sees at once
+OBJECT = 2  # whose colour guides and answers have; the page code has the same
 
 Refiner = Callable[[Tensor, Tensor], Tensor]
 """From pictures ``[B, 3, H, W]`` in [0, 1] and guides ``bool [B, H, W]`` to logits ``[B, 2, H, W]``."""
@@ -195,7 +196,7 @@ class GuideBench(Widget):
         panels = {f"guide: IoU {into:.2f}": self.guide(), f"{self.network}: IoU {out:.2f}": self.answer()}
         with figures.style():
             for cell, (title, mask) in zip(axes[0], panels.items(), strict=False):
-                cell.imshow(figures.answer(self._image, mask, self._mask, width=240))
+                cell.imshow(figures.answer(self._image, OBJECT * mask, self._mask, width=240))
                 cell.set_title(title, fontsize=9)
                 cell.axis("off")
             self._draw_points(axes[0, 2], into, out)
