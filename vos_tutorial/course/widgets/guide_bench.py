@@ -122,9 +122,9 @@ class GuideBench(Widget):
         if not networks:
             raise TutorialError("networks is empty; pass {name: (network, pixels by which its guide grows)}.")
         self._mask = mask
-        self._settings = list(product(*LEVELS.values()))
+        self._settings = list(product(LEVELS["shift"], LEVELS["bend"], LEVELS["hide"]))
         seed = good_bend(mask)
-        guides = torch.stack([damaged(mask, *setting, seed=seed) for setting in self._settings])  # [N, H, W]
+        guides = torch.stack([damaged(mask, *setting, seed) for setting in self._settings])  # [N, H, W]
         frame = torch.from_numpy(self._image).permute(2, 0, 1).float() / 255
         answers = [_refined(refine, frame, dilate(guides, radius)) for refine, radius in networks.values()]
         self._found = dict(zip(networks, answers, strict=True))
