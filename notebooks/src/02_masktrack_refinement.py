@@ -50,7 +50,7 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# Editors cut actors out of a shot frame by frame, and so did everyone who made training data for video: in 2016, DAVIS had
+# Editors cut actors out of a shot frame by frame, and so does whoever makes training data for video: in 2016, DAVIS had
 # 50 clips with masks. Single pictures with a mask existed by the ten thousand. So here is the question of this page: **can a network
 # learn to follow objects without ever seeing a video?**
 #
@@ -66,7 +66,7 @@ figures.show(
 #
 # | | |
 # |---|---|
-# | to read and do | about 110 minutes, of which 55 for the exercises |
+# | to read and do | about 110 minutes, of which 60 for the exercises |
 # | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training (on two busy cores we waited {{results/run_cards.json:02_masktrack_refinement.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01, convolutions, the gradient of a loss |
 #
@@ -534,7 +534,7 @@ figures.show(
 )
 
 # %% [markdown]
-# This curve is about pictures. Whether the network can *follow* only clips can tell.
+# This curve is about pictures. Only clips can tell whether the network can *follow*.
 
 # %% [markdown]
 # ## 6. Your run beside the reference run
@@ -685,8 +685,8 @@ figures.show(
 #   {{results/02_masktrack.json:loop.seeds.0.found.random|.0f}} percent from random guides and {{results/02_masktrack.json:loop.seeds.0.found.own|.0f}}
 #   from its own: what it has missed once, it tends to miss again.
 #
-# So a map measured on random corruptions promises too much. Evaluate a refiner in *closed loop*, on its own answers. In *open loop*, with the
-# true previous mask as guide in each frame, these errors never come back, and you measure another problem:
+# An error becomes the next guide, and grows: this is *drift*. A map measured on random corruptions does not show it. So evaluate a refiner in
+# *closed loop*, on its own answers. In *open loop*, with the true previous mask as guide in each frame, its errors never come back:
 
 # %% tags=["reference"]
 loops = tables.stored("02_masktrack", "open_closed")
