@@ -68,7 +68,7 @@ scene = sprites.describe(
 )
 (frames,), (ids,) = sprites.render([scene], 96, split="test")
 amounts = (0, 2) if here.is_smoke else (0, 50)
-rows = {f"{n} steps": 2 * propagate(masktrack.segmenter(reference, online_steps=n), frames, ids[0]) for n in amounts}
+rows = {f"{n} steps": propagate(masktrack.segmenter(reference, online_steps=n), frames, ids[0]) for n in amounts}
 figures.show(
     figures.answer_sheet(frames, rows, ids),
     "Five frames in which an object passes a look-alike, with the answers before and after fine-tuning on frame 0.",
