@@ -52,6 +52,7 @@ from vos_tutorial.data.worlds.sprites import CONDITIONS, SyntheticStills, benchm
 from vos_tutorial.files import write_atomically
 from vos_tutorial.geometry import dilate, fill_boxes, iou
 from vos_tutorial.models import masktrack
+from vos_tutorial.models.weights import read_metadata
 from vos_tutorial.propagation import Segmenter, propagate, propagate_nearest
 from vos_tutorial.recipes import SHORT_SIDE
 from vos_tutorial.recipes.masktrack import ABLATIONS
@@ -69,9 +70,17 @@ SHIPPED = {"": ("recipe", 0), "no-deformation": ("no deformation", 0), "boxes": 
 FILES = {training: variant for variant, training in SHIPPED.items()}
 
 
+def ships(name: str, seed: int) -> bool:
+    """Whether a file that ships is this training, at its present length."""
+    if (name, seed) not in FILES:
+        return False
+    about = read_metadata(models.shipped_weights("masktrack", FILES[name, seed]))
+    return int(about["steps"]) == TRAININGS.recipe(name).steps
+
+
 def seeds_of(name: str) -> list[int]:
     """Those of a training's seeds that can be measured here."""
-    return [seed for seed in SEEDS if TRAININGS.finished(name, seed) or (name, seed) in FILES]
+    return [seed for seed in SEEDS if TRAININGS.finished(name, seed) or ships(name, seed)]
 
 
 def networks_of(name: str) -> list[masktrack.MaskTrack]:

@@ -88,7 +88,7 @@ tables.table(rows)
 
 # %% [markdown]
 # Fifty steps raise the mean under all three conditions, most with look-alikes: now the network knows *this* object. Two hundred
-# help further in the mean, with one exception. Where the object changes its appearance, one of three networks loses about half of its J in the last five frames. It
+# help further on average, with one exception. Where the object changes its appearance, one of three networks loses about half of its J in the last five frames. It
 # has learned frame 0 by heart, and frame 15 looks different. The price: {{results/02_masktrack.json:online.seconds.1|.0f}} seconds a clip for 50 steps and
 # {{results/02_masktrack.json:online.seconds.2|.0f}} for 200, instead of a tenth of a second.
 #
