@@ -62,6 +62,9 @@ from vos_tutorial.rng import Rng
 SETTINGS = {
     name: [f"stills.options.{k}={json.dumps(v)}" for k, v in changes.items()] for name, changes in ABLATIONS.items()
 }
+#: Those whose effect is small were repeated with three seeds, at a third of the length.
+SHORT = {f"{name}, short": name for name in ("recipe", "no dilation", "boxes")}
+SETTINGS |= {name: ["stills.steps=800", *SETTINGS.get(like, ())] for name, like in SHORT.items()}
 TRAININGS = runs.Trainings("masktrack", masktrack.MaskTrack, settings=SETTINGS)
 run_folder = TRAININGS.folder
 OUT = runs.RESULTS / "02_masktrack.json"
@@ -101,7 +104,8 @@ def networks_of(name: str) -> list[masktrack.MaskTrack]:
 
 def train(jobs: int) -> None:
     """Run what is not finished, ``jobs`` at a time, and store what ships."""
-    run_all(TRAININGS.commands((name, seed) for name in ("recipe", *ABLATIONS) for seed in SEEDS), jobs)
+    names = ("recipe", *ABLATIONS, *SHORT)
+    run_all(TRAININGS.commands((name, seed) for name in names for seed in SEEDS), jobs)
     for variant, (name, seed) in SHIPPED.items():
         TRAININGS.ship(variant, name, seed, "generated stills, split train")
 
@@ -264,22 +268,21 @@ def recovered() -> dict[str, Any]:
     return found
 
 
+def changed_one_thing(name: str) -> list[Segmenter]:
+    """The networks of a training of the ablation, fed in a video as they were in training."""
+    options = ABLATIONS.get(SHORT.get(name, name), {})
+    guide = options.get("guide", "mask")
+    radius = None if options.get("spoiling", {}).get("dilation", 1) else 0
+    return [masktrack.MaskTrackSegmenter(n, guide=guide, dilation=radius) for n in networks_of(name)]
+
+
 def ablation() -> dict[str, Any]:
     """J and F of the recipe with one thing changed, at its full length, for the seeds that there are."""
-    found: dict[str, Any] = {
-        "steps": recipes.load("masktrack", "cpu").steps,
-        "seeds": {},
-        "J": {},
-        "F": {},
-        "loss": {},
-    }
+    found: dict[str, Any] = {kind: {} for kind in ("seeds", "J", "F", "loss")}
+    found["steps"] = recipes.load("masktrack", "cpu").steps
     clips = [clip for c in ABLATION_CONDITIONS for clip in benchmark(8, [c])]
     for name in ("recipe", *ABLATIONS):
-        changed = ABLATIONS.get(name, {})
-        guide = changed.get("guide", "mask")
-        radius = None if changed.get("spoiling", {}).get("dilation", 1) else 0
-        methods = [masktrack.MaskTrackSegmenter(n, guide=guide, dilation=radius) for n in networks_of(name)]
-        if not methods:
+        if not (methods := changed_one_thing(name)):
             continue
         found["seeds"][name] = seeds_of(name)
         rows = [by_condition(method, clips) for method in methods]
@@ -288,6 +291,14 @@ def ablation() -> dict[str, Any]:
         found["loss"][name] = [last_loss(name, seed) for seed in TRAININGS.seeds(name)]
         print(name, found["J"][name], flush=True)
     return found
+
+
+def short_ablation() -> dict[str, Any]:
+    """J of the shorter runs."""
+    clips = {c: list(benchmark(8, [c])) for c in ("clean", "deformation+scale", "multiple_objects")}
+    found = {like: {c: [j_of(m, some) for m in changed_one_thing(name)] for c, some in clips.items()}
+             for name, like in SHORT.items()}  # fmt: skip
+    return {"steps": TRAININGS.recipe("recipe, short").steps, "J": found}
 
 
 ABLATION_CONDITIONS = ("clean", "deformation+scale", "fast_motion", "distractors", "multiple_objects")
@@ -493,6 +504,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "displacement": lambda: [displacement(n) for n in networks_of("recipe")],
     "dilation": radii,
     "ablation": ablation,
+    "short_ablation": short_ablation,
     "box_first": boxes,
     "look_alikes": lambda: look_alikes(networks_of("recipe")),
     "annotations": lambda: [several_annotations(n, plain_clips()[::2]) for n in networks_of("recipe")],
