@@ -206,7 +206,7 @@ bins = np.arange(0, 1.05, 0.05)
 for (name, values), colour in zip(quality.items(), (figures.BLUE, figures.ORANGE), strict=True):
     axes[0, 0].hist(values, bins, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
 axes[0, 0].set(xlabel="IoU with the ground truth", ylabel="share", yticks=[])
-axes[0, 0].legend(loc="upper left")
+_ = axes[0, 0].legend(loc="upper left")
 
 # %%
 figures.show(
@@ -729,7 +729,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Three DAVIS-2016 sequences, in percent. The network sees 128 pixels of the shorter side:
+# In the stored picture the mask spills onto a disc of the background that the object passes, and follows both. Now real video: three DAVIS-2016
+# sequences, in percent. The network sees 128 pixels of the shorter side:
 
 # %% tags=["reference"]
 real = tables.stored("02_masktrack", "real")
