@@ -118,7 +118,8 @@ tables.table({name: {"J, 16 clips": values} for name, values in tables.stored("0
 # %% [markdown]
 # With a box in frame 0, J is {{results/02_masktrack.json:box_first.box given.0|.1f}} instead of {{results/02_masktrack.json:box_first.mask given.0|.1f}} (seed 0).
 # The paper loses 1.1 points: 73.7 against 74.8 (Perazzi et al., table 2). A box in *every* frame is another matter: a stray pixel
-# stretches the next box, and the errors feed themselves.
+# stretches the next box, and the errors feed themselves. (The box networks had
+# {{results/02_masktrack.json:short_ablation.steps}} steps, a third of the recipe, so the last row is no fair comparison; the short runs of section 10 are.)
 #
 # ## D. Several annotated frames
 #
