@@ -3,8 +3,9 @@
     python experiments/baselines.py                  the generated part; the real part stays as it is
     python experiments/baselines.py --davis DIR      also the real part, from a DAVIS folder
 
-Three questions: how good are the two baselines on the generated benchmark, condition by condition and frame by frame;
-how good are they on real video; and what do wrong versions of the measures cost. Everything here is deterministic.
+Four questions: how good are the two baselines on the generated benchmark, condition by condition and frame by frame;
+what does the size of the picture change; how good are they on real video; and what do wrong versions of the measures
+cost. Everything here is deterministic.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from vos_tutorial.propagation import propagate
 
 OUT = Path(__file__).resolve().parents[1] / "data" / "results" / "01_baselines.json"
 PER_CONDITION, SIZE = 8, 96
+SIZES = (48, 96, 192, 384)
 # The wrong versions of F are measured where the tolerance is about as wide as in DAVIS.
 LARGE, PER_CONDITION_LARGE, CONDITIONS_LARGE, CELL = 480, 3, ("deformation+scale", "multiple_objects"), 32
 SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
@@ -85,6 +87,25 @@ def on_the_benchmark() -> tuple[dict[str, Any], dict[str, Any]]:
     table["all"] = {"clips": PER_CONDITION * len(CONDITIONS), "objects": len(every["copy_first"])}
     table["all"].update({method: row(scores) for method, scores in every.items()})
     return table, curves
+
+
+def at_other_sizes() -> dict[str, Any]:
+    """The oracle on the clean clips, drawn at several sizes: ``{size: row}``. The scenes are the same.
+
+    ``F_same_share`` is F with a tolerance that is the same share of the picture at all sizes.
+    """
+    rows: dict[str, Any] = {}
+    for size in SIZES:
+        clips = list(benchmark(PER_CONDITION, ["clean"], size))
+        scores = [score for clip in clips for score in score_objects(clip.masks, copy_previous(clip))]
+        pairs = [(clip.masks[1:-1] == 1, copy_previous(clip)[1:-1] == 1) for clip in clips]
+        same = [metrics.boundary_accuracy(truth, late, size // SIZES[0]).mean() for truth, late in pairs]
+        rows[str(size)] = {
+            "tolerance": metrics.boundary_tolerance(size, size),
+            **row(scores),
+            "F_same_share": round(100 * float(np.mean(same)), 2),
+        }
+    return rows
 
 
 def on_real_video(root: Path) -> dict[str, Any]:
@@ -237,6 +258,7 @@ def main(argv: list[str] | None = None) -> int:
             "benchmark": {"version": BENCHMARK_VERSION, "per_condition": PER_CONDITION, "size": SIZE},
             "synthetic": table,
             "curves": curves,
+            "sizes": at_other_sizes(),
             "real": real,
             "wrong_f": price_of_wrong_f(),
             "wrong_protocol": price_of_wrong_protocol(),

@@ -62,8 +62,8 @@ def ship(method: str, folders: Sequence[Path]) -> None:
     last = before[-1]
     about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
     about |= {
-        "lines": "240",
-        "tuning": "0",
+        "lines": last["lines"],
+        "tuning": last["tuning"],
         "precision": "float16",
         "recipe": " then ".join(one["recipe"] for one in before),
         "start": "ImageNet, EfficientNet-Lite0",

@@ -159,6 +159,22 @@ def test_frames_go_last_and_the_clip_keeps_its_length() -> None:
     assert sum(durations[:-1]) == pytest.approx(125 * 12 / len(loop.times) * (len(loop.times) - 1), abs=20)
 
 
+def test_clips_move_side_by_side_under_their_names(clip: Clip) -> None:
+    loop = figures.loops({"one": clip, "two": clip, "three": clip}, columns=2, width=100)
+    moving = Image.open(io.BytesIO(loop.data))
+    assert (moving.n_frames, moving.size) == (10, loop.size)
+    assert loop.size == (2 * 100 + 6, 2 * (67 + 18))
+    assert [a.get_title(loc="left") for a in loop.sheet.axes if a.get_title(loc="left")] == ["one", "two", "three"]
+    assert sum(bool(a.images) for a in loop.sheet.axes) == 3 * 4
+
+
+def test_clips_of_different_lengths_do_not_move_together(clip: Clip) -> None:
+    short = Clip(clip.frames[:4], clip.masks[:4], "short")
+    for clips, found in (({"long": clip, "short": short}, "'long': 10, 'short': 4"), ({}, "none")):
+        with pytest.raises(TutorialError, match=f"clips of one length, got .*{found}"):
+            figures.loops(clips)
+
+
 def test_a_loop_is_saved_as_what_it_is(clip: Clip, tmp_path: Path) -> None:
     loop = figures.loop(clip, width=100)
     assert loop.save(tmp_path / "a.webp").read_bytes() == loop.data

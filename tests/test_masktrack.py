@@ -247,7 +247,7 @@ def test_other_sources_of_stills() -> None:
 
     batch = training.task("masktrack", source=Squares()).batch(stage(), [0, 1], CPU)
     assert float(batch["image"].min()) == 1
-    assert training.task("masktrack").source.__class__ is sprites.SyntheticStills
+    assert training.task("masktrack").sources["stills"].__class__ is sprites.SyntheticStills
 
 
 def test_loss_and_iou_of_known_answers() -> None:

@@ -248,6 +248,8 @@ CELL = "\n# %% {}\n{}\n"
         (CELL.format("[markdown]", "# {{results/a.json:runs.0.j}}"), "add a format"),
         (CELL.format("[markdown]", "# {{results/a.json:runs.0.name|.1f}}"), "cannot be formatted"),
         (CELL.format("[markdown]", "# {{results/a.json}}"), "malformed"),
+        (CELL.format("[markdown]", "# a {{term:wrod}}"), "is not in the glossary"),
+        (CELL.format("[markdown]", "# a {{term:masks|void|x}}"), "malformed"),
     ],
 )
 def test_a_source_that_breaks_a_rule_is_refused(folders: Folders, extra: str, says: str) -> None:
@@ -271,6 +273,70 @@ def test_the_map_of_the_course(folders: Folders) -> None:
     table = built(folders).cells[0].source
     assert "[00_start_here](00_start_here.ipynb)" in table
     assert "09_your_own_video *(to come)*" in table
+
+
+def test_a_page_links_to_its_neighbours_and_to_the_sheets(folders: Folders) -> None:
+    for number in ("01", "02"):
+        (folders.sources / f"{number}_toy.py").write_text(
+            f"# %% [markdown]\n# # {number} Toys: the {number}\n#\n# {{{{pages}}}}\n\n# %%\n1\n"
+        )
+    links = notebooks.neighbours("01_toy", folders).split(" · ")
+    assert links == ["[← A toy](00_toy.ipynb)", "[02 Toys →](02_toy.ipynb)", "[glossary](glossary.md)",
+                     "[cheat sheet](cheat_sheet.md)"]  # fmt: skip
+    notebooks.build("01_toy", folders)
+    assert " · ".join(links) in built(folders, "01_toy.ipynb").cells[0].source
+    assert "→" not in notebooks.neighbours("02_toy", folders)
+    with pytest.raises(BuildError, match="no page of the course"):
+        notebooks.neighbours("appendix/01_more", folders)
+
+
+def test_words_link_to_the_glossary_from_every_folder(folders: Folders) -> None:
+    extra = CELL.format(
+        '[markdown] tags=["exercise-text"]', "# Two {{term:guide masks|guide mask}} and {{term:void}}."
+    )
+    write(folders, SOURCE + extra)
+    notebooks.build("00_toy", folders)
+    here = "Two [guide masks]({}glossary.md#guide-mask) and [void]({}glossary.md#void)."
+    assert here.format("", "") in sources(built(folders))
+    assert here.format("../", "../") in sources(built(folders, "solutions/00_toy.ipynb"))
+
+
+def test_the_glossary_names_the_page_that_uses_a_word_first(folders: Folders) -> None:
+    page = "# %% [markdown]\n# # {}\n#\n# {}\n\n# %%\n1\n"
+    (folders.sources / "01_a.py").write_text(page.format("01 A", "Arrow keys, an oracle, a guide mask."))
+    (folders.sources / "02_b.py").write_text(page.format("02 B", "A {{term:key}} and {{term:oracles|oracle}}."))
+    uses = notebooks.first_uses(folders)
+    assert (uses["key"], uses["oracle"], uses["guide mask"], uses["top-k"]) == ("02_b", "02_b", "01_a", "")
+    text = notebooks.sheet("glossary", folders)
+    assert "### guide mask" in text
+    assert "*First in [01 A](01_a.ipynb).*" in text
+
+
+def test_the_cheat_sheet_takes_the_shapes_from_the_pages(folders: Folders) -> None:
+    page = [
+        "%% [markdown]",
+        "# 05 A: b",
+        "",
+        "## Recap",
+        "",
+        "* text",
+        "",
+        "| q | shape |",
+        "|---|---|",
+        "| key | `C h` |",
+    ]
+    (folders.sources / "05_a.py").write_text("".join(f"# {line}\n" for line in page))
+    text = notebooks.sheet("cheat_sheet", folders)
+    assert "## [05 A](05_a.ipynb)" in text
+    assert text.endswith("| q | shape |\n|---|---|\n| key | `C h` |\n")
+    assert "https://arxiv.org/abs/1904.00607" in text
+    assert "A toy" not in text, "a page without shapes"
+
+
+def test_a_sheet_that_is_out_of_step_is_named(folders: Folders) -> None:
+    (folders.notebooks / "glossary.md").write_text(notebooks.sheet("glossary", folders))
+    (said,) = notebooks.sheets_out_of_step(folders)
+    assert said.startswith("cheat_sheet.md is out of step; build any page")
 
 
 # --- with a kernel -----------------------------------------------------------------------------------------------

@@ -29,10 +29,19 @@ from vos_tutorial.data.sources.cutouts import (
 from vos_tutorial.data.sources.simulated import SimulatedClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import backbones
-from vos_tutorial.models.backbones import LiteEncoder, LiteFeatures, SameConv, for_inference, shipped_features
+from vos_tutorial.models.backbones import (
+    LiteEncoder,
+    LiteFeatures,
+    MaskedLiteEncoder,
+    SameConv,
+    for_inference,
+    shipped_features,
+)
 from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.training.command import main
 from vos_tutorial.training.tasks import task
+
+METHODS = ["stm", "masktrack", "rgmp", "rvos", "stcnn"]
 
 # ---------------------------------------------------------------------------------------------- the encoder
 
@@ -112,6 +121,24 @@ def theirs(network: LiteFeatures) -> dict[str, Tensor]:
         parts[0], parts[at] = f"_{parts[0]}", f"_{parts[at]}" if at else f"_{parts[0]}"
         named[".".join(parts)] = value
     return named
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 50), (64, 48)])
+def test_mask_and_picture_meet_at_every_scale(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    encoder = MaskedLiteEncoder(8).eval()
+    picture, mask = torch.rand(2, 3, *size), torch.zeros(2, 1, *size)
+    mask[:, :, : -(-size[0] // 2)] = 1
+    maps = encoder(picture, mask)
+    for x, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
+        assert x.shape == (2, channels, *(-(-n // stride) for n in size))
+    plain = LiteEncoder(8).eval()
+    plain.load_state_dict({k: v for k, v in encoder.state_dict().items() if k in plain.state_dict()})
+    for x, without in zip(maps[:2], plain(picture)[:2], strict=True):  # the mask leaves ImageNet's features alone
+        torch.testing.assert_close(x[:, :-1], without)
+        torch.testing.assert_close(x[:, -1:], F.interpolate(mask, x.shape[-2:], mode="area"))
+    torch.testing.assert_close(encoder(picture), encoder(picture, torch.zeros_like(mask)))
+    assert not torch.allclose(maps[2], encoder(picture)[2])
 
 
 def test_imagenet_weights_go_where_they_belong(tmp_path: Path) -> None:
@@ -294,7 +321,7 @@ def test_a_cutout_fills_its_canvas(folders: tuple[Path, Path]) -> None:
 # ---------------------------------------------------------------------------------------------- the commands
 
 
-@pytest.mark.parametrize("method", ["stm", "masktrack"])
+@pytest.mark.parametrize("method", METHODS)
 def test_recipes_on_photographs_ask_for_them(method: str, folders: tuple[Path, Path]) -> None:
     assert recipes.variant(method, "photos").options["encoder"] == "imagenet"
     with pytest.raises(TutorialError, match="--stills DIR"):
@@ -303,23 +330,16 @@ def test_recipes_on_photographs_ask_for_them(method: str, folders: tuple[Path, P
         main([method, "--profile", "smoke", "--cutouts", str(folders[1])])
 
 
-@pytest.mark.parametrize("method", ["stm", "masktrack"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_short_run_on_photographs_ends_in_weights_that_load(
     method: str, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(theirs(LiteFeatures()), tmp_path / "lite0.pth")
     monkeypatch.setattr(backbones, "lite_weights", lambda: tmp_path / "lite0.pth")
     stills, cutouts = map(str, folders)
-    small = [
-        "--set",
-        "photos.steps=2",
-        "--set",
-        "photos.batch=2",
-        "--set",
-        "photos.size=32",
-        "--set",
-        "photos.warmup=0",
-    ]
+    tiny = {"steps": 2, "batch": 2, "size": 32, "warmup": 0}
+    stages = recipes.variant(method, "photos").stages
+    small = [word for s in stages for key, n in tiny.items() for word in ("--set", f"{s.name}.{key}={n}")]
     out = tmp_path / method
     data = ["--stills", stills, "--cutouts", cutouts, "--out", str(out), "--half"]
     assert main([method, "--variant", "photos", *small, *data]) == 0
@@ -336,18 +356,24 @@ def given(height: int, width: int) -> Tensor:
 
 
 def test_the_pretrained_blocks_learn_slowly() -> None:
-    for method in ("stm", "masktrack"):
-        network = models.build(method, encoder="imagenet", width=8)
-        stage = recipes.variant(method, "photos").stages[0]
-        new, slow = task(method).parameters(network, stage)
-        assert slow["lr_scale"] == backbones.PRETRAINED_RATE
-        assert not {id(p) for p in new["params"]} & {id(p) for p in slow["params"]}
-        learns = [p for p in network.parameters() if p.requires_grad]
-        assert len(learns) == len(new["params"]) + len(slow["params"])
+    for method in METHODS:
+        recipe = recipes.variant(method, "photos")
+        network = models.build(method, **recipe.options)
+        (encoder,) = (m for m in network.modules() if isinstance(m, LiteFeatures))
+        learns = {id(p) for p in encoder.pretrained()}
+        for stage in recipe.stages:
+            if stage.options.get("objective") == "prediction":  # the spatial half does not learn in it
+                continue
+            groups = task(method).parameters(network, stage)
+            (slow,) = (g for g in groups if g.get("lr_scale") == backbones.PRETRAINED_RATE)
+            assert {id(p) for p in slow["params"]} == learns
+            every = [id(p) for g in groups for p in g["params"]]
+            assert len(set(every)) == len(every)
+            assert all(p.requires_grad for g in groups for p in g["params"])
 
 
 @pytest.mark.parametrize("options", [{"encoder": "vgg"}, {"encoder": "imagenet", "size": "paper"}])
-@pytest.mark.parametrize("method", ["stm", "masktrack"])
+@pytest.mark.parametrize("method", METHODS)
 def test_impossible_encoders_are_sentences(method: str, options: dict[str, str]) -> None:
     with pytest.raises(TutorialError, match="encoder"):
         models.build(method, **options)  # type: ignore[arg-type]

@@ -36,7 +36,15 @@ from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes.rgmp import SHORT, VARIANTS
 from vos_tutorial.rng import Rng
 from vos_tutorial.training import task, train
-from vos_tutorial.training.tasks.rgmp import RGMPOptions, RGMPTask, one_object, reference_first
+from vos_tutorial.training.tasks.rgmp import (
+    FAULTS,
+    RGMPOptions,
+    RGMPTask,
+    draw_faults,
+    one_object,
+    reference_first,
+    spoiled,
+)
 
 
 def parameters(module: nn.Module) -> int:
@@ -103,6 +111,18 @@ def test_a_cell_sees_seven_by_seven_cells_of_the_reference() -> None:
     assert int(seen.sum()) == 49
 
 
+def test_a_dilated_comparison_reaches_further_with_as_many_weights() -> None:
+    block = GlobalConvolution(2, 2, k=5, dilation=3)
+    reference = torch.zeros(1, 2, 21, 21, requires_grad=True)
+    answer = block(torch.zeros(1, 2, 21, 21), block.prepare(reference))
+    assert answer.shape == (1, 2, 21, 21)
+    answer[0, :, 10, 10].sum().backward()
+    assert reference.grad is not None
+    seen = (reference.grad.abs().sum((0, 1)) > 0).nonzero()
+    assert seen.unique().tolist() == [4, 7, 10, 13, 16]
+    assert len(seen) == 25
+
+
 def test_every_upsampling_obeys_align_corners() -> None:
     network = small()
     maps = network.encode(torch.rand(1, 3, 48, 48), torch.rand(1, 48, 48))
@@ -150,9 +170,7 @@ def test_without_a_network_the_paper_size_starts_from_random_weights(
     with torch.device("meta"):
         assert rgmp.start_from_imagenet(rgmp.build("paper")) is False
     assert "no route to host" in capsys.readouterr().out
-    with pytest.raises(
-        TutorialError, match="only the paper-size RGMP has a ResNet inside; build it with size='paper"
-    ):
+    with pytest.raises(TutorialError, match="starts from random weights; build it with size='paper"):
         rgmp.start_from_imagenet(small())
 
 
@@ -238,6 +256,74 @@ def test_a_sample_depends_on_its_seed_only(source: str) -> None:
     for key, value in one.items():
         assert torch.equal(value[0], whole[key][2]), key
     assert float(whole["reference_mask"].mean((1, 2)).min()) >= 0.02
+
+
+def test_the_reference_may_come_from_outside_the_window() -> None:
+    batch = walking().batch(stage(recurrence=2, spare=3), range(40), CPU)
+    reference = (10 * batch["reference_frame"][:, 0, 0, 0]).round().long()
+    window = (10 * batch["frames"][:, :, 0, 0, 0]).round().long()  # [B, 2]
+    assert batch["frames"].shape[1] == 2
+    assert set(reference.tolist()) == set(range(7))
+    assert int(window.min()) == 1  # the frame before is frame 0
+    assert int(window.max()) == 6
+    gap = torch.maximum(window[:, 0] - reference, reference - window[:, 1])
+    assert int(gap.max()) >= 3
+    assert not bool(((reference >= window[:, 0]) & (reference <= window[:, 1]) & (window.diff()[:, 0] == 1)).any())
+
+
+def test_a_reference_seen_otherwise_keeps_its_object() -> None:
+    plain, relit = (walking().batch(stage(relit=relit), range(8), CPU) for relit in (False, True))
+    assert torch.equal(plain["targets"], relit["targets"])
+    assert torch.equal(plain["previous"], relit["previous"])
+    assert not torch.allclose(plain["reference_frame"], relit["reference_frame"])
+    overlap = iou(plain["reference_mask"] == 1, relit["reference_mask"] == 1)
+    assert 0.1 < float(overlap.mean()) < 0.98
+    assert float(relit["reference_frame"].min()) >= 0
+    assert float(relit["reference_frame"].max()) <= 1
+
+
+def test_faults_are_drawn_as_often_as_asked() -> None:
+    assert draw_faults(Rng(0), 5, 32, 0.0)[0].tolist() == [0] * 5
+    drawn, shift = zip(*(draw_faults(Rng(s), 4, 100, 0.5) for s in range(200)), strict=True)
+    kinds = torch.cat(drawn)
+    assert 0.4 < float((kinds > 0).float().mean()) < 0.6
+    assert kinds.unique().tolist() == list(range(len(FAULTS) + 1))
+    assert int(torch.cat(shift).abs().max()) <= 25
+    assert int(torch.cat(shift).abs().max()) > 20
+
+
+def test_each_fault_does_what_its_name_says() -> None:
+    previous = torch.zeros(5, 6, 6, requires_grad=True)
+    mask = torch.zeros(6, 6)
+    mask[1:3, 1:3] = 1
+    stale, others = torch.full((5, 6, 6), 0.25), torch.full((5, 6, 6), 0.5)
+    faulty = spoiled(previous + mask, stale, others, torch.arange(5), torch.tensor([[2, 1]]).expand(5, 2))
+    moved = torch.zeros(6, 6)
+    moved[2:4, 3:5] = 1
+    expected = torch.stack([mask, torch.zeros(6, 6), moved, others[0], stale[0]])  # FAULTS, after none
+    assert torch.equal(faulty, expected)
+    faulty.sum().backward()
+    assert previous.grad is not None
+    assert (previous.grad.flatten(1).sum(1) > 0).tolist() == [True, False, True, False, False]
+
+
+@pytest.mark.parametrize("source", ["simulated", "video"])
+def test_a_step_with_faults_learns(source: str) -> None:
+    made, how = walking(), stage(source=source, recurrence=2, faults=1.0)
+    batch = made.batch(how, range(4), CPU)
+    whole = Walk().batch([0], 32, 4).masks[0]
+    for i in range(4):  # others: the second object where the first is followed, and the reverse, a frame earlier
+        for k in range(2):
+            target = batch["targets"][i, k if source == "simulated" and k == 0 else k - 1] == 1
+            if source == "video" and k == 0:
+                target = batch["previous"][i] == 1
+            assert not bool((batch["others"][i, k].bool() & target).any())
+            assert float(batch["others"][i, k].sum()) in {float((frame == 1).sum()) for frame in whole}
+    network = small()
+    loss, logs = made.loss(network, batch, how)
+    loss.backward()
+    assert 0 <= float(logs["iou"]) <= 1
+    assert all(p.grad is not None for p in network.encoder.parameters())
 
 
 def test_the_reference_shows_the_object() -> None:
@@ -391,7 +477,8 @@ def test_recipes_and_variants_hold_options_that_are_read() -> None:
     assert tuple(s.steps for s in VARIANTS["full"].stages) == SHORT
     assert [s.options for s in VARIANTS["full"].stages] == [s.options for s in cpu.stages]
     for name, recipe in VARIANTS.items():
-        equal = {"long": recipe.steps, "recipe without reference": cpu.steps}.get(name, sum(SHORT))
+        others = {"long": recipe.steps, "recipe without reference": cpu.steps}
+        equal = recipe.steps if name.startswith("photos") else others.get(name, sum(SHORT))
         assert recipe.steps == equal, "only runs of equal length can be compared"
         assert (recipe == VARIANTS["full"]) == (name == "full")
         for made in recipe.stages:

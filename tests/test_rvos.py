@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from vos_tutorial.models import rvos
 from vos_tutorial.models.backbones import ResNetEncoder
 from vos_tutorial.models.official import load_official
 from vos_tutorial.models.rvos import (
+    FED,
     RVOS,
     ConvLSTMCell,
     Recurrence,
@@ -38,7 +40,18 @@ from vos_tutorial.models.rvos import (
 from vos_tutorial.propagation import Segmenter, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 from vos_tutorial.recipes import rvos as rvos_recipes
-from vos_tutorial.training.tasks.rvos import VIDEO, RVOSOptions, RVOSTask, assign, frame_loss, in_slots
+from vos_tutorial.rng import Rng
+from vos_tutorial.training.tasks.rvos import (
+    VIDEO,
+    RVOSOptions,
+    RVOSTask,
+    assign,
+    draw_fed,
+    frame_loss,
+    in_slots,
+    sides_entropy,
+    slot_entropy,
+)
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity" / "rvos.pt"
 CPU = torch.device("cpu")
@@ -493,6 +506,69 @@ def test_whom_the_cure_reaches() -> None:
     assert torch.equal(grads[0][0], grads[1][0])
 
 
+def test_the_cross_entropy_beside_the_soft_iou_by_hand() -> None:
+    logits = torch.tensor([[[[0.0, 2.0]], [[-1.0, 3.0]]]])  # [1, 2, 1, 2]
+    target = torch.tensor([[[[1.0, 0.0]], [[0.0, 0.0]]]])
+    counts = torch.ones(1, 1, 1, 2, dtype=torch.bool)
+    first = (math.log(2) + math.log(1 + math.exp(2))) / 2
+    second = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(3))) / 2
+    only = slot_entropy(logits, target, torch.tensor([[True, False]]), counts)
+    assert only.item() == pytest.approx(first, rel=1e-5)
+    both = slot_entropy(logits, target, torch.tensor([[True, True]]), counts)
+    assert both.item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_each_level_is_judged_at_its_own_resolution() -> None:
+    torch.manual_seed(0)
+    network = rvos.build(encoder="imagenet", hidden=16)
+    assert network.hidden == [16, 12, 12, 12]
+    frames, masks = clip(2, (32, 48))
+    *_, last = unroll(network, frames, masks, 2, given=1)
+    sides_entropy(network, last, masks, torch.ones(1, 2, dtype=torch.bool)).backward()
+    assert network.sides is not None
+    assert all(side.weight.grad.any() for side in network.sides)
+    assert network.cells[2].gates.weight.grad.any()  # the last level with a side
+    assert network.cells[3].gates.weight.grad is None  # the finest has none
+    with pytest.raises(TutorialError, match="no sides to train"):
+        sides_entropy(small(), last, masks, torch.ones(1, 2, dtype=torch.bool))
+
+
+def test_new_forget_gates_are_open_where_levels_are_judged() -> None:
+    for cell in rvos.build(encoder="imagenet", hidden=16).cells:
+        assert isinstance(cell, ConvLSTMCell)
+        assert cell.gates.bias is not None
+        forget = cell.gates.bias.unflatten(0, (4, -1))[1]
+        assert bool((forget == 1).all())
+    assert float(small().cells[0].gates.bias.detach().abs().max()) < 1  # the paper's stay as they are
+
+
+def test_scheduled_sampling_draws_as_asked() -> None:
+    kinds = torch.stack([draw_fed(Rng(s), 6, 0.5, 0.2) for s in range(300)])
+    shares = [float((kinds == k).float().mean()) for k in range(len(FED))]
+    assert shares == pytest.approx([0.4, 0.4, 0.2], abs=0.05)
+    assert draw_fed(Rng(0), 6, 1.0, 0.0).tolist() == [0] * 6
+    batch = TASK.batch(stage(frames=3, true_share=0.5), [7, 8], CPU)
+    one = TASK.batch(stage(frames=3, true_share=0.5), [8], CPU)
+    assert batch["fed"].shape == (2, 3)
+    assert torch.equal(one["fed"][0], batch["fed"][1])
+
+
+def test_each_sample_is_fed_what_was_drawn_for_it() -> None:
+    network = small()
+    frames, masks = (torch.cat([x, x.flip(-1)]) for x in clip(3, (16, 24)))  # [2, 3, 3, H, W], [2, 2, H, W]
+    truth = torch.rand(2, 3, 2, 16, 24).round()
+    fed = torch.tensor([[0, 0, 1], [0, 2, 0]])
+    with torch.no_grad():
+        moments = list(unroll(network, frames, masks, 2, given=1, truth=truth, fed=fed))
+    assert all(m.masks is not None for m in moments)
+    first, second, third = (m.masks for m in moments)
+    assert torch.equal(first, masks)
+    assert torch.equal(second[0], truth[0, 0])
+    assert not second[1].any()
+    assert torch.equal(third[0], moments[1].probability[0])
+    assert torch.equal(third[1], truth[1, 1])
+
+
 def test_slots_are_dealt_out_once_and_in_order() -> None:
     cost = torch.tensor([[[0.9, 0.1, 0.0], [0.2, 0.3, 0.0], [0.5, 0.5, 0.0]]])
     assert assign(cost, torch.tensor([[True, True, False]])).tolist() == [[1, 0, 2]]  # slot 2 is not to be had
@@ -725,7 +801,7 @@ def test_recipes_load_and_the_task_understands_their_options(profile: Any) -> No
 
 
 def understood(recipe: recipes.Recipe) -> None:
-    network = small(recipe.options.get("one_shot", True))
+    network = rvos.build(**{**recipe.options, "hidden": 16, "width": 8})
     for each in recipe.stages:
         options = {**each.at(0).options, "frames": 2}
         assert RVOSOptions.of(each.at(each.steps - 1)).frames >= 2

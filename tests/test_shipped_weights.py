@@ -15,6 +15,7 @@ from vos_tutorial.models.stcnn import STCNN
 from vos_tutorial.models.weights import read_weights
 from vos_tutorial.propagation import propagate
 
+PHOTOS = ["masktrack", "rgmp", "stm"]
 FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "shared-keys"), ("stm", "paper-form-cured")]
 
 
@@ -34,6 +35,21 @@ def test_shipped_weights_read_their_mask_and_beat_a_copy(name: str, variant: str
     assert about["method"] == name
     assert {"recipe", "seed", "steps", "device", "data"} <= about.keys()
     network = models.trained(name, path)
+    assert evaluation.require_mask_read(lambda: models.segmenter(name, network=network)) < 0.2
+    ours = j_mean(models.segmenter(name, network=network), "camera_shake")
+    assert ours > j_mean(CopyFirst(), "camera_shake") + 0.1
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_networks_for_real_video_say_what_they_saw_and_follow_a_thing(name: str) -> None:
+    path = models.shipped_weights(name, "photos")
+    assert path.stat().st_size <= 4_000_000
+    _, about = read_weights(path)
+    assert about["method"] == name
+    assert about["start"] == "ImageNet, EfficientNet-Lite0"
+    assert "cut-outs" in about["data"]
+    assert {"recipe", "seed", "steps", "device"} <= about.keys()
+    network = models.trained(name, variant="photos")
     assert evaluation.require_mask_read(lambda: models.segmenter(name, network=network)) < 0.2
     ours = j_mean(models.segmenter(name, network=network), "camera_shake")
     assert ours > j_mean(CopyFirst(), "camera_shake") + 0.1

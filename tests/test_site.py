@@ -113,6 +113,23 @@ def test_links_between_notebooks_become_links_between_pages(tmp_path: Path) -> N
     assert 'rel="next" href="01_b.html"' in html
 
 
+def test_a_sheet_is_a_page_that_words_lead_to(tmp_path: Path) -> None:
+    words = "# A\nThe [guide](glossary.md#guide-mask), [code](../README.md#x), [solved](solutions/00_a.ipynb)"
+    first = write(tmp_path / "nb" / "00_a.ipynb", words, [])
+    deep = write(tmp_path / "nb" / "appendix" / "00_b.ipynb", "# B\nA [guide](../glossary.md#guide-mask)", [])
+    sheet = tmp_path / "nb" / "glossary.md"
+    sheet.write_text("# Glossary\n\n### guide mask\n\nA mask, first in [A](00_a.ipynb). See [itself](#guide-mask).\n")
+    site.build(site.Plan([first, deep], [sheet], with_widgets=False, with_reference=False), tmp_path / "site")
+    assert 'href="glossary.html#guide-mask"' in (tmp_path / "site" / "00_a.html").read_text()
+    assert 'href="../glossary.html#guide-mask"' in (tmp_path / "site" / "appendix" / "00_b.html").read_text()
+    page_ = (tmp_path / "site" / "glossary.html").read_text()
+    assert 'id="guide-mask"' in page_
+    assert 'href="00_a.html"' in page_
+    sheet.write_text("# Glossary\n")
+    with pytest.raises(SiteError, match=r"links to 'glossary.html#guide-mask', but that page has no such place"):
+        site.build(site.Plan([first], [sheet], with_widgets=False, with_reference=False), tmp_path / "site")
+
+
 def test_the_old_site_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     good = write(tmp_path / "nb" / "00_a.ipynb", "# A", [])
     plan = site.Plan([good], with_widgets=False, with_reference=False)

@@ -17,6 +17,8 @@ from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.augment import lucid_dreams
 from vos_tutorial.data.batches import Clips
+from vos_tutorial.data.sources.cutouts import MixedClips
+from vos_tutorial.data.sources.generated import lifelike
 from vos_tutorial.data.sources.video import VideoClips
 from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.errors import TutorialError
@@ -1102,13 +1104,39 @@ def test_recipes_load_and_the_task_understands_their_options(profile: Any) -> No
         assert found.options["stride_first"] is False
 
 
+def test_a_pretrained_encoder_stays_as_it_is_while_the_network_is_tuned() -> None:
+    torch.manual_seed(0)
+    network = stcnn.build(encoder="imagenet", width=8).eval()
+    frame, mask = torch.rand(3, 40, 56), torch.zeros(40, 56, dtype=torch.uint8)
+    mask[8:24, 8:24] = 1
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    for each in (network, for_inference(network)):
+        tuned = stcnn.fine_tune(each, frame, mask, steps=2, batch=2)
+        moved = {k.split(".")[0] for k, v in tuned.state_dict().items() if not torch.equal(v, each.state_dict()[k])}
+        assert moved == {"decoder"}
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_photographs_have_no_past_where_only_the_spatial_half_learns() -> None:
+    task = STCNNTask(photos=MixedClips([(1.0, lifelike())]))
+    spatial = task.batch(stage(objective="spatial", source="calm photos"), [3, 4], CPU)
+    assert set(spatial) == {"frame", "mask"}
+    joint = task.batch(stage(objective="joint", source="calm photos"), [3, 4], CPU)
+    assert joint["window"].shape[1] == 4
+    with pytest.raises(TutorialError, match="--stills DIR"):
+        STCNNTask().check(stage(objective="joint", source="photos"))
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants(name: str) -> None:
     found = recipes.variant("stcnn", name)
     network, task = models.build("stcnn", found.network, **found.options), STCNNTask()
-    assert parameters(network) < 1_000_000
+    assert parameters(network) < (1_600_000 if "encoder" in found.options else 1_000_000)
     for each in found.stages:
-        now = stage(**each.at(0).options)
+        options = dict(each.at(0).options)
+        if "photos" in options["source"]:  # the reader's pictures
+            options["source"] = "lifelike"
+        now = stage(**options)
         loss, _ = task.loss(network, task.batch(now, [0, 1], CPU), now)
         loss.backward()
         assert torch.isfinite(loss)

@@ -22,7 +22,16 @@ from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm
 from vos_tutorial.models.layers import crop_padding
 from vos_tutorial.models.official import stm_state
-from vos_tutorial.models.stm import STM, STMSegmenter, attention, one_frame_owner, other_masks, read
+from vos_tutorial.models.stm import (
+    STM,
+    Near,
+    STMSegmenter,
+    attention,
+    one_frame_owner,
+    other_masks,
+    read,
+    scores,
+)
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.propagation import Segmenter, most_probable, propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
@@ -318,6 +327,59 @@ def test_top_k_keeps_the_best_places_even_if_they_tie() -> None:
     twice = attention(q, k[:, :, :1].repeat(1, 1, 2, 1, 1), top_k=3)
     assert ((twice > 0).sum(1) == 3).all()
     assert torch.equal(attention(q, k, top_k=999), whole)
+
+
+def test_the_prior_prefers_near_places_of_one_frame() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 2, 3, 5)
+    plain, near = scores(q, k, 1.0), scores(q, k, 1.0, Near(1, 0.5))
+    assert torch.equal(near[:, :15], plain[:, :15])  # the other frame
+    difference = (plain - near)[0, 15:]  # [h*w of the memory, h*w of the query]
+    assert difference[0, 0] == 0
+    for memory, query in ((0, 7), (14, 3), (6, 6)):
+        far = (memory // 5 - query // 5) ** 2 + (memory % 5 - query % 5) ** 2
+        assert float(difference[memory, query]) == pytest.approx(0.5 * far, abs=1e-5)
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 7, 999])
+@pytest.mark.parametrize("near", [None, Near(0, 0.3), Near(1, 2.0)])
+@pytest.mark.parametrize("block", [1, 2**22])
+def test_a_read_in_blocks_is_the_attention_times_the_values(
+    top_k: int | None, near: Near | None, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 2, 3, 5), torch.randn(2, 6, 2, 3, 5)
+    expected = (v.flatten(2) @ attention(q, k, 1.0, top_k=top_k, near=near)).unflatten(2, (3, 5))
+    monkeypatch.setattr(stm, "BLOCK", block)
+    torch.testing.assert_close(read(q, k, v, 1.0, top_k, near), expected)
+
+
+def test_the_prior_is_for_the_previous_frame_alone() -> None:
+    torch.manual_seed(0)
+    network = small()
+    frames, mask = torch.rand(4, 3, 32, 40), torch.zeros(32, 40, dtype=torch.uint8)
+    mask[4:20, 4:20] = 1
+
+    def last(**options: Any) -> Tensor:
+        segmenter = STMSegmenter(network, **options)
+        *_, probabilities = run(segmenter, frames, mask)
+        seen = segmenter.inspect()["near"]
+        assert seen == (Near(1, 0.5) if options.get("locality") and options["memory"] == "both" else None)
+        torch.testing.assert_close(segmenter.again(), probabilities)
+        return probabilities[1]
+
+    assert not torch.allclose(last(memory="both", locality=0.5), last(memory="both"))
+    torch.testing.assert_close(last(memory="first", locality=0.5), last(memory="first"))  # it is not stored
+    assert not torch.allclose(last(memory="both", top_k=3), last(memory="both"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"top_k": 0}, "top_k is 0"), ({"locality": -0.1}, "locality is -0.1"), ({"locality": math.nan}, "locality")],
+)
+def test_impossible_reads(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TutorialError, match=message):
+        STMSegmenter(small(), **options)
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,12 @@ def same_tolerance(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_copies(variant: Any, library: Any, seed: int) -> None:
-    """A few frames of noise, two objects at first and a third one later, which takes pixels from them."""
+    """A few frames of noise and three objects, of which one is small."""
     rng = torch.Generator().manual_seed(seed)
     frames = torch.rand(4, 3, 6, 7, generator=rng)
-    first, later = (torch.randint(0, 4, (6, 7), generator=rng, dtype=torch.uint8) for _ in range(2))
-    first[first == 3] = 0
-    first[0, :2] = torch.tensor([1, 2], dtype=torch.uint8)
-    later[1, 0] = 3
-    answers = [propagate(kind(), frames, first, probabilities=True, later={2: later}) for kind in (variant, library)]
+    mask = torch.randint(0, 3, (6, 7), generator=rng, dtype=torch.uint8)
+    mask[0, :2] = torch.tensor([1, 9], dtype=torch.uint8)
+    answers = [propagate(kind(), frames, mask, probabilities=True) for kind in (variant, library)]
     torch.testing.assert_close(*answers, rtol=0, atol=0)
 
 
@@ -240,6 +238,25 @@ def same_segmentation_loss(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(logits, ids, seed / 9), library(logits, ids, seed / 9), rtol=1e-4, atol=1e-5)
 
 
+# --- notebook 07: the direction of EMD without the library's checks ----------------------------------------------
+
+
+def same_direction(variant: Any, library: Any, seed: int) -> None:
+    """On a map that bends, in the plane and for pictures."""
+    rng = torch.Generator().manual_seed(seed)
+    for shape in ((5, 2), (3, 4, 6, 6)):
+        x, v = torch.randn(2, *shape, generator=rng, dtype=torch.float64)
+        times = torch.rand(2, shape[0], generator=rng, dtype=torch.float64)
+        t, s = times.amax(0), times.amin(0)
+
+        def bends(x: Any, t: Any, s: Any) -> Any:
+            at, to = (time.reshape(-1, *[1] * (x.ndim - 1)) for time in (t, s))
+            return torch.sin(x + at) * to + x * at**2
+
+        for r in (0.0, 0.7, 1.0):
+            torch.testing.assert_close(variant(bends, x, t, s, v, r), library(bends, x, t, s, v, r))
+
+
 VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.metrics.region_similarity": same_grade,
     "vos_tutorial.metrics.boundary_map": same_boundary,
@@ -259,4 +276,5 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.models.stcnn.Balance": same_referee,
     "vos_tutorial.models.stcnn.PyramidPooling": same_pyramid,
     "vos_tutorial.models.stcnn.segmentation_loss": same_segmentation_loss,
+    "vos_tutorial.models.flow_map.emd_direction": same_direction,
 }

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tools.course import site  # noqa: E402
+from tools.notebooks import SHEETS  # noqa: E402
 from vos_tutorial.errors import TutorialError  # noqa: E402
 
 
@@ -24,9 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     folder = ROOT / "notebooks"
     notebooks = [*sorted(folder.glob("[0-9]*.ipynb")), *sorted((folder / "appendix").glob("*.ipynb"))]
+    sheets = [folder / f"{name}.md" for name in SHEETS]
     began = time.perf_counter()
     try:
-        first = site.build(site.Plan(notebooks, with_widgets=not options.still), options.out)
+        first = site.build(site.Plan(notebooks, sheets, with_widgets=not options.still), options.out)
     except (TutorialError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -23,8 +23,6 @@ MAX_LINES, MEDIAN_LINES = 25, 8
 
 #: Pages that have not been rebuilt yet, and may be longer than a page should be. The list only shrinks.
 TO_REBUILD = (
-    "00_start_here",
-    "01_task_and_metrics",
     "03_rgmp_reference_guidance",
     "04_rvos_recurrence",
     "06_stcnn_adversarial_training",
@@ -292,6 +290,22 @@ def honest_time(name: str, notebook: NotebookNode) -> list[str]:
     return []
 
 
+_TASK = re.compile(r"^\*\*Exercise ([A-Z\d]+\.\d+)\*\*([^*\n]*)", re.M)
+_MARK = re.compile(r"^ \(\d+ minutes, (easy|medium|hard)\b")
+
+
+def difficulty(name: str, notebook: NotebookNode) -> list[str]:
+    """An exercise says how long it takes and how hard it is."""
+    if name.split("/")[-1].removesuffix(".ipynb") in TO_REBUILD:
+        return []
+    return [
+        f"exercise {number} must say '(10 minutes, medium)' after its number; the marks are easy, medium and hard"
+        for _, cell in _markdown(notebook)
+        for number, rest in _TASK.findall(cell.source)
+        if not _MARK.match(rest)
+    ]
+
+
 RULES: tuple[Callable[[str, NotebookNode], list[str]], ...] = (
     executed,
     no_errors,
@@ -309,6 +323,7 @@ RULES: tuple[Callable[[str, NotebookNode], list[str]], ...] = (
     shown_as_written,
     page_size,
     honest_time,
+    difficulty,
 )
 
 
@@ -325,6 +340,13 @@ def broken_links(path: Path, notebook: NotebookNode) -> list[str]:
             if not (path.parent / target.split("#")[0]).exists():
                 found.append(f"cell {i} links to {target}, which does not exist")
     return found
+
+
+def missing_links(notebook: NotebookNode, neighbours: str) -> list[str]:
+    """Which links of ``neighbours`` (a line of Markdown links) the first cell of a page lacks."""
+    targets = re.findall(r"\]\(([^)]+)\)", neighbours)
+    shown = notebook.cells[0].source
+    return [f"its first cell has no link to {t}; write {{{{pages}}}} there" for t in targets if f"({t})" not in shown]
 
 
 _NUMBER = re.compile(r"(?<![\w.,/=-])(\d{2}\.\d{1,2})(?!\w|\.\d)|(?<![\w.,/=-])(\d+(?:\.\d+)?)\s?%")

@@ -19,7 +19,11 @@ The reader's notebook gets ``raise NotImplementedError("your turn")`` instead; `
 title, the ``setup`` cells, and all exercise cells with the solution in place.
 
 Markdown may hold ``{{results/FILE.json:path.to.value|FORMAT}}`` (from ``data/results``; FORMAT as in ``format()``,
-needed for floats), so that a number in the prose cannot drift from the run it came from, and ``{{course}}``.
+needed for floats), so that a number in the prose cannot drift from the run it came from. ``{{course}}`` is the map of
+the course, ``{{pages}}`` links to the page before, the page after and the sheets, ``{{term:guide masks|guide mask}}``
+words that link to an entry of the glossary (``{{term:void}}`` if the words are the entry's own name).
+
+The sheets are Markdown files beside the pages: ``glossary.md`` and ``cheat_sheet.md``. Every build writes them.
 
 A header ``# jupyter: / vos_tutorial: / smoke_seconds: 60`` in the source changes the notebook's budget in CI.
 """
@@ -48,6 +52,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from vos_tutorial.course.cheat_sheet import cheat_sheet_page
+from vos_tutorial.course.glossary import GLOSSARY, anchor, glossary_page
 from vos_tutorial.course.lessons import course_table
 from vos_tutorial.data.davis import NOWHERE
 from vos_tutorial.data.davis import VARIABLE as DAVIS
@@ -69,6 +75,8 @@ _SOLUTION_START = re.compile(r"^(\s*)# solution\s*$")
 _SOLUTION_END = re.compile(r"^\s*# end solution\s*$")
 _RESULT = re.compile(r"\{\{\s*results/(?P<file>[\w./-]+\.json):(?P<path>[\w.&+, -]+)(?:\|(?P<format>[^}]+))?\s*\}\}")
 _COURSE = re.compile(r"\{\{\s*course\s*\}\}")
+_PAGES = re.compile(r"\{\{\s*pages\s*\}\}")
+_TERM = re.compile(r"\{\{\s*term:(?P<shown>[^{}|]+?)\s*(?:\|\s*(?P<name>[^{}|]+?)\s*)?\}\}")
 
 
 class BuildError(Exception):
@@ -134,18 +142,53 @@ def _look_up(data: Any, path: str) -> Any:
     return data
 
 
-def substitute(text: str, folders: Folders, where: str, unmeasured: bool = False) -> str:
-    """Put committed results in the place of ``{{results/...}}``, and the map of the course for ``{{course}}``.
+def title(name: str, folders: Folders) -> str:
+    """What a link to a page is called: its heading up to the colon, such as ``05 STM``."""
+    heading = re.search(r"^# # (.+)$", folders.source(name).read_text(encoding="utf-8"), re.M)
+    return heading[1].split(":")[0].strip() if heading else name
+
+
+def neighbours(name: str, folders: Folders) -> str:
+    """Links from a page to the one before, the one after, and the sheets.
+
+    Raises:
+        BuildError: if this is no page of the course.
+    """
+    pages = folders.pages()
+    if name not in pages:
+        raise BuildError(
+            f"{name} is no page of the course, so nothing comes before or after it; remove {{{{pages}}}}."
+        )
+    at = pages.index(name)
+    links = [f"[← {title(n, folders)}]({n}.ipynb)" for n in pages[:at][-1:]]
+    links += [f"[{title(n, folders)} →]({n}.ipynb)" for n in pages[at + 1 :][:1]]
+    return " · ".join([*links, *(f"[{sheet.replace('_', ' ')}]({sheet}.md)" for sheet in SHEETS)])
+
+
+def substitute(
+    text: str, folders: Folders, where: str, unmeasured: bool = False, name: str = "", up: str = ""
+) -> str:
+    """Replace the marks of a source: results, the map of the course, links to pages and to the glossary.
 
     Args:
         text: Markdown.
         folders: where results and notebooks are.
         where: what an error message calls this cell.
         unmeasured: write ``?`` for a missing value (before the first measured run) instead of raising.
+        name: of the source.
+        up: ``../`` for each folder between the notebook that is made and the pages.
 
     Raises:
-        BuildError: if the file or the value is missing, or a float comes without a format.
+        BuildError: if the file, the value or the glossary's entry is missing, or a float comes without a format.
     """
+
+    def term(match: re.Match[str]) -> str:
+        entry = match["name"] or match["shown"]
+        if entry not in GLOSSARY:
+            raise BuildError(
+                f"{where}: {match[0]} is not in the glossary; write {{{{term:WORDS|ENTRY}}}}, or add it."
+            )
+        return f"[{match['shown']}]({up}glossary.md#{anchor(entry)})"
 
     def result(match: re.Match[str]) -> str:
         path = folders.results / match["file"]
@@ -166,11 +209,68 @@ def substitute(text: str, folders: Folders, where: str, unmeasured: bool = False
             raise BuildError(f"{where}: {match[0]} cannot be formatted ({error}).") from None
 
     text = _COURSE.sub(lambda _: course_table(folders.pages()), _RESULT.sub(result, text))
-    if "{{" in text and re.search(r"\{\{\s*(results|course)", text):
+    text = _PAGES.sub(lambda _: neighbours(name, folders), _TERM.sub(term, text))
+    if "{{" in text and re.search(r"\{\{\s*(results|course|pages|term)", text):
         raise BuildError(
-            f"{where}: a {{{{results/...}}}} mark is malformed; write {{{{results/FILE.json:path|.1f}}}}."
+            f"{where}: a mark is malformed; write {{{{results/FILE.json:path|.1f}}}}, {{{{course}}}}, {{{{pages}}}} "
+            "or {{term:WORDS|ENTRY}}."
         )
     return text
+
+
+# --- the sheets --------------------------------------------------------------------------------------------------
+
+SHEETS = ("glossary", "cheat_sheet")
+
+
+def first_uses(folders: Folders) -> dict[str, str]:
+    """For each entry of the glossary the page that uses it first; empty if none does.
+
+    That is the first that links to it or says it. A single word that is linked anywhere counts where it is linked:
+    the keys of a keyboard are not those of a memory.
+    """
+    linked: dict[str, str] = {}
+    said: dict[str, str] = {}
+    for name in folders.pages():
+        cells = jupytext.read(folders.source(name), fmt="py:percent").cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        for match in _TERM.finditer(prose):
+            linked.setdefault(match["name"] or match["shown"], name)
+        words = _TERM.sub(lambda match: match["shown"], prose)
+        for entry in GLOSSARY:
+            if re.search(rf"\b{re.escape(entry)}s?\b", words, re.I):
+                said.setdefault(entry, name)
+    firsts = {}
+    for entry in GLOSSARY:
+        by_words = {} if entry in linked and entry.isalpha() else said
+        firsts[entry] = min((pages[entry] for pages in (linked, by_words) if entry in pages), default="")
+    return firsts
+
+
+def sheet(which: str, folders: Folders) -> str:
+    """The text of one of :data:`SHEETS`."""
+    pages = {name: f"[{title(name, folders)}]({name}.ipynb)" for name in folders.pages()}
+    if which == "glossary":
+        return glossary_page({entry: pages.get(page, "") for entry, page in first_uses(folders).items()})
+    ledgers = {name[:2]: table for name in pages if (table := ledger(name, folders))}
+    return cheat_sheet_page({name[:2]: link for name, link in pages.items()}, ledgers)
+
+
+def ledger(name: str, folders: Folders) -> str:
+    """The table of shapes in a page's recap; empty if there is none."""
+    cells = jupytext.read(folders.source(name), fmt="py:percent").cells
+    recap = next((cell.source for cell in cells if re.search(r"^#+ Recap", cell.source, re.M)), "")
+    return "\n".join(line for line in recap.splitlines() if line.startswith("|"))
+
+
+def sheets_out_of_step(folders: Folders) -> list[str]:
+    """Which sheets differ from what the sources make, one sentence each."""
+    found = []
+    for which in SHEETS:
+        path = folders.notebooks / f"{which}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != sheet(which, folders):
+            found.append(f"{path.name} is out of step; build any page (python tools/notebooks.py build 00)")
+    return found
 
 
 # --- exercises ---------------------------------------------------------------------------------------------------
@@ -292,18 +392,20 @@ def compose(name: str, folders: Folders, unmeasured: bool = False) -> dict[Path,
     solutions: list[NotebookNode] = []
     for number, cell in enumerate(source.cells):
         where = f"{path.name}, cell {number}"
-        text = cell.source
+        text = solved_text = cell.source
         if cell.cell_type == "markdown":
-            text = substitute(text, folders, where, unmeasured)
+            up = "../" * name.count("/")
+            text = substitute(cell.source, folders, where, unmeasured, name, up)
+            solved_text = substitute(cell.source, folders, where, unmeasured, name, "../" + up)
         if "solution-note" not in tags(cell):
             reader.append(_cell(cell, student_stub(text, where) if "exercise" in tags(cell) else text))
         if number == 0:
-            title = text.splitlines()[0].lstrip("# ")
+            heading = text.splitlines()[0].lstrip("# ")
             up = "../" * (1 + name.count("/"))
             link = f"The exercises of [{name}]({up}{name}.ipynb), solved. Try them yourself first."
-            solutions.append(_cell(cell, f"# Solutions: {title}\n\n{link}"))
+            solutions.append(_cell(cell, f"# Solutions: {heading}\n\n{link}"))
         elif tags(cell) & (EXERCISE_TAGS | {"setup"}):
-            solutions.append(_cell(cell, solved(text) if "exercise" in tags(cell) else text))
+            solutions.append(_cell(cell, solved(text) if "exercise" in tags(cell) else solved_text))
     built = {folders.page(name): _notebook(reader, options)}
     if any("exercise" in tags(cell) for cell in source.cells):
         built[folders.solution(name)] = _notebook(solutions, options)
@@ -607,7 +709,7 @@ def _run(options: argparse.Namespace) -> int:
         raise BuildError(f"there is no source in {HERE.sources}.")
     if options.check:
         found = [line for name in names for line in out_of_step(name)]
-        found += [] if options.names else without_source()
+        found += [] if options.names else without_source() + sheets_out_of_step(HERE)
         for line in found:
             print(line, file=sys.stderr)
         return 1 if found else 0
@@ -621,6 +723,8 @@ def _run(options: argparse.Namespace) -> int:
         else:
             for path in build(name):
                 print(path.relative_to(ROOT), flush=True)
+    for which in SHEETS:
+        write_atomically(HERE.notebooks / f"{which}.md", sheet(which, HERE).encode())
     return 0
 
 

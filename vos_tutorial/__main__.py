@@ -1,4 +1,4 @@
-"""Command line: ``python -m vos_tutorial doctor | download | train | evaluate | compare``."""
+"""Command line: ``python -m vos_tutorial doctor | download | train | flux | compare | evaluate | track``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ COMMANDS = {
     "doctor": ("vos_tutorial.doctor", "one page about this machine, and a fix for each problem"),
     "download": ("vos_tutorial.data.download", "fetch a public data set"),
     "train": ("vos_tutorial.training.command", "train a method by its recipe; resumes where it stopped"),
+    "flux": ("vos_tutorial.flux.command", "distil FLUX.1-dev into a flow map: estimate, prepare, train, sample"),
     "compare": ("vos_tutorial.course.compare", "methods side by side: tables, pictures, and what failed"),
     "evaluate": ("vos_tutorial.evaluation", "run a method over a data set, export masks, print a table"),
+    "track": ("vos_tutorial.video.command", "follow what a mask shows through your own video, export the result"),
 }
 
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended

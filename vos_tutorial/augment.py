@@ -140,7 +140,7 @@ def corrupt(mask: Tensor, rngs: Sequence[Rng], how: Corruption) -> Tensor:
 
 
 def rotate_zoom_flip(
-    images: Tensor, masks: Tensor, rngs: Sequence[Rng], angle: float, zoom: float
+    images: Tensor, masks: Tensor, rngs: Sequence[Rng], angle: float, zoom: float, flip: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Rotate, zoom and mirror pictures with their masks: the views online training learns from (section 3.2).
 
@@ -150,6 +150,7 @@ def rotate_zoom_flip(
         rngs: B of them.
         angle: largest rotation in degrees; the authors' script uses 20.
         zoom: largest relative change of size.
+        flip: mirror half of them.
 
     Returns:
         images and masks of the same shapes; what comes from outside the picture is its mirror image.
@@ -157,9 +158,10 @@ def rotate_zoom_flip(
     b, _, height, width = images.shape
     grids = []
     for rng in rngs:
-        a, s, flip = np.deg2rad(rng.uniform(-angle, angle)), 1 + rng.uniform(-zoom, zoom), rng.sign()
+        a, s = np.deg2rad(rng.uniform(-angle, angle)), 1 + rng.uniform(-zoom, zoom)
+        side = rng.sign() if flip else 1
         c, n, ratio = np.cos(a) / s, np.sin(a) / s, height / width
-        grids.append([[flip * c, -n * ratio, 0.0], [flip * n / ratio, c, 0.0]])
+        grids.append([[side * c, -n * ratio, 0.0], [side * n / ratio, c, 0.0]])
     theta = torch.tensor(np.array(grids), dtype=torch.float32, device=images.device)  # [B, 2, 3]
     grid = F.affine_grid(theta, [b, 3, height, width], align_corners=False)  # [B, H, W, 2]
     turned = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -11,8 +11,9 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import TutorialError
 
@@ -26,25 +27,25 @@ ABANDONED = 3600.0  # seconds after which a temporary file is what a killed run 
 # ------------------------------------------------------------------------------------------------- writing
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write ``path`` through a temporary file beside it, so that a reader never meets half of it.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of ``path`` when all is written, so that nobody meets half of it.
 
-    The temporary file's name is unique, so that of two who write at once the last one wins and none fails. What a
+    Its temporary name is unique, so that of two who write at once the last one wins and none fails. What a
     ``kill -9`` leaves goes with the next write of the same file.
 
     Args:
         path: the file; its folder is made if missing.
-        data: the content.
 
     Raises:
-        TutorialError: if it cannot be written (full disk, no permission); an older file is intact then, and no
-            temporary file is left.
+        TutorialError: if it cannot be written (full disk, no permission). Then, and if the body raises, an older file
+            is intact, and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -55,6 +56,20 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
             raise
         raise cannot_write(path, error) from error
     _sweep(path)
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Write ``path`` whole or not at all; see :func:`whole_file`.
+
+    Args:
+        path: the file; its folder is made if missing.
+        data: the content.
+
+    Raises:
+        TutorialError: as there.
+    """
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def machine() -> str:

@@ -6,7 +6,7 @@ with it frame by frame. Temporal stability T, which only DAVIS-2016 has, is not 
 
 Three floors, from pixels to tables:
 
-1. one frame: :func:`region_similarity`, :func:`boundary_map`, :func:`boundary_accuracy`;
+1. one frame: :func:`region_similarity`, :func:`boundary_map`, :func:`boundary_accuracy`, :func:`boundary_match`;
 2. one object's video: :func:`statistics` turns its values into mean, recall and decay;
 3. one data set: :func:`score_objects` follows a protocol, :func:`average` gives the row of a paper's table.
 
@@ -135,6 +135,51 @@ def boundary_accuracy(truth: Masks, prediction: Masks, bound_th: float = 0.008, 
     ]
     values = np.concatenate(parts) if parts else np.zeros(0)
     return values if len(shape) == 3 else values[0]
+
+
+class BoundaryMatch(NamedTuple):
+    """What F counts in one frame, ``bool [H, W]`` each: see :func:`boundary_match`.
+
+    Attributes:
+        true, found: the boundaries of the truth and of the prediction.
+        near_true, near_found: the pixels within the tolerance of each.
+    """
+
+    true: NDArray[np.bool_]
+    found: NDArray[np.bool_]
+    near_true: NDArray[np.bool_]
+    near_found: NDArray[np.bool_]
+
+    @property
+    def precise(self) -> NDArray[np.bool_]:
+        """The predicted boundary that is near the true one; its share is the precision."""
+        return self.found & self.near_true
+
+    @property
+    def recalled(self) -> NDArray[np.bool_]:
+        """The true boundary that is near the predicted one; its share is the recall."""
+        return self.true & self.near_found
+
+
+def boundary_match(truth: Masks, prediction: Masks, bound_th: float = 0.008) -> BoundaryMatch:
+    """The boundaries behind F of one frame, and what of them is matched: for pictures, not for speed.
+
+    Args:
+        truth: ``bool [H, W]``, numpy or torch; integers count as foreground where not zero.
+        prediction: the same shape.
+        bound_th: the tolerance, see :func:`boundary_tolerance`.
+
+    Raises:
+        TutorialError: if the shapes differ, the masks are floats or not of one frame, or ``bound_th`` makes no sense.
+    """
+    shape = tuple(truth.shape)
+    if len(shape) != 2:
+        raise TutorialError(f"boundary_match() takes one frame, [H, W], but truth is {list(shape)}; pass truth[t].")
+    t, p = _as_masks(truth, "truth", shape)[0], _as_masks(prediction, "prediction", shape)[0]
+    radius = boundary_tolerance(t.shape[0], t.shape[1], bound_th)
+    true, found = boundary_map(t), boundary_map(p)
+    near_true, near_found = (_dilate(edges.view(np.uint8), radius).view(np.bool_) for edges in (true, found))
+    return BoundaryMatch(true, found, near_true, near_found)
 
 
 def _as_masks(given: Masks, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -15,8 +15,9 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from torch import Tensor
 
@@ -31,13 +32,40 @@ from .files import (
     is_folder,
     machine,
     require_folder_place,
+    whole_file,
     write_atomically,
 )
+
+T = TypeVar("T")
 
 MARK = ".vos_tutorial.json"
 PART = re.compile(r"\.part\.[0-9a-f]{12}")  # a folder in which masks wait until all are encoded
 NOTE = "What python -m vos_tutorial wrote into this folder, and may replace or remove; see vos_tutorial/results.py."
 STILLS = (("images", "masks"), ("images", "ground_truth_mask"), ("images", "annotations"))
+
+
+class Made(Mapping[str, T]):
+    """Contents that are made when they are asked for, so that they are never all in memory.
+
+    Args:
+        names: of the files.
+        make: name -> content.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], T]) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> T:
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class ResultsFolder:
@@ -102,7 +130,7 @@ class ResultsFolder:
         if name not in self._ours or self._leads_elsewhere(name) or not path.is_file():
             return False
         try:
-            return _digest(path.read_bytes()) in self._ours[name]
+            return _digest([path.read_bytes()]) in self._ours[name]
         except OSError as error:
             raise cannot_read("the result", path, error, "choose another folder for the results") from None
 
@@ -188,43 +216,71 @@ class ResultsFolder:
             TutorialError: if it is in the way of a stranger, or cannot be written.
         """
         self.check([name])
-        self._note({name: [*self._ours.get(name, []), _digest(content)]})
+        self._note({name: [*self._ours.get(name, []), _digest([content])]})
         write_atomically(self.root / name, content)
-        self._note({name: [_digest(content)]})
+        self._note({name: [_digest([content])]})
 
-    def write_masks(self, masks: Mapping[str, Tensor]) -> None:
-        """Write the masks of one clip: all are encoded beside their place and then moved, so that none is half new.
-
-        Masks of ours in the same folders that are not among them go.
-
-        Args:
-            masks: ``{"dog/00000.png": ids uint8 [H, W], ...}``.
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """One file that is written piece by piece, whole or not at all; see :func:`vos_tutorial.files.whole_file`.
 
         Raises:
             TutorialError: as :meth:`write`.
         """
-        self.check(masks)
+        self.check([name])
+        with whole_file(self.root / name) as file:
+            yield file
+            file.flush()
+            with open(file.name, "rb") as written:
+                digest = _digest(iter(lambda: written.read(2**20), b""))
+            self._note({name: [*self._ours.get(name, []), digest]})
+        self._note({name: [digest]})
+
+    def write_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Write the masks of one clip as palette PNGs; see :meth:`write_all`.
+
+        Args:
+            masks: ``{"dog/00000.png": ids uint8 [H, W], ...}``; each is asked for once, so that a mapping may make it
+                then.
+
+        Raises:
+            TutorialError: as :meth:`write`.
+        """
+        self.write_all(Made(masks, lambda name: encode_mask(masks[name], self.root / name)))
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Write files that belong together: all lie beside their place before the first is moved, so none is half
+        new.
+
+        Files of ours in the same folders that are not among them go.
+
+        Args:
+            contents: ``{"dog/00000.png": bytes, ...}``; each is asked for once.
+
+        Raises:
+            TutorialError: as :meth:`write`.
+        """
+        self.check(contents)
         existed = self.root.exists()
         part = self.root / f".part.{secrets.token_hex(6)}"
         try:
             digests: dict[str, list[str] | None] = {}
-            for name, ids in masks.items():
-                content = encode_mask(ids, self.root / name)
+            for name, content in contents.items():
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 with open(part / name, "xb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-                digests[name] = [_digest(content)]
+                digests[name] = [_digest([content])]
             self._note({name: [*self._ours.get(name, []), *(new or [])] for name, new in digests.items()})
-            for name in masks:
+            for name in contents:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(part / name, self.root / name)
-            folders = {Path(name).parent for name in masks}
+            folders = {Path(name).parent for name in contents}
             self._note(digests)
-            self._remove([name for name in self._ours if Path(name).parent in folders and name not in masks])
+            self._remove([name for name in self._ours if Path(name).parent in folders and name not in contents])
         except OSError as error:
-            raise cannot_write(self.root / next(iter(masks)), error) from None
+            raise cannot_write(self.root / next(iter(contents)), error) from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
             if not existed:
@@ -255,8 +311,11 @@ class ResultsFolder:
             self._note({name: None for name in names})
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+def _digest(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 # ------------------------------------------------------------------------------------------- what must not be hit

@@ -48,6 +48,12 @@ class Stream(IntEnum):
     """Which of several sources gives a clip."""
     ONE_OF_A_CLIP = 20
     """Which object of a clip's frame is a still's."""
+    FED = 21
+    """Which previous masks RVOS is fed: the true ones, its own, or none."""
+    CAPTIONED = 22
+    """A picture of the captioned world."""
+    FLOW = 23
+    """What a training of a flow draws beside its pictures: noise, times, and which words are left out."""
     MIRROR = 17
     """STCNN's clips played backwards and turned."""
 

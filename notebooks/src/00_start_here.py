@@ -1,92 +1,125 @@
 # %% [markdown]
 # # 00 Start here
 #
-# **Promise.** After this notebook you know that your machine works, and you can read the other nine: what a run
-# card, a check, a widget and an exercise are.
+# {{pages}}
 #
-# The task of the whole course in one sentence: *somebody gives you the mask of an object in the first frame of a
-# video; find its mask in every other frame.* It is called (semi-supervised) video object segmentation, VOS.
-
-# %% [markdown]
-# ## Run card
+# Somebody outlines an object in the first frame of a video. Find that object in every other frame, pixel by pixel. That is
+# *video object segmentation*, VOS, and in this course you build the programs that do it.
 #
-# Every notebook opens with a card like this one. Times and memory were measured.
-#
-# | | |
-# |---|---|
-# | to read and do | about 20 minutes |
-# | to run | {{results/run_cards.json:00_start_here.cpu.cpu_seconds|.0f}} s of processor time ({{results/run_cards.json:00_start_here.cpu.cores}} CPU cores), peak memory {{results/run_cards.json:00_start_here.cpu.peak_mib}} MiB |
-# | you need | this installation, nothing else: no download, no GPU |
-# | afterwards you can | 1. say which profile your machine uses, 2. read a check, 3. scrub a clip in a widget, 4. solve an exercise |
-#
-# To run a cell, click on it and press Shift+Enter. Run them from top to bottom.
-
-# %% [markdown]
-# ## Set-up
-#
-# The first code cell imports what the notebook needs. If it says `ready`, the installation is complete.
+# To run a cell, click on it and press Shift+Enter. Run the cells from top to bottom. The first one loads what the page needs.
 
 # %% tags=["setup"]
 import torch
 
-from vos_tutorial import doctor, profile
+from vos_tutorial import doctor, models, profile
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_00
 from vos_tutorial.course.widgets import MaskPlayer
-from vos_tutorial.data.worlds.sprites import make_clip
+from vos_tutorial.data.worlds import sprites
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.propagation import propagate
 
 print("ready")
 
+# %%
+crowd = next(sprites.benchmark(1, ["multiple_objects"]))
+given = crowd.masks.clone()
+given[1:] = 0  # only frame 0 has a mask
+stm = models.segmenter("stm")
+answer = propagate(stm, crowd.frames, crowd.first_mask)
+figures.show(
+    figures.loop(crowd.frames, {"given": given, "STM": answer}, crowd.masks),
+    "A clip twice. On the left, three objects are filled with colour in frame 0 and only outlined in white afterwards. On "
+    "the right they stay filled in every frame while they move, touch and cover each other.",
+    "Left: what the program is given, three masks in frame 0. Right: what it finds. The white line is the truth.",
+)
+
 # %% [markdown]
-# ## Your machine
+# You just watched a network with {{results/05_stm.json:training.parameters|,}} parameters, small enough for a laptop. It is called STM, and you build it in
+# notebook 05. This clip is the first of our eight test clips with several objects. On all eight, its masks overlap the true
+# ones by {{results/05_stm.json:benchmark.multiple_objects.long|.0f}} % on average.
+
+# %% [markdown]
+# ## Why anyone needs this
 #
-# `doctor` looks at versions, memory, disk and GPU. Here is its part about the machine, and the list of what does
-# not work yet. For the full page with a fix for each problem, type `python -m vos_tutorial doctor` in a terminal.
+# * **Film.** To put an actor in front of another background, somebody has to separate the actor from the old one in every
+#   frame. By hand this is called *rotoscoping*, and it is slow.
+# * **Medicine.** A heart in an ultrasound video, or a cell under a microscope, has to be measured in every frame, not in one.
+# * **Robots.** An arm that was shown a cup must still know which cup is meant after a hand has passed in front of it.
+#
+# Today's systems, such as [SAM 2 (Ravi et al., 2024)](https://arxiv.org/abs/2408.00714), take a click instead of a mask and
+# have learned from tens of thousands of videos. Inside, they too keep a memory of past frames. You can take that idea apart
+# here, at a size that trains in minutes.
+#
+# ## You will learn
+#
+# * what a clip and a mask are in memory, and how to look at them;
+# * how an exercise works, and what a check tells you;
+# * what your machine can do;
+# * where each page of the course leads.
+#
+# ## Run card
+#
+# Every page has a card like this one. The machine's time and memory were measured.
+#
+# | | |
+# |---|---|
+# | to read and do | about 28 minutes, of which 10 for the exercises |
+# | to run | {{results/run_cards.json:00_start_here.cpu.cpu_seconds|.0f}} s of CPU time, peak memory {{results/run_cards.json:00_start_here.cpu.peak_mib|,}} MiB |
+# | you need | this installation; no download, no GPU |
+
+# %% [markdown]
+# ## 1. Your first clip
+#
+# A *clip* is a short video with the masks of its objects. Ours are drawn by a program: you ask for what should make the clip
+# hard, and since the program knows where it drew each object, the masks are exact. The number 3 is the *seed*: the same seed
+# gives the same clip on every machine.
+
+# %%
+clip = sprites.make_clip(3, length=24, attributes=("multiple_objects", "occlusion"), split="test")
+_ = check.shapes(frames=(clip.frames, "T 3 H W"), masks=(clip.masks, "T H W"))
+
+# %% [markdown]
+# The line names the axes and prints their sizes: `T` frames in time, three colours, height `H` and width `W` in pixels. These
+# letters mean the same on all pages; `B` is a batch, `O` counts objects, `C` channels, and `h w` the cells of a coarser grid.
+#
+# Which methods shall compete? The simplest one, *copy first*, repeats the first mask in every frame. The other one is STM.
+
+# %%
+answers = {"copy first": propagate(CopyFirst(), clip.frames, clip.first_mask)}
+answers["STM"] = propagate(stm, clip.frames, clip.first_mask)
+
+# %% [markdown]
+# Now look at them. Press **Play**, or click on the picture and use the arrow keys; the space bar also plays. **View**
+# switches between the truth, each method, and each method's errors. The strip under the slider shows, frame by frame, how
+# well the masks overlap.
+#
+# **One question.** STM does badly in two frames. Which, and what do they have in common?
 
 # %% tags=["run"]
-found = doctor.findings()
-for finding in found:
-    if finding.name in ("CPU cores", "memory", "disk", "devices", "profile"):
-        print(f"{finding.name:<12}{finding.value}")
-print("to mend:", ", ".join(finding.name for finding in found if finding.level == "problem") or "nothing")
+MaskPlayer(clip, pred=answers, view="STM: error", alt="Two objects pass behind a wall; the masks of two methods")
 
 # %% [markdown]
-# ## The profile: three sizes, one code
+# <details><summary>Answer</summary>Frames 3 and 7. In both, hardly anything of an object can be seen: in frame 3 a strip of object 1
+# that is about to vanish behind the wall, in frame 7 the first strip of object 2 that comes out. Two frames later both objects are
+# found again. The copied masks, in contrast, stay where they were.</details>
 #
-# The same notebook runs on a laptop and on a large GPU. A *profile* sets the numbers (steps, picture size, batch,
-# width) and never changes the code.
-#
-# | profile | for | a notebook takes |
-# |---|---|---|
-# | `smoke` | automatic tests; the numbers it produces mean nothing | less than a minute |
-# | `cpu` | a laptop | minutes |
-# | `gpu` | the sizes of the papers | as long as its run card says |
-#
-# With a GPU you get `gpu`, without one `cpu`. To choose yourself, set the environment variable
-# `VOS_TUTORIAL_PROFILE` before you start JupyterLab.
+# Where no widget can run, on a web page or on paper, you see a few still frames instead. Here are some:
 
-# %% tags=["run"]
-here = profile.current()
-print(here.name, "on", here.device)
+# %%
+figures.show(
+    figures.answer_sheet(clip, answers, times=[0, 2, 5, 9, 14, 23]),
+    "Six frames in two rows. A dark wall crosses a green scene and hides two objects. The copied masks stay in their old "
+    "places. STM's masks are empty behind the wall and fit both objects afterwards.",
+    "A wall passes in front of two objects. Copied masks stay behind; STM finds both objects again.",
+)
 
 # %% [markdown]
-# ## Three kinds of cells
+# ## 2. A mask, and your first exercise
 #
-# The pages you read show stored outputs. What you may expect when you run a cell yourself depends on its kind.
-#
-# * **Checked** cells show shapes, whole numbers and claims. Your output equals the stored one, on every machine.
-#   A test compares them, so you can rely on it.
-# * **Run** cells train, measure time, or show widgets. Your output differs from the stored one. The two cells above
-#   are of this kind: your machine is not ours. They carry the tag `run`; JupyterLab shows the
-#   tags of a cell in the property inspector (the gears at the top right).
-# * **Reference** cells print the results of a long run whose numbers are stored with the course. You compare your run
-#   with them. You meet the first ones in the next notebooks.
-#
-# A checked cell: here is a mask, the way DAVIS, the most used benchmark, stores it. There is one number, the *id*,
-# for each pixel. 0 is background, 1 to 254 are objects, and 255 is *void*: the annotator could not say.
+# A mask holds one number for each pixel, the *id* of what is there. 0 is background, 1 to 254 are objects, and 255 is
+# {{term:void}}: whoever drew the mask could not say.
 
 # %%
 mask = torch.tensor(
@@ -97,100 +130,29 @@ mask = torch.tensor(
 print("shape", list(mask.shape), "values", mask.unique().tolist())
 
 # %% [markdown]
-# ## Checks
-#
-# You will write many small functions. A *check* tells you in one line whether your result is right, and if not,
-# where it differs. How many pixels does object 2 have? Count them in the mask above, then let the check count.
+# A *check* compares your answer with the right one, and says where they differ. How many pixels does object 2 have? Count them
+# in the mask above, then let the check count.
 
 # %%
-my_count = int((mask == 2).sum())
-_ = check.equal("pixels of object 2", my_count, 6)
+_ = check.equal("pixels of object 2", int((mask == 2).sum()), 6)
 
 # %% [markdown]
-# A check does not stop the notebook. This one has a wrong answer on purpose: it takes everything that is not object 1
-# for background.
+# The next answer is wrong on purpose: it takes everything that is not object 1 for background. A check that fails does not
+# stop the page.
 
 # %%
-my_background = mask != 1
-_ = check.equal("background", my_background, mask == 0)
+_ = check.equal("background", mask != 1, mask == 0)
 
 # %% [markdown]
-# The line names the first pixel that differs (row 0, column 4: object 2) and how many differ in all: the six pixels
-# of object 2 and the void pixel.
-#
-# Shapes are the most common source of mistakes, so they have a check of their own. It prints the letters of the
-# axes next to the sizes. The letters mean the same in all notebooks: `B` batch, `T` time, `O` objects, `C`
-# channels, `H W` pixels, `h w` cells of a coarser grid.
-
-# %% [markdown]
-# ## A first clip
-#
-# A *clip* holds the frames of a short video and their masks. This one was drawn by the program a moment ago.
-# `make_clip` takes a seed and a list of what should make the clip hard; the masks are exact, since the program
-# knows where it drew each object.
-
-# %%
-clip = make_clip(3, length=24, attributes=("multiple_objects", "occlusion"))
-_ = check.shapes(frames=(clip.frames, "T 3 H W"), masks=(clip.masks, "T H W"))
-
-# %% [markdown]
-# The same seed gives the same clip, bit by bit, so results can be repeated.
-
-# %%
-again = make_clip(3, length=24, attributes=("multiple_objects", "occlusion"))
-_ = check.equal("the second clip", again.frames, clip.frames)
-
-# %% [markdown]
-# Every picture of the course comes with a sentence that says what is to be seen, for readers who do not see it.
-
-# %%
-figures.show(
-    figures.contact_sheet(clip),
-    "Six frames of one clip. Two outlined objects move over a patterned ground; a wide bar passes in front of "
-    "them, hides both, and moves on.",
-)
-
-# %% [markdown]
-# ## A widget
-#
-# Six frames are not a video. `MaskPlayer` shows all of them: press **Play**, or click on the picture and use the
-# arrow keys (Left and Right: one frame, Space: play). The box **View** switches between what there is to see. The
-# widget works in your browser, also while a cell is running.
-#
-# Give it something to show: the simplest method there is. It copies the first mask to every frame. Choose the view
-# *copy first: error* and watch how it fails: what it misses and where it raises a false alarm have different colours
-# and patterns. Mending this is what the rest of the course is about.
-
-# %% tags=["run"]
-copied = propagate(CopyFirst(), clip.frames, clip.first_mask)
-MaskPlayer(clip, pred={"copy first": copied}, alt="A clip with two objects and the first mask copied to every frame")
-
-# %% [markdown]
-# Where no widget can run (on a web page that only displays the notebook, on paper) you see a few still frames
-# instead.
-
-# %% [markdown]
-# ## Errors
-#
-# When you ask for something impossible, the library raises a `TutorialError`: one sentence that names the thing and the
-# fix. Here we catch it and print the sentence. If you do not, it is the last line of what Jupyter shows. Ask for the
-# attribute `rain`:
-
-# %%
-try:
-    make_clip(3, attributes=("rain",))
-except TutorialError as error:
-    print(error)
+# The line names the first pixel that differs (row 0, column 4: object 2) and counts all of them: six pixels of object 2, and
+# the void pixel.
 
 # %% [markdown] tags=["exercise-text"]
-# ## Exercises
+# **Exercise 0.1** (5 minutes, easy) Write `count_objects(mask)`: how many objects does a mask hold? Replace the line that
+# raises, run the cell, then run the check below it. The check knows the usual mistakes and tells you which one you made.
 #
-# Notebooks contain functions with a gap: they raise `NotImplementedError("your turn")`. Replace that line, run the
-# cell, then run the check below it. If you are stuck, the check has a hint; it also recognises common mistakes and
-# says which one you made. The solutions are in the folder `solutions`.
-#
-# **Exercise 0.1** Write `count_objects(mask)`: how many objects does a mask hold? The mask is a tensor of ids, as
-# above. Remember which two values are not objects.
+# <details><summary>Hint 1</summary>Two of the values that a mask may hold are not objects.</details>
+# <details><summary>Hint 2</summary><code>mask.unique().tolist()</code> lists each value once.</details>
 
 
 # %% tags=["exercise"]
@@ -206,15 +168,80 @@ def count_objects(mask):
 _ = check_00.count_objects(count_objects)
 
 # %% [markdown] tags=["solution-note"]
-# `unique` lists each value once; taking 0 and 255 out leaves the ids of objects. The largest id would not do: after
+# `unique` lists each value once; without 0 and 255, the ids of objects are left. The largest id would not do: after
 # object 2 has left the picture, a mask may hold the ids 1 and 3 only.
+
+# %% [markdown]
+# ## 3. What your machine can do
+#
+# `doctor` looks at your machine. If something needs fixing, type `python -m vos_tutorial doctor` in a terminal: it prints all
+# findings, with a fix for each problem.
+
+# %% tags=["run"]
+found = doctor.findings()
+for finding in found:
+    if finding.name in ("CPU cores", "memory", "disk", "devices"):
+        print(f"{finding.name:<12}{finding.value}")
+print("to fix:", ", ".join(finding.name for finding in found if finding.level == "problem") or "nothing")
+
+# %% [markdown]
+# The same page runs on a laptop and on a large GPU. A {{term:profile}} sets the numbers (training steps, picture size, batch)
+# and never changes the code.
+#
+# | profile | for | a page takes |
+# |---|---|---|
+# | `smoke` | automatic tests; the numbers it produces mean nothing | less than a minute |
+# | `cpu` | a laptop | minutes |
+# | `gpu` | the sizes of the papers | as long as its run card says |
+
+# %% tags=["run"]
+here = profile.current()
+print(here.name, "on", here.device)
+
+# %% [markdown]
+# With a GPU you get `gpu`, without one `cpu`. To choose yourself, set the environment variable `VOS_TUTORIAL_PROFILE` before you
+# start JupyterLab.
+
+# %% [markdown]
+# ## 4. How to read the pages
+#
+# The pages come with stored outputs, so you can read them without running anything. When you run a cell yourself, will you get
+# the same output? That depends on what it does.
+#
+# * Most cells show shapes, small numbers and pictures. **Your output should equal ours.**
+# * Cells that train, measure time or show a widget **give something else on your machine**. In those, compare the order of
+#   size, not the digits.
+# * Cells that say *reference* or *stored results* **show runs that we made before**, often much longer than yours will be. You see
+#   your run beside them.
+#
+# **When something is impossible**, the library raises a `TutorialError`: one sentence that names the thing and the fix. It
+# stands in the last line of what Jupyter shows. Here we catch it and print the sentence:
+
+# %%
+try:
+    sprites.make_clip(3, attributes=("rain",))
+except TutorialError as error:
+    print(error)
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 0.2** (5 minutes, easy, experiment) The sentence above lists ten things that can make a clip hard. Which of them
+# alone is hardest for STM? Guess. Then set `attributes=("...",)` in the first cell of section 1 and run that section again, or write
+# a loop. Finally take seed 5 instead of 3. Does your conclusion hold?
+#
+# <details><summary>Hint</summary>The overlap of one clip in percent, frame 0 and the last left out: <code>from vos_tutorial import
+# metrics</code>, then <code>scores = metrics.score_objects(c.masks, propagate(stm, c.frames, c.first_mask))</code>, then <code>100 * sum(s.summary.J.mean for s in scores)
+# / len(scores)</code>. All ten words are in <code>sprites.ATTRIBUTES</code>.</details>
+# <details><summary>Where the answer lies</summary>With seed 3, distractors (a look-alike) are hardest, with an overlap of about 70; the other
+# nine lie between 88 and 98. With seed 5, several objects are hardest, with about 52, and distractors reach 95. So one clip tells you
+# about that clip. The benchmark of notebook 01 has eight for each condition.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
-# **1.** You run a cell tagged `run`, and your number differs from the stored one. Is something broken?
+# **1.** Your training ends with another number than the page shows. Is something broken?
 #
-# <details><summary>Answer</summary>No. Run cells depend on the machine. Only checked cells repeat exactly.</details>
+# <details><summary>Answer</summary>No. What is trained or timed depends on the machine. Shapes, small examples and checks should
+# agree.</details>
 #
 # **2.** A mask has the values 0, 1, 4 and 255. How many objects does it hold?
 #
@@ -229,13 +256,17 @@ _ = check_00.count_objects(count_objects)
 #
 # {{course}}
 #
-# Each method notebook (02 to 07) follows the same path: see the last method fail, build the new one in small steps,
-# train it, compare with a reference run, look inside, break it, and solve exercises.
+# Each method page takes the same path: see what the method is good for, work its idea out by hand, build the network and its
+# training, compare your run with ours, look inside, and break it. What went wrong for us is on the pages too. Words that you
+# do not know are in the [glossary](glossary.md); shapes and losses of all methods are on one
+# [sheet](cheat_sheet.md).
 
 # %% [markdown]
 # ## Recap
 #
-# * `doctor` says whether the machine is ready; the profile says how large everything is.
-# * Checked cells repeat exactly, run cells do not, reference cells print stored results.
-# * A mask holds ids: 0 background, 1 to 254 objects, 255 void.
-# * A clip holds `frames` (`T 3 H W`) and `masks` (`T H W`).
+# * A clip holds frames, and masks of ids: 0 background, 1 to 254 objects, 255 void.
+# * A check says whether your answer is right, and where it differs; an exercise has hints and a solution in a
+#   [notebook of its own](solutions/00_start_here.ipynb).
+# * The profile sets sizes, never the code.
+#
+# **Next.** How good is a mask? [Notebook 01](01_task_and_metrics.ipynb) measures it.

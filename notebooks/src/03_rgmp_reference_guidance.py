@@ -7,6 +7,8 @@
 # %% [markdown]
 # # 03 RGMP: look at frame 0 as well
 #
+# {{pages}}
+#
 # **Promise.** You build a network that looks at two frames, the last one and the first one, and you train it *through its own
 # mistakes*: the mask it gets in training is the mask it drew itself, right or wrong.
 #
@@ -1246,7 +1248,7 @@ else:
 # Five functions and one question. Replace the line that raises, run the cell, then run its check. The checks know the usual
 # mistakes and say which one you made.
 #
-# **Exercise 3.1** (5 minutes) The authors' stem has two convolutions, `conv1` for the picture and `conv1_p` for the mask, and adds what comes out.
+# **Exercise 3.1** (5 minutes, easy) The authors' stem has two convolutions, `conv1` for the picture and `conv1_p` for the mask, and adds what comes out.
 # Ours is one convolution with four input channels. Write `join_stem(colour_weight, mask_weight)`: the one weight that does the
 # same as the two, so that the authors' weights fit into our network. Its input is red, green, blue, mask, in this order.
 
@@ -1267,7 +1269,7 @@ _ = check_03.join_stem(join_stem)
 # only `conv1_p` has a bias, so that one becomes the bias of the whole. Two biases would be added.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.2** (5 minutes) The same thought, the other way round. The first convolutions of the global convolution block see `torch.cat([target, reference], dim=1)`,
+# **Exercise 3.2** (5 minutes, easy) The same thought, the other way round. The first convolutions of the global convolution block see `torch.cat([target, reference], dim=1)`,
 # twice C channels. The reference does not change from frame to frame, so its share of the work can be done once
 # per clip, if the convolution is cut in two. Write `split_weight(weight)`: it returns the target's half and the reference's half, in this order.
 # The windows are tall or long, so do not rely on their shape.
@@ -1290,7 +1292,7 @@ _ = check_03.split_weight(split_weight)
 # everything linear up to the first non-linearity, and no further: a ReLU of a sum is not the sum of two ReLUs.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.3** (5 minutes) Frames are padded to multiples of 32. The authors compute the new length as `n + 32 - n % 32`. What does that do to a length that
+# **Exercise 3.3** (5 minutes, easy) Frames are padded to multiples of 32. The authors compute the new length as `n + 32 - n % 32`. What does that do to a length that
 # is a multiple of 32 already? Write `padded_size(height, width)` so that it gives the authors' sizes. DAVIS's 480 × 854 becomes
 # 512 × 864.
 
@@ -1311,7 +1313,7 @@ _ = check_03.padded_size(padded_size)
 # network, and with others the output would not be the authors' to four digits. The least multiple is `-(-n // 32) * 32`, which our small networks use.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.4** (10 minutes) Several objects were segmented one by one, which gives `q[k]` for object k. One more pass, for the union of all objects, said
+# **Exercise 3.4** (10 minutes, medium) Several objects were segmented one by one, which gives `q[k]` for object k. One more pass, for the union of all objects, said
 # where there is *no* object: `q0`. Write `aggregate(q, q0)`: the background and the K objects as one distribution. Keep all K + 1 maps in [1e-7, 1 - 1e-7], turn
 # each value into odds q / (1 - q), and divide the odds by their sum.
 #
@@ -1337,7 +1339,7 @@ _ = check_03.aggregate(aggregate)
 # frame. The authors' code leaves a single object as it is, and so do we.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.5** (15 minutes) Write `roll_out(step, first_mask, frames, feedback)`, the heart of the training. `step(frame, previous)` gives the mask of
+# **Exercise 3.5** (15 minutes, hard) Write `roll_out(step, first_mask, frames, feedback)`, the heart of the training. `step(frame, previous)` gives the mask of
 # a frame. The first step gets `first_mask`, each later one what the step before gave, in one of three forms:
 #
 # * `"soft"`: the mask as it is, so that the gradient of a late answer reaches the early ones (back-propagation through time);
@@ -1375,7 +1377,7 @@ _ = check_03.roll_out(roll_out)
 # activations of all T steps must be kept until the end; detached, each step can be sent backward by itself. Hard needs no `detach()`: a comparison has no gradient.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.6** (10 minutes, in words or in code) Somebody trains this loop. A bug much like it is in a public re-implementation. The code runs, the loss falls. What is
+# **Exercise 3.6** (10 minutes, hard, in words or in code) Somebody trains this loop. A bug much like it is in a public re-implementation. The code runs, the loss falls. What is
 # wrong in it, what is lost, and from which step on? Which experiment of this page would show it?
 #
 # ```python

@@ -7,6 +7,8 @@
 # %% [markdown]
 # # 04 RVOS: one cell, many objects
 #
+# {{pages}}
+#
 # **Promise.** You build one recurrent cell that walks over a grid: down the objects of a frame, and along the frames of a video.
 # With it you follow several objects at once, and find objects that nobody has pointed at. You find out what holds the slots
 # apart, and about what the loss keeps silent.
@@ -1391,7 +1393,7 @@ else:
 # Five functions, each with a question to answer by hand first. Replace the line that raises, run the cell, then run its check. The
 # checks know the usual mistakes and say which one you made.
 #
-# **Exercise 4.1** (5 minutes) Which cells of the grid can influence cell (t, i), directly or through others? Object i hears
+# **Exercise 4.1** (5 minutes, easy) Which cells of the grid can influence cell (t, i), directly or through others? Object i hears
 # the object before it in the same frame (space) and itself in the frame before (time); `"S"` and `"T"` leave one of the two
 # kinds of arrow, strictly. Masks are not fed back here, so think of a zero-shot network. Write `reached(t, i, recurrence, frames, objects)`:
 # True at each cell that can influence (t, i), False at the others and at (t, i) itself.
@@ -1424,7 +1426,7 @@ _ = check_04.reached(reached)
 # between frames, but time still comes in through the mask.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.2** (10 minutes) Write one step of the cell without the library: `cell_step(gates, x, spatial, temporal)`. `gates` is a convolution with
+# **Exercise 4.2** (10 minutes, medium) Write one step of the cell without the library: `cell_step(gates, x, spatial, temporal)`. `gates` is a convolution with
 # C + 2D input and 4D output channels, so D is `gates.out_channels // 4`. It hears x, h of the object before, and h of the frame
 # before, in this order; its output is cut into four quarters i, f, o, g, in this order. `spatial` is (h, c) of the object
 # before, `temporal` is h of the frame before; each may be None, which stands for zeros. Return the new h and the new c.
@@ -1456,7 +1458,7 @@ _ = check_04.cell_step(cell_step)
 # from scratch learns just as well; only *loaded* weights turn into noise. That is why the equality with the authors' network is tested with numbers, not with shapes.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.3** (15 minutes) With pencil first. The soft IoU cost of a slot is 1 - Σ q y / (Σ (q + y - q y) + ε), with the sums over all pixels. The
+# **Exercise 4.3** (15 minutes, medium) With pencil first. The soft IoU cost of a slot is 1 - Σ q y / (Σ (q + y - q y) + ε), with the sums over all pixels. The
 # object has left the picture, so y = 0 at every pixel. What is the cost if the slot draws nothing? If it draws half the picture? What is
 # the derivative with respect to one q?
 #
@@ -1492,7 +1494,7 @@ _ = check_04.slot_cost(slot_cost)
 # In the library the term is the option `empty` of a training stage. By default it is 0, as in the paper.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.4** (15 minutes) In zero-shot training nobody says which slot has to draw which object. RVOS matches once, on frame 0 of the clip, and keeps to it. What if one
+# **Exercise 4.4** (15 minutes, hard) In zero-shot training nobody says which slot has to draw which object. RVOS matches once, on frame 0 of the clip, and keeps to it. What if one
 # matched every frame anew? Write `matched(cost, every_frame)`. `cost[t, g, s]` is what object g in slot s costs in frame t.
 # `linear_sum_assignment(cost[t])[1]` gives each object its slot, so that the sum of the costs is least. Return three things: the slot of each
 # object in each frame; the mean cost of these pairs over all frames and objects; and the number of *id switches*: how often an
@@ -1536,7 +1538,7 @@ _ = check_04.matched(matched)
 # The library's `rvos.assign` has one more rule, the authors': a sample with n objects may use only its first n slots.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.5** (15 minutes) "Why is time not a proper LSTM?" many readers ask. Make it one. Write `two_memory_step(gates, x, spatial, temporal)`: now `temporal`
+# **Exercise 4.5** (15 minutes, hard) "Why is time not a proper LSTM?" many readers ask. Make it one. Write `two_memory_step(gates, x, spatial, temporal)`: now `temporal`
 # is (h, c), too, and time has a forget gate of its own. `gates` hears the same as before and has 5D output channels: i, f_space,
 # f_time, o, g, in this order. The new c is what f_space keeps of the object before, plus what f_time keeps of the frame before, plus what i lets in.
 #

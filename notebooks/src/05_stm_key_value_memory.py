@@ -7,7 +7,7 @@
 # %% [markdown]
 # # 05 STM: ask every frame
 #
-# [← 04 RVOS](04_rvos_recurrence.ipynb) · [06 STCNN →](06_stcnn_adversarial_training.ipynb) ·
+# {{pages}} ·
 # paper: [Oh, Lee, Xu and Kim, ICCV 2019](https://arxiv.org/abs/1904.00607)
 #
 # A wall hides an object for a few frames. MaskTrack knows only its previous mask, so its mask stays on the wall. A *space-time
@@ -85,7 +85,7 @@ figures.show(
 # %% [markdown]
 # ## 1. The idea by hand
 #
-# A memory is a table with two columns. The *key* says what a thing looks like, the *value* what we know about it. Here are
+# A memory is a table with two columns. The {{term:key}} says what a thing looks like, the {{term:value}} what we know about it. Here are
 # four colours; the first two belong to the object.
 
 # %%
@@ -96,7 +96,7 @@ query = torch.tensor([0.9, 0.2, 0.2])  # a darker red: is this the object?
 # %% [markdown]
 # The nearest key is the red one, so the answer would be yes. But "nearest" is a hard choice, and no gradient flows through it. So we let
 # every row vote. Minus the squared distance is its *score*, softmax turns scores into weights that sum to one, and the
-# answer is the weighted mean of the values. That is *attention*.
+# answer is the weighted mean of the values. That is {{term:attention}}.
 
 # %%
 distances = (keys - query).square().sum(1)
@@ -105,7 +105,7 @@ print("weights", [round(w, 2) for w in weights.tolist()], " answer", round(float
 
 # %% [markdown]
 # More than a third of the weight goes to blue and grey: the vote is too soft. Multiply the scores by a larger factor, and the weights become
-# sharper. In the limit, only the nearest key counts, so softmax is a *soft nearest neighbour*. (The inverse of this factor is the *temperature*.)
+# sharper. In the limit, only the nearest key counts, so softmax is a *soft nearest neighbour*. (The inverse of this factor is the {{term:temperature}}.)
 
 # %%
 for sharpness in (1, 10, 100):
@@ -154,7 +154,7 @@ figures.show(
 
 # %% [markdown]
 # `ColourMemory` does the same for whole clips: a cell has 4 × 4 pixels, its key is its mean colour, its value the fraction
-# of its pixels that belong to the object. Colours alone do not separate the object from a look-alike, a *distractor*. So the variant *colour + position* appends the cell's position (x, y) to the key.
+# of its pixels that belong to the object. Colours alone do not separate the object from a look-alike, a {{term:distractor}}. So the variant *colour + position* appends the cell's position (x, y) to the key.
 # A third one also stores the previous frame, because positions in frame 0 are soon out of date. Call it the **hand-made memory**.
 
 # %%
@@ -204,8 +204,8 @@ memory_value = torch.randn(2, 16, 5, 3, 4, generator=random)
 _ = check.shapes(q=(query_key, "N Ck h w"), k=(memory_key, "N Ck T h w"), v=(memory_value, "N Cv T h w"))
 
 # %% [markdown]
-# All scores of an object form one matrix: a row for each of the `T·h·w` cells in memory, a column for each of the `h·w`
-# *query cells*. Softmax runs down each column, because the weights of *one query cell* must sum to one. (In `einsum`, the letter
+# All scores of an object, the {{term:affinity}}, form one matrix: a row for each of the `T·h·w` cells in memory, a column for each of the `h·w`
+# {{term:query cells|query}}. Softmax runs down each column, because the weights of *one query cell* must sum to one. (In `einsum`, the letter
 # `k` counts memory cells and `q` query cells.)
 
 
@@ -370,7 +370,7 @@ _ = check.shapes(frame=(frame, "1 3 H W"), masks=(masks, "N H W"), written=(writ
 # **Objects form the batch dimension**: one frame, `N` objects, `N` maps.
 #
 # **The decoder** turns two maps into two logits for each pixel, background and object: the value that was read, and the query's own value. It starts on the coarse grid
-# and doubles the resolution twice. Each time it adds a finer map of the query frame through a *skip connection*, because
+# and doubles the resolution twice. Each time it adds a finer map of the query frame through a {{term:skip connection}}, because
 # contours are too fine for the memory's grid.
 
 
@@ -478,7 +478,7 @@ NetworkTour(figures.networks.follow_stm(reference, clip.frames[[0, 4, 8]], clip.
 #
 # ### Several objects
 #
-# Each object was segmented on its own, so two objects may both claim a pixel. Soft aggregation (Oh et al., section
+# Each object was segmented on its own, so two objects may both claim a pixel. {{term:Soft aggregation|soft aggregation}} (Oh et al., section
 # 3.4) makes one distribution: background is the probability that *none* is there, and each object's share is proportional to its *odds*,
 # $p / (1 - p)$.
 
@@ -580,7 +580,7 @@ def rollout(network, frames, masks):  # T 3 H W, N H W -> log-odds of the frames
 
 
 # %% [markdown]
-# **The loss.** The paper uses the cross-entropy of background and objects. We add Dice, one minus the overlap, because a
+# **The loss.** The paper uses the cross-entropy of background and objects. We add {{term:Dice|dice loss}}, one minus the overlap, because a
 # small object has few pixels and cross-entropy hardly notices it.
 
 
@@ -692,7 +692,7 @@ figures.show(
 # the same class trained longer, gets much further (section 6).
 #
 # Before any score, ask what a score cannot tell you: does the network *use the mask*? Give it the mask of one object, then
-# that of another one in the same clip, and compare the two outputs (notebook 03 introduced this test). The **mask-swap IoU** is near 0 if
+# that of another one in the same clip, and compare the two outputs (the {{term:mask-swap test}} of notebook 03). The **mask-swap IoU** is near 0 if
 # the network follows its mask, and near 1 if it ignores it. Below 0.2 it passes. <!-- given -->
 
 # %% tags=["run"]
@@ -1029,7 +1029,7 @@ else:
 #
 # Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
 #
-# **Exercise 5.1** (10 minutes) *Top-k.* STCN and its successors let only the best k memory cells answer. Write
+# **Exercise 5.1** (10 minutes, medium) *{{term:Top-k|top-k}}.* STCN and its successors let only the best k memory cells answer. Write
 # `top_k(scores, k)`: in each column keep the k largest scores, softmax over these, zero elsewhere.
 #
 # <details><summary>Hint 1</summary><code>scores.topk(k, dim=0)</code> gives values and positions.</details>
@@ -1053,7 +1053,7 @@ _ = check_05.top_k(top_k)
 # Softmax *before* the selection leaves columns that sum to less than one: the value that is read shrinks.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 5.2** (10 minutes) *A bounded memory.* Write `evict(times, usage, limit)`: while more than `limit` frames are
+# **Exercise 5.2** (10 minutes, easy) *A bounded memory.* Write `evict(times, usage, limit)`: while more than `limit` frames are
 # stored, the least used one leaves. Frame 0 stays, because its mask was given. The newest stays, because nobody has asked it
 # yet. If two were used equally, drop the older one.
 #
@@ -1081,7 +1081,7 @@ _ = check_05.evict(evict)
 # less often, so the library divides by the number of times a frame was asked.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 5.3** (10 minutes, experiment) Put your `top_k` into `read` (section 2); `built` then uses it. Measure J of `follow`
+# **Exercise 5.3** (10 minutes, medium, experiment) Put your `top_k` into `read` (section 2); `built` then uses it. Measure J of `follow`
 # over the eight clips of `clean` and of `distractors` for k = 1, 5, 20 and 100. First guess which of the two gains from a small
 # k, and why.
 #
@@ -1095,7 +1095,7 @@ _ = check_05.evict(evict)
 # you may test: a look-alike has many cells that are each a little similar, and together they outvote the few that are right.</details>
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 5.4** (10 minutes, in words) A colleague trains a memory network on clips with one object. J is good, the loss is
+# **Exercise 5.4** (10 minutes, hard, in words) A colleague trains a memory network on clips with one object. J is good, the loss is
 # smooth. You run the mask-swap test and say: *it never uses the mask.* Explain (a) how it learned to ignore the mask, (b) why neither loss
 # nor J shows it, (c) how the test does, and (d) when a *good* network would fail the test.
 #

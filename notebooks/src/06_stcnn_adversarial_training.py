@@ -7,6 +7,8 @@
 # %% [markdown]
 # # 06 STCNN: learn motion from video that nobody labelled
 #
+# {{pages}}
+#
 # **Promise.** You let a network watch video and paint the next frame. Nobody has to label anything for that. A second network
 # looks at its pictures and says *real* or *painted*. Then you join what the first one has learned to a segmenter, and see an object
 # that no single frame shows.
@@ -1727,7 +1729,7 @@ else:
 # Six functions, each with a question to answer by hand first. Replace the line that raises, run the cell, then run its check. The
 # checks know the usual mistakes and say which one you made.
 #
-# **Exercise 6.1** (10 minutes) The future forks: K different frames may come, future k with chance p<sub>k</sub>. A generator that is taught by the squared
+# **Exercise 6.1** (10 minutes, medium) The future forks: K different frames may come, future k with chance p<sub>k</sub>. A generator that is taught by the squared
 # error alone has to paint *one* picture. Which one is best? Write `best_picture(futures, chances)` and return three things: the picture with the least
 # expected squared error, that error, and the expected error of somebody who paints the likeliest future instead. The error of one picture
 # against one future is the mean over the pixels.
@@ -1758,7 +1760,7 @@ _ = check_06.best_picture(best_picture)
 # noise paints the same picture each time, so it must commit itself to one side, and is right no more often than chance.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.2** (10 minutes) Who learns from which loss? With two players and a detach one can reason, or look. Write `who_learns(loss, parts)`:
+# **Exercise 6.2** (10 minutes, medium) Who learns from which loss? With two players and a detach one can reason, or look. Write `who_learns(loss, parts)`:
 # for each part the length of its gradient, the root of the sum of the squares over *all* its parameters; 0 if the loss does not
 # reach it. Some tensors of a part may be reached and others not. You only look: what lies in `.grad` must stay as it was, because the next optimiser step will use it.
 #
@@ -1800,7 +1802,7 @@ _ = check_06.who_learns(who_learns)
 # side, which share a network but no gradient.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.3** (10 minutes) Give the network perfect masks. What does the motion gate leave of them? Write `through_gate(masks, radius)`. Frame 0 is given and kept as it is.
+# **Exercise 6.3** (10 minutes, easy) Give the network perfect masks. What does the motion gate leave of them? Write `through_gate(masks, radius)`. Frame 0 is given and kept as it is.
 # Of each later mask only those pixels pass which lie within `radius` of the last mask *that was kept*; if that one is empty, everything passes.
 # `dilate(mask, radius)` grows a mask by a disk.
 #
@@ -1833,7 +1835,7 @@ _ = check_06.through_gate(through_gate)
 # anywhere is as welcome as the object.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.4** (15 minutes) The released top-down path doubles a map and cuts out the middle, even where the next map is just as large. Where does the
+# **Exercise 6.4** (15 minutes, hard) The released top-down path doubles a map and cuts out the middle, even where the next map is just as large. Where does the
 # context go? A transposed convolution of size 4 and stride 2, without padding, adds input row i to the rows 2i to 2i + 3 of its output. The middle of these is
 # 2i + 1.5, and n rows become 2n + 2. The cut keeps n of them, and begins at row (n + 2) // 2.
 #
@@ -1865,7 +1867,7 @@ _ = check_06.rows_read(rows_read)
 # lateral, so that row j shows row j again. Our small networks are built that way. At paper size the default is the released path, since its weights grew up with it.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.5** (15 minutes) The authors' first stage saves a generator that their third stage cannot load. PyTorch names the tensors of an `nn.Sequential` by their place.
+# **Exercise 6.5** (15 minutes, hard) The authors' first stage saves a generator that their third stage cannot load. PyTorch names the tensors of an `nn.Sequential` by their place.
 # In the generator, `de_layer1` and `de_layer2` are: 0 convolution, 1 batch norm, 2 ReLU, 3 deconvolution; `de_layer3` has a last convolution in place 4. In the joint network the ReLU is
 # gone, and what follows it moves up. Moreover, the encoder's tensors (`conv1`, `bn1`, `layer1` to `layer4`) have the prefix `pred_encoder.` there, and the decoder's (`convC_1` to `convC_3`,
 # `de_layer1` to `de_layer3`) `pred_decoder.`
@@ -1901,7 +1903,7 @@ _ = check_06.joint_names(joint_names)
 # generator's file (`relu=True`), or train on. A map of names is right when the *outputs* agree, so that is what the library's test compares.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.6** (20 minutes) A shaking camera moves everything, and motion betrays the object no longer. Steady it. If a frame is the one before, shifted by (down, right) and
+# **Exercise 6.6** (20 minutes, hard) A shaking camera moves everything, and motion betrays the object no longer. Steady it. If a frame is the one before, shifted by (down, right) and
 # wrapped around at the edges, then the sum of `now * before.roll((down, right), (0, 1))` is greatest at the true shift. The Fourier transform gives that sum for *all* shifts at once:
 # `torch.fft.ifft2(torch.fft.fft2(now) * torch.fft.fft2(before).conj()).real`. Write `displacement(before, now)` and return the shift in whole pixels, as two integers
 # (down, right). Up and left are negative.

@@ -78,6 +78,14 @@ def page(
     return Page(path, title, "\n".join(parts), renderer.sections, title)
 
 
+def sheet(text: str, path: str, link: Callable[[str], str | None]) -> Page:
+    """The page of a Markdown file; arguments as for :func:`page`."""
+    renderer = Renderer(link)
+    body = renderer.render(text)
+    title = renderer.sections[0].title if renderer.sections else path
+    return Page(path, title, body, renderer.sections, title)
+
+
 def _code_cell(cell: NotebookNode, outputs: str) -> str:
     source = code(cell.source)
     if "setup" in cell.metadata.get("tags", []):

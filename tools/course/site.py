@@ -25,11 +25,13 @@ class Plan:
 
     Attributes:
         notebooks: executed notebooks, in the order of the side bar; those in a folder ``appendix`` are listed apart.
+        sheets: Markdown files beside the notebooks that pages link to: the glossary, the cheat sheet.
         with_widgets: run the notebooks for their widgets; without, still pictures stand in.
         with_reference: add the pages of the library.
     """
 
     notebooks: Sequence[Path]
+    sheets: Sequence[Path] = ()
     with_widgets: bool = True
     with_reference: bool = True
     groups: dict[str, list[Page]] = field(default_factory=dict)
@@ -47,8 +49,8 @@ def build(plan: Plan, out: Path, say: Callable[[str], None] = print) -> Path:
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    plan.groups = {"Notebooks": [], "Appendices": [], "Library": []}
-    known = {path.stem for path in plan.notebooks}
+    plan.groups = {"Notebooks": [], "Look up": [], "Appendices": [], "Library": []}
+    known = {path.stem for path in plan.notebooks} | {path.name for path in plan.sheets}
     for path in plan.notebooks:
         notebook = pages.read(path)
         recorded = live.record(path, fresh / "widgets") if plan.with_widgets else {}
@@ -60,6 +62,9 @@ def build(plan: Plan, out: Path, say: Callable[[str], None] = print) -> Path:
         place = f"appendix/{path.stem}.html" if deep else f"{path.stem}.html"
         made = pages.page(notebook, place, lambda address, known=known: to_page(address, known), addresses)
         plan.groups["Appendices" if deep else "Notebooks"].append(made)
+    for path in plan.sheets:
+        text = path.read_text(encoding="utf-8")
+        plan.groups["Look up"].append(pages.sheet(text, f"{path.stem}.html", lambda address: to_page(address, known)))
     if plan.with_reference:
         plan.groups["Library"] = reference.pages()
     everything = [page for group in plan.groups.values() for page in group]
@@ -98,8 +103,10 @@ def build(plan: Plan, out: Path, say: Callable[[str], None] = print) -> Path:
 def to_page(address: str, known: set[str]) -> str | None:
     """Where a notebook's link leads on the site; None for one whose notebook is not part of it (solutions)."""
     target, mark, anchor = address.partition("#")
+    if Path(target).name in known and target.endswith(".md"):
+        return f"{target.removesuffix('.md')}.html{mark}{anchor}"
     if not target.endswith(".ipynb") or ":" in target:
-        return None if re.match(r"\.\./|[\w/]+\.(md|py|json)$", address) and ":" not in address else address
+        return None if re.match(r"\.\./|[\w/]+\.(md|py|json)$", target) and ":" not in target else address
     if "solutions/" in target or Path(target).stem not in known:
         return None
     return f"{target.removesuffix('.ipynb')}.html{mark}{anchor}"

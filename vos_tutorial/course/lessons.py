@@ -15,7 +15,10 @@ class Lesson:
 
 
 COURSE: tuple[Lesson, ...] = (
-    Lesson("00_start_here", "Your machine works, and you know what a run card, a check and a widget are."),
+    Lesson(
+        "00_start_here",
+        "You watch objects being followed, try a widget and an exercise, and know what your machine can do.",
+    ),
     Lesson("01_task_and_metrics", "You write J and F by hand and measure the two simplest methods."),
     Lesson(
         "02_masktrack_refinement",

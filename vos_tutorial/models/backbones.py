@@ -257,6 +257,8 @@ class LiteFeatures(nn.Module):
 
     Batch norm is frozen, also in training, and the stem and blocks 0 to 2 never learn: edges and colours are the
     same everywhere.
+
+    It is an :class:`Encoder` without mask channels: the maps are those of :meth:`features`.
     """
 
     #: (expansion, channels, kernel, stride, blocks) of each stage; the fifth ends in block 10.
@@ -264,6 +266,7 @@ class LiteFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.channels, self.strides = [16, 24, 40, 112], [2, 4, 8, 16]
         self.conv_stem = SameConv(3, 32, 3, 2)
         self.bn0 = nn.BatchNorm2d(32, EPS)
         blocks, inside = [], 32
@@ -300,6 +303,10 @@ class LiteFeatures(nn.Module):
             if i in (0, 2, 4, 10):
                 maps.append(x)
         return maps
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The same as :meth:`features`."""
+        return self.features(image)
 
     def pretrained(self) -> list[nn.Parameter]:
         """What came from ImageNet and may learn: the convolutions of blocks 3 to 10."""
@@ -352,6 +359,34 @@ class LiteEncoder(LiteFeatures):
         half, quarter, eighth, sixteenth = self.features(image)
         enlarged = F.interpolate(sixteenth, eighth.shape[-2:], mode="bilinear", align_corners=False)
         return [half, quarter, self.fuse(torch.cat([eighth, enlarged], dim=1))]
+
+
+class MaskedLiteEncoder(LiteEncoder):
+    """:class:`LiteEncoder` for a picture and a mask, which meet late: ImageNet had no masks.
+
+    The picture goes through the pretrained blocks alone, so that its features stay what they are. The mask, with the
+    picture, takes a short way of its own and meets them at 1/8; to the finer maps it is added as one more channel.
+
+    Args:
+        width: the last map has 4 times as many channels.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__(width)
+        self.channels = [16 + 1, 24 + 1, 4 * width]
+        self.normalise = Normalised()
+        self.guide = nn.Conv2d(4, 2 * width, 7, 4, 3)
+        self.shrink = ResidualBlock(2 * width, 4 * width, stride=2)
+        self.join = ResidualBlock(8 * width, 4 * width)
+
+    def forward(self, image: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """See :class:`Encoder`; ``extra`` is ``[B, 1, H, W]``, and nothing where it is left out. Any H and W."""
+        mask = extra if extra is not None else torch.zeros_like(image[:, :1])  # [B, 1, H, W]
+        *fine, coarse = super().forward(image)
+        seen = self.guide(torch.cat([self.normalise(image), mask], dim=1))  # [B, 2*width, H/4, W/4]
+        seen = self.shrink(F.relu(seen))  # [B, 4*width, H/8, W/8]
+        maps = [torch.cat([x, F.interpolate(mask, x.shape[-2:], mode="area")], dim=1) for x in fine]  # [B, C+1, ...]
+        return [*maps, self.join(torch.cat([coarse, seen], dim=1))]
 
 
 def lite_weights() -> Path:

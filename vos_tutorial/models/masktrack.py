@@ -25,7 +25,15 @@ from ..options import Range
 from ..propagation import most_probable, soft_aggregate
 from ..resize import resize_frame
 from ..rng import Rng
-from .backbones import IMAGENET_MEAN, IMAGENET_STD, LiteEncoder, Normalised, SmallEncoder, fetched, imagenet_weights
+from .backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    MaskedLiteEncoder,
+    Normalised,
+    SmallEncoder,
+    fetched,
+    imagenet_weights,
+)
 from .layers import ResidualBlock, enlarge, pad_to_multiple
 from .weights import start_with
 
@@ -61,9 +69,8 @@ class SmallUNet(nn.Module):
 class LiteUNet(nn.Module):
     """A small body that starts from ImageNet: ``[B, 4, H, W] -> [B, 2, H/2, W/2]``.
 
-    The picture goes through :class:`~vos_tutorial.models.backbones.LiteEncoder` alone, so that its features stay what
-    they are; the guide, with the picture, takes a short way of its own and meets them at 1/8. On the way up both the
-    encoder's finer maps and the guide come in again.
+    Down with :class:`~vos_tutorial.models.backbones.MaskedLiteEncoder`, to 1/8, and up again with its finer maps, in
+    each of which the guide is one more channel.
 
     Args:
         width: channels at 1/2 resolution.
@@ -73,13 +80,10 @@ class LiteUNet(nn.Module):
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
-        self.encoder = LiteEncoder(width)
-        self.guide = nn.Conv2d(4, 2 * width, 7, 4, 3)
-        self.shrink = ResidualBlock(2 * width, 4 * width, stride=2)
-        self.join = ResidualBlock(8 * width, 4 * width)
+        self.encoder = MaskedLiteEncoder(width)
         self.lateral = nn.ModuleList([nn.Conv2d(2 * width, width, 1), nn.Conv2d(4 * width, 2 * width, 1)])
         fine = zip(self.encoder.channels, (width, 2 * width), strict=False)
-        self.skip = nn.ModuleList([nn.Conv2d(theirs + 1, ours, 1) for theirs, ours in fine])
+        self.skip = nn.ModuleList([nn.Conv2d(theirs, ours, 1) for theirs, ours in fine])
         self.up = nn.ModuleList([ResidualBlock(width, width), ResidualBlock(2 * width, 2 * width)])
         self.logits = nn.Conv2d(width, 2, 1)
 
@@ -88,14 +92,11 @@ class LiteUNet(nn.Module):
         mean, std = (
             torch.tensor(v, dtype=x.dtype, device=x.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD)
         )
-        *fine, coarse = self.encoder(x[:, :3] * std + mean)  # the encoder has a normalisation of its own
-        seen = self.shrink(F.relu(self.guide(x)))  # [B, 4*width, H/8, W/8]
-        y = self.join(torch.cat([coarse, seen], dim=1))  # [B, 4*width, H/8, W/8]
+        # The encoder has a normalisation of its own.
+        *fine, y = self.encoder(x[:, :3] * std + mean, x[:, 3:])  # [B, 4*width, H/8, W/8]
         for i in (1, 0):
-            size = fine[i].shape[-2:]
-            guide = F.interpolate(x[:, 3:], size, mode="area")  # [B, 1, H/4, W/4], then [B, 1, H/2, W/2]
-            y = F.interpolate(self.lateral[i](y), size, mode="bilinear", align_corners=False)
-            y = self.up[i](y + self.skip[i](torch.cat([fine[i], guide], dim=1)))
+            y = F.interpolate(self.lateral[i](y), fine[i].shape[-2:], mode="bilinear", align_corners=False)
+            y = self.up[i](y + self.skip[i](fine[i]))  # [B, 2*width, H/4, W/4], then [B, width, H/2, W/2]
         return self.logits(y)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..errors import TutorialError
 from ..objects import ObjectSegmenter, cleared, evaluating, replaced, with_room, without, without_graph
 from ..propagation import most_probable, soft_aggregate
-from .backbones import ResNetEncoder, SmallEncoder, start_encoders
+from .backbones import MaskedLiteEncoder, ResNetEncoder, SmallEncoder, start_encoders
 from .layers import PreActivation, Refine, crop_padding, enlarge
 from .weights import start_with
 
@@ -49,13 +49,15 @@ class GlobalConvolution(nn.Module):
     Args:
         channels: of each of the two maps.
         width: channels that come out.
-        k: side of the window; the paper's is 7.
+        k: places along a side of the window; the paper's is 7.
+        dilation: cells from one of these places to the next.
     """
 
-    def __init__(self, channels: int, width: int, k: int = 7) -> None:
+    def __init__(self, channels: int, width: int, k: int = 7, dilation: int = 1) -> None:
         super().__init__()
-        tall: dict[str, Any] = {"kernel_size": (k, 1), "padding": (k // 2, 0)}
-        long: dict[str, Any] = {"kernel_size": (1, k), "padding": (0, k // 2)}
+        self.width, reach = width, k // 2 * dilation
+        tall: dict[str, Any] = {"kernel_size": (k, 1), "padding": (reach, 0), "dilation": (dilation, 1)}
+        long: dict[str, Any] = {"kernel_size": (1, k), "padding": (0, reach), "dilation": (1, dilation)}
         self.left_target = nn.Conv2d(channels, width, **tall)
         self.left_reference = nn.Conv2d(channels, width, bias=False, **tall)
         self.left = nn.Conv2d(width, width, **long)
@@ -89,19 +91,25 @@ class Decoder(nn.Module):
         channels: of the encoder's maps, finest first.
         stride: of the finest map.
         width: of everything inside; the paper's is 256.
+        compare: another comparison; one of more channels than ``width`` is narrowed down to it afterwards.
     """
 
-    def __init__(self, channels: Sequence[int], stride: int, width: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], stride: int, width: int, compare: GlobalConvolution | None = None
+    ) -> None:
         super().__init__()
         self.stride = stride
-        self.compare = GlobalConvolution(channels[-1], width)
-        self.residual = PreActivation(width)
+        self.compare = compare if compare is not None else GlobalConvolution(channels[-1], width)
+        wide = self.compare.width
+        self.residual = PreActivation(wide)
+        self.narrow: nn.Module = nn.Identity() if wide == width else nn.Conv2d(wide, width, 1)
         self.refine = nn.ModuleList(Refine(c, width) for c in reversed(channels[:-1]))  # in the order of work
         self.heads = nn.ModuleList(nn.Conv2d(width, 2, 3, padding=1) for _ in channels)  # finest first, as the maps
 
     def forward(self, maps: Sequence[Tensor], guidance: Guidance, align_corners: bool) -> Scores:
         """See :meth:`RGMP.decode`."""
-        m = self.residual(self.compare(maps[-1], guidance))  # [B, width, h, w] of the coarsest map
+        m = self.residual(self.compare(maps[-1], guidance))  # [B, wide, h, w] of the coarsest map
+        m = self.narrow(m)  # [B, width, h, w]
         coarse_first = [m]
         for refine, fine in zip(self.refine, reversed(maps[:-1]), strict=True):
             assert isinstance(refine, Refine)
@@ -122,12 +130,19 @@ class RGMP(nn.Module):
         width: channels of the decoder.
         align_corners: of all upsamplings in the decoder. The released weights were trained with True (it was all that
             PyTorch 0.3.1 had).
+        compare: see :class:`Decoder`.
     """
 
-    def __init__(self, encoder: ResNetEncoder | SmallEncoder, width: int, align_corners: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: ResNetEncoder | SmallEncoder | MaskedLiteEncoder,
+        width: int,
+        align_corners: bool = False,
+        compare: GlobalConvolution | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.decoder = Decoder(encoder.channels, encoder.strides[0], width)
+        self.decoder = Decoder(encoder.channels, encoder.strides[0], width, compare)
         self.align_corners = align_corners
 
     @property
@@ -168,18 +183,34 @@ class RGMP(nn.Module):
         return self.decode(self.encode(frame, previous), guidance)
 
 
-def build(size: Literal["small", "paper"] = "small", align_corners: bool | None = None, width: int = 16) -> RGMP:
+COMPARED = 64  # channels of the comparison behind the pretrained encoder
+PLACES, APART = 9, 2  # its window at 1/8: 17 cells or 136 pixels, over half of 240 lines, as the paper's 224 of 480
+
+
+def build(
+    size: Literal["small", "paper"] = "small",
+    align_corners: bool | None = None,
+    width: int = 16,
+    encoder: Literal["scratch", "imagenet"] = "scratch",
+) -> RGMP:
     """An RGMP with random weights.
 
     Args:
         size: ``"paper"`` has a ResNet-50 with four stages and 51,518,920 parameters.
         align_corners: see :class:`RGMP`; by default False when small, True at paper size.
         width: of the small encoder's finest map, and of the small decoder.
+        encoder: of a small network: ``"scratch"``, or ``"imagenet"``, which :func:`start_from_imagenet` fills. Its
+            coarsest map is at 1/8, where the other's is at 1/16, and is compared in more channels.
 
     Raises:
-        TutorialError: on an unknown size.
+        TutorialError: on an unknown size or encoder, or at paper size with another encoder.
     """
+    if encoder not in ("scratch", "imagenet") or (encoder == "imagenet" and size != "small"):
+        raise TutorialError(f"there is no {size} rgmp with encoder {encoder!r}; a small one has scratch or imagenet.")
     align = align_corners if align_corners is not None else size == "paper"
+    if size == "small" and encoder == "imagenet":
+        lite = MaskedLiteEncoder(width)
+        return RGMP(lite, width, align, GlobalConvolution(lite.channels[-1], COMPARED, PLACES, APART))
     if size == "small":
         return RGMP(SmallEncoder(1, width, depth=4), width, align)
     if size == "paper":
@@ -197,13 +228,18 @@ def start_from(network: RGMP, trained: RGMP) -> None:
 
 
 def start_from_imagenet(network: RGMP) -> bool:
-    """ImageNet weights for a paper-size network's encoder; says so and returns False if none can be had.
+    """ImageNet weights for the encoder made for them; at paper size False, and a sentence, if none can be had.
 
     Raises:
-        TutorialError: if the network is not of paper size.
+        TutorialError: if the network has no such encoder, or the package with a small one's weights is missing.
     """
+    if isinstance(network.encoder, MaskedLiteEncoder):
+        network.encoder.load_imagenet()
+        return True
     if not isinstance(network.encoder, ResNetEncoder):
-        raise TutorialError("only the paper-size RGMP has a ResNet inside; build it with size='paper'.")
+        raise TutorialError(
+            "this RGMP starts from random weights; build it with size='paper' or with encoder='imagenet'."
+        )
     return start_encoders([network.encoder])
 
 

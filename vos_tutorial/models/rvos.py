@@ -26,7 +26,7 @@ from ..door import FrameLike, as_float, as_frames
 from ..errors import TutorialError
 from ..objects import ObjectSegmenter, cleared, evaluating, replaced, with_room, without, without_graph
 from ..propagation import Segmenter, soft_aggregate
-from .backbones import ResNetEncoder, SmallEncoder, start_encoders
+from .backbones import LiteFeatures, ResNetEncoder, SmallEncoder, start_encoders
 from .layers import group_norm
 from .weights import start_with
 
@@ -71,12 +71,15 @@ class ConvLSTMCell(nn.Module):
         channels: of the input x.
         hidden: of h and c.
         mask: whether the object's previous mask is an input, as in one-shot networks.
+        forget: what the forget gate's bias begins with; from 1 on a new cell keeps most of c (Gers et al., 2000).
     """
 
-    def __init__(self, channels: int, hidden: int, mask: bool) -> None:
+    def __init__(self, channels: int, hidden: int, mask: bool, forget: float | None = None) -> None:
         super().__init__()
         self.channels, self.hidden, self.mask = channels, hidden, mask
         self.gates = nn.Conv2d(channels + mask + 2 * hidden, 4 * hidden, 3, padding=1)
+        if forget is not None:
+            nn.init.constant_(self.gates.bias[hidden : 2 * hidden], forget)  # type: ignore[index]
 
     def forward(self, x: Tensor, mask: Tensor | None, spatial: State | None, temporal: Tensor | None) -> State:
         """One step.
@@ -192,27 +195,34 @@ class RVOS(nn.Module):
         hidden: D; a multiple of 8.
         one_shot: whether the previous masks are an input.
         norm: makes the normalisation of the heads.
+        least: no level has fewer hidden channels, nor sees fewer of the frame.
+        sides: have what a training needs that judges each level: a convolution that draws a mask of h, and forget
+            gates that begin open. Not the paper's.
     """
 
     def __init__(
         self,
-        encoder: ResNetEncoder | SmallEncoder,
+        encoder: ResNetEncoder | SmallEncoder | LiteFeatures,
         hidden: int = 128,
         one_shot: bool = True,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        least: int = 1,
+        sides: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, self.one_shot = encoder, one_shot
         self.strides = encoder.strides[::-1]
         levels = range(len(self.strides))
-        self.hidden = [hidden >> k for k in levels]
-        widths = [hidden >> max(0, k - 1) for k in levels]
+        self.hidden = [max(hidden >> k, least) for k in levels]
+        widths = [max(hidden >> max(0, k - 1), least) for k in levels]
         self.heads = nn.ModuleList(Head(c, w, norm) for c, w in zip(encoder.channels[::-1], widths, strict=True))
         self.above = [0, *self.hidden[:-1]]  # channels of the coarser h, a cell's first inputs
         self.cells = nn.ModuleList(
-            ConvLSTMCell(a + w, h, one_shot) for a, w, h in zip(self.above, widths, self.hidden, strict=True)
+            ConvLSTMCell(a + w, h, one_shot, 1.0 if sides else None)
+            for a, w, h in zip(self.above, widths, self.hidden, strict=True)
         )
         self.predict = nn.Conv2d(self.hidden[-1], 1, 3, padding=1)
+        self.sides = nn.ModuleList(nn.Conv2d(h, 1, 3, padding=1) for h in self.hidden[:-1]) if sides else None
 
     def encode(self, frame: Tensor) -> Skips:
         """Frames ``float [B, 3, H, W]`` in [0, 1], of any size -> maps for the decoder, coarse first."""
@@ -360,6 +370,10 @@ def _batch_first(x: Tensor, slots: int) -> Tensor:
 # ------------------------------------------------------------------------------------------------------- roll-out
 
 
+FED = ("truth", "own", "none")
+"""Previous masks that a network in training can be fed: the true ones, its own probabilities, empty ones."""
+
+
 class RolloutFrame(NamedTuple):
     """One frame of a roll-out."""
 
@@ -382,6 +396,7 @@ def unroll(
     given: int = 2,
     truth: Tensor | None = None,
     forget: Collection[int] = (),
+    fed: Tensor | None = None,
 ) -> Iterator[RolloutFrame]:
     """The whole grid, frame by frame.
 
@@ -396,6 +411,8 @@ def unroll(
         truth: ``float [B, T, N, H, W]``: true masks are then the previous masks; without it these are the network's
             own probabilities, through which no gradient flows.
         forget: frames before which the memory is dropped.
+        fed: ``long [B, T]``, of which frame t of a sample gets as previous masks, an index of :data:`FED`; by default
+            always the first that there is.
 
     Raises:
         TutorialError: as :meth:`RVOS.frame`.
@@ -407,6 +424,9 @@ def unroll(
             memory = None
         if masks0 is not None and t >= given:
             previous = truth[:, t - 1] if truth is not None else probability.detach()  # [B, N, H, W]
+            if fed is not None:
+                kinds = torch.stack([previous, probability.detach(), torch.zeros_like(previous)])  # [3, B, N, H, W]
+                previous = kinds[fed[:, t], torch.arange(len(fed), device=fed.device)]  # [B, N, H, W]
         logits, memory = network.frame(network.encode(frames[:, t]), previous, memory, slots, recurrence)
         probability = logits.float().sigmoid()
         yield RolloutFrame(logits, probability, memory, previous)
@@ -431,26 +451,39 @@ def rollout(
 
 
 def build(
-    size: Literal["small", "paper"] = "small", one_shot: bool = True, hidden: int | None = None, width: int = 16
+    size: Literal["small", "paper"] = "small",
+    one_shot: bool = True,
+    hidden: int | None = None,
+    width: int = 16,
+    encoder: Literal["scratch", "imagenet"] = "scratch",
 ) -> RVOS:
     """An RVOS with random weights.
 
     Args:
         size: ``"paper"`` has a ResNet-101 with four stages, and 49,349,233 parameters in its one-shot form.
         one_shot: whether the previous masks are an input.
-        hidden: channels of the coarsest hidden state, 128 in the paper, 32 in the small network.
+        hidden: channels of the coarsest hidden state, 128 in the paper, 32 in the small network, 64 in the one with
+            an encoder from ImageNet.
         width: of the small encoder's finest map.
+        encoder: of a small network: ``"scratch"``, or ``"imagenet"``, which :func:`start_from_imagenet` fills; its
+            levels have at least 12 channels, and convolutions that draw a mask each (see :class:`RVOS`).
 
     Raises:
-        TutorialError: on an unknown size, or a hidden size that cannot be halved three times.
+        TutorialError: on an unknown size or encoder, at paper size with another encoder, or a hidden size that cannot
+            be halved three times.
     """
+    if encoder not in ("scratch", "imagenet") or (encoder == "imagenet" and size != "small"):
+        raise TutorialError(f"there is no {size} rvos with encoder {encoder!r}; a small one has scratch or imagenet.")
     if size not in ("small", "paper"):
         raise TutorialError(f"there is no size {size!r} of rvos; choose small or paper.")
-    hidden = hidden if hidden is not None else 128 if size == "paper" else 32
+    usual = 128 if size == "paper" else 64 if encoder == "imagenet" else 32
+    hidden = hidden if hidden is not None else usual
     if hidden < 8 or hidden % 8:
         raise TutorialError(f"the hidden size is {hidden}; it is halved three times, so use a multiple of 8.")
     if size == "paper":
         return RVOS(ResNetEncoder(depth=101, stages=4), hidden, one_shot)
+    if encoder == "imagenet":
+        return RVOS(LiteFeatures(), hidden, one_shot, group_norm, least=12, sides=True)
     return RVOS(SmallEncoder(width=width, depth=4), hidden, one_shot, group_norm)
 
 
@@ -473,15 +506,20 @@ def start_from(network: RVOS, trained: RVOS) -> None:
 
 
 def start_from_imagenet(network: RVOS) -> bool:
-    """ImageNet weights for a paper-size network's encoder; says so and returns False if none can be had.
+    """ImageNet weights for the encoder made for them; at paper size False, and a sentence, if none can be had.
 
-    Batch norm goes on learning, as in the authors' training.
+    At paper size batch norm goes on learning, as in the authors' training.
 
     Raises:
-        TutorialError: if the network is not of paper size.
+        TutorialError: if the network has no such encoder, or the package with a small one's weights is missing.
     """
+    if isinstance(network.encoder, LiteFeatures):
+        network.encoder.load_imagenet()
+        return True
     if not isinstance(network.encoder, ResNetEncoder):
-        raise TutorialError("only the paper-size RVOS has a ResNet inside; build it with size='paper'.")
+        raise TutorialError(
+            "this RVOS starts from random weights; build it with size='paper' or with encoder='imagenet'."
+        )
     return start_encoders([network.encoder], freeze=False)
 
 

@@ -29,7 +29,7 @@ from ..geometry import dilate
 from ..objects import ObjectSegmenter, cleared, evaluating, replaced, with_room, without, without_graph
 from ..propagation import soft_aggregate
 from ..rng import Rng, Stream
-from .backbones import Normalised, fetched
+from .backbones import LiteFeatures, Normalised, fetched
 from .frame_prediction import (
     RESNET101,
     SMALL,
@@ -289,7 +289,8 @@ class STCNN(nn.Module):
 
     Args:
         generator: the temporal branch.
-        encoder: the spatial branch's, dilated.
+        encoder: the spatial branch's: dilated, or one that is pretrained, normalises colours itself, and keeps what
+            it knows while the rest is tuned to a video.
         decoder: see :class:`SegmentationDecoder`.
         discriminator: only training has a use for it.
         detach: keep the gradient of the masks out of the generator, as the released code does.
@@ -298,14 +299,14 @@ class STCNN(nn.Module):
     def __init__(
         self,
         generator: Generator | None,
-        encoder: BottleneckEncoder,
+        encoder: BottleneckEncoder | LiteFeatures,
         decoder: SegmentationDecoder,
         discriminator: Discriminator | None = None,
         detach: bool = True,
     ) -> None:
         super().__init__()
         self.generator, self.discriminator, self.detach = generator, discriminator, detach
-        self.normalise = Normalised()
+        self.normalise = nn.Identity() if isinstance(encoder, LiteFeatures) else Normalised()
         self.encoder, self.decoder = encoder, decoder
         self.balance = Balance() if discriminator is not None else None
         self.frozen = False
@@ -366,6 +367,7 @@ def build(
     relu: bool | None = None,
     stride_first: bool = True,
     width: int = 32,
+    encoder: Literal["scratch", "imagenet"] = "scratch",
 ) -> STCNN:
     """An STCNN with random weights.
 
@@ -380,10 +382,17 @@ def build(
         relu: see :class:`~vos_tutorial.models.frame_prediction.Generator`; by default not at paper size.
         stride_first: see :class:`~vos_tutorial.models.frame_prediction.Bottleneck`; for the paper size.
         width: of the small decoder.
+        encoder: of a small network's spatial branch: ``"scratch"``, or ``"imagenet"``, which
+            :func:`start_from_imagenet` fills.
 
     Raises:
-        TutorialError: on an unknown size or top-down path, or a delta below 1.
+        TutorialError: on an unknown size, top-down path or encoder, at paper size with another encoder, or a delta
+            below 1.
     """
+    if encoder not in ("scratch", "imagenet") or (encoder == "imagenet" and size != "small"):
+        raise TutorialError(
+            f"there is no {size} stcnn with encoder {encoder!r}; a small one has scratch or imagenet."
+        )
     if size not in ("small", "paper"):
         raise TutorialError(f"there is no size {size!r} of stcnn; choose small or paper.")
     body: Body = SMALL if size == "small" else RESNET101
@@ -392,8 +401,9 @@ def build(
         generator = small_generator(delta, relu if relu is not None else True)
     elif temporal:
         generator = paper_generator(delta, relu if relu is not None else False, stride_first)
+    lite = LiteFeatures() if encoder == "imagenet" else None
     decoder = SegmentationDecoder(
-        body.channels,
+        lite.channels if lite is not None else body.channels,
         generator.widths if generator is not None else None,
         width if size == "small" else 256,
         body.norm,
@@ -401,11 +411,11 @@ def build(
         top_down=top_down if top_down is not None else "resize" if size == "small" else "deconv_crop",
         attention=attention,
     )
-    encoder = BottleneckEncoder(body, 3, dilated=True, stride_first=stride_first)
+    spatial = lite if lite is not None else BottleneckEncoder(body, 3, dilated=True, stride_first=stride_first)
     discriminator = None
     if scaffold and temporal:
         discriminator = small_discriminator() if size == "small" else paper_discriminator()
-    return STCNN(generator, encoder, decoder, discriminator, detach)
+    return STCNN(generator, spatial, decoder, discriminator, detach)
 
 
 #: What one form of the network has and another may lack.
@@ -429,16 +439,21 @@ def start_from(network: STCNN, trained: STCNN) -> None:
 
 
 def start_from_imagenet(network: STCNN) -> bool:
-    """ImageNet weights for all ResNets and the discriminator of a paper-size network, and frozen batch norm.
+    """ImageNet weights for what is made for them; at paper size False, and a sentence, if none can be had.
 
-    Says so and returns False if none can be had. Build the network with ``stride_first=False``, for these weights
-    were learned so.
+    At paper size these are all ResNets, whose batch norm is frozen then, and the discriminator. Build the network
+    with ``stride_first=False``, for these weights were learned so.
 
     Raises:
-        TutorialError: if the network is not of paper size.
+        TutorialError: if the network has no such encoder, or the package with a small one's weights is missing.
     """
+    if isinstance(network.encoder, LiteFeatures):
+        network.encoder.load_imagenet()
+        return True
     if network.encoder.body is not RESNET101:
-        raise TutorialError("only the paper-size STCNN has ResNets inside; build it with size='paper'.")
+        raise TutorialError(
+            "this STCNN starts from random weights; build it with size='paper' or with encoder='imagenet'."
+        )
     parts: list[BottleneckEncoder | Discriminator] = [network.encoder]
     if network.generator is not None:
         parts.append(network.generator.encoder)
@@ -489,7 +504,8 @@ def fine_tune(
 ) -> STCNN:
     """Teach a copy of the network which object is meant: stage 4, on lucid dreams of one annotated frame.
 
-    Only the spatial branch learns, from the final output's cross-entropy. The generator, whose tensors the copy
+    Only the spatial branch learns, from the final output's cross-entropy; of one with an encoder from ImageNet only
+    the decoder. The generator, whose tensors the copy
     shares, is shown each dream as a video in which nothing moves: its prediction there carries no motion.
 
     Args:
@@ -512,7 +528,7 @@ def fine_tune(
         raise TutorialError(f"fine-tuning takes {steps} steps; use 0 or more.")
     states = fine_tuning(network, frame, mask, batch=batch, lr=lr, dreams=dreams, seed=seed)
     tuned = next(islice(states, steps, None))
-    dtype = network.encoder.conv1.weight.dtype
+    dtype = next(network.decoder.parameters()).dtype
     for part in (tuned.normalise, tuned.encoder, tuned.decoder):
         part.to(dtype).requires_grad_(False)
     return tuned
@@ -543,11 +559,12 @@ def fine_tuning(
         tuned = evaluating(network)
         tuned.normalise = copy.deepcopy(tuned.normalise).float()
         tuned.encoder, tuned.decoder = copy.deepcopy(tuned.encoder).float(), copy.deepcopy(tuned.decoder).float()
-        learning = [*tuned.encoder.parameters(), *tuned.decoder.parameters()]
+        pretrained = isinstance(tuned.encoder, LiteFeatures)
+        learning = [*([] if pretrained else tuned.encoder.parameters()), *tuned.decoder.parameters()]
         for p in learning:
             p.requires_grad_(True)
         optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
-        device = network.encoder.conv1.weight.device
+        device = next(network.decoder.parameters()).device
         picture = picture.detach().to(device, copy=True)
         shown = ((ids != 0) & (ids != VOID)).to(device, copy=True)
     for step in count():

@@ -93,7 +93,23 @@ def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
-def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tensor:
+class Near(NamedTuple):
+    """A prior for one frame of the memory, the previous one: things do not jump. Not the paper's."""
+
+    frame: int
+    """Its position on the memory's axis T."""
+    strength: float
+    """Of the penalty: so much times the squared distance, in cells, of the two places."""
+
+
+def distances(h: int, w: int, device: torch.device) -> Tensor:
+    """Squared distances between all places of a map, in cells: ``float [h*w, h*w]``."""
+    rows = torch.arange(h, device=device).repeat_interleave(w).float()  # [h*w]
+    columns = torch.arange(w, device=device).repeat(h).float()  # [h*w]
+    return (rows[:, None] - rows).pow(2) + (columns[:, None] - columns).pow(2)
+
+
+def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0, near: Near | None = None) -> Tensor:
     """How well each place of the query fits each place of the memory, before the softmax (the affinity).
 
     Args:
@@ -101,6 +117,7 @@ def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tenso
         memory_key: ``float [N, Ck, T, h, w]``.
         penalty: 0 is the dot product (equation 2); 1 is the negative squared distance, up to a term that is the same
             for all places of the memory and falls out of the softmax. Between them lies a mixture.
+        near: a prior for the places of one frame.
 
     Returns:
         ``float [N, T*h*w, h*w]``, divided by the root of Ck. (The paper does not divide; the authors' code does.)
@@ -111,11 +128,21 @@ def scores(query_key: Tensor, memory_key: Tensor, penalty: float = 0.0) -> Tenso
         similar = torch.einsum("nck,ncq->nkq", k, q)  # [N, T*h*w, h*w]
         if penalty:  # -|q - k|^2 = 2 q.k - |k|^2 - |q|^2
             similar = (1 + penalty) * similar - penalty * k.pow(2).sum(1)[:, :, None]
-        return similar / math.sqrt(q.shape[1])
+        similar = similar / math.sqrt(q.shape[1])
+        if near is not None:
+            h, w = query_key.shape[-2:]
+            of_frame = similar.unflatten(1, (memory_key.shape[2], -1))[:, near.frame]  # [N, h*w, h*w], a view
+            of_frame -= near.strength * distances(h, w, q.device)
+        return similar
 
 
 def attention(
-    query_key: Tensor, memory_key: Tensor, penalty: float = 0.0, temperature: float = 1.0, top_k: int | None = None
+    query_key: Tensor,
+    memory_key: Tensor,
+    penalty: float = 0.0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    near: Near | None = None,
 ) -> Tensor:
     """Where each place of the query looks: weights that sum to one over the *memory*, ``float [N, T*h*w, h*w]``.
 
@@ -125,6 +152,7 @@ def attention(
         penalty: see there.
         temperature: scores are divided by it; below 1 the look becomes sharper.
         top_k: only so many places of the memory count, for each place of the query.
+        near: see :func:`scores`.
 
     Raises:
         TutorialError: if the temperature is not above 0, or ``top_k`` is below 1.
@@ -133,14 +161,25 @@ def attention(
         raise TutorialError(f"the temperature is {temperature}; it must be above 0.")
     if top_k is not None and top_k < 1:
         raise TutorialError(f"top_k is {top_k}; keep at least 1 place.")
-    s = scores(query_key, memory_key, penalty) / temperature
-    if top_k is None or top_k >= s.shape[1]:
-        return s.softmax(dim=1)
-    best, places = s.topk(top_k, dim=1)  # not by a threshold: frames that are stored twice tie
-    return torch.zeros_like(s).scatter(1, places, best.softmax(dim=1))
+    return softmax_of_best(scores(query_key, memory_key, penalty, near) / temperature, top_k, 1)
 
 
-def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: float = 0.0) -> Tensor:
+def softmax_of_best(s: Tensor, top_k: int | None, axis: int) -> Tensor:
+    """The softmax over an axis, of its ``top_k`` largest scores alone: the others get weight 0; None for all."""
+    if top_k is None or top_k >= s.shape[axis]:
+        return s.softmax(dim=axis)
+    best, places = s.topk(top_k, dim=axis, sorted=False)  # not by a threshold: frames that are stored twice tie
+    return torch.zeros_like(s).scatter_(axis, places, best.softmax(dim=axis))
+
+
+def read(
+    query_key: Tensor,
+    memory_key: Tensor,
+    memory_value: Tensor,
+    penalty: float = 0.0,
+    top_k: int | None = None,
+    near: Near | None = None,
+) -> Tensor:
     """Equation 1: ``softmax(scores)`` times the values, without ever storing the whole attention.
 
     It takes some places of the query at a time, all against the whole memory. Keys and values may have any strides;
@@ -151,6 +190,8 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
         memory_key: ``float [N, Ck, T, h, w]``.
         memory_value: ``float [N, Cv, T, h, w]``.
         penalty: see :func:`scores`.
+        top_k: see :func:`attention`.
+        near: see :func:`scores`.
 
     Returns:
         ``float [N, Cv, h, w]`` of the values' type.
@@ -163,9 +204,13 @@ def read(query_key: Tensor, memory_key: Tensor, memory_value: Tensor, penalty: f
         q = q * ((1 + penalty) / math.sqrt(channels))
         length = -penalty / math.sqrt(channels) * k.pow(2).sum(1, keepdim=True) if penalty else None  # [N, 1, T*h*w]
         found = []
-        for some in q.split(max(1, BLOCK // (n * k.shape[2])), dim=1):  # [N, rows, Ck]
+        size = max(1, BLOCK // (n * k.shape[2]))
+        far = distances(h, w, q.device).split(size) if near is not None else ()  # [rows, h*w]
+        for i, some in enumerate(q.split(size, dim=1)):  # [N, rows, Ck]
             s = torch.bmm(some, k) if length is None else torch.baddbmm(length, some, k)  # [N, rows, T*h*w]
-            found.append(s.softmax(dim=2).to(v.dtype) @ v)  # [N, rows, Cv]
+            if near is not None:
+                s.unflatten(2, (-1, h * w))[:, :, near.frame] -= near.strength * far[i]
+            found.append(softmax_of_best(s, top_k, 2).to(v.dtype) @ v)  # [N, rows, Cv]
         return torch.cat(found, dim=1).transpose(1, 2).unflatten(2, (h, w))  # [N, Cv, h, w]
 
 
@@ -531,6 +576,12 @@ class _Bank:
         return self._keys[:, :, at], self._values[:, :, at]
 
 
+def near_frame(frames: Sequence[StoredFrame], time: int, locality: float) -> Near | None:
+    """The prior for the frame of that number, if it is stored and the prior should be of any strength."""
+    at = [i for i, frame in enumerate(frames) if frame.time == time]
+    return Near(at[0], locality) if at and locality else None
+
+
 class Memory:
     """The stored frames: which stay, which leave, what each object may read, and how much attention each frame got.
 
@@ -595,14 +646,30 @@ class Memory:
             if frame in bank.frames:
                 bank.drop(frame)
 
-    def read(self, query_key: Tensor, penalty: float = 0.0) -> Tensor:
-        """What each object finds: ``[1, Ck, h, w] -> float [O, Cv, h, w]``."""
+    def read(
+        self,
+        query_key: Tensor,
+        penalty: float = 0.0,
+        top_k: int | None = None,
+        locality: float = 0.0,
+        previous: int = -1,
+    ) -> Tensor:
+        """What each object finds: ``[1, Ck, h, w] -> float [O, Cv, h, w]``.
+
+        Args:
+            query_key: of the current frame.
+            penalty: see :func:`scores`.
+            top_k: see :class:`STMSegmenter`.
+            locality: see there.
+            previous: number of the frame before the current one.
+        """
         found = []
         for bank in self._banks:
             q = query_key.expand(bank.objects, -1, -1, -1)  # [n, Ck, h, w]
+            near = near_frame(bank.frames, previous, locality)
             if self.policy == "least used" and self.limit is not None:
-                self._count(attention(q, bank.keys, penalty), bank.frames)
-            found.append(read(q, bank.keys, bank.values, penalty))
+                self._count(attention(q, bank.keys, penalty, top_k=top_k, near=near), bank.frames)
+            found.append(read(q, bank.keys, bank.values, penalty, top_k, near))
         return torch.cat(found)  # [O, Cv, h, w]
 
     @staticmethod
@@ -665,9 +732,14 @@ class STMSegmenter(ObjectSegmenter):
         min_confidence: do not keep a frame for good if the mean probability inside one of its predicted masks is
             lower, or a mask is empty: a wrong mask in the memory would be believed for ever. 0 keeps all (as the
             paper does).
+        top_k: each place reads the best so many places of the memory and no others, which keeps the many that hardly
+            fit from drowning them as the memory grows (Cheng et al., "Modular Interactive Video Object Segmentation",
+            CVPR 2021); None for all, as in the paper.
+        locality: prefer the near places of the previous frame: a score of it loses so much times the squared distance
+            in cells. 0, the paper's choice, looks everywhere alike.
 
     Raises:
-        TutorialError: on an unknown memory or policy, ``every`` below 1 and a limit below 0.
+        TutorialError: on an unknown memory or policy, ``every`` or ``top_k`` below 1, a limit or a locality below 0.
     """
 
     def __init__(
@@ -678,13 +750,20 @@ class STMSegmenter(ObjectSegmenter):
         limit: int | None = LIMIT,
         policy: Policy = "oldest",
         min_confidence: float = 0.0,
+        top_k: int | None = None,
+        locality: float = 0.0,
     ) -> None:
+        if top_k is not None and top_k < 1:
+            raise TutorialError(f"top_k is {top_k}; keep at least 1 place.")
+        if not 0 <= locality < math.inf:
+            raise TutorialError(f"the locality is {locality}; use 0 or more.")
         if memory not in get_args(Keep):
             raise TutorialError(f"there is no memory {memory!r}; choose from {', '.join(get_args(Keep))}.")
         if every < 1:
             raise TutorialError(f"the memory takes every {every}th frame; use 1 or more.")
         super().__init__(network)
         self.network, self.keep, self.every, self.min_confidence = evaluating(network), memory, every, min_confidence
+        self.top_k, self.locality = top_k, locality
         self.memory = Memory(limit, policy)
         self._start(torch.zeros(3, 1, 1))
 
@@ -714,7 +793,8 @@ class STMSegmenter(ObjectSegmenter):
     def _predict(self, frame: Tensor) -> Tensor:
         self._memorize_last()
         query = self.network.encode(frame[None])
-        found = self.memory.read(query.key, self.network.penalty)  # [O, Cv, h, w]
+        how = (self.network.penalty, self.top_k, self.locality, self.time)
+        found = self.memory.read(query.key, *how)  # [O, Cv, h, w]
         probabilities = self._decode(found, query)
         self.time, self.frame, self.query = self.time + 1, frame.clone(), query
         self.masks, self.given = probabilities[1:].clone(), False
@@ -748,8 +828,8 @@ class STMSegmenter(ObjectSegmenter):
     def inspect(self) -> dict[str, Any]:
         """What the last step compared: for a widget, or for :func:`attention`.
 
-        ``times`` (frame numbers in memory), ``query_key [Ck, h, w]``, ``memory_key [O, Ck, T, h, w]`` and
-        ``penalty``; only frames in which all objects were known.
+        ``times`` (frame numbers in memory), ``query_key [Ck, h, w]``, ``memory_key [O, Ck, T, h, w]``, ``penalty``,
+        ``top_k`` and ``near``; only frames in which all objects were known.
 
         Raises:
             TutorialError: before the first step.
@@ -761,6 +841,8 @@ class STMSegmenter(ObjectSegmenter):
             "query_key": query.key[0],
             "memory_key": keys,
             "penalty": self.network.penalty,
+            "top_k": self.top_k,
+            "near": near_frame(frames, self.time - 1, self.locality),
         }
 
     @torch.no_grad()
@@ -770,19 +852,22 @@ class STMSegmenter(ObjectSegmenter):
         Args:
             keep: which of ``inspect()["times"]``'s entries to read, by position; all by default.
             temperature: see :func:`attention`.
-            top_k: see :func:`attention`.
+            top_k: see :func:`attention`; the segmenter's own by default.
 
         Raises:
             TutorialError: before the first step, if nothing is kept, or as :func:`attention`.
         """
         query = self._asked()
-        _, keys, values = self.memory.complete()
+        frames, keys, values = self.memory.complete()
         if keep is not None:
+            frames = [frames[i] for i in keep]
             keys, values = keys[:, :, list(keep)], values[:, :, list(keep)]
         if keys.shape[2] == 0:
             raise TutorialError("nothing is left in the memory; keep at least one frame.")
         q = query.key.expand(len(keys), -1, -1, -1)  # [O, Ck, h, w]
-        weights = attention(q, keys, self.network.penalty, temperature, top_k)  # [O, T*h*w, h*w]
+        best = top_k if top_k is not None else self.top_k
+        near = near_frame(frames, self.time - 1, self.locality)
+        weights = attention(q, keys, self.network.penalty, temperature, best, near)  # [O, T*h*w, h*w]
         found = (values.flatten(2) @ weights.to(values.dtype)).unflatten(2, query.key.shape[-2:])  # [O, Cv, h, w]
         return self._decode(found, query)
 

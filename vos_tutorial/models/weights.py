@@ -35,6 +35,17 @@ def save_weights(
         TutorialError: if ``method`` or ``size`` is missing, a value is NaN or overflows ``dtype``, or the file cannot
             be written; nothing half-written is left.
     """
+    save_tensors(path, network.state_dict(), metadata, dtype)
+
+
+def save_tensors(
+    path: str | Path, named: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write tensors by name, as :func:`save_weights` does those of a network: for a part of one, such as adapters.
+
+    Raises:
+        TutorialError: as :func:`save_weights`.
+    """
     path = Path(path)
     for key in ("method", "size"):
         if key not in metadata:
@@ -42,7 +53,7 @@ def save_weights(
                 f"the metadata of {path} has no {key!r}; add it, so that a reader can tell what it is."
             )
     tensors = {}
-    for name, value in network.state_dict().items():
+    for name, value in named.items():
         # A fresh contiguous copy: safetensors refuses views, shared memory and channels-last order.
         kind = dtype if value.is_floating_point() else value.dtype
         tensors[name] = value.detach().to("cpu", kind, copy=True, memory_format=torch.contiguous_format)

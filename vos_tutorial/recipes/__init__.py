@@ -210,9 +210,13 @@ def small_recipe(method: str, profile: ProfileName, *stages: Stage, **others: An
     return Recipe(method, profile, "small", stages, source="ours", ema=0.99, lines=SHORT_SIDE, **others)
 
 
+#: Recipe modules of networks that follow no object.
+NO_METHODS = ("generators",)
+
+
 def methods() -> list[str]:
     """The methods that have a recipe module, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(NO_METHODS))
 
 
 def load(method: str, profile: ProfileName) -> Recipe:

@@ -40,24 +40,27 @@ RECIPES: dict[ProfileName, Recipe] = {
     ),
 }
 
-#: ``python -m vos_tutorial train masktrack --variant photos --stills DIR --cutouts DIR``: for real video, from
-#: ImageNet weights, on frames of clips that are made of photographs.
-VARIANTS: dict[str, Recipe] = {
-    "photos": replace(
-        RECIPES["cpu"],
-        options={"encoder": "imagenet", "width": 24},
-        lines=240,
-        stages=(
-            replace(
-                RECIPES["cpu"].stages[0],
-                name="photos",
-                steps=4000,
-                size=160,
-                options={**OPTIONS, "source": "photos", "spoiling": {"dilation": 2, "shift": 0.15, "scale": 0.1}},
-            ),
-        ),
-    ),
-}
+
+def _photos() -> Recipe:
+    """For real video: from ImageNet weights, on frames of clips that are made of photographs."""
+    spoiling = {"dilation": 2, "shift": 0.15, "scale": 0.1}
+    options = {**OPTIONS, "source": "photos", "spoiling": spoiling}
+    stage = replace(
+        RECIPES["cpu"].stages[0], name="photos", steps=1400, size=160, schedule="constant", options=options
+    )
+    return replace(RECIPES["cpu"], options={"encoder": "imagenet", "width": 24}, lines=240, stages=(stage,))
+
+
+def _calm() -> Recipe:
+    """With --start, from "photos": things that look as most things do, guides further away, and a rate that falls."""
+    (stage,) = _photos().stages
+    options = {**stage.options, "source": "calm photos", "spoiling": {"dilation": 2, "shift": 0.25, "scale": 0.15}}
+    calm = replace(stage, name="calm", steps=400, schedule="cosine", options=options)
+    return replace(_photos(), stages=(calm,))
+
+
+#: ``python -m vos_tutorial train masktrack --variant NAME --stills DIR --cutouts DIR``.
+VARIANTS: dict[str, Recipe] = {"photos": _photos(), "photos, calm": _calm()}
 
 #: Rows of the paper's table 1 that concern training (section 5.2), as changes to the options of the stage; and guides
 #: that are three times as wrong as the paper's.

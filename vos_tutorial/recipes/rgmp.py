@@ -108,8 +108,35 @@ def _without_reference() -> Recipe:
     return replace(cpu, stages=tuple(replace(s, options={**s.options, "reference": False}) for s in cpu.stages))
 
 
+def _photos() -> Recipe:
+    """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``).
+
+    First the object must be found by the reference alone. Then the previous mask comes in, but cannot be relied upon.
+    """
+    video = RECIPES["cpu"].stages[1]
+    options = {**SMALL_VIDEO, "source": "calm photos", "max_skip": 4, "spare": 2, "relit": True}
+    alone = {**options, "recurrence": 1, "drop_previous": 1.0}
+    both = {**options, "recurrence": {"from": 1, "to": 3}, "faults": 0.3}
+    return replace(
+        RECIPES["cpu"],
+        options={"encoder": "imagenet", "width": 24},
+        lines=240,
+        stages=(
+            replace(video, name="reference", steps=400, size=128, schedule="constant", options=alone),
+            replace(video, name="photos", steps=1000, size=128, options=both),
+        ),
+    )
+
+
+def _trusting() -> Recipe:
+    """With --start, from "photos": previous masks that are mostly right, as they are in a video that goes well."""
+    *_, stage = _photos().stages
+    options = {**stage.options, "recurrence": 2, "drop_previous": 0.1, "faults": 0.1}
+    return replace(_photos(), stages=(replace(stage, name="trusting", steps=350, lr=1.5e-3, options=options),))
+
+
 #: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``. From "full" on, all but the last
-#: take equally many steps.
+#: three take equally many steps.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
     "full": _changed(),
@@ -120,4 +147,6 @@ VARIANTS: dict[str, Recipe] = {
     "no previous": _changed({"previous": False}, {"previous": False}),
     "no pre-training": replace(RECIPES["cpu"], stages=(replace(RECIPES["cpu"].stages[1], steps=sum(SHORT)),)),
     "recipe without reference": _without_reference(),
+    "photos": _photos(),
+    "photos, trusting": _trusting(),
 }

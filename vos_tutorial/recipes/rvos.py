@@ -103,6 +103,27 @@ def _lifelike() -> Recipe:
     return replace(RECIPES["cpu"], stages=(replace(own, name="lifelike", steps=2500, lr=3e-3, options=options),))
 
 
+def _photos() -> Recipe:
+    """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``).
+
+    Longer clips, in which the previous masks are true ones at first and the network's own at last; each level of the
+    decoder is judged by itself.
+    """
+    options = {
+        **OWN,
+        "source": "calm photos",
+        "frames": 5,
+        "max_skip": 3,
+        "slots": 2,
+        "true_share": {"from": 1.0, "to": 0.0},
+        "blank": 0.1,
+        "entropy": 1.0,
+        "sides": 0.3,
+    }
+    stage = Stage("photos", steps=400, options=options, **{**SMALL, "batch": 4, "size": 128, "lr": 2e-3})
+    return replace(RECIPES["cpu"], options={"encoder": "imagenet"}, lines=240, stages=(stage,))
+
+
 #: What notebook 04 compares; ``python -m vos_tutorial train rvos --variant NAME``.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
@@ -117,4 +138,5 @@ VARIANTS: dict[str, Recipe] = {
     "zero-shot S": _zero_shot(recurrence="S"),
     "zero-shot T": _zero_shot(recurrence="T"),
     "zero-shot T released": _zero_shot(recurrence="T released"),
+    "photos": _photos(),
 }

@@ -221,6 +221,22 @@ def _long() -> Recipe:
     )
 
 
+def _photos() -> Recipe:
+    """For real video: a spatial half from ImageNet weights, on photographs (``--stills DIR --cutouts DIR``)."""
+    ahead, still, both = RECIPES["cpu"].stages
+    options = {"source": "calm photos"}
+    return replace(
+        RECIPES["cpu"],
+        options={**SCAFFOLD, "encoder": "imagenet"},
+        lines=240,
+        stages=(
+            replace(ahead, steps=200, options={**ahead.options, **options, "adversarial": 0.0}),
+            replace(still, steps=400, size=128, options={**still.options, **options}),
+            replace(both, steps=150, size=96, options={**both.options, **options, "adversarial": 0.0}),
+        ),
+    )
+
+
 #: Labelled clips where labels are scarce.
 FEW = 32
 
@@ -238,4 +254,5 @@ VARIANTS: dict[str, Recipe] = {
     "fork, mse": _fork(0.0),
     "fork, adversarial": _fork(0.02),
     "long": _long(),
+    "photos": _photos(),
 }

@@ -229,7 +229,7 @@ tables.compare({c: {name: row[c] for name, row in fed.items()} for c in fed["bot
 # %% [markdown] tags=["exercise-text"]
 # ## Two more exercises
 #
-# **Exercise A.1** (10 minutes) Write `l2_scores(q, k)`: minus the squared distance of each query to each cell in memory. Make no
+# **Exercise A.1** (10 minutes, medium) Write `l2_scores(q, k)`: minus the squared distance of each query to each cell in memory. Make no
 # tensor that is larger than the scores themselves (or than q and k); all differences at once would have C × M × Q numbers.
 
 
@@ -248,7 +248,7 @@ _ = check_05.l2_scores(l2_scores)
 # |q|² adds the same number to a whole column, so a softmax over the column does not notice it, and neither does top-k. |k|² differs from cell to cell and may never be left out.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise A.2** (10 minutes) Two objects have the probabilities 0.9 and 0.8 at a pixel. Derive the three shares after soft aggregation by
+# **Exercise A.2** (10 minutes, medium) Two objects have the probabilities 0.9 and 0.8 at a pixel. Derive the three shares after soft aggregation by
 # hand. Then write `aggregate(alone)` with log-odds and one softmax. Keep p in [1e-7, 1 - 1e-7].
 
 

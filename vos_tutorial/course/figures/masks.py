@@ -30,6 +30,8 @@ ERRORS = {
     WRONG_OBJECT: ("wrong object", YELLOW, "xxxx"),
 }
 
+SMALL, FINE = 32, 8  # masks up to so many pixels are outlined along their pixels' sides, to an eighth of a pixel
+
 # --- Arrays ----------------------------------------------------------------------------------------------
 
 
@@ -194,8 +196,10 @@ def _draw_objects(
 
 def _draw_object_edge(axes: Axes, region: np.ndarray, object_id: int, numbers: bool) -> None:
     h, w = region.shape
-    y, x = np.arange(-1, h + 1), np.arange(-1, w + 1)
-    line = axes.contour(x, y, np.pad(region, 1).astype(float), [0.5], colors=[_colour(object_id)], linewidths=1.1)
+    fine = FINE if max(h, w) <= SMALL else 1  # or the line would cut the corners of pixels that can be seen
+    y, x = ((np.arange(-fine, fine * (n + 1)) + 0.5) / fine - 0.5 for n in (h, w))
+    padded = np.pad(region, 1).repeat(fine, 0).repeat(fine, 1).astype(float)
+    line = axes.contour(x, y, padded, [0.5], colors=[_colour(object_id)], linewidths=1.1)
     line.set_path_effects(casing(1.9))
     axes.set_xlim(-0.5, w - 0.5)
     axes.set_ylim(h - 0.5, -0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,15 @@ from ...clip import Clip
 from ...errors import TutorialError
 from ...files import write_atomically
 from .answers import answer, answer_sheet
-from .masks import Pixels
+from .masks import Pixels, bare, key_frames
+from .palette import WIDTH, blank, styled
 
 MAX_LOOP_BYTES = 120_000
 QUALITIES = (82, 70, 55, 40, 28)  # of WebP, tried in this order before the picture itself gets smaller
 SMALLEST = 96  # pixels across a panel
 REST = 1000  # ms for which the last frame stays
 STRIP = 18  # pixels for the words above a panel
+GAP = 6  # pixels between panels
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,71 @@ def loop(
     for name, ids in {**panels, "truth": truth}.items():
         if ids is not None and len(ids) != len(frames):
             raise TutorialError(f"{name or 'masks'}: {len(ids)} masks for {len(frames)} frames; pass one for each.")
-    times = list(range(len(frames)))
+    return _fitted(
+        lambda t, across: _panels(frames, panels, truth, t, across),
+        lambda times: _sheet(frames, panels, truth, times),
+        len(frames),
+        fps,
+        width,
+        max_bytes,
+    )
+
+
+def loops(
+    clips: Mapping[str, Clip],
+    *,
+    columns: int = 5,
+    fps: float = 8.0,
+    width: int = 120,
+    max_bytes: int = MAX_LOOP_BYTES,
+) -> Loop:
+    """Several clips that move side by side, each under its name, with the outlines of its objects.
+
+    Args:
+        clips: by name, all of one length and one shape of picture.
+        columns: clips in a row.
+        fps: frames a second.
+        width: pixels across a clip, at most.
+        max_bytes: as for :func:`loop`.
+
+    Raises:
+        TutorialError: if there is no clip, they differ in length, or even the smallest picture is too large.
+    """
+    lengths = {name: len(clip) for name, clip in clips.items()}
+    if len(set(lengths.values())) != 1:
+        raise TutorialError(f"loops() needs clips of one length, got {lengths or 'none'}.")
+
+    def panels(t: int, across: int) -> Image.Image:
+        painted = {name: answer(clip.frames[t], None, clip.masks[t], width=across) for name, clip in clips.items()}
+        return _grid(painted, columns)
+
+    return _fitted(
+        panels,
+        lambda times: _sheet_of_clips(clips, times),
+        next(iter(lengths.values())),
+        fps,
+        width,
+        max_bytes,
+    )
+
+
+def _fitted(
+    paint: Callable[[int, int], Image.Image],
+    sheet: Callable[[list[int]], Figure],
+    length: int,
+    fps: float,
+    width: int,
+    max_bytes: int,
+) -> Loop:
+    """``paint(frame, width)`` for every frame, as large and as well as ``max_bytes`` allow."""
+    times = list(range(length))
     while True:
         for across in _widths(width):
-            pictures = [_panels(frames, panels, truth, t, across) for t in times]
+            pictures = [paint(t, across) for t in times]
             for quality in QUALITIES if across == width else QUALITIES[-2:]:
-                data = _webp(pictures, 1000 / fps * (len(frames) / len(times)), quality)
+                data = to_webp(pictures, 1000 / fps * (length / len(times)), quality)
                 if len(data) <= max_bytes:
-                    return Loop(data, pictures[0].size, times, _sheet(frames, panels, truth, times))
+                    return Loop(data, pictures[0].size, times, sheet(times))
         if len(times) <= 2:
             raise TutorialError(
                 f"no animation of this clip fits into {max_bytes} bytes; allow more, or pass fewer or smaller panels."
@@ -115,19 +174,27 @@ def _panels(
 ) -> Image.Image:
     """The panels of frame ``t`` side by side, each under its name and the number of the frame."""
     right = None if truth is None else truth[t]
-    painted = [answer(frames[t], None if ids is None else ids[t], right, width=width) for ids in masks.values()]
-    height = painted[0].shape[0]
-    whole = Image.new("RGB", (len(painted) * (width + 6) - 6, height + STRIP), "white")
+    words = {f"{name}, frame {t}" if name else f"frame {t}": ids for name, ids in masks.items()}
+    painted = {w: answer(frames[t], None if ids is None else ids[t], right, width=width) for w, ids in words.items()}
+    return _grid(painted, len(painted))
+
+
+def _grid(painted: Mapping[str, np.ndarray], columns: int) -> Image.Image:
+    """Pictures of one size, ``uint8 [H, W, 3]``, side by side under their names."""
+    height, width = next(iter(painted.values())).shape[:2]
+    across, down = min(columns, len(painted)), -(-len(painted) // columns)
+    whole = Image.new("RGB", (across * (width + GAP) - GAP, down * (height + STRIP)), "white")
     draw = ImageDraw.Draw(whole)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
-    for i, (name, picture) in enumerate(zip(masks, painted, strict=True)):
-        whole.paste(Image.fromarray(picture), (i * (width + 6), STRIP))
-        words = f"{name}, frame {t}" if name else f"frame {t}"
-        draw.text((i * (width + 6) + 2, 2), words, "#222222", font)
+    for i, (words, picture) in enumerate(painted.items()):
+        x, y = i % columns * (width + GAP), i // columns * (height + STRIP)
+        whole.paste(Image.fromarray(picture), (x, y + STRIP))
+        draw.text((x + 2, y + 2), words, "#222222", font)
     return whole
 
 
-def _webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> bytes:
+def to_webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> bytes:
+    """Pictures of one size as an animated WebP that rests on the last one."""
     buffer = io.BytesIO()
     duration = [round(milliseconds)] * (len(pictures) - 1) + [REST]
     pictures[0].save(
@@ -141,3 +208,24 @@ def _sheet(frames: Pixels, panels: Mapping[str, Pixels | None], truth: Pixels | 
     """Five of the frames that move."""
     shown = [times[i] for i in sorted({round(i) for i in np.linspace(0, len(times) - 1, 5)})]
     return answer_sheet(frames, panels, truth, times=shown)
+
+
+@styled
+def _sheet_of_clips(clips: Mapping[str, Clip], times: list[int]) -> Figure:
+    """Four of the frames that move, evenly spread, two clips in a row."""
+    shown = key_frames(len(times), 4)
+    lines, across = -(-len(clips) // 2), len(shown)
+    h, w = next(iter(clips.values())).size
+    tile = (WIDTH - 0.3) / (2 * across)
+    figure, axes = blank(lines, 2 * across + 1, WIDTH, (tile * h / w + 0.24) * lines)
+    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
+    axes[0, 0].get_gridspec().set_width_ratios([1] * across + [0.18] + [1] * across)
+    for cell in axes.ravel():
+        bare(cell)
+    for i, (name, clip) in enumerate(clips.items()):
+        for k, index in enumerate(shown):
+            t, cell = times[index], axes[i // 2, i % 2 * (across + 1) + k]
+            cell.imshow(answer(clip.frames[t], None, clip.masks[t], width=round(200 * tile)))
+            if k == 0:
+                cell.set_title(name, pad=2, fontsize=8.5, loc="left")
+    return figure

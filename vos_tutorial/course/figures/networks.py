@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import TutorialError
+from ...models import dit as dit_model
 from ...models import masktrack as masktrack_model
 from ...models import rgmp as rgmp_model
 from ...models import rvos as rvos_model
@@ -409,4 +410,69 @@ def stcnn(network: stcnn_model.STCNN, frames: Pixels) -> NetworkDiagram:
         "STCNN: a generator that knows the past tells the segmenter", p.parts, "\n".join(map(" ".join, rows)), arrows,
         {"generator": [*g, *features], "encoder": names, "decoder": ["pyramid", *gates, "last"]}, p.tensors, p.code,
         answer,
+    )  # fmt: skip
+
+
+# --- DiT -------------------------------------------------------------------------------------------------
+
+
+def dit(network: dit_model.DiT, x: Tensor, t: float, s: float, caption: Tensor) -> NetworkDiagram:
+    """The diffusion transformer while it says where one noisy picture flows: teacher, or student with ``s``.
+
+    Args:
+        network: of any size; of more than six blocks the first three and the last are drawn.
+        x: ``[4, H, W]`` at time t.
+        t: the time, in [0, 1].
+        s: the time to go to; a teacher ignores it.
+        caption: ids ``[A]``.
+    """
+    place = network.patches.weight.device
+    time, then = (torch.tensor([value], device=place) for value in (t, s))
+    with Trace(network) as trace:
+        out = network(x[None].to(place), time, then, caption[None].to(place))[0]  # [4, H, W]
+    side = network.size // network.patch
+    forward = dit_model.DiT.forward
+
+    def tokens(name: str, count: int = side**2) -> Tensor:
+        """``[1, N, C] -> [1, C, side, side]`` of the patches, or ``[1, C, A, 1]`` of the rest."""
+        found = trace.out(name)[:, :count].transpose(1, 2)
+        return found.reshape(1, found.shape[1], side, side)
+
+    def colours(picture: Tensor) -> np.ndarray:
+        return as_picture((picture[:3] + 1) / 2)
+
+    p = Parts()
+    p.picture("x", Frame, "x", colours(x), network.channels, "input")
+    p.map("patches", "patches", tokens("patches"), "input", Code(dit_model.DiT._cut, "reshape"))
+    words = torch.stack([trace.out(f"words.{i}")[0] for i in range(len(network.words))], dim=1)  # [C, A]
+    p.map("words", "words", words[None, :, :, None], "input", Code(forward, "table(captions"))
+    p.operation("cat", Concat("cat"), Code(forward, "torch.cat"))
+    p.map("t", "t_embedder", trace.out("t_embedder")[:, :, None, None], "input", Code(forward, "self.t_embedder"))
+    p.operation("condition", Concat("+"), Code(forward, "condition ="))
+    depth = len(network.blocks)
+    drawn = list(range(depth)) if depth <= 6 else [0, 1, 2, depth - 1]
+    blocks = [f"blocks[{i}]" for i in drawn]
+    for i, name in zip(drawn, blocks, strict=True):
+        p.map(name, name, tokens(f"blocks.{i}"), "input", Code(forward, "block(tokens"))
+    p.map("last", "last", tokens("last"), "output", Code(forward, "self.last"))
+    p.map("refiner", "refiner", trace.out("refiner.first"), "output", Code(dit_model.Refiner.forward, "self.first"))
+    p.operation("sum", Concat("+"), Code(forward, "gaussian_velocity"))
+    p.picture("F", Frame, "F(x, t, s)" if network.reads_s else "v(x, t)", colours(out), network.channels, "output")
+    arrows = [*chain("x", "patches", "cat", *blocks, "last", "refiner", "sum", "F"), Arrow("words", "cat")]
+    arrows += [Arrow("words", "condition", label="mean"), Arrow("t", "condition")]
+    arrows += [Arrow("condition", name, "carried") for name in (*blocks, "last")]
+    arrows += [Arrow("x", "refiner", "skip"), Arrow("x", "sum", "skip")]
+    below = ["."] * (len(blocks) + 4)
+    rows = [["x", "patches", "cat", *blocks, "last", "refiner", "sum", "F"], [".", "words", ".", *below]]
+    rows += [[".", "t", "condition", *below]]
+    groups = {"transformer": blocks}
+    if network.reads_s:
+        p.map("s", "s_embedder", trace.out("s_embedder")[:, :, None, None], "input", Code(forward, "self.s_embedder"))
+        arrows.append(Arrow("s", "condition"))
+        rows.append([".", "s", ".", *below])
+        groups = {"frozen, with adapters": blocks}
+    return NetworkDiagram(
+        "A diffusion transformer with the time to go to" if network.reads_s else "A diffusion transformer",
+        p.parts, "\n".join(map(" ".join, rows)), arrows, groups, p.tensors, p.code,
+        (out[3] > 0).cpu().numpy().astype(np.uint8),
     )  # fmt: skip

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from .attention_inspector import AttentionInspector
 from .comparison_player import ComparisonPlayer
+from .flow_explorer import FlowExplorer
+from .grade_bench import GradeBench
 from .guidance_switch import GuidanceSwitch
 from .guide_bench import GuideBench
+from .mask_painter import MaskPainter
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
 from .network_tour import NetworkTour
@@ -18,8 +21,11 @@ from .recurrence_grid import RecurrenceGrid, Rollout, ancestors
 __all__ = [
     "AttentionInspector",
     "ComparisonPlayer",
+    "FlowExplorer",
+    "GradeBench",
     "GuidanceSwitch",
     "GuideBench",
+    "MaskPainter",
     "MaskPlayer",
     "MotionLens",
     "NetworkTour",

@@ -53,8 +53,10 @@ class ComparisonPlayer(Widget):
     _shape = traitlets.List(traitlets.Int()).tag(sync=True)  # T, H, W as sent
     _ids = traitlets.Bytes().tag(sync=True)  # zlib of uint8 [1 + methods, T, H, W], the truth first
     _names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    _scores = traitlets.List().tag(sync=True)  # of each method, J in percent by frame, null where nothing is scored
-    _spread = traitlets.List().tag(
+    _scores: Any = traitlets.List().tag(
+        sync=True
+    )  # of each method, J in percent by frame, null where nothing is scored
+    _spread: Any = traitlets.List().tag(
         sync=True
     )  # by frame, how far J of the methods lie apart; 0 where no object is seen
     _colours = traitlets.Bytes().tag(sync=True)  # uint8 [256, 3]
@@ -70,7 +72,8 @@ class ComparisonPlayer(Widget):
         for name, ids in self._answers.items():
             if ids.shape != self._truth.shape:
                 raise TutorialError(f"{name} is {list(ids.shape)}, but the clip asks for {list(self._truth.shape)}.")
-        size = display_size(*self._truth.shape[1:], max_side)
+        height, width = self._truth.shape[1:]
+        size = display_size(height, width, max_side)
         jpegs, offsets = pack_frames(self._pictures, size)
         self._j = [self._score(ids, clip) for ids in self._answers.values()]
         super().__init__(
@@ -97,7 +100,7 @@ class ComparisonPlayer(Widget):
         ]
 
     def _spreads(self) -> list[float]:
-        seen = np.isin(self._truth, [0, VOID], invert=True).any((1, 2))
+        seen = [bool(np.isin(ids, [0, VOID], invert=True).any()) for ids in self._truth]
         columns = [[j for j in column if j is not None] for column in zip(*self._j, strict=True)]
         return [max(js) - min(js) if js and visible else 0.0 for js, visible in zip(columns, seen, strict=True)]
 

@@ -80,7 +80,7 @@ class Widget(anywidget.AnyWidget):
         """
         path = Path(path)
         plain, binary = {}, {}
-        for name, value in self.get_state().items():
+        for name, value in self._page_state().items():
             if isinstance(value, bytes | memoryview):
                 binary[name] = base64.b64encode(value).decode()
             elif name in self._own_traits():
@@ -95,6 +95,10 @@ class Widget(anywidget.AnyWidget):
         )
         write_atomically(path, page.encode())
         return path
+
+    def _page_state(self) -> dict[str, Any]:
+        """What the page of :meth:`to_html` begins with; a widget that asks its kernel for more puts it in here."""
+        return dict(self.get_state())
 
     def _own_traits(self) -> set[str]:
         return {name for cls in type(self).__mro__ if issubclass(cls, Widget) for name in cls.class_own_traits()}

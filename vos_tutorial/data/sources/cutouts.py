@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ PHOTO = 240  # shorter side of a photograph that is kept
 SMALLEST = 0.008  # share of frame 0 that an annotated object shows at the least
 LARGE = 0.1  # share of the picture from which on an object may be cut by the picture's border
 WINDOW = 24  # moments of the motion from which a clip's frames are taken
+CALM = 0.3  # how wild the cut-outs of "calm photos" and "blended photos" are
+ALIKE = 0.6  # share of things in "blended photos" whose colours come close to what is behind them
+
+Photos = Literal["photos", "calm photos", "blended photos"]
+"""What the stages of a recipe call the mixtures of :func:`photo_sources`."""
 
 # ------------------------------------------------------------------------------------------- pictures with alpha
 
@@ -565,3 +571,18 @@ def photo_clips(
     """What the networks for real video learn from: mostly moving cut-outs, some warped stills, some sprites."""
     simulated = SimulatedClips(FolderStills(stills))
     return MixedClips([(0.7, CutoutClips(stills, cutouts, wild=wild)), (0.15, simulated), (0.15, lifelike())])
+
+
+def photo_sources(photos: MixedClips | None) -> dict[str, ClipSource]:
+    """The same mixture, calmer, and calmer with things that are hard to tell from what is behind them, by name.
+
+    Args:
+        photos: of :func:`photo_clips`; without any there is nothing.
+    """
+    if photos is None:
+        return {}
+    return {
+        "photos": photos,
+        "calm photos": photos.calmer(CALM),
+        "blended photos": photos.calmer(CALM, alike=ALIKE),
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ...errors import TutorialError
 from ...models import require_method
 from ...recipes import Stage
 
@@ -61,6 +62,15 @@ def check_options(task: Task, stages: Sequence[Stage]) -> None:
     for stage in stages:
         for step in (0, stage.steps - 1):
             check(stage.at(step))
+
+
+def require_source(stage: Stage, source: str, sources: Container[str]) -> None:
+    """Raise TutorialError unless there is a source of this name: those of photographs need the reader's pictures."""
+    if source not in sources:
+        raise TutorialError(
+            f"stage {stage.name!r} learns from photographs; give pictures with masks (--stills DIR), and "
+            "cut-outs with alpha if you have some (--cutouts DIR)."
+        )
 
 
 def moved_options(task: Task, stage: Stage) -> Mapping[str, Any]:

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...augment import Corruption, corrupt
-from ...data.batches import ClipSource, StillSource
-from ...data.sources.cutouts import ClipStills
+from ...data.batches import StillSource
+from ...data.sources.cutouts import ClipStills, MixedClips, Photos, photo_sources
 from ...data.worlds.sprites import SyntheticStills
-from ...errors import TutorialError
 from ...geometry import iou
 from ...models.backbones import slow_groups
 from ...models.layers import dice_loss
@@ -22,6 +21,7 @@ from ...models.masktrack import Guide, LiteUNet, MaskTrack, make_guide
 from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
+from . import require_source
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class MaskTrackOptions:
     """Times the stage's learning rate, for DeepLabv2's new layers."""
     dice: Annotated[float, Range(0)] = 0.0
     """Weight of a Dice loss beside the paper's cross-entropy."""
-    source: Literal["stills", "photos"] = "stills"
-    """``"photos"``: single frames of :func:`~vos_tutorial.data.sources.cutouts.photo_clips`."""
+    source: Literal["stills", Photos] = "stills"
+    """Photographs are single frames of :func:`~vos_tutorial.data.sources.cutouts.photo_sources`."""
 
     @classmethod
     def of(cls, stage: Stage) -> MaskTrackOptions:
@@ -50,10 +50,12 @@ class MaskTrackTask:
 
     Args:
         source: where the stills come from; generated ones by default.
+        photos: clips made of photographs, if there are any; stages that learn from them see single frames.
     """
 
-    def __init__(self, source: StillSource | None = None) -> None:
-        self.source = source if source is not None else SyntheticStills()
+    def __init__(self, source: StillSource | None = None, photos: MixedClips | None = None) -> None:
+        self.sources: dict[str, StillSource] = {"stills": source if source is not None else SyntheticStills()}
+        self.sources |= {name: ClipStills(clips) for name, clips in photo_sources(photos).items()}
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``image [B, 3, H, W]``, ``guide`` and ``target`` ``bool [B, H, W]``; sample i depends on seed i only.
@@ -62,18 +64,14 @@ class MaskTrackTask:
             TutorialError: as :meth:`MaskTrackOptions.of`.
         """
         options = MaskTrackOptions.of(stage)
-        images, masks = self.source.batch(seeds, stage.size)  # [B, 3, H, W], [B, H, W]
+        images, masks = self.sources[options.source].batch(seeds, stage.size)  # [B, 3, H, W], [B, H, W]
         rngs = [Rng(s, Stream.GUIDE) for s in seeds]
         guide = make_guide(corrupt(masks, rngs, options.spoiling), options.guide)  # [B, H, W]
         return {"image": images.to(device), "guide": guide.to(device), "target": masks.to(device)}
 
     def check(self, stage: Stage) -> None:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
-        if MaskTrackOptions.of(stage).source == "photos" and not isinstance(self.source, ClipStills):
-            raise TutorialError(
-                f"stage {stage.name!r} learns from photographs; give pictures with masks (--stills DIR), and "
-                "cut-outs with alpha if you have some (--cutouts DIR)."
-            )
+        require_source(stage, MaskTrackOptions.of(stage).source, self.sources)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy at full resolution (and the stage's share of Dice), and the IoU of the answers."""
@@ -97,6 +95,6 @@ class MaskTrackTask:
         return groups
 
 
-def task(source: StillSource | None = None, photos: ClipSource | None = None) -> MaskTrackTask:
-    """The training task; see :class:`MaskTrackTask`. With ``photos``, the stills are single frames of such clips."""
-    return MaskTrackTask(ClipStills(photos) if photos is not None else source)
+def task(source: StillSource | None = None, photos: MixedClips | None = None) -> MaskTrackTask:
+    """The training task; see :class:`MaskTrackTask`."""
+    return MaskTrackTask(source, photos)

@@ -14,15 +14,18 @@ from torch import Tensor, nn
 
 from ...clip import VOID
 from ...data.batches import ClipSource, StillSource
+from ...data.sources.cutouts import MixedClips, Photos, photo_sources
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
 from ...data.worlds.discs import Discs
 from ...errors import TutorialError
 from ...geometry import iou
-from ...models.backbones import ResNetEncoder
-from ...models.rvos import RVOS, Recurrence, RolloutFrame, soft_iou_cost, unroll
+from ...models.backbones import LiteFeatures, ResNetEncoder, slow_groups
+from ...models.rvos import FED, RVOS, Recurrence, RolloutFrame, soft_iou_cost, unroll
 from ...options import Range, read
 from ...recipes import Stage
+from ...rng import Rng, Stream
+from . import require_source
 
 #: Of real video up to 10 objects stay, the paper's number; a stage's ``slots`` may be fewer.
 VIDEO: dict[str, Any] = {"objects": 10}
@@ -99,9 +102,10 @@ def matched(probability: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, 
 class RVOSOptions:
     """What a stage's ``options`` may hold."""
 
-    source: Literal["simulated", "video", "lifelike", "discs", "same discs"] = "video"
+    source: Literal["simulated", "video", "lifelike", "discs", "same discs", Photos] = "video"
     """``"lifelike"``: clips of :func:`~vos_tutorial.data.sources.generated.lifelike`; ``"simulated"``: clips made of
-    stills; two ``"discs"`` or three ``"same discs"`` can be found by a zero-shot network."""
+    stills; two ``"discs"`` or three ``"same discs"`` can be found by a zero-shot network; photographs: clips of
+    :func:`~vos_tutorial.data.sources.cutouts.photo_sources`."""
     frames: Annotated[int, Range(1)] = 5
     """Of a clip; 5 in the paper."""
     max_skip: Annotated[int, Range(0)] = 0
@@ -111,7 +115,17 @@ class RVOSOptions:
     previous: Literal["truth", "own"] = "truth"
     """The previous masks of a one-shot network are the ``"truth"`` (the paper's first stage), or its ``"own"``
     probabilities, from frame 1 on (the second)."""
+    true_share: Annotated[float, Range(0, 1)] | None = None
+    """Scheduled sampling (Bengio et al., NIPS 2015): in this share of the frames the previous masks are true, in the
+    others the network's own, whatever ``previous`` says; let it fall over the stage. Not the paper's."""
+    blank: Annotated[float, Range(0, 1)] = 0.0
+    """With ``true_share``: in this share of the frames there are no previous masks, and only the hidden state knows
+    what was followed."""
     recurrence: Recurrence = "ST"
+    entropy: Annotated[float, Range(0)] = 0.0
+    """Weight of a cross-entropy (its mean over the pixels) beside the soft IoU. Not the paper's."""
+    sides: Annotated[float, Range(0)] = 0.0
+    """Weight of each coarser level's own cross-entropy, in networks whose levels draw masks. Not the paper's."""
     empty: Annotated[float, Range(0)] = 0.0
     """Weight of the cross-entropy on masks that should be empty, because the object is hidden, or because no object
     is left for the slot of a zero-shot network. The soft IoU has no gradient there. Not the paper's."""
@@ -130,30 +144,43 @@ class RVOSTask:
     Args:
         simulated: clips made of stills; of generated ones by default.
         video: clips with real time; generated ones by default.
+        photos: clips made of photographs, if there are any.
     """
 
-    def __init__(self, simulated: ClipSource | None = None, video: ClipSource | None = None) -> None:
+    def __init__(
+        self,
+        simulated: ClipSource | None = None,
+        video: ClipSource | None = None,
+        photos: MixedClips | None = None,
+    ) -> None:
         self.sources: dict[str, ClipSource] = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
             "lifelike": lifelike(),
             "discs": Discs(),
             "same discs": Discs((3, 3), alike=True),
+            **photo_sources(photos),
         }
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
+
+        With scheduled sampling also ``fed long [B, T]``, see :func:`~vos_tutorial.models.rvos.unroll`.
 
         Raises:
             TutorialError: as :meth:`RVOSOptions.of`.
         """
         how = RVOSOptions.of(stage)
         frames, masks = self.sources[how.source].batch(seeds, stage.size, how.frames, how.max_skip)
-        return {"frames": frames.to(device), "masks": masks.to(device)}
+        batch = {"frames": frames.to(device), "masks": masks.to(device)}
+        if how.true_share is not None:
+            drawn = [draw_fed(Rng(seed, Stream.FED), how.frames, how.true_share, how.blank) for seed in seeds]
+            batch["fed"] = torch.stack(drawn).to(device)  # [B, T]
+        return batch
 
     def check(self, stage: Stage) -> None:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
-        RVOSOptions.of(stage)
+        require_source(stage, RVOSOptions.of(stage).source, self.sources)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """The soft IoU of every object in every frame, with what the stage adds to it, and the IoU of the answers.
@@ -162,6 +189,7 @@ class RVOSTask:
         """
         assert isinstance(network, RVOS)
         how, one_shot = RVOSOptions.of(stage), network.one_shot
+        mixed = batch.get("fed") if one_shot else None  # [B, T]
         frames, ids = batch["frames"], batch["masks"]  # [B, T, 3, H, W], [B, T, H, W]
         truth, valid = true_masks(ids, how.slots, only_shown=one_shot)  # [B, T, N, H, W], [B, N]
         truth = truth.to(frames.dtype)
@@ -173,21 +201,29 @@ class RVOSTask:
             truth.shape[2],
             how.recurrence,
             given=1,
-            truth=truth if how.previous == "truth" else None,
+            truth=truth if how.previous == "truth" or mixed is not None else None,
+            fed=mixed,
         )
         losses, overlaps = [], []
         for t, frame in enumerate(grid):
             if t == 0 and not one_shot:  # once for the whole clip: a slot must stay with its object
                 truth, valid = matched(frame.probability * counts[:, 0], truth, valid)
-            losses.append(frame_loss(frame, truth[:, t], valid, counts[:, t], how.empty, unused=not one_shot))
+            loss = frame_loss(frame, truth[:, t], valid, counts[:, t], how.empty, unused=not one_shot)
+            if how.entropy:
+                loss = loss + how.entropy * slot_entropy(frame.logits, truth[:, t], valid, counts[:, t])
+            if how.sides:
+                loss = loss + how.sides * sides_entropy(network, frame, truth[:, t], valid)
+            losses.append(loss)
             answer = (frame.probability.detach() > 0.5) & counts[:, t]  # [B, N, H, W]
             overlaps.append(mean_iou(answer, truth[:, t] > 0, valid))
-        loss = torch.stack(losses)  # [T]
-        return (loss.sum() if how.total == "sum" else loss.mean()), {"iou": torch.stack(overlaps).mean()}
+        each = torch.stack(losses)  # [T]
+        return (each.sum() if how.total == "sum" else each.mean()), {"iou": torch.stack(overlaps).mean()}
 
     def parameters(self, network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-        """Heads and decoder at the stage's rate, a ResNet (which knows pictures already) at a thousandth of it."""
+        """Heads and decoder at the stage's rate; an encoder that knows pictures already at a share of it."""
         assert isinstance(network, RVOS)
+        if isinstance(network.encoder, LiteFeatures):
+            return slow_groups(network, network.encoder)
         paper = isinstance(network.encoder, ResNetEncoder)
         backbone = [p for p in network.encoder.parameters() if p.requires_grad]
         rest = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
@@ -222,6 +258,52 @@ def frame_loss(
     return loss + empty * (entropy * (hidden if unused else hidden & valid)).sum() / objects
 
 
+def slot_entropy(logits: Tensor, target: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
+    """The cross-entropy of the valid slots, seen or not, averaged over pixels and slots: ``float []``.
+
+    Args:
+        logits: ``float [B, N, H, W]``.
+        target: ``float [B, N, H, W]`` in [0, 1].
+        valid: ``bool [B, N]``.
+        counts: ``bool [B, 1, H, W]``, pixels that count.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none") * counts  # [B, N, H, W]
+    return (entropy.mean((-2, -1)) * valid).sum() / valid.sum().clamp_min(1)
+
+
+def sides_entropy(network: RVOS, frame: RolloutFrame, target: Tensor, valid: Tensor) -> Tensor:
+    """What the coarser levels draw by themselves, against the masks at their resolution: ``float []``, summed.
+
+    Without it the coarsest level has no reason to live: the finest one sees the previous mask, too, and copies it.
+
+    Args:
+        network: with sides.
+        frame: of its roll-out.
+        target: ``float [B, N, H, W]``.
+        valid: ``bool [B, N]``.
+
+    Raises:
+        TutorialError: if the network has none.
+    """
+    if network.sides is None:
+        raise TutorialError("this RVOS has no sides to train; build it with encoder='imagenet', or leave sides out.")
+    loss = target.new_zeros(())
+    for side, h in zip(network.sides, frame.hidden[:-1], strict=True):
+        logits = side(h.flatten(0, 1)).unflatten(0, h.shape[:2])[:, :, 0]  # [B, N, h, w]
+        small = F.interpolate(target, logits.shape[-2:], mode="area")  # [B, N, h, w]
+        loss = loss + slot_entropy(logits, small, valid, torch.ones_like(small[:, :1], dtype=torch.bool))
+    return loss
+
+
+def draw_fed(rng: Rng, frames: int, true_share: float, blank: float) -> Tensor:
+    """Which previous masks each frame of a clip gets: ``long [T]``, see :data:`~vos_tutorial.models.rvos.FED`."""
+    kinds = []
+    for _ in range(frames):
+        kind = "none" if rng.chance(blank) else "truth" if rng.chance(true_share) else "own"
+        kinds.append(FED.index(kind))
+    return torch.tensor(kinds)
+
+
 def empty_entropy(logits: Tensor, counts: Tensor | None = None) -> Tensor:
     """The cross-entropy of masks that should be empty, averaged over the pixels: ``[B, N, H, W] -> [B, N]``."""
     entropy = F.softplus(logits)  # [B, N, H, W]; -log(1 - p): nothing else is left where the target is 0
@@ -240,6 +322,8 @@ def mean_iou(answer: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return (iou(answer, target) * seen).sum() / seen.sum().clamp_min(1)
 
 
-def task(source: StillSource | None = None, video: ClipSource | None = None) -> RVOSTask:
+def task(
+    source: StillSource | None = None, video: ClipSource | None = None, photos: MixedClips | None = None
+) -> RVOSTask:
     """The training task: simulated clips are made of the stills of ``source``; see :class:`RVOSTask`."""
-    return RVOSTask(SimulatedClips(source), video)
+    return RVOSTask(SimulatedClips(source), video, photos)

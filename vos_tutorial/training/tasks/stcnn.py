@@ -14,16 +14,19 @@ from torch import Tensor, nn
 from ...augment import Dreaming, lucid_dreams, rotate_zoom_flip
 from ...clip import VOID
 from ...data.batches import ClipSource, StillSource
+from ...data.sources.cutouts import MixedClips, Photos, photo_sources
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.worlds.camouflage import CamouflageClips, ForkClips
 from ...data.worlds.sprites import SyntheticStills
 from ...errors import TutorialError
 from ...geometry import iou
+from ...models.backbones import PRETRAINED_RATE, LiteFeatures
 from ...models.frame_prediction import Discriminator, PredictedFrame, target_like
 from ...models.stcnn import STCNN, Answer, segmentation_loss
 from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
+from . import require_source
 
 #: Real video is not shaken, as it is for other methods: what comes next could not be foreseen.
 VIDEO: dict[str, Any] = {"shaken": False}
@@ -47,8 +50,9 @@ class STCNNOptions:
     """``"prediction"`` trains generator and discriminator, on video without a look at its masks; ``"spatial"`` the
     spatial half alone, on single pictures; ``"joint"`` everything; ``"online"`` the spatial half of a joint network,
     by its final output, on dreams of one frame."""
-    source: Literal["stills", "video", "lifelike", "camouflage", "fork", "dreams"] = "video"
-    """``"lifelike"``: clips of :func:`~vos_tutorial.data.sources.generated.lifelike`."""
+    source: Literal["stills", "video", "lifelike", "camouflage", "fork", "dreams", Photos] = "video"
+    """``"lifelike"``: clips of :func:`~vos_tutorial.data.sources.generated.lifelike`; photographs: clips of
+    :func:`~vos_tutorial.data.sources.cutouts.photo_sources`, or single frames where the objective is spatial."""
     clips: Annotated[int, Range(1)] | None = None
     """How many different samples there are; None: endlessly many."""
     max_skip: Annotated[int, Range(0)] = 0
@@ -127,6 +131,7 @@ class STCNNTask:
         source: stills; generated ones by default.
         video: clips with real time; generated ones by default.
         dreams: clips for stage 4.
+        photos: clips made of photographs, if there are any.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class STCNNTask:
         source: StillSource | None = None,
         video: ClipSource | None = None,
         dreams: DreamedClips | None = None,
+        photos: MixedClips | None = None,
     ) -> None:
         self.stills = source if source is not None else SyntheticStills()
         self.clips: dict[str, Any] = {
@@ -143,6 +149,8 @@ class STCNNTask:
             "fork": ForkClips(),
             "dreams": dreams,
         }
+        self.photos = photo_sources(photos)
+        self.clips |= self.photos
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``window [B, delta, 3, H, W]`` and ``frame [B, 3, H, W]`` in [0, 1], and ids ``mask uint8 [B, H, W]``.
@@ -160,7 +168,9 @@ class STCNNTask:
             images, found = self.stills.batch(seeds, stage.size)
             frames, masks = images[:, None], found[:, None].to(torch.uint8)  # [B, 1, 3, H, W], [B, 1, H, W]
         else:
-            frames, masks = self.clips[how.source].batch(seeds, stage.size, how.delta + 1, how.max_skip)
+            still = how.objective == "spatial" and how.source in self.photos  # then nobody looks at the past
+            length = 1 if still else how.delta + 1
+            frames, masks = self.clips[how.source].batch(seeds, stage.size, length, how.max_skip)
         rngs = [Rng(seed, Stream.MIRROR) for seed in seeds]
         if how.reverse:
             back = torch.tensor([rng.chance(how.reverse) for rng in rngs])  # [B]
@@ -175,7 +185,9 @@ class STCNNTask:
 
     def check(self, stage: Stage) -> None:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
-        if STCNNOptions.of(stage).source == "dreams" and self.clips["dreams"] is None:
+        source = STCNNOptions.of(stage).source
+        require_source(stage, source, {"stills", *self.clips})
+        if source == "dreams" and self.clips["dreams"] is None:
             raise TutorialError(
                 f"stage {stage.name!r}: the task has no picture to dream of; give it dreams=DreamedClips(...)."
             )
@@ -238,11 +250,18 @@ class STCNNTask:
 
 
 def spatial_groups(network: STCNN, bias_rate: float | None) -> list[dict[str, Any]]:
-    """The spatial half's parameters that learn: one group, or biases apart, at their own rate and without decay."""
+    """The spatial half's parameters that learn, in one group.
+
+    Biases may be apart, at their own rate and without decay, and what came from ImageNet is, at a slow one.
+    """
     named = [*network.encoder.named_parameters(), *network.decoder.named_parameters()]
     biases = [p for name, p in named if name.endswith("bias") and p.requires_grad and bias_rate]
     apart = {id(p) for p in biases}
+    slow = network.encoder.pretrained() if isinstance(network.encoder, LiteFeatures) else []
+    apart |= {id(p) for p in slow}
     groups: list[dict[str, Any]] = [{"params": [p for _, p in named if p.requires_grad and id(p) not in apart]}]
+    if slow:
+        groups.append({"params": slow, "lr_scale": PRETRAINED_RATE})
     if biases:
         groups.append({"params": biases, "lr_scale": bias_rate, "weight_decay": 0.0})
     return groups
@@ -336,7 +355,10 @@ def adversarial_losses(discriminator: Discriminator, painted: Tensor, truth: Ten
 
 
 def task(
-    source: StillSource | None = None, video: ClipSource | None = None, dreams: DreamedClips | None = None
+    source: StillSource | None = None,
+    video: ClipSource | None = None,
+    dreams: DreamedClips | None = None,
+    photos: MixedClips | None = None,
 ) -> STCNNTask:
     """The training task; see :class:`STCNNTask`."""
-    return STCNNTask(source, video, dreams)
+    return STCNNTask(source, video, dreams, photos)

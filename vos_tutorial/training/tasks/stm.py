@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from ...clip import VOID, object_ids
 from ...data.batches import ClipSource, StillSource
-from ...data.sources.cutouts import MixedClips
+from ...data.sources.cutouts import MixedClips, Photos, photo_sources
 from ...data.sources.generated import GeneratedClips, lifelike
 from ...data.sources.simulated import SimulatedClips
-from ...errors import TutorialError
 from ...geometry import iou
 from ...models.backbones import LiteEncoder, slow_groups
 from ...models.layers import dice_loss
@@ -23,19 +22,17 @@ from ...models.stm import STM, Query, other_masks
 from ...options import Range, read
 from ...propagation import most_probable, soft_aggregate_logits
 from ...recipes import Stage
-
-CALM = 0.3  # how wild the cut-outs of "calm photos" and "blended photos" are
-ALIKE = 0.6  # share of things in "blended photos" whose colours come close to what is behind them
+from . import require_source
 
 
 @dataclass(frozen=True)
 class STMOptions:
     """What a stage's ``options`` may hold."""
 
-    source: Literal["simulated", "video", "lifelike", "photos", "calm photos", "blended photos"] = "video"
+    source: Literal["simulated", "video", "lifelike", Photos] = "video"
     """``"simulated"``: clips made of stills; ``"lifelike"``: clips of
-    :func:`~vos_tutorial.data.sources.generated.lifelike`; the last three: clips of
-    :func:`~vos_tutorial.data.sources.cutouts.photo_clips`."""
+    :func:`~vos_tutorial.data.sources.generated.lifelike`; the others: clips of
+    :func:`~vos_tutorial.data.sources.cutouts.photo_sources`."""
     max_skip: Annotated[int, Range(0)] = 0
     """Frames left out between two frames, at most."""
     frames: Annotated[int, Range(2)] = 3
@@ -74,14 +71,12 @@ class STMTask:
         video: ClipSource | None = None,
         photos: MixedClips | None = None,
     ) -> None:
-        self.sources = {
+        self.sources: dict[str, ClipSource] = {
             "simulated": simulated if simulated is not None else SimulatedClips(),
             "video": video if video is not None else GeneratedClips(),
             "lifelike": lifelike(),
+            **photo_sources(photos),
         }
-        if photos is not None:
-            calm, blended = photos.calmer(CALM), photos.calmer(CALM, alike=ALIKE)
-            self.sources |= {"photos": photos, "calm photos": calm, "blended photos": blended}
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
@@ -95,11 +90,7 @@ class STMTask:
 
     def check(self, stage: Stage) -> None:
         """See :class:`~vos_tutorial.training.tasks.Task`."""
-        if STMOptions.of(stage).source not in self.sources:
-            raise TutorialError(
-                f"stage {stage.name!r} learns from photographs; give pictures with masks (--stills DIR), and "
-                "cut-outs with alpha if you have some (--cutouts DIR)."
-            )
+        require_source(stage, STMOptions.of(stage).source, self.sources)
 
     def moved_options(self, stage: Stage) -> dict[str, Any]:
         """See :class:`~vos_tutorial.training.tasks.Task`."""

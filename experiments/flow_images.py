@@ -1,0 +1,380 @@
+"""Train and measure the images of notebook 07; writes ``flow-images-*.safetensors`` and ``07_flow_images.json``.
+
+    python experiments/flow_images.py train NAME [--seed 0]     one training, see NAMES; resumes where it stopped
+    python experiments/flow_images.py ship                      what readers get, in half precision
+    python experiments/flow_images.py measure                   the samplers, beside each other
+    python experiments/flow_images.py directions                how long |g| is while students learn
+    python experiments/flow_images.py video                     MaskTrack on generated stills, beside sprites
+    python experiments/flow_images.py real --davis DIR          the same networks on real video
+
+Each training begins from the weights of another one (``FROM``); what is missing is named. Runs live under ``runs/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments import runs
+from experiments.runs import keep
+from vos_tutorial import evaluation, models
+from vos_tutorial.baselines import CopyFirst
+from vos_tutorial.clip import Clip
+from vos_tutorial.data.davis import DavisFolder
+from vos_tutorial.data.sources.drawn import DrawnStills
+from vos_tutorial.data.worlds import captioned
+from vos_tutorial.data.worlds.sprites import SyntheticStills, benchmark
+from vos_tutorial.generation import paired_distance, precision_recall
+from vos_tutorial.models import generators, masktrack
+from vos_tutorial.models.attribute_reader import AttributeReader
+from vos_tutorial.models.critic import Critic
+from vos_tutorial.models.dit import DiT, adapter_state, student_of
+from vos_tutorial.models.flow_map import Network
+from vos_tutorial.models.generators import (
+    generate,
+    guided,
+    load_reader,
+    load_student,
+    load_teacher,
+    noise_for,
+    save_network,
+)
+from vos_tutorial.models.weights import load_weights, read_metadata, save_weights
+from vos_tutorial.propagation import Segmenter
+from vos_tutorial.recipes import Recipe, load
+from vos_tutorial.recipes import generators as recipes
+from vos_tutorial.training import Start, train
+from vos_tutorial.training.tasks import images as tasks
+from vos_tutorial.training.tasks.masktrack import task as masktrack_task
+
+ROOT = runs.ROOT / "runs" / "images"
+OUT = runs.RESULTS / "07_flow_images.json"
+COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure"
+NAMES = ("reader", "early", "teacher", "student", "short", "too-fast", "without-s", "adversarial")
+FROM = {"teacher": "early", "adversarial": "student"}
+FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
+
+# ---------------------------------------------------------------------------------------------------- train
+
+
+def folder(name: str, seed: int) -> Path:
+    """Where a training lives."""
+    return ROOT / f"{name}-{seed}"
+
+
+def weights(name: str, seed: int = 0) -> Path:
+    """The weights that it leaves.
+
+    Raises:
+        SystemExit: if it has not come to its end.
+    """
+    path = folder(name, seed) / "weights.safetensors"
+    if not path.exists():
+        raise SystemExit(
+            f"{path.relative_to(runs.ROOT)} is missing; run python experiments/flow_images.py train {name}."
+        )
+    return path
+
+
+def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
+    """The network that a training begins with, its task, its recipe."""
+    if name == "reader":
+        return AttributeReader(), tasks.AttributeReading(), recipes.READER["cpu"]
+    if name == "early":
+        return DiT(**recipes.SMALL), tasks.FlowMatching(), recipes.EARLY["cpu"]
+    if name == "teacher":
+        return load_teacher(path=weights("early")), tasks.FlowMatching(), recipes.TEACHER["cpu"]
+    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
+    if name == "adversarial":
+        student = load_student(path=weights("student"), teacher=teacher)
+        return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
+    kinds = {"student": "STUDENT", "short": "SHORT", "too-fast": "TOO_FAST", "without-s": "WITHOUT_S"}
+    recipe = getattr(recipes, kinds[name])["cpu"]
+    return student_of(teacher, reads_s=name != "without-s"), tasks.Distillation(weak), recipe
+
+
+def run(name: str, seed: int) -> None:
+    """Train, or go on, or do nothing if it is done."""
+    out = folder(name, seed)
+    if (out / "weights.safetensors").exists():
+        print(out.name, "is done")
+        return
+    torch.manual_seed(seed)
+    network, task, recipe = prepared(name)
+    start = Start(FROM[name], str(weights(FROM[name]).relative_to(runs.ROOT))) if name in FROM else None
+    done = train(network, task, recipe, seed=seed, out=out, start=start, progress=False)
+    kept = network.student if isinstance(network, tasks.Players) else network
+    about = {"recipe": f"cpu, {name}", "seed": str(seed), "steps": str(recipe.steps), "device": "cpu"}
+    save_network(out / "weights.safetensors", kept, {**about, "seconds": f"{done.seconds:.0f}"})
+    print(out.name, f"{recipe.steps} steps, {done.seconds:.0f} s", flush=True)
+
+
+# ------------------------------------------------------------------------------------------------- measure
+
+COUNT = 256  # captions, each drawn once by every sampler, from the same noise
+REFERENCE = 64  # steps of the teacher that everything is compared with
+FEW = (1, 2, 4, 8)
+CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
+GUIDANCE = 2.0  # weight of autoguidance, where it is measured
+SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}  # too-fast: see directions
+
+
+@torch.no_grad()
+def drawn(
+    network: Callable[[Tensor], Network], captions: Tensor, noise: Tensor, steps: int, batch: int = 64
+) -> Tensor:
+    """Samples ``[N, 4, H, W]``, some at a time."""
+    pairs = zip(captions.split(batch), noise.split(batch), strict=True)
+    return torch.cat([generate(network(some), start, steps) for some, start in pairs])
+
+
+class Judge:
+    """The measures of a set of samples."""
+
+    def __init__(self) -> None:
+        self.reader = load_reader(path=weights("reader"))
+        self.real = captioned.draw(range(7_000_000, 7_000_000 + COUNT))
+        self.features = self.read(self.real.images).features
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> Any:
+        """What the reader sees."""
+        return self.reader(images)
+
+    def __call__(self, samples: Tensor, captions: Tensor, target: Tensor | None) -> dict[str, float]:
+        """In percent, but for ``distance``, in the units of the pixels (-1 to 1); only what is said counts."""
+        seen, said = self.read(samples), captions != captioned.UNSAID
+        right = (seen.captions == captions) & said  # [N, 6]
+        spread = precision_recall(self.features, seen.features)
+        masks, found = samples[:, 3] > 0, seen.mask > 0
+        overlap = (masks & found).flatten(1).sum(1) / (masks | found).flatten(1).sum(1).clamp_min(1)
+        columns = {name: i for i, name in enumerate(captioned.ATTRIBUTES) if said[:, i].any()}
+        scores = {name: float(right[:, i].sum() / said[:, i].sum()) for name, i in columns.items()}
+        scores |= {"attributes": float(right.sum() / said.sum())}
+        scores |= {"whole caption": float((right == said).all(1).float().mean()), "mask": float(overlap.mean())}
+        scores |= spread._asdict()
+        told = {name: runs.percent(value) for name, value in scores.items()}
+        return told | ({"distance": round(paired_distance(samples, target), 4)} if target is not None else {})
+
+
+def inputs(unsaid: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
+    """Captions ``[N, 6]`` without some of their words, and noise ``[N, 4, 32, 32]``; the same for every sampler."""
+    captions = captioned.random_captions(range(8_000_000, 8_000_000 + COUNT))
+    captions[:, [list(captioned.ATTRIBUTES).index(name) for name in unsaid]] = captioned.UNSAID
+    noise = torch.randn(COUNT, 4, captioned.SIDE, captioned.SIDE, generator=torch.Generator().manual_seed(8))
+    return captions, noise
+
+
+def of_teacher(teacher: DiT, weak: DiT, guidance: float) -> Callable[[Tensor], Network]:
+    """A guided teacher, waiting for captions."""
+    return lambda captions: guided(teacher, captions, weak, guidance)
+
+
+def images() -> dict[str, Any]:
+    """Every sampler at 1, 2, 4 and 8 steps: with whole captions, and with captions that leave much to the noise."""
+    teacher = load_teacher(path=weights("teacher"))
+    judge = Judge()
+    return {
+        "count": COUNT,
+        "unsaid": {name: list(words) for name, words in CAPTIONS.items()},
+        "parameters": {
+            "teacher": sum(p.numel() for p in teacher.parameters()),
+            "adapters": sum(v.numel() for v in adapter_state(student_of(teacher)).values()),
+        },
+        "training": {name: told(name, 0) for name in NAMES if (folder(name, 0) / "weights.safetensors").exists()},
+        "real": judge(judge.real.images, judge.real.captions, None),
+        **{name: samplers(teacher, judge, *inputs(words)) for name, words in CAPTIONS.items()},
+    }
+
+
+def samplers(teacher: DiT, judge: Judge, captions: Tensor, noise: Tensor) -> dict[str, Any]:
+    """The teacher and each student, at every number of steps, on the same captions and noise."""
+    reference = drawn(teacher.given, captions, noise, REFERENCE)
+    found: dict[str, Any] = {"teacher": {str(REFERENCE): judge(reference, captions, reference)}}
+    for steps in FEW:
+        found["teacher"][str(steps)] = judge(drawn(teacher.given, captions, noise, steps), captions, reference)
+    weak = load_teacher(path=weights("early"))
+    strong = drawn(of_teacher(teacher, weak, GUIDANCE), captions, noise, REFERENCE // 2)
+    found["autoguidance"] = {"weight": GUIDANCE, "steps": REFERENCE // 2, **judge(strong, captions, None)}
+    print("teacher", found["teacher"], flush=True)
+    for name, seeds in SEEDS.items():
+        there = [seed for seed in seeds if (folder(name, seed) / "weights.safetensors").exists()]
+        rows: dict[str, list[dict[str, float]]] = {str(steps): [] for steps in FEW}
+        for seed in there:
+            student = load_student(path=weights(name, seed), teacher=teacher)
+            for steps in FEW:
+                samples = drawn(student.given, captions, noise, steps)
+                rows[str(steps)].append(judge(samples, captions, reference))
+            print(name, seed, {steps: row[-1] for steps, row in rows.items()}, flush=True)
+        found[name] = {"seeds": there, "training": [told(name, seed) for seed in there], **rows}
+    return found
+
+
+def told(name: str, seed: int) -> dict[str, int]:
+    """Steps and seconds of a training."""
+    about = read_metadata(weights(name, seed))
+    return {"steps": int(about["steps"]), "seconds": int(about["seconds"])}
+
+
+def directions() -> dict[str, list[float]]:
+    """The length of the direction while students learn, averaged over 30 stretches of each training."""
+    there = [
+        name for name in ("student", "short", "too-fast", "without-s") if (folder(name, 0) / "log.jsonl").exists()
+    ]
+    return {name: runs.smooth(folder(name, 0), "direction", 30) for name in there}
+
+
+# ------------------------------------------------------------------------------------------ back to video
+
+STILLS = 512  # pictures that a generator draws for MaskTrack
+VIDEO_STEPS = 200  # of MaskTrack's training: a twelfth of its recipe
+CLIPS = 2  # of each condition of the sprite benchmark
+LINES = 240  # of real video
+REAL_CLIPS = 4  # the first ones of the folder's list
+SOURCES = ("sprites", "world", "flow map, 2")
+
+
+def stills(name: str) -> Any:
+    """A source of stills: ``sprites``, ``world`` (the captioned world's own pictures), or ``flow map, N``."""
+    if name == "sprites":
+        return SyntheticStills()
+    seeds = range(9_000_000, 9_000_000 + STILLS)
+    if name == "world":
+        return DrawnStills(captioned.draw(seeds).images, name)
+    teacher = load_teacher(path=weights("teacher"))
+    student = load_student(path=weights("student"), teacher=teacher)
+    captions, noise = captioned.random_captions(seeds), noise_for(9, STILLS, teacher)
+    return DrawnStills(drawn(student.given, captions, noise, int(name.split(", ")[1])), name)
+
+
+def masktrack_folder(name: str, seed: int) -> Path:
+    """Where such a training lives."""
+    return folder(f"masktrack {name}".replace(", ", "-").replace(" ", "-"), seed)
+
+
+def masktrack_on(name: str, seed: int) -> masktrack.MaskTrack:
+    """MaskTrack's small recipe, shortened, on stills of one source."""
+    path = masktrack_folder(name, seed) / "weights.safetensors"
+    network = models.build("masktrack")
+    assert isinstance(network, masktrack.MaskTrack)
+    if path.exists():
+        load_weights(path, network)
+        return network.eval()
+    torch.manual_seed(seed)
+    network = models.build("masktrack")
+    assert isinstance(network, masktrack.MaskTrack)
+    recipe = load("masktrack", "cpu")
+    recipe = dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], steps=VIDEO_STEPS),))
+    train(network, masktrack_task(stills(name)), recipe, seed=seed, out=path.parent, progress=False)
+    save_weights(path, network, {"method": "masktrack", "size": "small"})
+    return network
+
+
+def video() -> dict[str, Any]:
+    """MaskTrack trained on generated stills beside MaskTrack on sprites, on the sprite benchmark."""
+    clips = list(benchmark(CLIPS))
+    found: dict[str, Any] = {"steps": VIDEO_STEPS, "stills": STILLS, "clips_per_condition": CLIPS, "seeds": []}
+    found["copy first"] = by_condition_j(CopyFirst(), clips)
+    for name in SOURCES:
+        found[name] = []
+    for seed in runs.SEEDS:
+        for name in SOURCES:
+            network = masktrack_on(name, seed)
+            found[name].append(by_condition_j(masktrack.MaskTrackSegmenter(network), clips))
+            print(name, seed, found[name][-1]["mean"], flush=True)
+        found["seeds"].append(seed)
+        keep(OUT, {"video": found}, COMMAND)
+    return found
+
+
+def by_condition_j(segmenter: Segmenter, clips: list[Clip]) -> dict[str, float]:
+    """J in percent for each condition, and their mean."""
+    scores = {name: score["J"] for name, score in runs.by_condition(segmenter, clips).items()}
+    return {**scores, "mean": runs.mean(list(scores.values()))}
+
+
+def real_video(root: Path) -> dict[str, Any]:
+    """J on real video at 240 lines, DAVIS-2016 protocol; measured only."""
+    videos = DavisFolder(root)
+    clips = [videos[i] for i in range(min(REAL_CLIPS, len(videos)))]
+    found: dict[str, Any] = {"lines": LINES, "clips": [clip.name for clip in clips]}
+    methods: dict[str, list[Segmenter]] = {"copy first": [CopyFirst()]}
+    for name in SOURCES:
+        seeds = [s for s in runs.SEEDS if masktrack_folder(name, s).exists()]
+        methods[name] = [
+            models.segmenter("masktrack", network=masktrack_on(name, s), short_side=LINES) for s in seeds
+        ]
+    for name, several in methods.items():
+        reports = [evaluation.evaluate(each, clips, protocol="davis2016") for each in several]
+        found[name] = [runs.percent(report.average().J.mean) for report in reports]
+        print("real", name, found[name], flush=True)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ ship
+
+SHIPPED = {
+    "teacher": "teacher",
+    "weak": "early",
+    "student": "student",
+    "student-adversarial": "adversarial",
+    "student-without-s": "without-s",
+    "reader": "reader",
+}
+
+
+def ship() -> None:
+    """Store what readers get, in half precision; what is not finished stays as it is."""
+    for name, training in SHIPPED.items():
+        if not (folder(training, 0) / "weights.safetensors").exists():
+            print(training, "is not finished;", generators.weights_file(name).name, "stays as it is")
+            continue
+        path = weights(training)
+        network: nn.Module
+        if training == "reader":
+            network = load_reader(path)
+        elif training in ("teacher", "early"):
+            network = load_teacher(path=path)
+        else:
+            network = load_student(path=path, teacher=load_teacher(path=weights("teacher")))
+        about = {k: v for k, v in read_metadata(path).items() if k not in ("method", "size", "options")}
+        about["data"] = "the captioned world"
+        save_network(generators.weights_file(name), network, about, half=True)
+        print("shipped", generators.weights_file(name).name, flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "ship", "measure", "directions", "video", "real"))
+    parser.add_argument("name", nargs="?", choices=NAMES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
+    given = parser.parse_args()
+    if given.what == "train":
+        if given.name is None:
+            parser.error("name the training")
+        run(given.name, given.seed)
+    elif given.what == "ship":
+        ship()
+    elif given.what == "measure":
+        keep(OUT, images(), COMMAND)
+    elif given.what == "directions":
+        keep(OUT, {"direction": directions()}, COMMAND)
+    elif given.what == "video":
+        keep(OUT, {"video": video()}, COMMAND)
+    else:
+        keep(OUT, {"real video": real_video(given.davis)}, COMMAND)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1083 @@
+# ---
+# jupyter:
+#   vos_tutorial:
+#     smoke_seconds: 60
+# ---
+
+# %% [markdown]
+# # 07 Align Your Flow: one jump instead of fifty steps
+#
+# [← 06 STCNN](06_stcnn_adversarial_training.ipynb) ·
+# paper: [Sabour, Fidler and Kreis, NeurIPS 2025](https://arxiv.org/abs/2506.14603)
+#
+# A generator turns noise into data, one small step after another: each step asks a large network once. A *flow map* jumps.
+# We build one in the plane, where you can see every sample, then on pictures with masks, and train a segmenter on what it draws.
+
+# %% tags=["setup"]
+import copy
+import math
+
+import torch
+from torch import nn
+
+from vos_tutorial import profile
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_07
+from vos_tutorial.course.figures import tables
+from vos_tutorial.course.widgets import FlowExplorer
+from vos_tutorial.data.worlds import captioned
+from vos_tutorial.data.worlds import plane as world
+from vos_tutorial.models import dit, flow_map, generators, plane
+from vos_tutorial.recipes import generators as picture_recipes
+from vos_tutorial.samples import sliced_wasserstein
+from vos_tutorial.training import flow_map as training
+from vos_tutorial.training import train
+from vos_tutorial.training.tasks import images as picture_tasks
+
+here = profile.current()
+
+# %%
+teacher = plane.trained_velocity(plane.shipped("teacher"))
+reference = plane.trained_flow_map(plane.shipped("emd"))
+noise = torch.randn(8000, 2, generator=torch.Generator().manual_seed(7))
+
+
+def teach(x, t, s):  # a velocity ignores where it goes
+    return teacher(x, t)
+
+
+walkers = {"teacher, 64 steps": (teach, 64), "teacher, 2 steps": (teach, 2), "flow map, 2 steps": (reference, 2)}
+ways = {name: figures.plane.travel(network, noise[:300], steps, 13) for name, (network, steps) in walkers.items()}
+figures.show(
+    figures.plane.cloud_loop(ways),
+    "Three hundred points move from a round cloud of noise to a checkerboard. With 64 steps they fill its squares; with two steps of the teacher they end in a smaller, blurred cloud; with two jumps of the flow map they fill the squares.",
+    "The same noise three times. With two steps the teacher misses the squares, the flow map does not.",
+)
+
+# %% [markdown]
+# ## Why you would want it
+#
+# FLUX, Stable Diffusion 3 and most video generators are trained like the teacher on the left. It knows only which way a point
+# moves *now*, so it must go in small steps, 20 to 100 of them for a picture. A flow map is distilled from it and knows where the
+# point will *be*. In notebook 06 one network made up frames for another to learn from. Here we make labelled training pictures, and at one or
+# two network calls a picture they are cheap.
+#
+# ## You will learn
+#
+# * to train a flow from noise to data, and why it needs many steps;
+# * what a flow map is, and why a *consistency model*, its special case, gets worse with more steps;
+# * to derive the AYF-EMD loss, and to code it with one forward-mode derivative (JVP);
+# * to distil a teacher in half a minute, and to find two bugs that look like mediocre results;
+# * to turn a picture generator into a two-step one with LoRA adapters, here and on FLUX.
+
+# %% [markdown]
+# ## Run card
+#
+# | | |
+# |---|---|
+# | to read and do | about 135 minutes, of which 40 for the exercises |
+# | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it your two trainings (on two busy cores we waited {{results/run_cards.json:07_align_your_flow.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
+# | you need | notebook 02 for the last part, derivatives by several variables |
+#
+# Nothing is downloaded. FLUX needs a GPU and weights that you must ask for; its section says so and runs without them.
+#
+# ## Predict
+#
+# Write down your guesses. Each answer is folded at the place where it is settled.
+#
+# 1. Data are two points, −1 and +1. You start at any noise and take *one* Euler step of a perfect teacher. Where do you land?
+# 2. A consistency model with a constant error of two per cent makes samples with 1, 4 or 16 steps. Which is best?
+# 3. In the derivative of your loss you forget a 1 and write 0. Does the training crash, stall, or look fine?
+
+# %% [markdown]
+# ## 1. The idea by hand
+#
+# A *flow* connects noise and data by straight lines: take a data point $x_0$ and a noise point $x_1$, and let
+# $x_t = (1-t)\,x_0 + t\,x_1$. Time 1 is noise, time 0 is data. On its line a point has the velocity $x_1 - x_0$.
+#
+# Many lines cross at one place. Let the data be −1 and +1, and stand at $x = 0.5$, $t = 0.5$. Which noise could have brought you here?
+
+# %%
+data = torch.tensor([-1.0, 1.0])
+
+
+def lines_through(x, t):
+    noise = (x - (1 - t) * data) / t  # for each data point, the noise whose line passes here
+    return noise, (-noise.square() / 2).softmax(0)  # and how likely that is
+
+
+needed, likely = lines_through(0.5, 0.5)
+print("noise", needed.tolist(), " probability", [round(p, 2) for p in likely.tolist()])
+
+# %% [markdown]
+# A network cannot know which line you are on. Trained with squared error it learns the mean of their velocities:
+# $v(x, t) = \mathbb{E}[x_1 - x_0 \mid x_t = x]$. That is the *velocity field*, and following it leads from noise to data (Lipman et al., 2023).
+
+
+# %%
+def velocity(x, t):
+    noise, share = lines_through(x, t)
+    return (share * (noise - data)).sum()
+
+
+def euler(x, steps):
+    for i in range(steps):
+        t = 1 - i / steps
+        x = x - velocity(x, t) / steps  # a step of length 1/steps, toward t = 0
+    return float(x)
+
+
+print({steps: round(euler(torch.tensor(0.8), steps), 2) for steps in (1, 2, 4, 64)})
+
+# %% [markdown]
+# With 64 steps you arrive at +1. With one step you land at 0, where there are no data.
+#
+# <details><summary>Prediction 1</summary>Always at 0, the mean of the data. At t = 1 the position is pure noise and says nothing about
+# the data point, so the mean velocity is x minus the mean of the data, and one step of it ends at that mean. Few-step samples of a teacher are
+# blurred for this reason.</details>
+#
+# Now suppose somebody tells you the *average* velocity from $t = 1$ to $t = 0$ instead: the way you made, divided by the time.
+
+# %%
+average = (euler(torch.tensor(0.8), 1000) - 0.8) / (0 - 1)
+print(
+    "velocity at the start", round(float(velocity(torch.tensor(0.8), 1.0)), 2), " average velocity", round(average, 2)
+)
+print("one step with the average velocity:", round(0.8 + (0 - 1) * average, 2))
+
+# %% [markdown]
+# One step, and you are there. A *flow map* is a network that has learned the average velocity $F(x, t, s)$ between *any* two times:
+#
+# $$f(x, t, s) = x + (s - t)\, F(x, t, s), \qquad F(x, t, t) = v(x, t)$$
+
+# %%
+figures.show(
+    figures.plane.three_models(),
+    "Three panels with the same curved paths from noise to data. Short arrows along one path; arrows from points of the path to its end; arrows from points of the path to later points of it.",
+    "What three networks know about one path. A velocity is good for short steps; a consistency model jumps to the data only; a flow map jumps from any time to any other.",
+)
+
+# %% [markdown]
+# ### One flow map that we know exactly
+#
+# If the data are a normal cloud of width $c$, the cloud at time $t$ has the width $S(t) = \sqrt{t^2 + (1-t)^2 c^2}$, and the flow only
+# scales it: $f(x, t, s) = x\, S(s) / S(t)$. Two jumps must equal one (the *semigroup property*), for any stop between:
+
+# %%
+c = 0.5
+
+
+def width(t):
+    return torch.sqrt(t**2 + ((1 - t) * c) ** 2)
+
+
+def exact(x, t, s):
+    return x * width(s) / width(t)
+
+
+x, (t, u, s) = torch.tensor(1.7), torch.tensor([0.9, 0.4, 0.1])
+_ = check.close("two jumps are one", exact(exact(x, t, u), u, s), exact(x, t, s))
+
+# %% [markdown]
+# ### Why not always jump to the data?
+#
+# A *consistency model* (Song et al., 2023) learns only $s = 0$. To use a second step it must go back: add fresh noise, to reach time $t'$, and jump again. Give
+# it a small error, two per cent too wide at every jump, and give a flow map an equally small one, 0.02 in $F$. Widths can be computed without any sampling:
+
+
+# %%
+def consistency_width(steps, error=0.02):
+    w = torch.tensor(1.0)
+    for t, then in zip(*(flow_map.even_times(steps)[i:] for i in (0, 1)), strict=False):
+        w = w * c / width(torch.tensor(t)) * (1 + error)  # a jump to the data, a little too far
+        w = torch.sqrt(((1 - then) * w) ** 2 + then**2)  # and back, with fresh noise
+    return w
+
+
+def flow_map_width(steps, error=0.02):
+    w = torch.tensor(1.0)
+    for t, then in zip(*(flow_map.even_times(steps)[i:] for i in (0, 1)), strict=False):
+        w = w * (width(torch.tensor(then)) / width(torch.tensor(t)) + (then - t) * error)
+    return w
+
+
+# %%
+rows = {"consistency model": consistency_width, "flow map": flow_map_width}
+errors = {name: {f"{n} steps": float((of(n) - c).abs()) for n in (1, 2, 4, 8, 16)} for name, of in rows.items()}
+tables.table(errors, decimals=4, rows="distance of the width to 0.5")
+
+# %% [markdown]
+# The consistency model pays its whole error at every jump, and the last jumps, from almost clean data, only add to it. The flow
+# map's error comes with the factor $s - t$: short jumps make small errors, and their sum stays bounded. AYF's theorem 3.1 says for Gaussian data
+# that close to the best consistency model there are some that get worse with more steps (Sabour et al., 2025).
+#
+# <details><summary>Prediction 2</summary>One step. With 16 steps the error is nearly five times as large. (If the error shrinks with t, two or four
+# steps may be best. The trained model of section 6 is best with one.)</details>
+
+# %% [markdown]
+# ## 2. The teacher, built
+#
+# From here on the data are a checkerboard in the plane. Its eight squares have sharp edges, which a flow has to bend for.
+
+# %%
+board = world.checkerboard(2500, torch.Generator().manual_seed(0))
+middle = 0.5 * board + 0.5 * noise[:2500]
+figures.show(
+    figures.plane.clouds({"data": board, "half-way, t = 0.5": middle, "noise": noise[:2500]}),
+    "Points that fill the dark squares of a checkerboard, a blurred board, and a round cloud.",
+    "Data, noise, and the points on the lines between them at t = 0.5.",
+)
+
+# %% [markdown]
+# **Time.** A network reads a number badly; it reads waves well. Ours sees four slow ones. This choice looks harmless, and decides later whether the
+# distillation works.
+
+
+# %%
+def waves(t):  # B -> B 8
+    angle = 2 * math.pi * t[:, None] * torch.tensor([0.25, 0.5, 0.75, 1.0])
+    return torch.cat([angle.cos(), angle.sin()], 1)
+
+
+# %% [markdown]
+# **The network** adds what it knows of the point and of the time, and applies three layers. (`enter` is apart because the student will add a third part.)
+
+
+# %%
+class Velocity(nn.Module):
+    def __init__(self, width=128):
+        super().__init__()
+        self.point, self.time = nn.Linear(2, width), nn.Linear(8, width)
+        layers = [nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2)]  # fmt: skip
+        self.body = nn.Sequential(*layers)
+
+    def enter(self, x, t):  # B 2, B -> B width
+        return self.point(x) + self.time(waves(t))
+
+    def forward(self, x, t):
+        return self.body(self.enter(x, t))
+
+
+# %% [markdown]
+# **Flow matching.** Draw data, noise and a time; the target is the velocity of this one line.
+
+
+# %% tags=["builds:vos_tutorial.models.flow_map.interpolate"]
+def interpolate(data, noise, t):
+    return data + like(t, data) * (noise - data)
+
+
+# %% tags=["builds:vos_tutorial.models.flow_map.like"]
+def like(t, x):
+    return t.reshape(-1, *[1] * (x.ndim - 1))
+
+
+# %%
+def velocity_loss(network, samples, generator):
+    data = world.checkerboard(samples, generator)
+    noise = torch.randn(samples, 2, generator=generator)
+    t = torch.rand(samples, generator=generator)
+    error = network(interpolate(data, noise, t), t) - (noise - data)  # B 2
+    return error.square().sum(1).mean()
+
+
+# %% [markdown]
+# **The loop.** Adam, with a learning rate that falls to zero. We write it once; the student will use it too.
+
+
+# %%
+def descend(network, loss_of, steps, lr):
+    optimizer, losses = torch.optim.Adam(network.parameters(), lr), []
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+        loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# Three steps of yours and of the library's loop, from the same weights:
+
+# %%
+torch.manual_seed(0)
+mine, theirs, chance = Velocity(), plane.PlaneVelocity(), torch.Generator().manual_seed(1)
+print(mine.load_state_dict(theirs.state_dict()))
+losses = descend(mine, lambda step: velocity_loss(mine, 64, chance), 3, 3e-3)
+expected = training.learn_velocity(theirs, world.checkerboard, training.Run(3, 64, 3e-3), seed=1)
+_ = check.close("three steps", losses, expected, atol=1e-4)
+
+# %% tags=["run"]
+torch.manual_seed(0)
+run, your_teacher, chance = training.TEACHER[here.name], Velocity(), torch.Generator().manual_seed(0)
+losses = descend(your_teacher, lambda step: velocity_loss(your_teacher, run.batch, chance), run.steps, run.lr)
+
+
+def smooth(values):
+    return [sum(values[i : i + 20]) / 20 for i in range(0, len(values), 20)]
+
+
+figures.show(
+    figures.curves({"your teacher": smooth(losses)}, "20 steps", "loss"),
+    "The loss falls quickly at first and then stays far above zero.",
+    "The loss flattens far above zero: lines cross, and no velocity fits all of them.",
+)
+
+# %% [markdown]
+# Now draw samples. `flow_map.sample` takes any network of (x, t, s) and a list of times from 1 to 0; with a velocity that ignores $s$ it
+# is Euler's method.
+
+
+# %% tags=["run"]
+def by_euler(steps):
+    return flow_map.sample(lambda x, t, s: your_teacher(x, t), noise, flow_map.even_times(steps))
+
+
+figures.show(
+    figures.plane.clouds({f"{n} step{'s' * (n > 1)}": by_euler(n) for n in (1, 2, 4, 64)}),
+    "Samples with 1, 2, 4 and 64 steps: a point-like cloud, a blurred cloud, blurred squares, and squares with clear edges.",
+    "Your teacher by Euler's method: one step gives the mean of the data, 64 steps the board.",
+)
+
+# %% [markdown]
+# To put a number on it: project two clouds on a line, sort them, compare point by point, and average over directions. This *sliced
+# Wasserstein distance* (SW2) is 0 for equal clouds. Two fresh draws of 8,000 data points are {{results/07_flow_map.json:floor.mean|.3f}} apart; that is the *sampling floor*. <!-- given -->
+
+# %% [markdown]
+# ## 3. The flow map, built
+#
+# The student is the teacher with one more input. The weights of $s$ begin at *zero*, so that before training $F(x, t, s) = v(x, t)$ holds exactly.
+
+
+# %% tags=["builds:vos_tutorial.models.plane.PlaneFlowMap"]
+class PlaneFlowMap(nn.Module):
+    def __init__(self, teacher):
+        super().__init__()
+        self.velocity = copy.deepcopy(teacher)
+        self.end = nn.Linear(8, teacher.time.out_features)
+        nn.init.zeros_(self.end.weight)
+        nn.init.zeros_(self.end.bias)
+
+    def forward(self, x, t, s):
+        h = self.velocity.enter(x, t) + self.end(self.velocity.features(s))
+        return self.velocity.body(h)
+
+
+# %%
+student = PlaneFlowMap(teacher)
+x, t, s = noise[:64], torch.linspace(0.2, 1, 64), torch.linspace(0, 0.2, 64)
+_ = check.shapes(x=(x, "B 2"), t=(t, "B"), s=(s, "B"), F=(student(x, t, s), "B 2"))
+_ = check.equal("before training F is v", student(x, t, s), teacher(x, t))
+
+
+# %% tags=["builds:vos_tutorial.models.flow_map.jump"]
+def jump(network, x, t, s):
+    return x + like(s - t, x) * network(x, t, s)
+
+
+# %% [markdown]
+# ## 4. The loss: from neighbours to one derivative
+#
+# How do you teach a jump when you only have a teacher for tiny steps? Let *two neighbours agree*. Stand at $x_t$, and let the teacher make one
+# tiny step to $(x', t')$. Both points lie on the same path, so both jumps to $s$ must end at the same place. This is *Eulerian map distillation*, AYF-EMD (Sabour et al., section 3.2).
+
+# %%
+figures.show(
+    figures.plane.two_directions(),
+    "Left: two jumps from neighbouring points of a path end at different places, a short arrow leads from one end to the other. Right: a jump to a later time, followed by one step of the teacher, and a jump past it; a short arrow leads from the end of the one to the other.",
+    "Left: the second start is one step further, and both jumps should end together. Right, LMD: stop early, let the teacher finish.",
+)
+
+# %% [markdown]
+# With a step of size $\varepsilon(t - s)$ the loss is $\lVert f(x, t, s) - \mathrm{sg}\,f(x', t', s)\rVert^2$. Here sg is *stop-gradient*: the
+# neighbour further along is the target and does not move.
+
+
+# %%
+def neighbours_loss(network, teacher, x, t, s, epsilon):
+    near = t + epsilon * (s - t)
+    there = x + like(near - t, x) * teacher(x, t)  # one Euler step of the teacher
+    target = jump(network, there, near, s).detach()
+    return (jump(network, x, t, s) - target).square().sum() / (2 * epsilon)
+
+
+# %% [markdown]
+# What happens for $\varepsilon \to 0$? The difference of the two ends becomes $\varepsilon\,(t - s)$ times $\frac{df}{dt}$: the speed at which the jump's
+# end moves while its start follows the flow. Differentiate $f = x + (s-t)F$ along the flow, where $\dot x = v$ and $\dot t = 1$:
+#
+# $$\frac{df}{dt} = v - F + (s - t)\frac{dF}{dt}, \qquad \frac{dF}{dt} = \frac{\partial F}{\partial x}\, v + \frac{\partial F}{\partial t}$$
+#
+# On the true map it is zero. Its negative, $g = F - v + (t-s)\frac{dF}{dt}$, is the direction from which $F$ should step away. The derivative of a network along a given
+# *tangent* is a JVP (Jacobian-vector product). Forward mode computes it together with the output, in one pass. The tangents of $(x, t, s)$ are $(v, 1, 0)$.
+
+
+# %% tags=["variant-of:vos_tutorial.models.flow_map.emd_direction"]
+def emd_direction(network, x, t, s, velocity, r=1.0):
+    with torch.no_grad():
+        tangents = (velocity, torch.ones_like(t), torch.zeros_like(s))
+        F, dF = torch.func.jvp(network, (x, t, s), tangents)
+        return F - velocity + r * like(t - s, x) * dF
+
+
+# %% [markdown]
+# Is this really the limit of the neighbours' loss? Compare gradients. (A student that has learned a little, in double precision.)
+
+
+# %%
+def gradient(network, loss):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
+
+
+torch.manual_seed(0)
+bent, steady = (copy.deepcopy(n).double().requires_grad_() for n in (student, teacher))
+nn.init.normal_(bent.end.weight, std=0.3)
+x, t, s = (tensor.double() for tensor in (x, t, s))
+g = emd_direction(bent, x, t, s, steady(x, t).detach())
+limit = gradient(bent, (like(t - s, x) ** 2 * g * bent(x, t, s)).sum())
+for epsilon in (0.1, 0.01, 0.001, 0.0001):
+    discrete = gradient(bent, neighbours_loss(bent, steady, x, t, s, epsilon))
+    print(f"epsilon {epsilon:<7} relative difference {float((discrete - limit).norm() / limit.norm()):.0e}")
+
+# %% [markdown]
+# Ten times smaller $\varepsilon$, ten times smaller difference. The derivative replaces the choice of $\varepsilon$ by its limit.
+#
+# On the exact map of the Gaussian the direction vanishes, and so does that of **LMD**, the sibling on the right of the figure: $g = F - v(f, s) - (t-s)\frac{\partial F}{\partial s}$. It
+# asks the teacher at the student's own output.
+
+# %%
+gauss = flow_map.GaussianFlow(0.5)
+emd = emd_direction(gauss.average_velocity, x, t, s, gauss.velocity(x, t))
+lmd = flow_map.lmd_direction(gauss.average_velocity, x, t, s, gauss.velocity)
+_ = check.close("EMD on the true map", emd, torch.zeros_like(x), atol=1e-12)
+_ = check.close("LMD on the true map", lmd, torch.zeros_like(x), atol=1e-12)
+
+# %% [markdown]
+# **Relatives.** With $s = 0$ this is the loss of a continuous-time consistency model. With $s = t$ it is flow matching. With the single
+# line's velocity $x_1 - x_0$ in place of the teacher's, it is *MeanFlow* (Geng et al., 2025), which needs no teacher.
+#
+# ## 5. Train it
+#
+# Three additions make this loss fit for large networks (Sabour et al., section 3.3). First, **normalise** the direction, so that one wild sample cannot
+# dominate a batch:
+
+
+# %% tags=["builds:vos_tutorial.models.flow_map.normalise"]
+def normalise(g, c=0.1):
+    return g / (like(g.flatten(1).norm(dim=1), g) + c)
+
+
+# %% [markdown]
+# Second, **warm up**: with $r = 0$ the loss is ordinary regression to the teacher's velocity; $r$ grows from there to 0.99. The last hundredth stays, as a slight pull towards straight jumps.
+
+
+# %% tags=["builds:vos_tutorial.models.flow_map.warm_up"]
+def warm_up(step, length, cap=0.99):
+    return min(cap, step / length) if length > 0 else cap
+
+
+# %% [markdown]
+# Third, choose the **times**: first how long a jump is, then where it lies. (Sources disagree about how AYF does this; another reading is compared in section 6.)
+
+
+# %% tags=["builds:vos_tutorial.models.flow_map.interval_first"]
+def interval_first(samples, mean=-0.6, std=1.6, generator=None):
+    length = torch.sigmoid(mean + std * torch.randn(samples, generator=generator))
+    s = (1 - length) * torch.rand(samples, generator=generator)
+    return (s + length).clamp(max=1), s
+
+
+# %% [markdown]
+# **The loss** $\lVert F - \mathrm{sg}(F - g)\rVert^2$ has exactly the gradient that we want, $2\,g\,\nabla F$.
+
+
+# %%
+def flow_map_loss(network, teacher, samples, r, generator):
+    data = world.checkerboard(samples, generator)
+    noise = torch.randn(samples, 2, generator=generator)
+    t, s = interval_first(samples, generator=generator)
+    x = interpolate(data, noise, t)
+    g = emd_direction(network, x, t, s, teacher(x, t), r)
+    F = network(x, t, s)
+    return (F - (F - normalise(g)).detach()).square().sum(1).mean()
+
+
+# %% [markdown]
+# Again three steps, beside the library's loop. Its log is the length of $g$ *before* normalisation. The loss itself is useless as a
+# curve: it is $\lVert \hat g\rVert^2$, always between 0 and 1, whatever the student has learned.
+
+# %%
+mine, theirs = PlaneFlowMap(teacher).requires_grad_(True), plane.PlaneFlowMap(teacher).requires_grad_(True)
+chance = torch.Generator().manual_seed(1)
+descend(mine, lambda step: flow_map_loss(mine, teacher, 64, warm_up(step, 2), chance), 3, 1e-3)
+training.distil(theirs, world.checkerboard, training.eulerian(teacher), training.Run(3, 64, 1e-3), 1, warm_up_steps=2)
+_ = check.close("after three steps", *(each(noise[:64], t.float(), s.float()) for each in (mine, theirs)), atol=1e-3)
+
+# %% [markdown]
+# ### Your run
+#
+# Your student, from the teacher that you trained. Its network is the library's class, with your teacher's weights.
+
+# %% tags=["run"]
+run, own = training.STUDENT[here.name], plane.PlaneVelocity()
+own.load_state_dict(your_teacher.state_dict())
+own.requires_grad_(False)
+yours = PlaneFlowMap(own).requires_grad_(True)
+lengths = training.distil(yours, world.checkerboard, training.eulerian(own), run, progress=not here.is_smoke)
+
+# %% tags=["run"]
+figures.show(
+    figures.curves({"length of g": smooth(lengths)}, "20 steps", "mean |g|"),
+    "The length of the direction rises during the first quarter of the training and falls afterwards.",
+    "While r grows (the first quarter) the task gets harder and |g| rises; then the student catches up.",
+)
+
+# %% tags=["run"]
+jumped = {f"{n} jump{'s' * (n > 1)}": flow_map.sample(yours, noise, flow_map.even_times(n)) for n in (1, 2, 4)}
+figures.show(
+    figures.plane.clouds(jumped),
+    "Samples of your flow map with one, two and four jumps: all three fill the squares.",
+    "Your flow map. One jump already fills the board.",
+)
+
+# %% [markdown]
+# ## 6. Your run beside the reference run
+#
+# SW2 to the teacher's samples from the same noise (64 steps of Heun's method, a second-order Euler; lower is better):
+
+
+# %%
+@torch.no_grad()
+def heun(velocity, x, steps=64):
+    for i in range(steps):
+        t, then = torch.full((len(x),), 1 - i / steps), torch.full((len(x),), 1 - (i + 1) / steps)
+        slope = velocity(x, t)
+        x = x - (slope + velocity(x - slope / steps, then)) / (2 * steps)
+    return x
+
+
+# %% tags=["run"]
+@torch.no_grad()
+def distances(network, of):
+    goal = heun(of, noise)
+    made = {n: flow_map.sample(network, noise, flow_map.even_times(n)) for n in (1, 2, 4, 8)}
+    return {f"{n} steps": sliced_wasserstein(x, goal) for n, x in made.items()}
+
+
+rows = {"teacher, Euler": distances(lambda x, t, s: own(x, t), own), "your flow map": distances(yours, own)}
+tables.table(rows | {"reference": distances(reference, teacher)}, decimals=3)
+
+# %% [markdown]
+# And three seeds of everything (stored results of our runs):
+
+# %% tags=["reference"]
+stored = tables.stored("07_flow_map")
+students = stored["students"]
+
+
+def by_steps(of, chosen=(1, 2, 4, 8, 16)):
+    seeds = of["to teacher"]["seeds"]
+    return {
+        f"{n} step{'s' * (n > 1)}": [seed[i] for seed in seeds]
+        for i, n in enumerate(stored["step counts"])
+        if n in chosen
+    }
+
+
+names = {"emd": "AYF-EMD", "lmd": "AYF-LMD", "mean flow": "MeanFlow", "consistency": "consistency, re-noised"}
+rows = {"teacher, Euler": stored["euler"], **{label: students[key] for key, label in names.items()}}
+tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
+
+# %% [markdown]
+# One jump of AYF-EMD ends {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} from the teacher; Euler is {{results/07_flow_map.json:euler.to teacher.mean.4|.3f}} away after 16 steps. (Heun's method is a stronger
+# rival: in our benchmark it needs five steps, ten calls, to come as close as one jump.) <!-- given --> From four steps on EMD loses a little again, because short jumps have small errors of their own.
+#
+# The *consistency model* does its one job, the single jump, better than EMD, and gets worse as soon as you add steps: {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}, then
+# {{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} with 4 and 16. Part of that is the fresh noise itself: two draws of this size differ by {{results/07_flow_map.json:floor.mean|.3f}}.
+# *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite, an FID of 6.70 against 1.70 (Sabour et al., table 5). *MeanFlow* pays for having no teacher.
+#
+# Times drawn the other way, two at once and sorted (one seed), give {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} with one step and {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}} with four.
+
+# %% [markdown]
+# **Fresh noise, if you want it.** A flow map may also overshoot and go back with fresh noise, by a share $\gamma$: $\gamma = 0$ is the plain chain, $\gamma = 1$ a consistency
+# model's sampling. Done right, the distribution stays the same whatever $\gamma$:
+
+# %% tags=["reference"]
+rows = {f"gamma {g}": by_steps(of) for g, of in {"0": students["emd"], **stored["gamma"]}.items()}
+tables.table(rows, decimals=3)
+
+# %% [markdown]
+# ## 7. Look inside
+#
+# Drag the point on the left, or move it with the arrow keys. The curve is the teacher's path, the blue arrow the learned jump from $t$ to $s$, the dashed one Euler's straight
+# step. On the right the same noise goes through three samplers; choose the number of steps.
+#
+# **One question.** With $t = 1$ and $s = 0$, look for starting points whose jump ends *between* two squares. *What do the paths of their neighbours do?* Then unfold the answer.
+
+# %% tags=["run"]
+FlowExplorer(teacher, reference, plane.trained_flow_map(plane.shipped("consistency")))
+
+# %%
+pair = torch.tensor([[0.0, 1.35], [0.35, 1.35], [-0.35, 1.35]])
+with torch.no_grad():
+    path = figures.plane.travel(teach, pair, 64, 65)
+    jumps = [pair, flow_map.sample(reference, pair, [1, 0])]
+    tangents = [pair, flow_map.sample(teach, pair, [1, 0])]
+figures.show(
+    figures.plane.journeys({"three neighbours": {"path": path, "Euler": tangents, "flow map": jumps}}, ground=board),
+    "Three neighbouring starting points: their true paths part and end in different squares; the jumps end near the paths' ends; Euler's steps all end near the centre.",
+    "Neighbouring paths part. Euler's step ends at the mean of the data, whatever the start; the jump ends where the path does.",
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>They part: one goes to the left square, one to the right. The true map has a steep slope there, and a smooth network must pass through all values
+# between. A few samples land between the squares for this reason, with the teacher's many steps as well.</details>
+
+# %% [markdown]
+# ## 8. Guidance: which bad example to move away from
+#
+# Real generators have *prompts*, and prompts need emphasis: move further in the direction that separates a good answer from a poor one,
+# $v = \lambda\, v_\text{good} + (1-\lambda)\, v_\text{poor}$ with $\lambda > 1$. Which poor answer? *Classifier-free guidance* (CFG) takes the same network without its label.
+# *Autoguidance* (Karras et al., 2024) takes a weaker version of the network, with the label. AYF uses the second one in its teacher.
+#
+# Try both on a ring of eight clouds. Class 0 owns four of them, class 1 the rest. The weak network is the same after a tenth of the steps.
+
+# %%
+strong, weak = (plane.trained_velocity(plane.shipped(name)) for name in ("ring", "ring-weak"))
+start = noise[:2500]
+label = torch.zeros(len(start), dtype=torch.long)  # class 0 for everybody
+poor = {"no guidance": None, "CFG": lambda x, t: strong(x, t), "autoguidance": lambda x, t: weak(x, t, label)}
+
+
+def guided(poor, weight):
+    def good(x, t):
+        return strong(x, t, label)
+
+    return good if poor is None else flow_map.autoguidance(good, poor, weight)
+
+
+# %%
+with torch.no_grad():
+    rings = {name: heun(guided(of, 2.0), start, 32) for name, of in poor.items()}
+figures.show(
+    figures.plane.clouds(rings, board=False),
+    "Samples of class 0 of the ring. Without guidance four round clouds on a half circle, with some points between; with classifier-free guidance the points crowd away from the other class; with autoguidance four clouds, smaller than before, with hardly a point between.",
+    "Class 0 with guidance weight 2. Compare how full the two outer clouds are, how wide each cloud is, and how many points lie between them.",
+)
+
+# %% [markdown]
+# *Precision* is the fraction of samples on one of the class's four clouds; *coverage* falls below 100 when some of the four get less than their share. *Spread* is the
+# width of the clouds, as a percentage of the true one. Three seeds:
+
+# %% tags=["reference"]
+guidance, rows = stored["guidance"], {}
+for name, of in {"CFG": guidance["classifier-free"], "autoguidance": guidance["autoguidance"]}.items():
+    for i, weight in enumerate(guidance["lambda"]):
+        if weight != 1.5:
+            key = "no guidance" if weight == 1 else f"{name}, weight {weight:g}"
+            rows[key] = {
+                measure: [100 * seed[i] for seed in of[measure]["seeds"]]
+                for measure in ("precision", "coverage", "spread")
+            }
+tables.table(rows)
+
+# %% [markdown]
+# CFG moves away from the *other class*. The outer clouds, next to it, lose their samples: at weight 3 coverage is {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.3|.2f}} of 1. Autoguidance moves away from *errors*,
+# such as points between clouds: precision rises from {{results/07_flow_map.json:guidance.autoguidance.precision.mean.0|.3f}} to {{results/07_flow_map.json:guidance.autoguidance.precision.mean.2|.3f}} at weight 2, and all four clouds stay. But each of them shrinks, to
+# {{results/07_flow_map.json:guidance.autoguidance.spread.mean.2|.2f}} of its width. Guidance always buys precision with variety; the two kinds give away different variety.
+
+# %% [markdown]
+# ## 9. Pictures with masks
+#
+# Now a real network: pictures of 32 × 32 pixels with *four* channels, red, green, blue and a mask. A caption fixes six attributes; where exactly the shape stands and
+# how its texture runs must be made up.
+
+# %%
+drawn = captioned.draw(range(12))
+figures.show(
+    figures.captioned_sheet(drawn.images, [captioned.sentence(c) for c in drawn.captions]),
+    "Twelve small pictures of one textured shape on a ground, each under its caption, and again with the outline of its mask.",
+    "The captioned world: above as drawn, below with the outline of the fourth channel.",
+)
+
+# %% [markdown]
+# **The teacher** is a small *diffusion transformer* (DiT; Peebles and Xie, ICCV 2023): patches and words are tokens, and the time modulates every block.
+#
+# **The student** must not cost a second copy. *LoRA* (Hu et al., ICLR 2022) leaves a layer as it is and adds a correction of low rank beside it. Its second factor begins at zero:
+
+
+# %%
+class Adapted(nn.Module):
+    def __init__(self, layer, rank):
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(rank, layer.in_features) / rank**0.5)
+        self.up = nn.Parameter(torch.zeros(layer.out_features, rank))
+
+    def forward(self, x):
+        return self.layer(x) + x @ self.down.T @ self.up.T
+
+
+# %%
+layer = nn.Linear(96, 384)
+adapted, x = Adapted(layer, 16), torch.randn(5, 96)
+learned = [p.numel() for p in adapted.parameters() if p.requires_grad]
+print("learned:", sum(learned), "beside", layer.weight.numel() + layer.bias.numel())
+_ = check.close("before training nothing changes", adapted(x), layer(x))
+
+# %% [markdown]
+# Adapters go on attention, MLP and modulation of every block, and the embedder of $s$ begins at zero as well. Switch both off and you have the teacher again: one copy of the weights.
+
+# %%
+picture_teacher = generators.load_teacher()
+fresh = dit.student_of(picture_teacher)
+x, (t, s) = generators.noise_for(0, 4, fresh), torch.rand(2, 4).sort(0, descending=True).values
+captions = captioned.random_captions(range(4))
+with torch.no_grad():
+    velocity_now = picture_teacher(x, t, t, captions)
+    _ = check.equal("before training F is v", fresh(x, t, s, captions), velocity_now)
+    with dit.as_teacher(trained := generators.load_student()):
+        _ = check.close("adapters off", trained(x, t, s, captions), velocity_now, atol=1e-5)
+
+# %%
+figures.show(
+    figures.networks.dit(trained, x[0], 1.0, 0.0, captions[0]),
+    caption="The student on pure noise. Everything in the frame is frozen, apart from its adapters; the embedder of s is new.",
+)
+
+# %% [markdown]
+# **Your run.** A short LoRA distillation with the library's loop; its task uses your `emd_direction`, word for word, on `B 4 32 32`.
+
+# %% tags=["run"]
+torch.manual_seed(0)
+recipe = picture_recipes.PAGE[here.name]
+task = picture_tasks.Distillation(generators.load_teacher("weak"))
+picture_run = train(dit.student_of(picture_teacher), task, recipe, progress=not here.is_smoke)
+short = picture_run.network
+
+# %% tags=["run"]
+captions = captioned.random_captions(range(20, 28))
+captions[:, [1, 4]] = captioned.UNSAID  # colour and place are left to the noise
+start = generators.noise_for(3, 8, picture_teacher)
+networks = {"Euler": picture_teacher, "flow map, yours": short, "flow map, shipped": trained}
+networks["LoRA without s"] = generators.load_student("student-without-s")
+made = {n: {k: generators.generate(of.given(captions), start, k) for k in (1, 2, 4, 8)} for n, of in networks.items()}
+
+# %% tags=["run"]
+goal = generators.generate(picture_teacher.given(captions), start, 64)
+rows = {n: {f"{k} steps": float((x - goal).square().mean().sqrt()) for k, x in of.items()} for n, of in made.items()}
+tables.table(rows, decimals=3, rows="distance to the teacher's 64 steps")
+
+# %%
+figures.show(
+    figures.step_grid(made["flow map, shipped"], made["Euler"], [captioned.sentence(c) for c in captions], ("teacher\n64 steps", goal)),
+    "A grid of eight captions: for 1, 2, 4 and 8 steps the flow map's pictures above Euler's, and the teacher's with 64 steps in the last row.",
+    "The shipped flow map above Euler with as many steps. The last row is where all of them should arrive.",
+)  # fmt: skip
+
+# %% [markdown]
+# How good are they? The captions say neither colour nor place, so one noise must decide, and a mean of all possibilities is a blur. A small classifier reads the other four attributes
+# off the pictures, and finds the shape: *mask* is its overlap with the generated mask. *Distance* is the root mean squared difference to the teacher's 64-step picture from the
+# same noise; precision and recall ask whether generated pictures look like real ones, and the reverse, in the classifier's features.
+
+# %% tags=["reference"]
+pictures = tables.stored("07_flow_images")
+columns, few = ("attributes", "mask", "precision", "recall", "distance"), pictures["open"]
+rows = {f"Euler, {n}": few["teacher"][str(n)] for n in (1, 2, 4, 8, 64)}
+rows |= {f"flow map, {n}": few["student"][str(n)][0] for n in (1, 2, 4, 8)}
+tables.table({name: {c: row[c] for c in columns} for name, row in rows.items()}, rows="sampler, steps", decimals=2)
+
+# %% [markdown]
+# One Euler step averages over all places and colours: the classifier finds hardly a shape where the mask says (mask {{results/07_flow_images.json:open.teacher.1.mask|.0f}} %). One jump of the flow map reaches
+# {{results/07_flow_images.json:open.student.1.0.mask|.0f}} %. With two jumps it stands where Euler stands between four and eight steps: attributes {{results/07_flow_images.json:open.student.2.0.attributes|.1f}} % beside {{results/07_flow_images.json:open.teacher.4.attributes|.1f}} and
+# {{results/07_flow_images.json:open.teacher.8.attributes|.1f}} %, distance {{results/07_flow_images.json:open.student.2.0.distance|.2f}} beside {{results/07_flow_images.json:open.teacher.4.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}. We had hoped for Euler's eight steps. One seed,
+# {{results/07_flow_images.json:count}} captions.
+#
+# **Without s** the same adapters can learn one velocity only. Their row in the first table stays near Euler's, whatever the steps.
+#
+# **A last stage.** AYF ends with a short adversarial training, as in notebook 06: a critic compares a one-step picture with a real one, with the loss $\log(1 + e^{D(\text{real}) - D(\text{fake})})$ for the student
+# and the reverse for the critic, whose gradients are kept small. It can make one-step pictures sharp where regression makes a mean.
+
+# %%
+polished = generators.generate(generators.load_student("student-adversarial").given(captions), start, 1)
+figures.show(
+    figures.step_grid(
+        {1: polished},
+        {1: made["flow map, shipped"][1]},
+        [captioned.sentence(c) for c in captions],
+        names=("after the critic", "flow map"),
+    ),
+    "Eight one-step pictures after the adversarial stage, above those of the flow map from the same noise.",
+    "One step each: after the adversarial stage above, before it below. Look at edges and textures.",
+)
+
+# %% [markdown]
+# ## 10. Back to video, and real video
+#
+# A still with an exact mask is what MaskTrack (notebook 02) learns from. Ours cost nothing to label: the mask is the fourth channel. So train MaskTrack for {{results/07_flow_images.json:video.steps}} steps on {{results/07_flow_images.json:video.stills}} stills of the
+# two-step flow map, on as many that the world draws itself, and on sprites. All else is equal, three seeds each, scored on sprite video.
+
+# %%
+captions = captioned.random_captions(range(40, 52))
+stills = generators.generate(trained.given(captions), generators.noise_for(5, 12, picture_teacher), 2)
+figures.show(
+    figures.captioned_sheet(stills, [captioned.sentence(c) for c in captions]),
+    "Twelve generated pictures, each again with the outline of its generated mask.",
+    "Two network calls each: pictures and masks from the flow map. Does the outline follow the shape?",
+)
+
+# %% tags=["reference"]
+video = pictures["video"]
+names = {"sprites": "sprites", "world": "captioned world", "flow map, 2": "flow map, 2 steps"}
+conditions = [c for c in video["copy first"] if c != "mean"]
+groups = {
+    c: {"copy first": video["copy first"][c]} | {n: [seed[c] for seed in video[key]] for key, n in names.items()}
+    for c in conditions
+}
+tables.compare(groups)
+
+# %% [markdown]
+# That is a clear failure. Trained on generated stills MaskTrack scores {{results/07_flow_images.json:video.flow map, 2.0.clean|.0f}}, {{results/07_flow_images.json:video.flow map, 2.1.clean|.0f}} and {{results/07_flow_images.json:video.flow map, 2.2.clean|.0f}} on clean clips, far below a copied first
+# mask ({{results/07_flow_images.json:video.copy first.clean|.0f}}) and below training on sprites ({{results/07_flow_images.json:video.sprites.0.clean|.0f}}, {{results/07_flow_images.json:video.sprites.1.clean|.0f}}, {{results/07_flow_images.json:video.sprites.2.clean|.0f}}). But look at the row beside it: stills *drawn by the world* with exact masks
+# do no better ({{results/07_flow_images.json:video.world.0.clean|.0f}}, {{results/07_flow_images.json:video.world.1.clean|.0f}}, {{results/07_flow_images.json:video.world.2.clean|.0f}}). So the two-step generator is not what is missing; the *world* is: one bright shape at 32 pixels does not teach what sprite video asks.
+# We measured no real video for this reason: these networks would say nothing about it. A generator gives you more of the data that it was trained on, and no other data.
+
+# %% [markdown]
+# ## 11. Break it
+#
+# Both failures below train without an error, and neither shows in the loss.
+#
+# **A clock that runs too fast.** The teacher reads time as waves. Give it $\log\sigma = \log\frac{t}{1-t}$ instead, as EDM does, or waves that turn 16 times. Its velocity is as good
+# as before. But the student's loss holds the *derivative* by time, and that is where the clock's slope enters: at both ends of [0, 1] for $\log\sigma$, everywhere for fast waves.
+
+# %%
+times = torch.linspace(0.001, 0.999, 201, dtype=torch.float64)
+slopes = {}
+for clock in ("time", "log sigma", "fast"):
+    features = plane.TimeFeatures(clock)
+    _, moved = torch.func.jvp(features, (times,), (torch.ones_like(times),))
+    slopes[clock] = moved.norm(dim=1).clamp(max=200)
+figures.show(
+    figures.curves(slopes, "t", "length of the features' derivative", x=times, ylim=(0, 200)),
+    "Against t, the length of the derivative of three time embeddings: flat and small, rising steeply at both ends, and flat and large.",
+    "How fast the network's clock runs. Slow waves are flat and low; log sigma explodes at both ends; fast waves are large everywhere.",
+)
+
+# %% tags=["reference"]
+rows = {}
+for clock, own_name, of in (
+    ("slow waves", "emd", "teacher"),
+    ("log sigma", "log sigma", "teacher, log sigma"),
+    ("fast waves", "fast", "teacher, fast"),
+):
+    bare = students["time, bare" if own_name == "emd" else f"{own_name}, bare"]
+    rows[clock] = {"teacher to data": [seed[0] for seed in stored["teachers"][of]["to data"]["seeds"]]}
+    rows[clock] |= by_steps(students[own_name], (1, 4)) | {f"{n}, bare": v for n, v in by_steps(bare, (1, 4)).items()}
+tables.table(
+    rows, decimals=3, rows="the network's clock", notes="SW2; bare: no normalisation, r = 1 from the first step"
+)
+
+# %% [markdown]
+# All three teachers are about equally good (the two bad clocks, and *bare*: one seed). With slow waves normalisation and warm-up change little: the plane is too easy to need them. With fast waves one jump ends
+# {{results/07_flow_map.json:students.fast.to teacher.mean.0|.3f}} away instead of {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}, and {{results/07_flow_map.json:students.fast, bare.to teacher.mean.0|.3f}} without the two; for $\log\sigma$ it is
+# {{results/07_flow_map.json:students.log sigma.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.log sigma, bare.to teacher.mean.0|.3f}}. So they prevent the worst, and the right clock avoids the rest.
+#
+# **The forgotten 1.** Write 0 for the tangent of $t$. Nothing crashes, because a JVP takes any tangent:
+
+
+# %%
+def with_the_bug(network, x, t, s, velocity, r=1.0):
+    with torch.no_grad():
+        tangents = (velocity, torch.zeros_like(t), torch.zeros_like(s))  # the time of the start stands still
+        F, dF = torch.func.jvp(network, (x, t, s), tangents)
+        return F - velocity + r * like(t - s, x) * dF
+
+
+# %%
+x, (t, s) = noise, interval_first(len(noise), generator=torch.Generator().manual_seed(0))
+wrong = with_the_bug(gauss.average_velocity, x, t, s, gauss.velocity(x, t))
+print("longest direction on the true map:", round(float(wrong.norm(dim=1).max()), 2))
+
+# %% tags=["reference"]
+rows = {"teacher, Euler": stored["euler"], "EMD, forgotten 1": students["forgotten 1"], "EMD": students["emd"]}
+tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
+
+# %% [markdown]
+# It looks like a slightly better Euler: it improves with every step, and samples with eight steps look fine. Its $|g|$ even ends *lower* than the correct run's,
+# {{results/07_flow_map.json:last length.forgotten 1|.3f}} against {{results/07_flow_map.json:last length.emd|.3f}}. Only the exact Gaussian map, where $g$ must vanish, tells you at once.
+#
+# <details><summary>Prediction 3</summary>It looks fine. No crash, a lower curve, plausible samples, and with one jump {{results/07_flow_map.json:students.forgotten 1.to teacher.mean.0|.2f}} from the teacher instead of
+# {{results/07_flow_map.json:students.emd.to teacher.mean.0|.2f}}.</details>
+
+# %% [markdown]
+# ## 12. What the paper claims, and what we saw
+#
+# | the paper claims | in the paper (Sabour et al.) | here | did we see it? |
+# |---|---|---|---|
+# | more steps help a flow map and harm a consistency model | theorem 3.1, figure 8 | SW2 with 1 and 16 steps: flow map {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to teacher.mean.4|.3f}}, consistency {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} | yes in the closed form; in the plane the flow map stays level |
+# | LMD is stable in the plane, EMD is better on images | FID with four steps: EMD 1.70, LMD 6.70 (table 5) | plane, two steps: EMD {{results/07_flow_map.json:students.emd.to teacher.mean.1|.3f}}, LMD {{results/07_flow_map.json:students.lmd.to teacher.mean.1|.3f}} | the first half; LMD on pictures was not tested |
+# | normalisation and warm-up stabilise | described | no effect with slow waves, a large one with fast ones | partly |
+# | autoguidance is better than CFG | FID 1.70 against 2.32 (table 5) | coverage at weight 2: {{results/07_flow_map.json:guidance.autoguidance.coverage.mean.2|.2f}} against {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.2|.2f}} | yes, on the ring |
+# | a short adversarial stage sharpens one step | FID 3.32 to 1.92 (table 4) | trained, and it ships (`student-adversarial`); not measured | not tested |
+# | FLUX in four steps by LoRA | a user study (figure 7) | – | not tested |
+
+# %% [markdown]
+# ## 13. At paper scale: FLUX
+#
+# The paper's text-to-image experiment is the same recipe on FLUX.1-dev (12 billion weights): LoRA adapters, AYF-EMD, eight GPUs for about four hours (Sabour et al., 2025). What changes?
+#
+# * The teacher is FLUX with its adapters off. Its guidance is an *input* (3.5), because FLUX.1-dev has been distilled from a guided model already.
+# * Flash attention has no forward mode, so the derivative is a central difference (exercise 7.3) in float32 around a bfloat16 network.
+# * Times are shifted towards noise, the more the larger the picture.
+# * Rank, learning rate, batch and picture size are our own proposal; we found no source for them.
+#
+# The library prints first what it would cost, and what is missing here:
+
+# %% tags=["run"]
+from vos_tutorial.flux import estimate
+
+estimate.report(gpus=8)
+
+# %% [markdown]
+# On a machine that has all of it, in a terminal: `python -m vos_tutorial flux prepare PICTURES --out CACHE`, then `torchrun --nproc_per_node 8 -m vos_tutorial flux train CACHE`. The whole
+# chain is tested on a tiny network of the same classes with random weights (`--profile smoke`). **We have not run it on FLUX itself**, so there is no picture to show.
+
+# %% [markdown] tags=["exercise-text"]
+# ## Exercises
+#
+# Three that build (replace the line that raises; the check names the usual mistakes), and one that experiments.
+#
+# **Exercise 7.1** (10 minutes) *EMD from the theorem.* The paper states the gradient of the EMD loss with the *map*: $\nabla_\theta\, w'\, \mathrm{sign}(t-s)\, f_\theta^\top \frac{df}{dt}$. Our code
+# works with $F$. Take $w' = 1/(t-s)$ and write `emd_from_theorem`: the factor of $\nabla F$ that remains, from a JVP of $f$ itself.
+#
+# <details><summary>Hint 1</summary>Only <code>(s - t) F</code> in <code>f</code> depends on the weights. What does its factor make of <code>w' sign(t - s)</code>?</details>
+# <details><summary>Hint 2</summary><code>torch.func.jvp(end, (x, t, s), (v, torch.ones_like(t), torch.zeros_like(s)))</code> gives the end and its speed.</details>
+
+
+# %% tags=["exercise"]
+def emd_from_theorem(network, x, t, s, velocity):
+    """F(x, t, s) -> [B, 2], x [B, 2], t [B], s [B], velocity [B, 2] -> the direction g [B, 2], for r = 1."""
+
+    # solution
+    def end(x, t, s):
+        return x + (s - t)[:, None] * network(x, t, s)
+
+    _, speed = torch.func.jvp(end, (x, t, s), (velocity, torch.ones_like(t), torch.zeros_like(s)))
+    return -speed
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_07.emd_from_theorem(emd_from_theorem)
+
+# %% [markdown] tags=["solution-note"]
+# ∇f = (s − t) ∇F, so w′ sign(t − s) (s − t) = −1: sign and length cancel, and g = −df/dt. Written out, that is F − v + (t − s) dF/dt.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 7.2** (10 minutes) *The Gaussian map, off the centre.* Data are normal with mean m and width c. Write the flow map.
+#
+# <details><summary>Hint 1</summary>Where is the centre of the cloud at time t? How wide is the cloud?</details>
+# <details><summary>Hint 2</summary>Centre <code>(1 - t) m</code>, width S(t) as in section 1: take x relative to both, and put it back at time s.</details>
+
+
+# %% tags=["exercise"]
+def gaussian_map(x, t, s, mean, c):
+    """x [B], t [B], s [B], the data's mean and standard deviation -> where x is at time s, [B]."""
+
+    # solution
+    def spread(t):
+        return torch.sqrt(t**2 + ((1 - t) * c) ** 2)
+
+    return (1 - s) * mean + (x - (1 - t) * mean) * spread(s) / spread(t)
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_07.gaussian_map(gaussian_map)
+
+# %% [markdown] tags=["solution-note"]
+# The semigroup property follows at once: centred and divided by the width, a point keeps its number for ever.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 7.3** (10 minutes) *A derivative without forward mode.* Flash attention has no JVP. Write the central difference of $F$ along the flow, with a step h.
+# Then try h = 1, 0.1, …, 1e-6 on `reference` in float32 and compare with the JVP. Where is the best h, and why is there one?
+#
+# <details><summary>Hint</summary>Two calls: at <code>(x + h v, t + h, s)</code> and <code>(x - h v, t - h, s)</code>.</details>
+# <details><summary>Where the answer lies</summary>Near the third root of the precision, 0.005 for float32: above it the curve bends within h (error h²), below it
+# the rounding of F is divided by h. It is the step that NVIDIA's code uses.</details>
+
+
+# %% tags=["exercise"]
+def derivative_by_differences(network, x, t, s, velocity, h):
+    """F(x, t, s) -> [B, 2], x [B, 2], t [B], s [B], velocity [B, 2], step h -> dF/dt along the flow, [B, 2]."""
+    # solution
+    ahead = network(x + h * velocity, t + h, s)
+    behind = network(x - h * velocity, t - h, s)
+    return (ahead - behind) / (2 * h)
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_07.derivative_by_differences(derivative_by_differences)
+
+# %% [markdown] tags=["solution-note"]
+# Two more calls and no derivative code: any network will do. In bfloat16 rounding is 65,000 times coarser than in float32, and no h is good: keep inputs and differences in
+# float32 around a network that casts inside.
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise 7.4** (10 minutes, experiment) *Move the cap.* Distil three students with `cap=0.0`, `0.9` and `1.0` in `training.distil`. Guess first: what does 0.0 learn? What do
+# you lose at 0.9? Compare SW2 at 1 and 4 jumps.
+#
+# <details><summary>Hint</summary>A student costs half a minute; copy the cell of <em>Your run</em> and give <code>cap</code>.</details>
+# <details><summary>Where the answer lies</summary>One seed each. With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. We did not measure 0.9; expect jumps that are a little too straight. With 1.0
+# you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}). The pull of 0.99 is meant for networks that would become unstable without it.</details>
+
+# %% [markdown] tags=["quiz"]
+# ## Quiz
+#
+# **1.** Your teacher's loss stops at about the same value whatever you do. Is it a bad teacher?
+#
+# <details><summary>Answer</summary>No. What is left is the spread of the lines that cross at a point; no function of (x, t) can remove it.</details>
+#
+# **2.** Why is the target not taken from a slowly moving average of the student, as in older consistency models?
+#
+# <details><summary>Answer</summary>Stop-gradient is enough: in the limit only the derivative of the current student appears, and a lagging copy would not be its neighbour.</details>
+#
+# **3.** You train from scratch, without a teacher, with x1 − x0 as velocity. Which of the page's methods is that, and what gets worse?
+#
+# <details><summary>Answer</summary>MeanFlow. Every sample's velocity differs from the mean velocity, so the direction is noisy; you need more steps or larger batches.</details>
+#
+# **4.** A colleague's eight-step consistency model looks worse than its two-step one. What do you tell her?
+#
+# <details><summary>Answer</summary>That this is to be expected: each jump to the data pays its full error again after re-noising. With a flow map she may add steps.</details>
+
+# %% [markdown]
+# ## Recap
+#
+# * A teacher knows the velocity, which is good for small steps; a flow map knows the average velocity between any two times.
+# * EMD lets neighbouring starts agree. In the limit that is one JVP with the tangents (v, 1, 0).
+# * A jump's error carries the factor s − t, so more steps do not hurt; a consistency model pays in full each time.
+# * The loss does not show whether it works. Look at |g|, at samples, and at the exact Gaussian map.
+# * Zero weights for s and adapters that can be switched off: teacher and student are one network.
+#
+# | tensor | shape | |
+# |---|---|---|
+# | x, velocity, F, g | `B 2`, or `B 4 32 32` | points, or pictures with a mask |
+# | t, s | `B` | 1 is noise, 0 is data, s ≤ t |
+# | tangents | `B 2`, `B`, `B` | (v, 1, 0) |
+# | times of sampling | `N+1` | fall from 1 to 0 |
+#
+# **Next.** Notebook 08 compares all methods on one benchmark. Solutions of the exercises are in a
+# [notebook of their own](solutions/07_align_your_flow.ipynb). [← 06 STCNN](06_stcnn_adversarial_training.ipynb)
+
+# %% [markdown]
+# ## References
+#
+# * A. Sabour, S. Fidler, K. Kreis: [Align Your Flow: Scaling Continuous-Time Flow Map Distillation](https://arxiv.org/abs/2506.14603). NeurIPS 2025. We could not read its appendix or its code; what differs between sources (the times that are drawn, batch, learning rate) is our own choice here.
+# * Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le: [Flow Matching for Generative Modeling](https://arxiv.org/abs/2210.02747). ICLR 2023.
+# * Y. Song, P. Dhariwal, M. Chen, I. Sutskever: [Consistency Models](https://arxiv.org/abs/2303.01469). ICML 2023.
+# * Z. Geng, M. Deng, X. Bai, J. Z. Kolter, K. He: [Mean Flows for One-step Generative Modeling](https://arxiv.org/abs/2505.13447). 2025.
+# * T. Karras and others: [Guiding a Diffusion Model with a Bad Version of Itself](https://arxiv.org/abs/2406.02507). NeurIPS 2024 (autoguidance).
+# * T. Karras, M. Aittala, T. Aila, S. Laine: [Elucidating the Design Space of Diffusion-Based Generative Models](https://arxiv.org/abs/2206.00364). NeurIPS 2022 (EDM).

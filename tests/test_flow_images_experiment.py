@@ -1,0 +1,73 @@
+"""The experiment on images runs from trainings to results, here with networks that are tiny and know nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import flow_images as experiment
+from vos_tutorial.models import generators
+from vos_tutorial.recipes import generators as recipes
+
+NETWORK = {"patch": 8, "width": 16, "depth": 1, "heads": 2}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(experiment.runs, "ROOT", tmp_path)
+    monkeypatch.setattr(experiment, "ROOT", tmp_path / "runs")
+    monkeypatch.setattr(experiment, "OUT", tmp_path / "results.json")
+    monkeypatch.setattr(generators, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(recipes, "SMALL", NETWORK)
+    for name in ("COUNT", "REFERENCE"):
+        monkeypatch.setattr(experiment, name, 8)
+    monkeypatch.setattr(experiment, "FEW", (1, 2))
+    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "TOO_FAST", "WITHOUT_S", "ADVERSARIAL", "READER"):
+        smoke = getattr(recipes, kind)["smoke"]
+        network = {} if kind == "READER" else NETWORK
+        monkeypatch.setitem(getattr(recipes, kind), "cpu", dataclasses.replace(smoke, options=network))
+    return tmp_path
+
+
+def test_trainings_wait_for_each_other(small: Path) -> None:
+    with pytest.raises(SystemExit, match=r"early-0/weights.safetensors is missing; run .* train early"):
+        experiment.run("teacher", 0)
+
+
+def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in experiment.NAMES:
+        experiment.run(name, 0)
+    experiment.run("teacher", 0)
+    assert "teacher-0 is done" in capsys.readouterr().out
+    experiment.keep(experiment.OUT, experiment.images(), experiment.COMMAND)
+    found = json.loads(experiment.OUT.read_text())
+    measures = {"attributes", "whole caption", "distance", "precision", "recall", "mask", "shape"}
+    for captions in ("whole", "open"):
+        assert found[captions]["teacher"]["8"]["distance"] == 0
+        assert found[captions]["teacher"]["1"]["distance"] > 0
+        assert found[captions]["short"]["seeds"] == [0]
+        for name in ("student", "short", "without-s", "adversarial"):
+            assert set(found[captions][name]["2"][0]) >= measures
+    assert "colour" in found["whole"]["teacher"]["1"]
+    assert "colour" not in found["open"]["teacher"]["1"]
+    assert "distance" not in found["real"]
+    assert found["training"]["adversarial"]["steps"] == 3
+    experiment.ship()
+    shipped = sorted(path.name for path in (small / "weights").iterdir())
+    assert shipped == sorted(f"flow-images-{name}.safetensors" for name in experiment.SHIPPED)
+    assert generators.load_student("student-without-s").reads_s is False
+    assert generators.load_student("student-adversarial").reads_s
+
+
+def test_stills_for_masktrack(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "STILLS", 16)
+    world = experiment.stills("world").batch([1, 2], 48)
+    assert world.masks.any((1, 2)).all()
+    assert experiment.stills("sprites").batch([1, 2], 48).images.shape == world.images.shape
+    for name in ("early", "teacher", "student"):
+        experiment.run(name, 0)
+    drawn = experiment.stills("flow map, 1")  # half of it noise, half of which is above zero
+    assert drawn.batch([1], 48).images.shape == (1, 3, 48, 48)

@@ -1,0 +1,157 @@
+"""The words of the field that the course uses, each explained once: ``notebooks/glossary.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Entry -> what it means, in Markdown. Entries are lower case and singular; links go to other entries.
+GLOSSARY: dict[str, str] = {
+    "adversarial loss": (
+        "What a generator pays when a [discriminator](#discriminator) tells its pictures from true ones. The two are "
+        "trained against each other: a generative adversarial network, GAN."
+    ),
+    "affinity": (
+        "How well a query cell and a cell in memory match: a score for each pair, by dot product or by distance. "
+        "Softmax over the memory turns scores into [attention](#attention)."
+    ),
+    "annotation": (
+        "A mask that a person drew, or checked. In this course's generated clips the program draws it, exactly."
+    ),
+    "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
+    "back-propagation through time": (
+        "Training through several frames at once: the loss of a later frame sends its gradient back through the "
+        "answers for earlier ones. Short: BPTT."
+    ),
+    "baseline": "The simplest method that one could use. A score says little until you know what a baseline reaches.",
+    "benchmark": "A fixed set of clips with true masks and a [protocol](#protocol), so that methods can be compared.",
+    "boundary accuracy": (
+        "F. How well two outlines agree, within a [tolerance](#tolerance): the harmonic mean of "
+        "[precision](#precision) and [recall](#recall) of the outline."
+    ),
+    "closed loop": (
+        "A method runs on its own output: the mask it predicted for one frame is its input for the next. Errors "
+        "can pile up. Opposite: [open loop](#open-loop)."
+    ),
+    "cross-entropy": (
+        "Minus the logarithm of the probability that the network gave to the right answer, averaged over pixels. "
+        "The most common loss of a segmentation network."
+    ),
+    "decoder": "The half of a network that turns coarse features back into a mask of full resolution.",
+    "detach": "To cut a tensor out of the graph, so that no gradient flows through it.",
+    "dice loss": (
+        "One minus twice the overlap of two masks over the sum of their sizes, with probabilities in place of yes"
+        " and no. Small objects weigh as much as large ones."
+    ),
+    "discriminator": "The network in a GAN that learns to tell true frames from generated ones.",
+    "distractor": "Something that looks like the object and is not the object: a look-alike.",
+    "drift": (
+        "The slow loss of an object: each frame's mask is a little worse than the previous one, from which it was"
+        " made."
+    ),
+    "encoder": (
+        "The half of a network that turns a picture into feature maps, coarser and with more channels step by step."
+    ),
+    "exposure bias": (
+        "The gap between training and use that [teacher forcing](#teacher-forcing) leaves: in training the "
+        "network saw only true masks, in use it sees its own."
+    ),
+    "fine-tuning": (
+        "Training a network further, with few steps, on something more special: on the task after ImageNet, or on"
+        " frame 0 of one video at test time."
+    ),
+    "ground truth": "The true masks, by which an answer is judged; often just *the truth*.",
+    "guide mask": (
+        "A rough mask that is fed to the network together with the frame, to say which object is meant. In "
+        "MaskTrack it is the previous frame's answer."
+    ),
+    "hidden state": "What a recurrent network carries from one step to the next.",
+    "key": (
+        "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
+    ),
+    "mask-swap test": (
+        "Give a network the mask of one object of a clip, then that of another, and compare the two answers. If "
+        "they hardly differ (a high mask-swap IoU), the network ignores its mask."
+    ),
+    "memory bank": "The stored keys and values of past frames.",
+    "object id": "The number of an object in a mask: 1 to 254; 0 is background, 255 is [void](#void).",
+    "occlusion": "Something passes in front of the object and hides it, in part or whole.",
+    "one-hot": "A mask as one yes-or-no channel for each object, instead of one picture of ids.",
+    "online": (
+        "A method is online if its answer for a frame uses no later frame. Also: *online tuning*, training on "
+        "frame 0 at test time."
+    ),
+    "open loop": (
+        "A method, or one step of it, is given the truth as its input instead of its own last answer. Opposite: "
+        "[closed loop](#closed-loop)."
+    ),
+    "oracle": (
+        "A method that is told something that no real method could know. It shows what that knowledge is worth."
+    ),
+    "palette": "The table in a mask file that gives each id its colour.",
+    "precision": "Of what was predicted, the share that is right.",
+    "profile": "The size at which the notebooks run: `smoke`, `cpu` or `gpu`. It changes numbers, never the code.",
+    "propagate": "To carry the given mask through a video, frame by frame.",
+    "protocol": "The rules of a benchmark: which frames count, and what is averaged over what.",
+    "query": (
+        "The question that a cell of the current frame asks: its [key](#key) is compared with the keys in memory."
+    ),
+    "recall": (
+        "Of what is true, the share that was found. DAVIS also calls the share of frames with J above one half "
+        "*recall*."
+    ),
+    "recurrent cell": (
+        "A layer with a [hidden state](#hidden-state), used again at every step. In a *convolutional LSTM* the "
+        "state is a feature map, and gates decide what of it is kept, added and shown."
+    ),
+    "reference frame": (
+        "The frame whose mask was given, usually frame 0, when a method looks back at it in every frame."
+    ),
+    "region similarity": (
+        "J. The area that two masks share over the area that they cover together: intersection over union, IoU, "
+        "the Jaccard index."
+    ),
+    "semi-supervised": (
+        "The task of this course: one frame of each video has a mask, that of the object to follow. It says how "
+        "much of the *video* is annotated, and nothing about training."
+    ),
+    "skip connection": (
+        "A shortcut that brings fine feature maps from the encoder to the decoder, because outlines are lost on "
+        "the way through the coarse ones."
+    ),
+    "soft aggregation": (
+        "Merging the answers for several objects into one distribution for each pixel, by their odds."
+    ),
+    "teacher forcing": (
+        "Training a recurrent network with the truth as its previous output. The input is good from the first "
+        "step, and better than it will ever be in use."
+    ),
+    "temperature": "The inverse of the factor before a softmax: the lower, the more the largest score wins.",
+    "tolerance": (
+        "How far apart two outlines may lie and still count as equal: in DAVIS 0.8 % of the picture's diagonal, "
+        "rounded up to whole pixels."
+    ),
+    "top-k": "Only the k best matches of a memory may answer; all others get weight zero.",
+    "value": "What is stored beside a [key](#key): what we know about the place, above all whether it is the object.",
+    "void": "Pixels for which the annotator could not say; id 255.",
+    "zero-shot": (
+        "Finding and following objects without being given any mask. *One-shot*: with the mask of one frame."
+    ),
+}
+
+
+def anchor(entry: str) -> str:
+    """The part after ``#`` of a link to an entry; JupyterLab and code hosts make the same one of its heading."""
+    return entry.replace(" ", "-")
+
+
+def glossary_page(pages: Mapping[str, str]) -> str:
+    """The glossary in Markdown.
+
+    Args:
+        pages: for each entry a link to the page that uses it first; empty if none does.
+    """
+    parts = ["# Glossary\n\nThe words of the course, each with the page on which you meet it first."]
+    for entry in sorted(GLOSSARY):
+        first = f" *First in {pages[entry]}.*" if pages[entry] else ""
+        parts.append(f"### {entry}\n\n{GLOSSARY[entry]}{first}")
+    return "\n\n".join(parts) + "\n"
