@@ -285,20 +285,44 @@ def test_curves_keep_gaps_and_refuse_other_lengths() -> None:
         figures.curves({}, "x", "y")
 
 
-def test_staircase_goes_up_to_the_curve_and_across_to_the_diagonal() -> None:
-    stairs = charts._staircase(np.array([1.0, 0.8, 0.7]))
-    assert stairs.tolist() == [[1, 1], [1, 0.8], [0.8, 0.8], [0.8, 0.7], [0.7, 0.7]]
+def test_staircase_runs_between_the_motion_and_the_response() -> None:
+    stairs = charts.staircase(np.array([0.0, 1.0]), np.array([0.5, 1.0]), motion=0.8, steps=2)
+    assert stairs.tolist() == pytest.approx(
+        np.array([[0.8, 1], [0.8, 0.9], [0.72, 0.9], [0.72, 0.86], [0.688, 0.86]])
+    )
+    level = charts.staircase(np.array([0.0, 1.0]), np.array([0.5, 1.0]), motion=0.8, steps=60)[-1, 1]
+    assert level == pytest.approx(0.5 + 0.5 * 0.8 * level)  # it ends where the two lines cross
 
 
-def test_cobweb_sorts_its_points_and_draws_the_path() -> None:
-    figure = figures.cobweb({"net": ([0.9, 0.1, 0.5], [0.8, 0.3, 0.6])}, path=[1.0, 0.8, 0.7])
+def test_cobweb_sorts_its_points_and_draws_the_paths() -> None:
+    net = {"net": ([0.9, 0.1, 0.5], [0.8, 0.3, 0.6])}
+    figure = figures.cobweb(net, motion=0.8, paths={"a clip": ([0.8, 0.7], [0.7, 0.4]), "b": ([1, 1], [1, 1])})
     (plot,) = figure.axes
     line = next(line for line in plot.lines if line.get_label() == "net")
     assert line.get_xdata().tolist() == [0.1, 0.5, 0.9]
     assert line.get_ydata().tolist() == [0.3, 0.6, 0.8]
-    assert {"start", "end", "a clip, frame by frame", "net"} <= set(texts(figure))
+    assert {
+        "frame 1",
+        "frame 2",
+        "frames 1 to 2",
+        "a clip",
+        "net",
+        "one frame of motion",
+        "predicted staircase",
+    } <= set(texts(figure))
+    assert "predicted staircase" not in texts(figures.cobweb(net))
     with pytest.raises(TutorialError, match="'net' has 2 guides but 3 outputs"):
         figures.cobweb({"net": ([0, 1], [0, 1, 1])})
+
+
+def test_pins_stand_where_the_grid_says() -> None:
+    figure = figures.pins({"a": np.zeros((10, 20, 3), np.uint8)}, [[0.0, 0.0]], [[0.5, -0.2]])
+    (plot,) = figure.axes
+    assert plot.lines[0].get_xydata().tolist() == [[9.5, 4.5]]  # the middle of 20 x 10 pixels
+    (arrow,) = plot.texts
+    assert arrow.xy == pytest.approx((14.5, 3.5))
+    with pytest.raises(TutorialError, match=r"\[1, 2\] and \[2, 2\]"):
+        figures.pins({"a": np.zeros((10, 20, 3), np.uint8)}, [[0.0, 0.0]], [[0.5, -0.2], [0, 0]])
 
 
 def test_bars_write_means_and_show_seeds() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from experiments import masktrack as experiment
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
-from vos_tutorial.clip import object_ids
+from vos_tutorial.clip import Clip, object_ids
 from vos_tutorial.data.batches import Stills
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.errors import TutorialError
@@ -227,14 +227,15 @@ def test_ablations_are_what_they_are_called() -> None:
     found = {
         name: MaskTrackTask().batch(stage(**{**base, **change}), range(6), CPU) for name, change in ABLATIONS.items()
     }
+    found["full"] = MaskTrackTask().batch(stage(**base), range(6), CPU)
     target = found["full"]["target"]
     assert all(torch.equal(batch["target"], target) for batch in found.values())
     assert torch.equal(found["no deformation"]["guide"], target)
     assert not found["no guide"]["guide"].any()
     assert torch.equal(dilate(found["no dilation"]["guide"], 1), found["full"]["guide"])
     assert torch.equal(fill_boxes(found["full"]["guide"]), found["boxes"]["guide"])
-    rigid = MaskTrackTask().batch(stage(spoiling={"points": 0, "dilation": 1}), range(6), CPU)["guide"]
-    assert float(iou(found["full"]["guide"], target).mean()) < float(iou(rigid, target).mean()) < 1
+    quality = {name: float(iou(batch["guide"], target).mean()) for name, batch in found.items()}
+    assert quality["three times"] < quality["full"] < quality["no bending"] < 1
 
 
 def test_other_sources_of_stills() -> None:
@@ -802,6 +803,59 @@ def test_the_ablation_commands_train_what_the_table_says() -> None:
         (stage,) = recipes.override(recipes.load("masktrack", options.profile), options.set).stages
         found[out.name] = (options.seed, stage.steps, stage.options)
     assert len(found) == 3 * (1 + len(ABLATIONS))
-    assert found["recipe-1"] == (1, recipes.load("masktrack", "cpu").steps, {**found["full-1"][2]})
+    (stage,) = recipes.load("masktrack", "cpu").stages
+    assert found["recipe-1"] == (1, stage.steps, stage.options)
+    assert {steps for _, steps, _ in found.values()} == {stage.steps}, "an ablation is as long as the recipe"
     assert found["boxes-2"][2]["guide"] == "box"
     assert found["no-deformation-0"][2]["spoiling"] == ABLATIONS["no deformation"]["spoiling"]
+
+
+# --- what the page says of the loop --------------------------------------------------------------------------------
+
+
+def moving_square(step: int, length: int = 6) -> Clip:
+    """A square of 10 pixels that moves to the right, over grey."""
+    masks = torch.zeros(length, 32, 64, dtype=torch.uint8)
+    for t in range(length):
+        masks[t, 10:20, 5 + t * step : 15 + t * step] = 1
+    return Clip(torch.full((length, 3, 32, 64), 90, dtype=torch.uint8), masks)
+
+
+@pytest.mark.parametrize("wanted", [0.9, 0.7, 0.5])
+def test_a_random_guide_is_as_good_as_wanted(wanted: float) -> None:
+    mask = moving_square(1).masks[0] > 0
+    guide = experiment.matched(mask, wanted, seed=3)
+    assert abs(float(iou(guide, mask)) - wanted) < 0.08
+    assert torch.equal(guide, experiment.matched(mask, wanted, seed=3))
+
+
+def test_the_closed_loop_of_a_network_that_never_moves() -> None:
+    clips = [moving_square(0), moving_square(1), moving_square(3)]
+    network = masktrack.build(width=8)
+    first = clips[0].masks[0] > 0
+    network.forward = lambda image, guide: torch.stack([~first, first]).float().expand(len(guide), -1, -1, -1)
+    found = experiment.closed_loop(network, clips, {"x": [0.0, 1.0], "y": [0.5, 1.0]})
+    assert found["in"] == found["out"] == found["random out"]  # it answers with the first mask, whatever the guide
+    assert found["map"] == pytest.approx([50 + v / 2 for v in found["in"]], abs=0.01)
+    assert found["out"][0] == pytest.approx(100 * (1 + 90 / 110 + 70 / 130) / 3, abs=0.01)
+    assert found["found"]["own"] == 0
+    assert found["lost"] == 2
+    assert found["clips"]["best"]["clip"] == 0
+    assert found["clips"]["worst"] == {
+        "clip": 2,
+        "in": found["clips"]["worst"]["out"],
+        "out": [53.85, 25.0, 5.26, 0, 0],
+    }
+
+
+def test_the_previous_truth_counts_objects_not_clips() -> None:
+    still, fast = moving_square(0), moving_square(20, length=3)
+    both = Clip(still.frames, torch.where(still.masks > 0, 1, 0).to(torch.uint8))
+    both.masks[:, 22:30, 40:50] = 2  # a second object that stays: the clip has two
+    assert experiment.previous_truth([both, fast]) == pytest.approx(100 * 2 / 3, abs=0.01)
+
+
+def test_a_network_that_ships_needs_no_training_to_be_measured() -> None:
+    assert 0 in experiment.seeds_of("recipe")
+    (shipped, *_) = experiment.networks_of("recipe")
+    assert not shipped.training

@@ -120,6 +120,21 @@ def same_read(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(query_key, memory_key, memory_value), found, rtol=1e-4, atol=1e-5)
 
 
+def same_masktrack(variant: Any, library: Any, seed: int) -> None:
+    """A class of the page takes the small network's weights and gives its logits, at sizes that need no padding."""
+    from vos_tutorial.models import masktrack
+
+    torch.manual_seed(seed)
+    width = 8 * (1 + seed % 2)
+    ours: Any = masktrack.build(width=width).eval()
+    assert isinstance(ours, library)
+    page = variant(width).eval()
+    page.load_state_dict(ours.state_dict())
+    frame, guide = torch.rand(2, 3, 32, 48), torch.rand(2, 32, 48) > 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(page(frame, guide), ours(frame, guide), rtol=1e-3, atol=1e-4)
+
+
 def same_stm(variant: Any, library: Any, seed: int) -> None:
     """A class of the page, built for one frame at a time, takes the small network's weights and gives its logits."""
     from vos_tutorial.models import stm
@@ -250,6 +265,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.baselines.CopyFirst": same_copies,
     "vos_tutorial.geometry.dilate": same_dilation,
     "vos_tutorial.geometry.thin_plate_spline": same_spline,
+    "vos_tutorial.models.masktrack.MaskTrack": same_masktrack,
     "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,
     "vos_tutorial.models.stm.read": same_read,
     "vos_tutorial.models.stm.STM": same_stm,

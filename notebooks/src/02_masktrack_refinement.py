@@ -5,188 +5,91 @@
 # ---
 
 # %% [markdown]
-# # 02 MaskTrack: refine the last mask
+# # 02 MaskTrack: refine the previous mask
 #
-# **Promise.** You build a network that repairs rough masks, train it on still pictures only, and let it follow objects
-# through video. You see where it holds, and where it loses its object for good.
+# [← 01 Task and metrics](01_task_and_metrics.ipynb) · [03 RGMP →](03_rgmp_reference_guidance.ipynb) ·
+# paper: [Perazzi, Khoreva, Benenson, Schiele and Sorkine-Hornung, CVPR 2017](https://arxiv.org/abs/1612.02646)
 #
-# The method is *Learning Video Object Segmentation from Static Images* (Perazzi and others, CVPR 2017), MaskTrack for
-# short. Its idea fits in one sentence: *the mask of the last frame is almost right for this frame, so learn to repair
-# almost right masks.*
+# From one frame to the next, an object hardly moves. So its previous mask is *almost* right. MaskTrack learns to fix masks
+# that are almost right. It learns this from single pictures, and then follows objects through video.
+
+# %% tags=["setup"]
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vos_tutorial import augment, geometry, metrics, models, profile, recipes, training
+from vos_tutorial.baselines import CopyFirst
+from vos_tutorial.course import check, figures
+from vos_tutorial.course.exercises import check_02
+from vos_tutorial.course.figures import tables
+from vos_tutorial.data.worlds import sprites
+from vos_tutorial.models import masktrack
+from vos_tutorial.places import RUNS
+from vos_tutorial.propagation import propagate
+from vos_tutorial.rng import Rng
+
+here = profile.current()
+
+# %%
+clip = list(sprites.benchmark(5, ["deformation+scale"]))[4]
+methods = {"first mask, copied": CopyFirst(), "MaskTrack": models.segmenter("masktrack")}
+answers = {name: propagate(method, clip.frames, clip.first_mask) for name, method in methods.items()}
+
+# %%
+figures.show(
+    figures.loop(clip, answers),
+    "A figure with limbs bends and grows until it is three times as wide. The copied mask stays small; MaskTrack's mask "
+    "bends and grows with the figure.",
+    "The copied mask cannot move. MaskTrack's mask bends and grows with the object.",
+)
+
+# %% [markdown]
+# ## Why you would want it
+#
+# Editors cut actors out of a shot frame by frame, and so does whoever makes training data for video: in 2016, DAVIS had
+# 50 clips with masks. Single pictures with a mask existed by the ten thousand. So here is the question of this page: **can a network
+# learn to follow objects without ever seeing a video?**
+#
+# ## You will learn
+#
+# * to turn a single picture and its mask into training data for video;
+# * to build a U-Net layer by layer and load trained weights into your own class;
+# * to train it, and to check your loop against the library's;
+# * to read a *cobweb plot*, and to say on which clips a mask refiner drifts, and why.
 
 # %% [markdown]
 # ## Run card
 #
 # | | |
 # |---|---|
-# | to read and do | about 90 minutes |
-# | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.seconds|.0f}} s ({{results/run_cards.json:02_masktrack_refinement.cpu.cores}} CPU cores), of which the training is the most; peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib}} MiB |
-# | you need | notebook 01; convolutions; the gradient of a loss |
-# | afterwards you can | 1. make training pairs for video out of single pictures, 2. train and run a mask refiner, 3. read a cobweb plot, 4. say which failures are the method's own |
+# | to read and do | about 150 minutes, of which 60 for the exercises |
+# | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; on one quiet core that is what you wait. Peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
+# | you need | notebook 01, convolutions, the gradient of a loss |
 #
-# Nothing is downloaded. If a DAVIS folder is present, section 13 uses it.
+# Nothing is downloaded. If you have a DAVIS folder, section 8 uses it. Two appendices go further:
+# [splines](appendix/02_splines.ipynb), and [boxes, fine-tuning, several annotations and flow](appendix/02_details.ipynb).
+#
+# ## Predict
+#
+# Write down your guesses. Each answer is folded at the place where it is settled.
+#
+# 1. A network gets a picture and a rough mask, the *guide*, and must return the exact mask. We train three: with exact guides, with guides
+#    as wrong as the previous mask in a video, and with no guide at all. On clean clips, which show one object, a copied first mask has a J of
+#    {{results/02_masktrack.json:benchmark.clean.copy first|.0f}}. What will each of the three reach?
+# 2. Which of the three has the lowest training loss?
+# 3. Our network follows {{results/02_masktrack.json:loop.clips}} clips. On average, the IoU with the ground truth falls from
+#    {{results/02_masktrack.json:loop.seeds.0.out.0|.0f}} percent in frame 1 to {{results/02_masktrack.json:loop.seeds.0.out.14|.0f}} in frame 15.
+#    In how many of the clips does it end below 50?
 
 # %% [markdown]
-# ## Set-up
-
-# %% tags=["setup"]
-import json
-
-import numpy as np
-import torch
-import torch.nn.functional as F
-
-from vos_tutorial import augment, geometry
-from vos_tutorial import metrics, models, profile, recipes, training
-from vos_tutorial.baselines import CopyFirst
-from vos_tutorial.clip import Clip
-from vos_tutorial.course import check, figures
-from vos_tutorial.course.exercises import check_02
-from vos_tutorial.places import RESULTS, RUNS
-from vos_tutorial.data.worlds.sprites import SyntheticStills, benchmark
-from vos_tutorial.models import masktrack
-from vos_tutorial.propagation import propagate
-from vos_tutorial.rng import Rng
-
-here = profile.current()
-print("ready")
-
-# %% [markdown]
-# ## 1. The problem: a copy does not move
+# ## 1. The idea by hand
 #
-# Here is a clip whose object bends and grows, and the better of what notebook 01 had to offer: the first mask, copied.
-
-# %%
-clip = list(benchmark(5, ["deformation+scale"]))[4]
-copied = propagate(CopyFirst(), clip.frames, clip.first_mask)
-figures.show(
-    figures.contact_sheet(clip, prediction={"copy first": copied}, columns=5),
-    "Five frames of a clip. A figure with limbs bends and grows until it is three times as wide; the copied mask stays "
-    "small and where it was, so that misses grow from frame to frame.",
-)
-
-# %% [markdown]
-# Two other ways out come to mind. Why not train a network to find the object in each frame on its own? It would have to
-# know *which* object is meant. And why not train on video? In 2017 DAVIS had 50 clips with masks, and drawing a mask in every
-# frame is slow work. Pictures with one mask each were there by the ten thousand.
-#
-# So the question is: **can a network learn to follow objects without ever seeing a video?**
-
-# %% [markdown]
-# ## 2. Predict
-#
-# Write your guesses down before you go on. Each is settled further down.
-#
-# 1. A network is given the picture *and* a rough mask, and must return the exact mask. In training, which rough masks
-#    should it see: exact ones, slightly wrong ones, or very wrong ones?
-# 2. With *exact* masks as input, the training loss becomes almost zero. How well will that network follow an object?
-# 3. A wall hides the object for a few frames, and the object comes back. What will the network do?
-
-# %% [markdown]
-# ## 3. A fourth channel: the guide
-#
-# A picture has three channels. MaskTrack's network gets a fourth one, the *guide*: a rough mask of the object that is
-# meant. Nothing else changes, so any segmentation network will do. Only its first convolution must become wider.
-#
-# The weight of a convolution has the shape `O C k k`: output channels, input channels, and the window. One more input
-# channel is one more slice along `C`.
-
-
-# %% tags=["builds:vos_tutorial.models.masktrack.inflate"]
-def inflate(weight, extra=1, std=1e-4):
-    noise = torch.randn(weight.shape[0], extra, *weight.shape[2:], dtype=weight.dtype, device=weight.device) * std
-    return torch.cat([weight, noise], dim=1)
-
-
-# %%
-three = torch.randn(64, 3, 3, 3)
-four = inflate(three)
-_ = check.shapes(before=(three, "O 3 k k"), after=(four, "O 4 k k"))
-
-# %% [markdown]
-# The three old slices keep what they have learned on ImageNet, the new one starts as faint noise. Could it start as zeros?
-# Then the wider convolution gives the same answer as the old one, whatever the guide says.
-
-# %%
-picture, rough = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
-widened = F.conv2d(torch.cat([picture, rough], dim=1), inflate(three, std=0.0))
-_ = check.close("zeros ignore the guide", widened, F.conv2d(picture, three), atol=1e-4)
-
-# %% [markdown]
-# **Does it stay like that?** No. The gradient of a filter is the error times the *input*, and the input, the guide, is not
-# zero. After one step the filter is not zero either.
-
-# %%
-weight = inflate(three, std=0.0).requires_grad_()
-F.conv2d(torch.cat([picture, rough], dim=1), weight).square().mean().backward()
-print("the guide's filters have a gradient:", bool(weight.grad[:, 3].abs().max() > 0))
-
-# %% [markdown]
-# One detail decides how fast the guide is noticed: its scale. Normalised colours are numbers of about -2 to 2. We map the
-# guide to -1 and +1. The community code in PyTorch has un-normalised colours and uses -100 and +100; what the authors
-# used is not in the paper.
-#
-# Here is what a trained network makes of it. It ships with the course and has seen generated stills, nothing else. One
-# picture, two guides:
-
-# %% tags=["setup"]
-shipped = masktrack.build()
-about = models.load_weights(models.shipped_weights("masktrack"), shipped)
-shipped = shipped.eval()
-
-# %%
-print({key: about[key] for key in ("recipe", "steps", "seed", "data")})
-
-# %%
-pair = next(benchmark(1, ["multiple_objects"]))
-picture = pair.frames[4].float() / 255
-guides = torch.stack([pair.masks[3] == o for o in pair.objects[:2]])
-with torch.no_grad():
-    answers = shipped(picture.expand(2, -1, -1, -1), guides).argmax(1).bool()
-
-# %%
-figures.show(
-    figures.gallery(
-        {
-            "picture": picture,
-            "guide 1": guides[0],
-            "answer 1": answers[0],
-            "guide 2": guides[1],
-            "answer 2": answers[1],
-        },
-        columns=5,
-    ),
-    "One picture with two objects. With the old mask of the first object as guide the network outlines the first "
-    "object, with that of the second it outlines the second.",
-)
-
-# %% [markdown]
-# The same pixels, two different answers: the guide says *which*, the picture says *where exactly*. If the two answers
-# overlap, the network did not listen.
-
-# %%
-overlap = float(geometry.iou(answers[0], answers[1]))
-_ = check.between("overlap of the two answers", overlap, 0.0, 0.2)
-
-# %% [markdown]
-# ## 4. Faking the past
-#
-# In a video the guide is the mask of the frame before: shifted a little, deformed a little, a little wrong. A still picture
-# has no frame before. So we make one up: take the true mask and *spoil* it, in three steps (Perazzi et al., section 4).
-#
-# | step | what it imitates | amount |
-# |---|---|---|
-# | affine | the object moved, came closer | size ±5 %, place ±10 % of the object |
-# | thin-plate spline | the object bent | 5 points of the contour, each moved by up to ±10 % |
-# | dilation | the mask was coarse | radius 5 pixels |
-#
-# The picture itself stays as it is. We build the steps from the last to the first.
-
-# %% [markdown]
-# ### Dilation
-#
-# To dilate a mask is to grow it: a pixel is in the result if a pixel of the mask lies within the radius. Five by five
-# pixels are enough to see it.
+# Let us do it with pencil and paper first. The object is bright. We *grow* its previous mask by one pixel and keep the bright pixels.
+# To grow, or *dilate*, a mask means: a pixel belongs to the result if a pixel of the mask lies within the radius.
 
 
 # %% tags=["variant-of:vos_tutorial.geometry.dilate"]
@@ -202,240 +105,281 @@ def dilate(mask, radius):
 
 
 # %%
-dot = torch.zeros(7, 7, dtype=torch.bool)
-dot[3, 2:4] = True
+def bright(*places):
+    frame = torch.full((5, 6), 0.1)
+    for y, x in places:
+        frame[y, x] = 0.9
+    return frame
+
+
+frame0 = bright((1, 1), (1, 2), (2, 1), (2, 2), (4, 4), (4, 5))
+mask0 = torch.zeros(5, 6, dtype=torch.bool)
+mask0[1:3, 1:3] = True
+
+# %%
+frame1 = bright((1, 2), (1, 3), (2, 2), (2, 3), (4, 4), (4, 5))
+guide = dilate(mask0, 1)
+mask1 = guide & (frame1 > 0.5)
+
+# %%
 figures.show(
-    figures.pixels({"mask": dot, "radius 1": dilate(dot, 1), "radius 2": dilate(dot, 2)}),
-    "A mask of two neighbouring pixels, and the same mask grown by a disk of radius one, eight pixels, and of radius "
-    "two, eighteen pixels.",
-)
-
-# %%
-print("pixels:", int(dot.sum()), int(dilate(dot, 1).sum()), int(dilate(dot, 2).sum()))
-_ = check.equal("library", geometry.dilate(dot, 2), dilate(dot, 2))
-
-# %% [markdown]
-# The library's version is a convolution with a disk of ones: a sum above zero means that a pixel of the mask was in reach.
-#
-# The paper's 5 pixels are meant for pictures 300 to 500 pixels wide. At our 96 pixels they would swallow a small object
-# whole; 1 pixel is the same share.
-
-# %%
-print({height: masktrack.dilation_for(height, height) for height in (96, 240, 480)})
-
-# %% [markdown]
-# ### Affine: shift and scale
-#
-# To move a mask we do not push its pixels to new places; that would leave holes. We ask of each pixel of the *result* where
-# it comes from, and look there. The list of these places is a *grid*, and `grid_sample` does the looking. A grid that
-# changes nothing names each pixel's own centre, in coordinates from -1 to 1:
-
-# %%
-print(geometry.identity_grid(2, 4)[..., 0])
-
-# %% [markdown]
-# That was the x of two rows of four pixels. **Predict.** A grid with 0.5 *added* to each x: does the mask move to the left
-# or to the right?
-
-# %%
-row = torch.tensor([[[False, False, True, False], [False, False, False, False]]])
-moved = geometry.warp_mask(row, geometry.identity_grid(2, 4)[None] + torch.tensor([0.5, 0.0]))
-print("was in column", row[0, 0].nonzero().flatten().tolist(), "and now in", moved[0, 0].nonzero().flatten().tolist())
-
-# %% [markdown]
-# To the left. Pixels are 0.5 apart here, so each pixel looks one pixel further right, and what it finds there has moved one
-# pixel to the left: **the grid goes one way, the picture the other.**
-
-# %% [markdown]
-# ### Thin-plate spline: bend
-#
-# Take a thin metal plate, pin it down at a few points, and move the pins. The plate bends as little as it can. The map of the
-# plane that does this is a sum of one bump for each pin, $U(r) = r^2 \log r$ of the distance to it, and an affine part:
-#
-# $$f(p) = a_0 + a_1 x + a_2 y + \sum_i w_i\, U(\lVert p - p_i \rVert)$$
-#
-# The weights solve a small linear system: the first rows say that the pins arrive where they should, the last three that the
-# bumps leave the affine part alone. Added to the diagonal, a *stiffness* lets the pins give way.
-
-
-# %% tags=["variant-of:vos_tutorial.geometry.thin_plate_spline"]
-def fit_spline(source, target, stiffness):
-    squared = (source[:, None] - source[None]).pow(2).sum(-1)  # N N
-    bumps = 0.5 * squared * squared.clamp_min(1e-9).log()  # r^2 log r, from r^2
-    bumps = bumps + stiffness * torch.eye(len(source))
-    affine = torch.cat([torch.ones(len(source), 1), source], dim=1)  # N 3
-    lower = torch.cat([affine.T, torch.zeros(3, 3)], dim=1)
-    system = torch.cat([torch.cat([bumps, affine], dim=1), lower])
-    solution = torch.linalg.solve(system, torch.cat([target, torch.zeros(3, 2)]))
-    return solution[:-3], solution[-3:]
-
-
-# %%
-pins = torch.tensor([[-0.6, -0.6], [0.6, -0.6], [-0.6, 0.6], [0.6, 0.6], [0.0, 0.0]])
-targets = pins.clone()
-targets[4] += torch.tensor([0.3, 0.15])
-weights, affine = fit_spline(pins, targets, stiffness=0.0)
-_ = check.shapes(weights=(weights, "N 2"), affine=(affine, "3 2"))
-
-# %%
-arrived = geometry.spline_grid(pins[None, None], pins[None], weights[None], affine[None])[0, 0]
-_ = check.close("without stiffness the pins arrive", arrived, targets, atol=1e-3)
-
-# %%
-soft = fit_spline(pins, targets, stiffness=0.5)
-stopped = geometry.spline_grid(pins[None, None], pins[None], soft[0][None], soft[1][None])[0, 0]
-print("with stiffness the middle pin arrives:", bool((stopped[4] - targets[4]).norm() < 0.05))
-
-# %% [markdown]
-# Four pins stayed and one moved. What becomes of a chessboard?
-
-# %%
-lines = geometry.identity_grid(96, 96)
-board = ((lines * 4).floor().sum(-1) % 2 == 0)[None]
-grid = geometry.spline_grid(lines[None], targets[None], *(part[None] for part in fit_spline(targets, pins, 0.0)))
-bent = geometry.warp_mask(board, grid)
-figures.show(
-    figures.gallery({"before": board[0], "after": bent[0]}, columns=2, height=2.6),
-    "A chessboard, and the same board after one point in its middle was pulled to the right and down: the squares "
-    "behind it are stretched, those before it squeezed, the corners rest.",
+    figures.pixels({"frame 0": frame0, "its mask": mask0, "frame 1": frame1, "grown mask": guide, "mask 1": mask1}),
+    "Five grids of five by six pixels. A bright square of four pixels moves one column to the right; two other bright pixels "
+    "stay in the corner. The grown mask covers the square's new place, and the new mask is that square.",
+    "The grown mask says which bright thing is meant; the picture says where its edge is.",
 )
 
 # %% [markdown]
-# Note the order of arguments: the spline was fitted from the *moved* pins back to the old ones, because a grid says where
-# to look. The authors' script moves pixels forward instead and closes the holes by dilation.
-#
-# Five random points of a contour may almost lie on a line, and then the plate folds over. Like another group's version
-# of that script we draw again when the result has an IoU below 0.4 with the truth. <!-- given -->
+# The two bright pixels in the corner are not in the mask, because the guide does not reach them. Now let the square move *two* columns a
+# frame:
+
+# %%
+frame2 = bright((1, 3), (1, 4), (2, 3), (2, 4), (4, 4), (4, 5))
+frame4 = bright((1, 5), (2, 5), (4, 4), (4, 5))
+jumped = dilate(mask0, 1) & (frame2 > 0.5)
+print("two columns:", int(jumped.sum()), "of 4 pixels; two more:", int((dilate(jumped, 1) & (frame4 > 0.5)).sum()))
 
 # %% [markdown]
-# ### All three
+# Half the object is lost, then all of it, and nothing brings it back: the previous mask is all that this method knows. So two
+# things need to be learned. What does *this* object's edge look like in an arbitrary picture? And how far from the truth may a guide be?
+
+# %% [markdown]
+# ## 2. Fake the past
 #
-# `corrupt` does them in order, on a batch. What comes out?
+# In a video, the guide is the previous mask: a little shifted, deformed, and wrong. A single picture has no previous frame. So we make one up:
+# take the true mask and *corrupt* it in three steps (Perazzi et al., section 4). The picture stays as it is.
+#
+# | step | imitates | amount |
+# |---|---|---|
+# | shift and scale | the object moved or came closer | ±10 % of its size, ±5 % larger or smaller |
+# | bend | the object changed its shape | five points of the contour move by up to ±10 % |
+# | dilate | the previous mask was coarse | 5 pixels; at our 96 pixels, 1 |
 
 # %%
-stills = SyntheticStills(split="test").batch([18], size=96)
-many = stills.masks.expand(7, -1, -1)
-how = augment.Corruption(dilation=1)
-spoiled = augment.corrupt(many, [Rng(seed) for seed in range(7)], how)
-_ = check.shapes(masks=(many, "B H W"), spoiled=(spoiled, "B H W"))
+still = sprites.SyntheticStills(split="test").batch([3], size=96)
+picture, truth = still.images[0], still.masks[0]
+close, mask = picture[:, 12:64, 14:66], truth[None, 12:64, 14:66]  # close to the object, where you can see pixels
+shifted = geometry.warp_mask(mask, augment.affine_grid(mask, [Rng(3)], scale=0.05, shift=0.10))
+_ = check.shapes(picture=(picture, "3 H W"), close=(close, "3 h w"), mask=(mask, "1 h w"), shifted=(shifted, "1 h w"))
+
+# %% [markdown]
+# To bend the mask, imagine it printed on a thin metal plate. Five pins hold the plate on the contour. Move the pins, and the plate
+# bends as little as it can; that map is called a *thin-plate spline*. (How to compute it is a small linear system: see the
+# [appendix](appendix/02_splines.ipynb).)
 
 # %%
-shown = {"picture": stills.images[0], "truth": stills.masks[0]}
-shown |= {f"guide {k + 1}": spoiled[k] for k in range(6)}
+pins, _ = augment.contour_points(shifted, [Rng(5)], points=5)  # 1 N 2
+size = geometry.extent(shifted)[1]  # of the object, 1 2
+random = torch.Generator().manual_seed(1)
+moved = pins + 0.10 * size[:, None] * (2 * torch.rand(1, 5, 2, generator=random) - 1)
+
+# %%
+spline = geometry.thin_plate_spline(moved, pins, stiffness=0.0)
+grid = geometry.spline_grid(geometry.identity_grid(52, 52)[None], moved, *spline)  # 1 h w 2
+bent = geometry.warp_mask(shifted, grid)
+grown = geometry.dilate(bent, 1)
+
+# %%
+steps = {"shifted": shifted[0], "bent": bent[0], "grown": grown[0]}
+shown = {name: figures.answer(close, 2 * guide, mask[0], width=300) for name, guide in steps.items()}
 figures.show(
-    figures.gallery(shown, columns=4, height=1.7),
-    "A still picture, the true mask of its object, and six spoiled masks: shifted, stretched and bent, each in another "
-    "way, and one pixel thicker.",
+    figures.pins(shown, pins[0], moved[0]),
+    "A sprite three times with a corrupted mask: shifted, then bent at five pins, then grown by one pixel. The ground truth "
+    "is a white line; an arrow at each pin says where it went.",
+    "One guide in three steps (filled), the ground truth as a white line. Arrows: where the pins went.",
 )
 
 # %% [markdown]
-# How wrong are they? Spoil many masks and look at the IoU of guide and truth. Too exact, and there is nothing to repair; too
-# wrong, and nobody could.
+# `augment.corrupt` does all three with random amounts. A guide whose IoU with the truth falls below 0.4 is drawn again. How wrong
+# are these guides, and how wrong is the true previous mask in our video clips?
 
 # %%
-batch = SyntheticStills(split="test").batch(range(96), size=96)
-spoiled = augment.corrupt(batch.masks, [Rng(seed) for seed in range(96)], how)
-quality = geometry.iou(spoiled, batch.masks)
+many = sprites.SyntheticStills(split="test").batch(range(96), size=96).masks
+guides = augment.corrupt(many, [Rng(seed) for seed in range(96)], augment.Corruption(dilation=1))
+videos = [*sprites.benchmark(8, ["clean"]), *sprites.benchmark(8, ["deformation+scale"])]
+quality = {"corrupted stills": geometry.iou(guides, many)}
+quality["previous frame of a clip"] = torch.cat([geometry.iou(c.masks[:-1] > 0, c.masks[1:] > 0) for c in videos])
 
 # %%
 figure, axes = figures.blank(height=2.4)
-axes[0, 0].hist(quality.numpy(), bins=np.arange(0, 1.05, 0.05), color="#0072B2", edgecolor="white")
-axes[0, 0].set(xlabel="IoU of guide and truth", ylabel="guides", xlim=(0, 1))
+bins = np.arange(0, 1.05, 0.05)
+for (name, values), colour in zip(quality.items(), (figures.BLUE, figures.ORANGE), strict=True):
+    axes[0, 0].hist(values, bins, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
+axes[0, 0].set(xlabel="IoU with the ground truth", ylabel="share", yticks=[])
+_ = axes[0, 0].legend(loc="upper left")
+
+# %%
 figures.show(
     figure,
-    "Histogram of the IoU of 96 spoiled masks with the truth: most lie between 0.5 and 0.9, hardly any below 0.4.",
+    "Two histograms of IoU. Corrupted guides lie between 0.4 and 0.9, true previous masks between 0.35 and 1, most of them "
+    "between 0.8 and 0.9.",
+    "The corrupted guides are about as wrong as true previous masks are, and a little worse on average.",
 )
 
 # %% [markdown]
-# Compare with video: on our benchmark's clean clips, the true mask of the *last* frame has a J of
-# {{results/02_masktrack.json:benchmark.clean.copy previous truth|.1f}} with the true mask of this frame. The fakes are in the right range.
-
-# %% [markdown]
-# ## 5. What is minimised
+# ## 3. The network, built
 #
-# The network gives two scores for each pixel, background and object. Softmax makes probabilities of them, and the loss is the
-# mean of $-\log p$ of the right answer: cross-entropy. By hand, for one row of three pixels:
+# Any network that turns three colour channels into a segmentation will do; it only needs a fourth input channel for the guide. The paper
+# takes DeepLabv2, section 11 shows its size. We build a *U-Net* that trains on a laptop. The code cells that build it use torch only.
+#
+# **The block.** Two convolutions and a shortcut. Group norm, unlike batch norm, does not depend on the other pictures in the batch.
+
 
 # %%
-scores = torch.tensor([[[[2.0, 0.0, -1.0]], [[0.0, 0.0, 3.0]]]])  # B 2 H W = 1 2 1 3
-right = torch.tensor([[[0, 1, 1]]])  # background, object, object
-p = scores.softmax(dim=1).gather(1, right[:, None])
-_ = check.close("cross-entropy", -p.log().mean(), F.cross_entropy(scores, right))
+class Block(nn.Module):
+    def __init__(self, channels_in, channels, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.GroupNorm(channels // 8, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.GroupNorm(channels // 8, channels)
+        same = stride == 1 and channels_in == channels
+        self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1, bias=False)
+        self.stride = stride
+
+    def forward(self, x):
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x[:, :, :: self.stride, :: self.stride]))
+
 
 # %% [markdown]
-# There is no time in it: each sample is one picture. Nothing is sent back through the frames, as later methods do.
-#
-# The small recipe adds a *Dice* loss, one minus a soft overlap, under which a small object weighs as much as a large one. We added
-# it for training as short as ours and did not measure its effect over several seeds. The paper does without.
+# **Down.** The encoder halves the resolution four times, down to 1/16. There, one cell sees most of a small object at once.
+# It keeps every map on the way, because the coarse one no longer knows where an edge is to the pixel.
 
-# %% [markdown]
-# ## 6. Two sizes of the network
-#
-# The paper takes DeepLabv2, a VGG-16 whose last blocks keep 1/8 of the resolution. It does not say which of DeepLab's heads it
-# uses, so we have both. (On the device `meta`, tensors have a shape and no content: counting is free.)
 
 # %%
-with torch.device("meta"):
-    for head in ("aspp", "largefov"):
-        network = masktrack.build("paper", head=head)
-        print(f"{head:<9}{sum(p.numel() for p in network.parameters()):>11,} parameters")
+class Encoder(nn.Module):
+    def __init__(self, c):  # channels of the four maps
+        super().__init__()
+        self.stem = nn.Conv2d(3 + 1, c[0], 5, 2, 2)  # colours and guide
+        self.first = Block(c[0], c[0])
+        self.down = nn.ModuleList([Block(c[i], c[i + 1], stride=2) for i in range(3)])
+        self.last = Block(c[3], c[3])
+
+    def forward(self, x):  # B 4 H W
+        maps = [self.first(F.relu(self.stem(x)))]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        return [*maps[:-1], self.last(maps[-1])]
+
 
 # %%
-with torch.device("meta"):
-    body, x = masktrack.DeepLabVGG16(), torch.zeros(1, 4, 320, 320)
-    _ = check.shapes(input=(x, "B 4 H W"), output=(body(x), "B 2 h w"))
+half, quarter, eighth, sixteenth = Encoder([16, 32, 64, 96])(torch.zeros(1, 4, 96, 96))
+_ = check.shapes(half=half, quarter=quarter, eighth=eighth, sixteenth=sixteenth)
 
 # %% [markdown]
-# The scores at 1/8 of the resolution are enlarged by bilinear interpolation. Four channels in, two out, and the same class around it:
-# our small body does the same with convolutions down to 1/16 and up again.
+# **Up.** The decoder doubles the resolution three times. Each time a 1×1 convolution fits the channels, and the finer map from the
+# way down is *added*: a *skip connection*. The last layer gives two scores a cell, *logits*: background and object.
+
 
 # %%
-small = masktrack.build()
-x = torch.zeros(2, 3, 96, 96)
-print(f"{sum(p.numel() for p in small.parameters()):,} parameters")
-_ = check.shapes(picture=(x, "B 3 H W"), logits=(small(x, torch.zeros(2, 96, 96)), "B 2 H W"))
+def enlarge(x):
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class UNet(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        c = [width, 2 * width, 4 * width, 6 * width]
+        self.encoder = Encoder(c)
+        self.lateral = nn.ModuleList([nn.Conv2d(c[i + 1], c[i], 1) for i in range(3)])
+        self.up = nn.ModuleList([Block(c[i], c[i]) for i in range(3)])
+        self.logits = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x):  # B 4 H W
+        *skips, y = self.encoder(x)
+        for i in (2, 1, 0):
+            y = self.up[i](enlarge(self.lateral[i](y)) + skips[i])
+        return self.logits(y)  # B 2 H/2 W/2
+
 
 # %% [markdown]
-# ## 7. Train it
-#
-# The recipe is data: how many steps, how large, how spoiled. Yours depends on your profile.
+# **Around it.** The colours are normalised. The guide becomes −1 and +1, about as large as the colours: in a channel of tiny
+# numbers it would go unnoticed for long.
 
-# %% tags=["run"]
-recipe = recipes.load("masktrack", here.name if here.is_smoke else "cpu")
-stage = recipe.stages[0]
-print(f"{here.name}: {stage.steps} steps of {stage.batch} stills at {stage.size} px, learning rate {stage.lr}")
+
+# %%
+def normalise(frame):  # the mean colour of ImageNet and its spread
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).reshape(2, 1, 3, 1, 1)
+    return (frame - mean) / std
+
+
+# %% tags=["variant-of:vos_tutorial.models.masktrack.MaskTrack"]
+class MaskTrack(nn.Module):
+    def __init__(self, width=16):
+        super().__init__()
+        self.body = UNet(width)
+
+    def forward(self, frame, guide):  # B 3 H W in [0, 1], bool B H W
+        x = torch.cat([normalise(frame), 2 * guide[:, None].float() - 1], dim=1)  # B 4 H W
+        return enlarge(self.body(x))  # B 2 H W
+
 
 # %% [markdown]
-# One step sees stills that never come again. The loop saves its state every 100 steps; if you stop it and run the cell
-# again, it goes on. A finished run is not repeated: delete its folder under `runs` to train anew.
+# Is that the library's network? The weights that ship with the course must fit into your class, and give the same logits.
 
-# %% tags=["run"]
-torch.manual_seed(0)
-folder = RUNS / f"notebook_02_{here.name}"
-run = training.train(masktrack.build(), training.task("masktrack"), recipe, seed=0, out=folder)
-print(f"{len(run.history)} steps in {run.seconds:.0f} s")
+# %%
+reference = models.trained("masktrack").eval()
+built = MaskTrack().eval()
+print(built.load_state_dict(reference.state_dict()))
+guide = geometry.dilate(truth.roll(4, dims=1), 1)[None]  # four pixels too far right
+with torch.no_grad():
+    logits = built(picture[None], guide)
+    _ = check.close("the same logits", logits, reference(picture[None], guide), atol=1e-3)
 
-# %% tags=["run"]
-window = max(1, len(run.losses) // 40)
-smooth = [
-    run.column(name)[: len(run.losses) // window * window].reshape(-1, window).mean(1) for name in ("loss", "iou")
-]
+# %%
 figures.show(
-    figures.curves(
-        {"loss": smooth[0], "IoU of answer and truth": smooth[1]}, "step", "", x=np.arange(len(smooth[0])) * window
-    ),
-    "Your training: the loss falls, and the IoU of the answers with the truth rises, quickly at first and then slowly.",
+    figures.networks.masktrack(reference, picture, guide[0]),
+    caption="Down on the left, up on the right. A slab's height is its resolution, its depth the number of channels; dashed arrows are skips.",
 )
 
 # %% [markdown]
-# ## 8. Closing the loop
+# As a ledger, which you will need in exercise 2.1:
+
+# %%
+body, ledger = built.body, {}
+parts = {"stem": body.encoder.stem, "first": body.encoder.first}
+parts |= {f"down[{i}]": block for i, block in enumerate(body.encoder.down)} | {"last": body.encoder.last}
+for i in (2, 1, 0):
+    parts |= {f"lateral[{i}]": body.lateral[i], f"up[{i}]": body.up[i]}
+
+# %%
+for name, part in (parts | {"logits": body.logits}).items():
+    row = ledger[name] = {"C h w": "", "parameters": sum(p.numel() for p in part.parameters())}
+    part.register_forward_hook(lambda _, x, y, row=row: row.update({"C h w": " ".join(map(str, y.shape[1:]))}))
+_ = built(picture[None], guide)
+tables.table(ledger, notes=f"{sum(p.numel() for p in built.parameters()):,} parameters in all")
+
+# %% [markdown]
+# Does the network attend to its guide? Take one picture with two objects, and give it a guide for one, then for the other:
+
+# %%
+pair = next(sprites.benchmark(1, ["multiple_objects"]))
+frame = pair.frames[4].float() / 255
+wanted = torch.stack([pair.masks[3] == o for o in pair.objects[:2]])  # the previous true masks
+with torch.no_grad():
+    found = built(frame.expand(2, -1, -1, -1), geometry.dilate(wanted, 1)).argmax(1)
+
+# %%
+rows = {f"guide {i + 1}": figures.answer(frame, wanted[i] * (i + 1), width=220) for i in (0, 1)}
+rows |= {
+    f"answer {i + 1}": figures.answer(frame, found[i] * (i + 1), pair.masks[4] == i + 1, width=220) for i in (0, 1)
+}
+figures.show(
+    figures.gallery(rows, columns=4),
+    "One picture with two objects, four times: the two guides, and the two answers, which each follow the outline of the guide's object.",
+    "The same pixels, two guides, two answers: the guide says which object, the picture says where exactly.",
+)
+
+# %% [markdown]
+# ## 4. From one picture to a video
 #
-# Training is over; now comes the video. The whole method is a loop of four lines: grow the last mask, show it to the network
-# together with the new frame, take the answer, go on.
+# Now close the loop. Grow the previous mask, show it to the network together with the new frame, take the answer, go on.
 
 
 # %%
-def follow(network, frames, mask, radius):
+@torch.no_grad()
+def follow(network, frames, mask, radius=1):  # T 3 H W, bool H W -> bool T H W
     masks = [mask]
     for frame in frames[1:]:
         guide = geometry.dilate(masks[-1], radius)
@@ -444,541 +388,597 @@ def follow(network, frames, mask, radius):
 
 
 # %%
-with torch.no_grad():
-    followed = follow(shipped, clip.frames.float() / 255, clip.first_mask == 1, radius=1)
-library = propagate(masktrack.segmenter(shipped), clip.frames, clip.first_mask)
-_ = check.equal("the loop and the library", followed, library == 1)
+mine = follow(built, clip.frames.float() / 255, clip.first_mask == 1)
+_ = check.equal("your loop and the library's", mine, answers["MaskTrack"] == 1)
 
 # %% [markdown]
-# `MaskTrackSegmenter` is this loop, cut open: `begin` takes the first mask, `step` does one turn. In addition it serves several
-# objects, each with a guide and a pass of its own; where two of them claim a pixel, the better claim wins.
-#
-# The clip from the beginning, with the shipped network:
+# That is the moving picture from the top of the page, made by your network and your loop.
 
 # %%
 figures.show(
-    figures.contact_sheet(clip, prediction={"MaskTrack": library}, columns=5),
-    "The same five frames as at the beginning. MaskTrack's mask bends and grows with the figure; the errors are thin "
-    "lines along the contour.",
+    figures.unrolled("MaskTrack", clip.frames[:3], mine[:3]),
+    caption="The loop over three frames. All that goes from frame to frame is one mask.",
 )
 
 # %% [markdown]
-# And your own network, on a few clips that it has not seen, with textures that it has not seen:
+# With several objects, each has a guide and a pass of its own; where two claim a pixel, exercise 2.2 decides. The guide is yes or no, not
+# a probability, because training showed nothing else.
+
+# %% [markdown]
+# ## 5. Train it
+#
+# **The batch.** A `Stage` holds the numbers of a stretch of training, and `task.batch` draws pictures with them. Sample *i* depends on seed
+# *i* only. Every batch has new pictures and new corruptions.
+
+# %%
+task = training.task("masktrack")
+stage = recipes.load("masktrack", "cpu").stages[0]
+batch = task.batch(stage, range(4), torch.device("cpu"))
+_ = check.shapes(
+    image=(batch["image"], "B 3 H W"), guide=(batch["guide"], "B H W"), target=(batch["target"], "B H W")
+)
+
+# %%
+samples = zip(batch["image"], batch["guide"], batch["target"], strict=True)
+shown = {f"sample {i}": figures.answer(*sample, width=220) for i, sample in enumerate(samples)}
+figures.show(
+    figures.gallery(shown),
+    "Four training pictures of sprites over textures, each with a corrupted guide that lies beside the true outline.",
+    "Filled: the guide that goes in. White line: the mask that must come out. Things without a mask count as background.",
+)
+
+# %% [markdown]
+# **The loss.** Softmax turns the two scores of a pixel into probabilities. *Cross-entropy* is the mean of $-\log p$ of the right
+# answer. By hand, for one row of three pixels:
+
+# %%
+scores = torch.tensor([[[[2.0, 0.0, -1.0]], [[0.0, 0.0, 3.0]]]])  # B 2 H W = 1 2 1 3
+right = torch.tensor([[[0, 1, 1]]])  # background, object, object
+p = scores.softmax(dim=1).gather(1, right[:, None])
+_ = check.close("cross-entropy", -p.log().mean(), F.cross_entropy(scores, right))
+
+# %% [markdown]
+# The paper needs nothing else. We add *Dice*, one minus a soft overlap of answer and truth, because a small object has few pixels and
+# cross-entropy hardly notices it. (We have not measured what it contributes here.)
+
+
+# %% tags=["builds:vos_tutorial.models.layers.dice_loss"]
+def dice_loss(probability, target):
+    p, y = probability.flatten(1), target.flatten(1).to(probability.dtype)
+    return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
+
+
+# %%
+def batch_loss(network, batch):
+    logits = network(batch["image"], batch["guide"])  # B 2 H W
+    return F.cross_entropy(logits, batch["target"].long()) + dice_loss(logits.softmax(1)[:, 1], batch["target"])
+
+
+# %%
+expected, _ = task.loss(reference, batch, stage)
+_ = check.close("the library's loss", batch_loss(built, batch), expected, atol=1e-4)
+
+# %% [markdown]
+# **One step.** A fresh network, one batch: compute the gradient, take a step against it, look at the same batch again.
+
+# %%
+torch.manual_seed(0)
+fresh = MaskTrack()
+loss = batch_loss(fresh, batch)
+loss.backward()
+
+# %%
+with torch.no_grad():
+    for parameter in fresh.parameters():
+        parameter -= 0.05 * parameter.grad
+print("the loss of this batch falls:", bool(batch_loss(fresh, batch) < loss))
+
+# %% [markdown]
+# **The loop.** There is no time in it, and nothing flows back through frames: each sample is one picture.
+
+
+# %%
+def train(network, batches, lr):
+    optimizer = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-4)
+    losses = []
+    for batch in batches:
+        loss = batch_loss(network, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# The library's loop adds learning rates that change, checkpoints and averaged weights. Take three steps with each, from the same initial weights:
+
+# %%
+torch.manual_seed(0)
+start, twin = models.build("masktrack"), MaskTrack()
+twin.load_state_dict(start.state_dict())
+short = replace(stage, steps=3, batch=2, size=64, schedule="constant", warmup=0, weight_decay=1e-4, clip_norm=1.0)
+recipe = recipes.Recipe("masktrack", "smoke", "small", (short,), source="ours")
+
+# %%
+seeds = [training.sample_seeds(0, 0, step, batch=2) for step in range(3)]
+mine = train(twin, [task.batch(short, s, torch.device("cpu")) for s in seeds], short.lr)
+theirs = training.train(start, task, recipe, progress=False).losses
+_ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
+
+# %% [markdown]
+# ### Your run
+#
+# {{results/02_masktrack.json:training.steps|,}} steps of {{results/02_masktrack.json:training.batch}} pictures. The loop saves its state: stop the
+# cell and run it again, and training resumes.
 
 # %% tags=["run"]
-count = 1 if here.is_smoke else 8
-for name in ("clean", "deformation+scale"):
-    clips = list(benchmark(count, [name]))
-    yours = [propagate(masktrack.segmenter(run.network), c.frames, c.first_mask) for c in clips]
-    scores = [
-        metrics.region_similarity(c.masks > 0, ids > 0)[1:-1].mean() for c, ids in zip(clips, yours, strict=True)
-    ]
-    print(f"{name:<18} J {100 * np.mean(scores):5.1f}   ({count} clips)")
+torch.manual_seed(0)
+recipe = recipes.load("masktrack", here.name if here.is_smoke else "cpu")
+recipe = replace(recipe, validate=recipes.Validate(clips=32, every=2 if here.is_smoke else 100))
+run = training.train(models.build("masktrack"), task, recipe, out=RUNS / f"notebook_02_{here.name}")
+yours = run.network
+
+# %% tags=["run"]
+steps = [i for i, record in enumerate(run.history, start=1) if "val_loss" in record]
+curves = {"loss": "val_loss", "IoU with the ground truth": "val_iou"}
+
+# %% tags=["run"]
+figures.show(
+    figures.curves(
+        {n: [r[key] for r in run.validation] for n, key in curves.items()}, "step", "loss, or IoU", x=steps
+    ),
+    "Loss and IoU on 32 fixed pictures over your training: both improve, quickly at first and then slowly.",
+    "The same 32 pictures and guides throughout; the network is never trained on them.",
+)
 
 # %% [markdown]
-# ## 9. The reference run
+# This curve is about pictures. Only clips can tell whether the network can *follow*.
+
+# %% [markdown]
+# ## 6. Your run beside the reference run
 #
-# One training proves little. We trained three, with the seeds 0, 1 and 2, and measured each on the whole benchmark: eight clips
-# for each condition, with the protocol of DAVIS-2017. `experiments/masktrack.py` does it.
+# Follow clips that it has not seen, with textures that it has not seen. J in percent:
 
-# %% tags=["reference"]
-reference = json.loads((RESULTS / "02_masktrack.json").read_text())
-told = reference["training"]
-print("{steps} steps, batch {batch}, {size} px, {parameters:,} parameters".format(**told))
-print("seconds:", [round(s) for s in told["seconds"]], "on", told["machine"])
 
-# %% tags=["reference"]
-table = reference["benchmark"]
-print(f"{'J mean, percent':<20}{'copy first':>11}{'MaskTrack: three seeds':>27}{'mean':>8}")
-for condition, row in table.items():
-    three_seeds = "".join(f"{j:9.1f}" for j in row["MaskTrack"])
-    print(f"{condition:<20}{row['copy first']:>11.1f}{three_seeds}{row['mean']:>8.1f}")
+# %% tags=["run"]
+def j_mean(method, clips):
+    pairs = [(c.masks > 0, propagate(method, c.frames, c.first_mask) > 0) for c in clips]
+    return 100 * np.mean([metrics.region_similarity(truth, answer)[1:-1].mean() for truth, answer in pairs])
 
-# %% tags=["reference"]
-groups = {
-    c: {"copy first": row["copy first"], "previous truth": row["copy previous truth"], "MaskTrack": row["MaskTrack"]}
-    for c, row in table.items()
+
+# %% tags=["run"]
+rivals = {
+    "first mask, copied": CopyFirst(),
+    "yours": masktrack.segmenter(yours),
+    "reference": masktrack.segmenter(reference),
 }
-figures.show(
-    figures.bars(groups, "J mean, percent", xlim=(0, 100)),
-    "Bars of J for ten conditions. MaskTrack is far above copy first, except for occlusion and out of view, where "
-    "both are low; with fast motion its seeds spread.",
-)
+sets = {c: list(sprites.benchmark(1 if here.is_smoke else 8, [c])) for c in ("clean", "deformation+scale")}
+tables.compare({c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips in sets.items()}, mean=False)
 
 # %% [markdown]
-# The benchmark has held-out textures, shapes and photos. Trained on stills alone, the network reaches
-# {{results/02_masktrack.json:benchmark.clean.mean|.1f}} on clean clips and {{results/02_masktrack.json:benchmark.deformation+scale.mean|.1f}}
-# on bending and growing objects, more than the mask of the frame before would score. **The answer to the question is yes.**
-#
-# The oracle *previous truth* knows every mask but the current one. Where MaskTrack beats it, the refiner adds more than one frame of
-# motion takes away.
-#
-# Does the network listen to its guide? Give it the first mask of another object of the same clip, and compare both outputs. A method
-# that only segments what is salient would answer the same twice, with an IoU of 1:
+# The *reference network* is the same recipe with the same seed, yet yours differs by a few points: machines round differently, and training
+# amplifies that. One training proves little, so we measured
+# three seeds on the whole benchmark, eight clips for each condition (stored results of our runs, as in all tables below that name
+# the reference). *Previous truth* is an oracle: the true mask of the previous frame, not refined.
 
 # %% tags=["reference"]
-print("mask swap, IoU of the two outputs:", reference["mask_swap"])
+benchmark = tables.stored("02_masktrack", "benchmark")
+names = {
+    "copy first": "J first mask",
+    "copy previous truth": "J previous truth",
+    "MaskTrack": "J MaskTrack",
+    "F": "F MaskTrack",
+}
+rows = {c.replace("_", " "): {n: row[k] for k, n in names.items()} for c, row in benchmark.items()}
+tables.table(rows, notes="percent; mean ± standard deviation of three seeds")
 
 # %% [markdown]
-# ### The paper's ablation, in miniature
+# **The answer to our question is yes.** Trained on single pictures alone, the network beats even the previous *true* mask on clean and
+# bending clips: one refinement gains more than one frame of motion costs. Fast motion lowers both. Look-alikes cost it the lead, and
+# behind walls and out of view it falls far below the oracle. Section 9 shows why.
 #
-# What does each part do? The paper leaves them out one by one (its table 1). So do we, with shorter runs, three seeds each:
-
-# %% tags=["reference"]
-ablation = reference["ablation"]
-print(f"{ablation['steps']} steps each; J mean of three seeds (lowest to highest)")
-for variant, row in ablation["J"].items():
-    cells = "".join(f"{np.mean(j):7.1f} ({min(j):.1f} to {max(j):.1f})" for j in row.values())
-    print(f"{variant:<16}{cells}")
-print("columns:", ", ".join(ablation["J"]["full"]))
-print("\ntraining loss at the end:")
-for variant, losses in ablation["loss"].items():
-    print(f"{variant:<16}{np.mean(losses):7.3f}")
-
-# %% tags=["reference"]
-conditions = list(ablation["J"]["full"])
-groups = {c: {variant: row[c] for variant, row in ablation["J"].items()} for c in conditions}
-figures.show(
-    figures.bars(groups, "J mean, percent", xlim=(0, 100)),
-    "Bars of J for five variants under three conditions, seeds as dots. Without deformation J is as low as that of a "
-    "copied mask; without a guide it is low where there are several objects.",
-)
+# A score cannot tell whether the network uses its guide. Give it the first mask of *another* object of the clip, and compare the
+# two outputs: a network that segments whatever stands out would answer the same twice, with an IoU of 1. The three seeds have
+# {{results/02_masktrack.json:mask_swap.0|.4f}}, {{results/02_masktrack.json:mask_swap.1|.4f}} and {{results/02_masktrack.json:mask_swap.2|.4f}}.
 
 # %% [markdown]
-# Read it from the bottom of the paper's table to the top:
+# ## 7. Look inside: a map that feeds itself
 #
-# * **No deformation.** All three seeds give the same J as a copied mask, to a tenth of a point. The guide was the answer in training, so
-#   the network learned to copy channel four and never had a reason to look at the colours: its training loss is by far the lowest of all.
-#   (In the video it gets undilated guides, as in training.) The paper measures the same collapse: from
-#   74.8 to 17.1 [Perazzi et al., table 1]. This settles the second prediction.
-# * **No guide.** With several objects J is lower than that of a copied mask: nothing says which object is meant. With a single object it does
-#   as well as the full method or better, in runs as short as these, because what is found anew in each frame cannot drift. The paper
-#   has the same puzzle: 72.5 without guide on DAVIS-2016, whose objects stand out by themselves [Perazzi et al., table 1].
-# * **Boxes** as guides in every frame lose on the two conditions with a single object and on several objects alike, in the mean; seeds spread widely.
-# * **No dilation.** The difference to the full method is smaller than the spread of the seeds. The paper's gain of 2.4 points
-#   [Perazzi et al., table 1] does not show at our scale with runs of this length; it would take longer runs and more seeds.
+# A refiner turns a guide of some IoU into an answer of some IoU. Damage the guide with the sliders: *shift* and *bend* as in
+# training, and *hide*, which cuts a part of it off. Every setting is a grey point on the right; above the diagonal, the network repairs
+# its guide.
+#
+# **One question.** Find three guides with an IoU near 0.5, one with each slider alone. *Which of them can the network hardly repair?*
+# Then look at the picture below the widget, and unfold the answer.
 
-# %% [markdown]
-# Seen with the eyes: the clip from the beginning, followed by a network trained without deformation. Compare it with *copy first* in section 1.
+# %% tags=["run"]
+from vos_tutorial.course.widgets import GuideBench
+
+copier = models.trained("masktrack", variant="no-deformation").eval()
+trained = {"with corrupted guides": (reference, 1), "with exact guides": (copier, 0)}
+bench = GuideBench(picture, truth, trained, hide=50, alt="A sprite, a damaged guide, and the answer of a network")
+bench
 
 # %%
-copier = masktrack.build()
-_ = models.load_weights(models.shipped_weights("masktrack", "no-deformation"), copier)
-frozen = propagate(masktrack.segmenter(copier, dilation=0), clip.frames, clip.first_mask)
+settings = {"shift": 20, "bend": 30, "hide": 50}
+guides, replies = {}, {}
+for name, amount in settings.items():
+    bench.shift, bench.bend, bench.hide = (amount if name == other else 0 for other in settings)
+    guides[f"{name} {amount} %"] = figures.answer(picture, 2 * bench.guide(), truth, width=220)
+    replies[f"answer to {name}"] = figures.answer(picture, 2 * bench.answer(), truth, width=220)
+
+# %%
 figures.show(
-    figures.contact_sheet(clip, prediction={"no deformation": frozen}, columns=5),
-    "The growing figure again, with the masks of the network trained without deformation: they stay as small as the "
-    "first one, in its place, as if they had been copied.",
+    figures.gallery(guides | replies, columns=3, height=1.9),
+    "Three damaged guides, each with the network's answer: shifted and bent guides are repaired to the outline; of the guide whose right "
+    "half is hidden, the answer is the left half and a little more.",
+    "Three guides with an IoU of about 0.5. The network repairs a shift and a bend, but not a missing half.",
 )
 
 # %% [markdown]
-# ## 10. Look inside
+# <details><summary>Answer</summary>The half that is hidden. After a shift or a bend, the true edge still lies close to the guide's edge, all around.
+# Training showed nothing else, so the network searches for the edge nearby. Where half is missing, the true edge is far from the
+# guide's. So it is not the IoU of a guide alone that decides. (Switch to the network that was trained with exact guides: it returns
+# every guide as it is.)</details>
 #
 # ### The cobweb
 #
-# A refiner is a map: a guide of some quality goes in, a mask of some quality comes out. In a video the map is applied again
-# and again, and between two applications the object moves, which costs quality. So one picture tells the fate of a clip:
-# IoU in, IoU out. Above the diagonal the network repairs, below it spoils.
+# In a video the answer becomes the next guide. So the map is applied again and again, and between two applications the object
+# moves, which costs IoU: on average, one frame of motion leaves {{results/02_masktrack.json:loop.motion|.0f}} percent of a perfect mask.
+# Take the map as measured on random corruptions of still pictures, and predict a clip:
 
 # %% tags=["reference"]
-response = reference["response"]
-lines = {
-    "full": (response["full"][0]["x"], [r["y"] for r in response["full"]]),
-    "no deformation": (response["no deformation"][0]["x"], [r["y"] for r in response["no deformation"]]),
-}
+loop, response = (tables.stored("02_masktrack", part) for part in ("loop", "response"))
+x, y = response["full"][0]["x"], response["full"][0]["y"]
+measured, iou = loop["seeds"][0], 1.0
+for t in range(1, 16):
+    guide = iou * loop["motion"] / 100  # the object moves on
+    iou = np.interp(guide, x, y)  # the network refines
+    if t in (1, 5, 10, 15):
+        print(f"frame {t:2}: predicted {100 * iou:.0f}, measured {measured['out'][t - 1]:.0f}")
+
+# %% [markdown]
+# The prediction settles after a few frames, where map and motion balance. The measured average begins higher and keeps falling. The picture
+# shows the prediction as a staircase, up to the map and left to the line of motion, and beside it what two clips really did:
+
+# %% tags=["reference"]
+kinds = {"a clip that holds": "best", "a clip that drifts": "worst"}
+steps = {n: measured["clips"][k] for n, k in kinds.items()}
+paths = {n: (np.array(s["in"]) / 100, np.array(s["out"]) / 100) for n, s in steps.items()}
+
+# %% tags=["reference"]
 figures.show(
-    figures.cobweb(lines),
-    "IoU of the output over IoU of the guide. The full network's curve lies far above the diagonal for all but the best "
-    "guides; the curve of the network trained without deformation follows the diagonal.",
+    figures.cobweb({"random corruptions": (x, y)}, motion=loop["motion"] / 100, paths=paths),
+    "IoU of the answer over IoU of the guide. The curve of random corruptions lies far above the diagonal, and the staircase "
+    "settles near 0.82. One clip stays at the top, above the curve; another slides down along the diagonal from 0.9 to 0.1.",
+    "One clip stays above the curve. The other slides down the diagonal: its network returns each guide as it is.",
 )
 
 # %% [markdown]
-# The full method lifts guides of IoU 0.55 to 0.8 and more, and spoils guides that were perfect. Where its curve crosses the
-# diagonal, near {{results/02_masktrack.json:response.full.0.y.6|.2f}}, is the best that it can hold. The network trained without
-# deformation (one of the short runs above) returns what it was
-# given, for every quality: its curve *is* the diagonal. Repeat it as often as you like, nothing is repaired.
-#
-# ### Open loop and closed loop
-#
-# How much of the error is the network's own making? In *open loop* each frame gets the true mask of the frame before as guide; in *closed
-# loop* it gets the network's own last answer, as it must in reality.
+# A whole clip on the diagonal: the network that repairs random corruptions so well repairs *nothing* here. Look at the clip:
 
-# %% tags=["reference"]
-loops = reference["open_closed"]
-figures.show(
-    figures.curves(
-        {name: [run[name] for run in loops] for name in ("open", "closed")}, "frame", "J, percent", ylim=(0, 100)
-    ),
-    "J per frame, averaged over sixteen clips, for three seeds. In open loop it stays level; in closed loop it starts "
-    "at the same height and sinks slowly.",
-)
-
-# %% [markdown]
-# The gap between the two is *drift*: small errors that become the next guide. Only closed loop counts. A paper that
-# measures a refiner with true guides measures another problem.
-#
-# ### The player
-#
-# Scrub through the clip. The strip under the slider is J per frame. Choose *MaskTrack: error* and look for the first frame in
-# which something goes wrong.
-
-# %% tags=["run"]
-from vos_tutorial.course.widgets import MaskPlayer
-
-hidden = next(benchmark(1, ["occlusion"]))
-lost = propagate(masktrack.segmenter(shipped), hidden.frames, hidden.first_mask)
-MaskPlayer(hidden, pred={"MaskTrack": lost}, alt="A wall passes in front of the object; MaskTrack loses it")
-
-# %% [markdown]
-# The same clip as still pictures:
+# %%
+drifting = videos[steps["a clip that drifts"]["clip"]]
+lost = propagate(masktrack.segmenter(reference), drifting.frames, drifting.first_mask)
 
 # %%
 figures.show(
-    figures.contact_sheet(hidden, prediction={"MaskTrack": lost}, columns=6),
-    "Six frames of a clip in which a wall sweeps over the object. Before, the mask fits. Behind the wall nothing of the "
-    "object is visible, and the mask clings to the wall. When the object is back, the mask covers only a part of it.",
+    figures.answer_sheet(drifting, {"MaskTrack": 2 * lost}, times=[0, 2, 4, 6, 9, 12, 15], raw=True),
+    "Seven frames of a green blob that grows. From frame 4 on, the mask lacks its upper part, cut off by a nearly straight line; the cut "
+    "stays while the blob grows, until only its lower end is covered.",
+    "In frame 4 the mask loses the upper part. There is no edge at the cut, yet it stays.",
 )
 
 # %% [markdown]
-# ## 11. Break it
+# **Why is the prediction too good?** Take frame 15, where it says 82. We measured two steps on the way down to
+# {{results/02_masktrack.json:loop.seeds.0.out.14|.0f}}:
 #
-# ### Hide the object
+# * *Clips have different fates.* Half of them are still above {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}};
+#   {{results/02_masktrack.json:loop.seeds.0.lost}} of {{results/02_masktrack.json:loop.clips}} have fallen below 50. One average guide knows nothing
+#   of that, and since the curve bends, bad guides lose more than good ones win. Apply the map to each clip's own guide, and the average is
+#   {{results/02_masktrack.json:loop.seeds.0.map.14|.0f}}.
+# * *Its own errors are harder than random ones.* For every guide in these clips we made a random corruption with the same IoU, and gave
+#   both to the network. In frame 15, its answers to the random guides have {{results/02_masktrack.json:loop.seeds.0.random out.14|.0f}}, those to its own
+#   {{results/02_masktrack.json:loop.seeds.0.out.14|.0f}}; in frame 6 it is {{results/02_masktrack.json:loop.seeds.0.random out.5|.0f}} against
+#   {{results/02_masktrack.json:loop.seeds.0.out.5|.0f}}. Of the object's pixels outside the guide, it finds
+#   {{results/02_masktrack.json:loop.seeds.0.found.random|.0f}} percent from random guides and {{results/02_masktrack.json:loop.seeds.0.found.own|.0f}}
+#   from its own: what it has missed once, it tends to miss again.
 #
-# That was the third prediction. The state of the method is one mask. When the object is hidden, the right answer is the empty mask,
-# and an empty guide points at nothing. Here is what three networks do before and after complete occlusion, and how often they see something
-# while there is nothing:
+# An error becomes the next guide, and grows: this is *drift*. A map measured on random corruptions does not show it. So evaluate a refiner in
+# *closed loop*, on its own answers. In *open loop*, with the true previous mask as guide in each frame, its errors never come back:
 
 # %% tags=["reference"]
-print(f"{'percent':<14}{'J before':>9}{'J after':>9}{'false alarms while hidden':>27}")
-for condition, runs in reference["recovery"].items():
-    mean = runs[-1]
-    print(f"{condition:<14}{mean['before']:>9.1f}{mean['after']:>9.1f}{mean['false_alarms']:>27.1f}")
-
-# %% [markdown]
-# (The frames *before* include those in which the wall already hides a part of the object.) Two surprises. First, the network hardly ever answers with an empty mask: it clings to whatever is under its guide, here the wall. A likely
-# reason: in training there was always an object under the guide, so *nothing here* is an answer it never had to give. Second, J after the return is low but not
-# zero: where the object comes back right under the clinging mask, part of it is caught again. That is luck, and differs from seed to seed.
-#
-# ### Move too fast
-#
-# Training moved guides by up to 10 % of the object. Move the true mask further, and ask the network to repair it:
-
-# %% tags=["reference"]
-sweep = reference["displacement"]
+loops = tables.stored("02_masktrack", "open_closed")
 figures.show(
-    figures.curves(
-        {"one step of MaskTrack": [run["iou"] for run in sweep]},
-        "displacement of the guide, percent of the object's width",
-        "IoU of the answer, percent",
-        x=sweep[0]["share"],
-        ylim=(0, 100),
-        spans={"seen in training": (0, 10)},
-    ),
-    "IoU of the answer over the displacement of the guide: high and level up to about ten percent, then falling "
-    "steadily; at sixty percent of the object's width it is low.",
+    figures.curves({n: [run[n] for run in loops] for n in ("open", "closed")}, "frame", "J, percent", ylim=(0, 100)),
+    "J per frame, averaged over sixteen clips, for three seeds. In open loop it stays level near 90; in closed loop it starts "
+    "at the same height and falls.",
+    "The gap between the two lines is drift. Three seeds; the band goes from the lowest to the highest.",
 )
 
 # %% [markdown]
-# As far as training has shown displacements, the answer stays level; from about twice as far on it falls. This settles the first
-# prediction: the guides of training should be wrong in the way, and by the amount, that the guides of the video will be. Why not train
-# with larger shifts, to be safe? Because a guide that may be far off says less about which object is meant.
-#
-# ### Grow more, or not at all
-#
-# Is the dilation at test time needed?
-
-# %% tags=["reference"]
-print("J mean, clean and deformation+scale, three seeds")
-for radius, values in reference["dilation"].items():
-    print(f"radius {radius} px: {np.mean(values):5.1f}   ({', '.join(f'{v:.1f}' for v in values)})")
+# <details><summary>Prediction 3</summary>{{results/02_masktrack.json:loop.seeds.0.lost}} of {{results/02_masktrack.json:loop.clips}}. The
+# others end above 50, half of all clips even above {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}}. An average over frames or clips can hide
+# such a split, so look at single clips.</details>
 
 # %% [markdown]
-# The networks were trained with guides grown by 1 pixel. Growing by 1 or 2 pixels at test time is best or close to it for every seed; without dilation two of
-# three seeds lose several points, and a radius of 4 pixels costs all three. So here the paper's step does show.
+# ## 8. Real video, or photographs
 #
-# ### Look-alikes
-#
-# A second sprite wears the same texture and passes close by. What does it cost? A fair answer needs the *same* scene twice, once with the
-# look-alike and once without. A generated world can do that:
-
-
-# %%
-import dataclasses
-
-from vos_tutorial.data.worlds import sprites
-
-
-def with_and_without(seed):
-    scene = sprites.describe(seed, attributes=["distractors"], split="test")
-    plain = dataclasses.replace(scene, sprites=[s for s in scene.sprites if s.object_id])
-    return sprites.render([scene, plain], 96, split="test")
-
-
-# %% tags=["reference"]
-pairs = reference["look_alikes"]
-print(f"{pairs['scenes']} scenes, J mean of three networks")
-for name in ("without", "with"):
-    print(f"{name:<8}{pairs[name + '_mean']:6.1f}   ({', '.join(f'{j:.1f}' for j in pairs[name])})")
-
-# %% [markdown]
-# Every network loses some points. Here is the scene that suffers most with the first of them. A likely cause: the guide is one pixel thicker than the mask, and
-# where two objects of the same texture touch, that pixel belongs to the other one; nothing in the colours says so.
-
-# %%
-frames, ids = with_and_without(pairs["worst"])
-twins = Clip(frames[0], ids[0], name="look-alike")
-merged = propagate(masktrack.segmenter(shipped), twins.frames, twins.first_mask)
-figures.show(
-    figures.contact_sheet(twins, prediction={"MaskTrack": merged}, columns=5),
-    "Five frames in which an object passes a look-alike. At frame four the mask has spread to the other object; from then "
-    "on it follows both, and when they part it stays in two pieces.",
-)
-
-# %% [markdown]
-# ## 12. Three more tricks of the paper
-#
-# ### Learn the object: online fine-tuning
-#
-# Frame 0 comes with its exact mask, which is a training picture of the very object. The paper rotates and mirrors it, spoils
-# the guides, and trains 200 more steps before the clip starts. Each clip gets its own network.
-
-# %% tags=["run"]
-steps = 2 if here.is_smoke else 50
-tuned = masktrack.segmenter(run.network, online_steps=steps)
-for name, method in (("as trained", masktrack.segmenter(run.network)), (f"{steps} steps on frame 0", tuned)):
-    ids = propagate(method, twins.frames, twins.first_mask)
-    print(f"{name:<22} J {100 * metrics.region_similarity(twins.masks > 0, ids > 0)[1:-1].mean():5.1f}")
-
-# %% tags=["reference"]
-tuning = reference["online"]
-print(f"{'steps':<20}" + "".join(f"{s:>8}" for s in tuning["steps"]))
-for name, values in tuning["J"].items():
-    print(f"{name:<20}" + "".join(f"{np.mean(v):8.1f}" for v in values))
-    print(f"{'  last five frames':<20}" + "".join(f"{np.mean(v):8.1f}" for v in tuning["late"][name]))
-print(f"{'seconds a clip':<20}" + "".join(f"{s:8.1f}" for s in tuning["seconds"]))
-
-# %% [markdown]
-# Fifty steps help under all three conditions, and most with look-alikes: now the network knows *this* object. Two hundred steps
-# help further, with one exception. Where the object changes its looks, the last five frames come out worse in the mean: one of three seeds loses almost
-# half of its J there. It has learned frame 0 by heart, and frame 15 looks different. The price is seconds per clip instead of
-# a tenth of one, and a network of its own for each object.
-#
-# ### A box will do: MaskTrack_Box
-#
-# Drawing an exact mask takes patience, a box takes two clicks. A second network, trained with boxes as guides, turns the box into a mask
-# on frame 0; from frame 1 on the usual network goes on.
-
-# %% tags=["setup"]
-box_network = masktrack.build()
-_ = models.load_weights(models.shipped_weights("masktrack", "boxes"), box_network)
-
-# %%
-still = SyntheticStills(split="test").batch([3], size=96)
-box = geometry.fill_boxes(still.masks)
-with torch.no_grad():
-    from_box = box_network.eval()(still.images, box).argmax(1).bool()
-figures.show(
-    figures.gallery(
-        {"picture": still.images[0], "box": box[0], "answer": from_box[0], "truth": still.masks[0]}, columns=4
-    ),
-    "A picture, the filled box of its object, the mask that the box network makes of it, and the true mask.",
-)
-
-# %% tags=["reference"]
-for name, values in reference["box_first"].items():
-    print(f"{name:<20}{np.mean(values):6.1f}   ({', '.join(f'{v:.1f}' for v in values)})")
-
-# %% [markdown]
-# A box in frame 0 costs less than one point against an exact mask. (The paper: 73.7 against 74.8 [Perazzi et al., table 2].) The last
-# line, a box in *every* frame, is no fair comparison: the box networks had the short training of the ablation, and with it masks as guides lose much, too.
-# Look at the rows *full* and *boxes* of that table instead.
-#
-# ### Several annotated frames
-#
-# If more than one frame is annotated, run forward and backward from each and let the nearest annotation answer.
-
-# %% tags=["reference"]
-marks = reference["annotations"]
-figures.show(
-    figures.curves(
-        {name: [run[name] for run in marks] for name in ("MaskTrack", "copy nearest")},
-        "annotated frames of 16",
-        "J, percent",
-        x=marks[0]["annotated"],
-        ylim=(0, 100),
-    ),
-    "J over the number of annotated frames, one to five. Copying the nearest annotation gains much with each frame; "
-    "MaskTrack starts higher and gains little.",
-)
-
-# %% [markdown]
-# ### Optional: optical flow
-#
-# The paper's best numbers feed the *magnitude* of the optical flow, as a grey picture, to the same network and average both
-# answers. This cell uses torchvision's RAFT. Its weights (4 MB) are fetched once, if you allow it: set `with_flow = True`. <!-- given -->
-
-# %% tags=["run"]
-with_flow = False
-if with_flow:
-    flowing = masktrack.segmenter(run.network, flow=masktrack.RaftFlow())
-    ids = propagate(flowing, twins.frames, twins.first_mask)
-    print(f"with flow: J {100 * metrics.region_similarity(twins.masks > 0, ids > 0)[1:-1].mean():.1f}")
-
-# %% [markdown]
-# We have not measured it: no weights could be fetched where the reference run was made.
-
-# %% [markdown]
-# ## 13. Real video
-#
-# A world of sprites is a friendly place. Does a network that has seen nothing else follow a real dog? If you have a DAVIS folder (see
-# `data/README.md`), this cell shows it.
+# Does a network that has only seen sprites follow real objects? If you have a DAVIS folder (see `data/README.md`), this cell shows its
+# frames. Otherwise it shows what the page stores, which is *not* real video: shapes cut out of photographs, over photographs, with a
+# look-alike and changing light.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
 
 root = find_davis()
-videos = DavisFolder(root) if root else None
-print(f"found {len(videos)} sequences" if videos else "No DAVIS here; see the reference run below.")
+real_clips = DavisFolder(root) if root else None
+name = real_clips.names[0] if real_clips else "shapes cut out of photographs"
+hard = {"attributes": ["distractors", "illumination"], "textures": "photos", "split": "test"}
+video = real_clips[name] if real_clips else sprites.make_clip(20, size=128, length=24, **hard)
+follower = models.segmenter("masktrack", short_side=128)
+followed = {"MaskTrack": propagate(follower, video.frames, video.first_mask)}
 
 # %% tags=["run"]
-methods = {"copy first": CopyFirst(), "MaskTrack": models.segmenter("masktrack", short_side=128)}
-for name in (videos.names if videos else [])[: 1 if here.is_smoke else 3]:
-    video = videos[name]
-    for method, follower in methods.items():
-        ids = propagate(follower, video.frames, video.first_mask)
-        print(
-            f"{name:<18}{method:<12}J {100 * metrics.region_similarity(video.masks > 0, ids > 0)[1:-1].mean():5.1f}"
-        )
+figures.show(
+    figures.answer_sheet(video, followed),
+    "Five frames with MaskTrack's answer, and the ground truth as a white line.",
+    f"{name}; the network sees 128 pixels. Compare the fill with the white line.",
+)
+
+# %% [markdown]
+# In the stored picture the mask spills onto a disc of the background that the object passes, and follows both. Now real video: three DAVIS-2016
+# sequences, in percent. The network sees 128 pixels of the shorter side:
 
 # %% tags=["reference"]
-real = reference["real"]
-print(f"three sequences of DAVIS-2016, reduced to {real['size']}; the network sees {real['short_side']} px")
-names = list(real["J"]["copy first"])
-for measure in "JF":
-    print(f"\n{measure + ', mean of three networks':<30}" + "".join(f"{name:>16}" for name in names))
-    for method, row in real[measure].items():
-        print(f"{method:<30}" + "".join(f"{np.mean(row[name]):16.1f}" for name in names))
+real = tables.stored("02_masktrack", "real")
+names = {"copy first": "first mask", "MaskTrack": "MaskTrack", "MaskTrack, 200 online steps": "fine-tuned"}
+rows = {s: {f"{m} {n}": real[m][k][s] for m in "JF" for k, n in names.items()} for s in real["J"]["copy first"]}
+tables.table(rows, notes="mean ± standard deviation of three seeds; fine-tuned: 200 steps on frame 0")
 
 # %% [markdown]
-# Trained on sprites alone and never on a video, the network follows real objects better than a copied mask does in the mean of the three sequences, and with every
-# seed. Sequence by sequence it looks less rosy: for the car, which the camera keeps in its place, copying is better than two of the three networks. A mean of
-# about 50 is far from the 80 that the paper reports for the full system [Perazzi et al., table 1]: the network is 76 times smaller, sees
-# 128 pixels, and its world has eight photos. <!-- given --> Fine-tuning on frame 0 does not raise J here, but raises F: the contours become more exact, while the
-# motocross rider, who changes from frame to frame, scores lower.
-#
-# Three sequences say little about a method. With all of DAVIS on disk, `python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR` measures the rest.
+# Every seed beats the copied mask on average, but not on every sequence: the camera keeps the car in its place, so a copy does well
+# there. *Motocross-jump* is the hardest; the rider is blurred and turns. Over
+# all 50 videos of DAVIS-2016 the paper reports 74.8, and 80.3 with flow and a CRF (Perazzi et al., table 1). Our network is 76 times smaller,
+# sees a quarter of the lines, and learned from sprites. Three sequences say little about a method; `python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR` measures all.
 
 # %% [markdown]
-# ## 14. At paper scale
+# ## 9. Break it
 #
-# On a GPU, the same loop trains the paper's network: DeepLabv2-VGG16, 321 px, batch 10, 20,000 steps of SGD. <!-- given --> It starts from ImageNet
-# weights if torchvision can fetch them, and says so if not. With a folder of pictures and masks of your own (the paper used 11,282 pictures of
-# saliency data sets [Perazzi et al., section 4]), pass `FolderStills(folder)` to the task.
+# ### Hide the object
+#
+# All that the method carries is one mask. What should it do when a wall hides the object, and what does it do?
+
+# %%
+hidden = list(sprites.benchmark(2, ["occlusion"]))[1]
+answered = propagate(masktrack.segmenter(reference), hidden.frames, hidden.first_mask)
+
+# %%
+figures.show(
+    figures.answer_sheet(hidden, {"MaskTrack": answered}, times=[0, 4, 6, 8, 10, 12, 15], raw=True),
+    "Seven frames of a clip in which a striped wall moves over the object. While the object is hidden, the mask stays on the wall; "
+    "afterwards it covers a small part of the object at most.",
+    "While the object is hidden, the right answer is the empty mask. MaskTrack's mask stays on the wall.",
+)
+
+# %% [markdown]
+# In {{results/02_masktrack.json:recovery.occlusion.3.false_alarms|.0f}} percent of the hidden frames the three networks see an object where there
+# is none. In training there was always one under the guide, so *nothing here* is an answer that they never had to give. After the wall, J is
+# {{results/02_masktrack.json:recovery.occlusion.3.after|.1f}} on average: where the object comes back under the waiting mask,
+# part of it may be caught again. With one seed, in one clip, it was nearly all.
+#
+# ### Move too fast
+#
+# Training moved guides by up to 10 percent of the object. Move the true mask further, and ask the network to repair it:
+
+# %% tags=["reference"]
+sweep = tables.stored("02_masktrack", "displacement")
+lines, seen = {"one step of MaskTrack": [run["iou"] for run in sweep]}, {"seen in training": (0, 10)}
+labels = ("displacement of the guide, percent of the object's width", "IoU of the answer, percent")
+figures.show(
+    figures.curves(lines, *labels, x=sweep[0]["share"], ylim=(0, 100), spans=seen),
+    "IoU of the answer over the displacement of the guide: about 90 up to ten percent, then falling; at sixty percent "
+    "of the object's width it is low.",
+    "Three seeds. As far as training has shown displacements, the answer is nearly as good as without; beyond twice that, it falls fast.",
+)
+
+# %% [markdown]
+# ### Pass a look-alike
+#
+# A second sprite with the same texture passes close by. For a fair comparison we render each scene twice, with and without the
+# look-alike. Over {{results/02_masktrack.json:look_alikes.scenes}} scenes and three networks, J is
+# {{results/02_masktrack.json:look_alikes.without_mean|.1f}} without and {{results/02_masktrack.json:look_alikes.with_mean|.1f}} with it. The scene that
+# suffers most:
+
+# %%
+scene = sprites.describe(
+    tables.stored("02_masktrack", "look_alikes", "worst"), attributes=["distractors"], split="test"
+)
+(frames,), (ids,) = sprites.render([scene], 96, split="test")
+merged = propagate(masktrack.segmenter(reference), frames, ids[0])
+
+# %%
+figures.show(
+    figures.answer_sheet(frames, {"MaskTrack": merged}, ids, times=[0, 2, 4, 6, 8, 11, 15], raw=True),
+    "Seven frames in which an object passes another one with the same texture. When they touch, the mask spreads to the look-alike; "
+    "when they part, it stays on both.",
+    "Where the two touch, nothing tells them apart, and the mask spreads. When they part, it follows both.",
+)
+
+# %% [markdown]
+# ## 10. What the paper claims, and what we saw
+#
+# The paper changes one thing at a time. We did the same to your recipe, at its full length; one seed each. The paper's numbers are J over
+# all 50 videos of DAVIS-2016 (Perazzi et al., table 1); ours are J / F on the benchmark, in percent.
+#
+# | what is changed | the paper: J | clean: J / F | bending: J / F | several objects: J / F |
+# |---|---|---|---|---|
+# | nothing | 74.8 | {{results/02_masktrack.json:ablation.J.recipe.clean.0|.1f}} / {{results/02_masktrack.json:ablation.F.recipe.clean.0|.1f}} | {{results/02_masktrack.json:ablation.J.recipe.deformation+scale.0|.1f}} / {{results/02_masktrack.json:ablation.F.recipe.deformation+scale.0|.1f}} | {{results/02_masktrack.json:ablation.J.recipe.multiple_objects.0|.1f}} / {{results/02_masktrack.json:ablation.F.recipe.multiple_objects.0|.1f}} |
+# | no corruption at all | 17.1 | {{results/02_masktrack.json:ablation.J.no deformation.clean.0|.1f}} / {{results/02_masktrack.json:ablation.F.no deformation.clean.0|.1f}} | {{results/02_masktrack.json:ablation.J.no deformation.deformation+scale.0|.1f}} / {{results/02_masktrack.json:ablation.F.no deformation.deformation+scale.0|.1f}} | {{results/02_masktrack.json:ablation.J.no deformation.multiple_objects.0|.1f}} / {{results/02_masktrack.json:ablation.F.no deformation.multiple_objects.0|.1f}} |
+# | no guide | 72.5 | {{results/02_masktrack.json:ablation.J.no guide.clean.0|.1f}} / {{results/02_masktrack.json:ablation.F.no guide.clean.0|.1f}} | {{results/02_masktrack.json:ablation.J.no guide.deformation+scale.0|.1f}} / {{results/02_masktrack.json:ablation.F.no guide.deformation+scale.0|.1f}} | {{results/02_masktrack.json:ablation.J.no guide.multiple_objects.0|.1f}} / {{results/02_masktrack.json:ablation.F.no guide.multiple_objects.0|.1f}} |
+#
+# * **No corruption.** The guide was the answer in training, so the network learned to copy it. Its training loss is
+#   {{results/02_masktrack.json:ablation.loss.no deformation.0|.4f}}; the full method's is {{results/02_masktrack.json:training.loss.0.49|.2f}}, and without
+#   a guide it is {{results/02_masktrack.json:ablation.loss.no guide.0|.2f}}. On video it is an expensive way to copy the first mask. The
+#   paper sees the same collapse.
+# * **No guide.** With one object, finding what stands out works well, and under fast motion it beats the full method by far
+#   ({{results/02_masktrack.json:ablation.J.no guide.fast_motion.0|.1f}} against {{results/02_masktrack.json:ablation.J.recipe.fast_motion.0|.1f}}): what is found anew in each frame cannot drift. With several
+#   objects it cannot know which one is meant, and falls below a copied mask. The paper has the same puzzle: 72.5 without guide, on videos whose
+#   objects stand out (Perazzi et al., table 1).
+# * **Growing the guides, and boxes.** The paper loses 2.4 points without growing and 5.2 with boxes (Perazzi et al., table 1). Here we only have shorter runs,
+#   {{results/02_masktrack.json:short_ablation.steps}} steps and three seeds. On clean clips J lies between {{results/02_masktrack.json:short_ablation.J.recipe.clean.0|.0f}} and
+#   {{results/02_masktrack.json:short_ablation.J.recipe.clean.1|.0f}} with growing, between {{results/02_masktrack.json:short_ablation.J.no dilation.clean.2|.0f}} and {{results/02_masktrack.json:short_ablation.J.no dilation.clean.1|.0f}} without: the seeds differ more
+#   than the variants, so we could not reproduce the gain at this scale. Boxes do lose: on bending clips they have
+#   {{results/02_masktrack.json:short_ablation.J.boxes.deformation+scale.2|.0f}} to {{results/02_masktrack.json:short_ablation.J.boxes.deformation+scale.0|.0f}}, masks {{results/02_masktrack.json:short_ablation.J.recipe.deformation+scale.0|.0f}} to
+#   {{results/02_masktrack.json:short_ablation.J.recipe.deformation+scale.2|.0f}}. Without the bend we have no run.
+# * **Fine-tuning on frame 0.** The paper: 69.9 without, 74.8 with (Perazzi et al., table 1). On our clips with look-alikes, 50 steps raise J in every
+#   one of three seeds, by more than ten points ([appendix B](appendix/02_details.ipynb)).
+# * Optical flow and a CRF add 5.5 points in the paper (74.8 to 80.3). <!-- given --> Not tested.
+#
+# <details><summary>Predictions 1 and 2</summary>Exact guides: {{results/02_masktrack.json:ablation.J.no deformation.clean.0|.1f}}, no more than the copied mask, and
+# by far the lowest training loss. Guides as wrong as in a video: {{results/02_masktrack.json:ablation.J.recipe.clean.0|.1f}}. No guide: {{results/02_masktrack.json:ablation.J.no guide.clean.0|.1f}}.</details>
+
+# %% tags=["reference"]
+ablation = tables.stored("02_masktrack", "ablation", "J")
+names = {"recipe": "full method", "no deformation": "no corruption", "no guide": "no guide"}
+groups = {c: {n: ablation[k][c] for k, n in names.items()} for c in ablation["recipe"]}
+figures.show(
+    figures.differences(groups, "full method", "J minus J of the full method (points)"),
+    "For five conditions, J without corruption and without guide minus J of the full method. Without corruption it is 16 to 52 points "
+    "lower throughout. Without guide it is 35 points higher under fast motion, and 63 lower with multiple objects.",
+    "Without a guide, nothing can drift, and nothing says which object is meant. One seed each.",
+)
+
+# %% [markdown]
+# ## 11. At paper scale
+#
+# On a GPU, the same loop trains the paper's network: DeepLabv2 on VGG-16, 321 pixels, 20,000 steps of 10 pictures with SGD. It starts from
+# ImageNet, where the first convolution has three input channels. A weight has the shape `O C k k`, so the guide needs one more slice along `C`:
+
+
+# %% tags=["builds:vos_tutorial.models.masktrack.inflate"]
+def inflate(weight, extra=1, std=1e-4):
+    noise = torch.randn(weight.shape[0], extra, *weight.shape[2:], dtype=weight.dtype, device=weight.device) * std
+    return torch.cat([weight, noise], dim=1)
+
+
+# %%
+from torch.utils.flop_counter import FlopCounterMode
+
+with torch.device("meta"), FlopCounterMode(display=False) as counter:  # shapes without data: counting costs nothing
+    paper, frame = masktrack.build("paper"), torch.zeros(1, 3, 321, 321)
+    _ = paper(frame, torch.zeros(1, 321, 321))
+
+# %%
+plan = recipes.load("masktrack", "gpu")
+step = 3 * plan.stages[0].batch * counter.get_total_flops()  # backward costs twice the forward pass
+hours = plan.steps * step / 20e12 / 3600
+print(f"{sum(p.numel() for p in paper.parameters()):,} parameters, {step / 1e12:.1f} TFLOP per step")
+print(f"at 20 TFLOP/s: {hours:.1f} hours of arithmetic, without loading a single picture")
 
 # %% tags=["run"]
-paper = recipes.load("masktrack", "gpu")
-network = masktrack.build("paper") if here.name == "gpu" else None
-if network is None:
-    print(f"needs a GPU: {paper.steps} steps of {paper.stages[0].batch} pictures at {paper.stages[0].size} px")
+if here.name == "gpu":
+    paper = masktrack.build("paper")
+    masktrack.start_from_imagenet(paper)
+    training.train(paper, task, plan, out=RUNS / "masktrack_paper")
 else:
-    masktrack.start_from_imagenet(network)
-    training.train(network, training.task("masktrack"), paper, out=RUNS / "masktrack_paper")
+    print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 
 # %% [markdown]
-# The loop first prints the memory it takes and the time that is left. Stop it when you like; it resumes. In a terminal, and on several
-# GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train masktrack --profile gpu`. No GPU was at hand for this page, so it shows no result of this
-# cell.
+# For pictures and masks of your own (the paper used 11,282 of saliency data sets), pass `FolderStills(folder)` to the task. In a terminal, on
+# several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train masktrack --profile gpu`. We had no GPU for this page, so there is no result to show.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Five functions and one question. Replace the line that raises, run the cell, then run its check. The checks know the usual
-# mistakes and say which one you made.
+# Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues. Stars say how hard.
 #
-# **Exercise 2.1** (10 minutes) Write `dilate(mask, radius)`: grow a mask by a disk. A pixel is true in the result if a true pixel
-# lies within `radius` of it, by Euclidean distance. The version in section 4 asks every pixel about
-# every other; yours should do with one move of the whole mask per offset. Go through the offsets of the disk, move the mask by each, and join the moved
-# masks with `|=`. Mind the border: `F.pad(mask, [radius] * 4)` puts a margin of `False` around the mask.
+# **Exercise 2.1** ★★★ (25 minutes) *The network from its ledger.* Close section 3 and keep only its ledger. Write `block`, then
+# `network(width)`, which returns an `nn.Module` from `B 4 H W` to logits `B 2 H/2 W/2`. The ledger is for width 16; all channels scale
+# with the width. The checks count parameters and look at shapes, so names are up to you.
+#
+# What the ledger does not say: a block is 3×3 convolution, group norm (8 channels a group), ReLU, 3×3 convolution, group norm, plus a shortcut,
+# then ReLU. Its 3×3 convolutions have no bias; its first one carries the stride. `lateral` and `logits` are 1×1 convolutions, the stem is 5×5.
+#
+# <details><summary>Hint 1</summary>Write the block first. Block(16, 16) has 4,672 parameters: 2 × 16 × 16 × 9 in the convolutions and
+# 2 × 32 in the norms.</details>
+# <details><summary>Hint 2</summary>Block(16, 32, stride=2) has 14,464: its shortcut is a 1×1 convolution without bias, on every second
+# pixel.</details>
+# <details><summary>Hint 3</summary>On the way up: <code>y = up(enlarge(lateral(y)) + skip)</code>, from the coarsest to the
+# finest. Skips are added, so the blocks there see as many channels as they return.</details>
 
 
 # %% tags=["exercise"]
-def dilate(mask, radius):
-    """Grow a mask by a disk; bool [H, W] both ways."""
+def block(channels_in, channels, stride):
+    """Channels that come in and go out, stride 1 or 2 -> nn.Module, [B, C_in, H, W] -> [B, C, H/stride, W/stride]."""
+
     # solution
-    height, width = mask.shape
-    padded = F.pad(mask, [radius] * 4)
-    grown = torch.zeros_like(mask)
-    for y in range(2 * radius + 1):
-        for x in range(2 * radius + 1):
-            if (y - radius) ** 2 + (x - radius) ** 2 <= radius**2:
-                grown |= padded[y : y + height, x : x + width]
-    return grown
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            convs = [nn.Conv2d(c, channels, 3, s, 1, bias=False) for c, s in ((channels_in, stride), (channels, 1))]
+            norms = [nn.GroupNorm(channels // 8, channels) for _ in convs]
+            self.main = nn.Sequential(convs[0], norms[0], nn.ReLU(), convs[1], norms[1])
+            same = channels_in == channels and stride == 1
+            self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+
+        def forward(self, x):
+            return F.relu(self.main(x) + self.shortcut(x))
+
+    return Block()
     # end solution
 
 
 # %% tags=["exercise-check"]
-_ = check_02.dilate(dilate)
-
-# %% [markdown] tags=["solution-note"]
-# Each cut from the padded mask is the mask, moved. The disk has about 3 × radius² offsets, whatever the size of the picture. The
-# library does the same as one convolution with a disk of ones.
-
-# %% [markdown] tags=["exercise-text"]
-# **Exercise 2.2** (5 minutes) Write `fill_box(mask)`: what a network is shown that is guided by boxes. The result is true in the
-# smallest upright box that holds all true pixels, its first and last row and column included. An empty mask stays empty.
+_ = check_02.block(block)
 
 
 # %% tags=["exercise"]
-def fill_box(mask):
-    """The filled tight box of a mask; bool [H, W] both ways."""
+def network(width):
+    """Channels at half the resolution -> nn.Module, [B, 4, H, W] -> [B, 2, H/2, W/2]."""
+
     # solution
-    rows, columns = mask.nonzero(as_tuple=True)
-    box = torch.zeros_like(mask)
-    if len(rows):
-        box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-    return box
+    class Net(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.stem, self.first, self.last = nn.Conv2d(4, c[0], 5, 2, 2), block(c[0], c[0], 1), block(c[3], c[3], 1)
+            self.down = nn.ModuleList([block(c[i], c[i + 1], 2) for i in range(3)])
+            self.lateral = nn.ModuleList([nn.Conv2d(c[i + 1], c[i], 1) for i in range(3)])
+            self.up, self.logits = nn.ModuleList([block(n, n, 1) for n in c[:3]]), nn.Conv2d(c[0], 2, 1)
+
+        def forward(self, x):
+            maps = [self.first(F.relu(self.stem(x)))]
+            for down in self.down:
+                maps.append(down(maps[-1]))
+            y = self.last(maps[-1])
+            for i in (2, 1, 0):
+                y = F.interpolate(self.lateral[i](y), scale_factor=2, mode="bilinear", align_corners=False)
+                y = self.up[i](y + maps[i])
+            return self.logits(y)
+
+    return Net([width, 2 * width, 4 * width, 6 * width])
     # end solution
 
 
 # %% tags=["exercise-check"]
-_ = check_02.fill_box(fill_box)
+_ = check_02.network(network)
 
 # %% [markdown] tags=["solution-note"]
-# A single stray pixel far from the object stretches the box all the way to it. The paper names this as the way in
-# which boxes in every frame fail: one error makes the next guide much worse.
+# Other names and another order of the modules pass as well. A U-Net that *concatenates* its skips needs blocks with twice the input
+# channels on the way up; adding them is cheaper, and the 1×1 convolutions in front decide what is added to what.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 2.3** (5 minutes) Write `guide_channel(mask)`: the fourth input channel of a batch. The object is +1 and the
-# background -1, about the scale of the normalised colours beside it.
-
-
-# %% tags=["exercise"]
-def guide_channel(mask):
-    """Masks bool [B, H, W] -> channel float32 [B, 1, H, W] of -1 and +1."""
-    # solution
-    return mask[:, None].float() * 2 - 1
-    # end solution
-
-
-# %% tags=["exercise-check"]
-_ = check_02.guide_channel(guide_channel)
-
-# %% [markdown] tags=["solution-note"]
-# `mask[:, None]` adds the axis, `float()` makes it the type of the colours, and the rest stretches 0 and 1 to -1 and +1. With 0 and 1
-# a network could learn too, if training and video agree. What matters is that the channel is neither lost beside the colours nor
-# drowns them.
-
-# %% [markdown] tags=["exercise-text"]
-# **Exercise 2.4** (15 minutes) MaskTrack answers for one object at a time. Write `merge(alone)`, which decides between several: each
-# pixel gets the id of exactly one object, or 0.
+# **Exercise 2.2** ★★ (15 minutes) *Several objects.* Write `merge(alone)`: each pixel gets the id of one object, or 0.
 #
-# `alone[o]` is the probability that a pixel belongs to object `o`, judged as if there were no others. So the objects' probabilities
-# need not sum to one. A pixel is background if *no* object has it: with independent objects, the probability of that is the product
-# of all `1 - alone[o]`. The rule: **whoever is likeliest wins, and the background competes.** On an exact tie the background
-# wins over objects, and an object over those after it. The objects have the ids 1, 2, 3, ... in the order of their channels.
+# `alone[o]` is the probability of object `o`, as if there were no others, so they need not sum to one. A pixel is
+# background if *no* object has it; with independent objects, the probability of that is the product of all `1 - alone[o]`. **The most
+# probable wins, and the background competes.** On an exact tie the background wins over objects, and an object over those after it. Ids are
+# 1, 2, 3, ... in the order of the channels.
 #
-# This is also where `soft_aggregate` of our library has its largest value. It turns each probability p, the background's too, into
-# odds p / (1 - p) and divides by their sum. Odds grow with p, so the order stays the same.
+# <details><summary>Hint 1</summary><code>(1 - alone).prod(0, keepdim=True)</code> is the background's probability.</details>
+# <details><summary>Hint 2</summary>Put it in front of the objects with <code>torch.cat</code>. <code>argmax</code> returns the first of equals.</details>
 
 
 # %% tags=["exercise"]
@@ -994,94 +994,79 @@ def merge(alone):
 _ = check_02.merge(merge)
 
 # %% [markdown] tags=["solution-note"]
-# With one object, p > 1 - p says p > 0.5. With more, an object above 0.5 still beats the background, which has at most 1 - p. But one
-# below 0.5 can win as well: two objects with the same p win as soon as p > (1 - p)², that is p > 0.382. Each of them alone is
-# unlikely; that *neither* is there is less likely still.
+# With one object this is a threshold at one half. With more, an object below one half can win: two objects with the same p win as soon as
+# p > (1 - p)², that is p > 0.382. <!-- given --> Each of them alone is unlikely; that *neither* is there is less likely still.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 2.5** (5 minutes) Somebody has annotated several frames of a clip. Write `nearest(times, length)`: which annotation
-# answers for each frame? It is the nearest in time, before or after; halfway, the earlier one. `times` has frame numbers counted
-# from 0, in any order. `nearest([0, 4], 5)` is `[0, 0, 0, 4, 4]`.
-
-
-# %% tags=["exercise"]
-def nearest(times, length):
-    """Annotated frames, number of frames -> list of ints, the annotated frame that answers for each frame."""
-    # solution
-    answers = []
-    for t in range(length):
-        answers.append(min(times, key=lambda a: (abs(a - t), a)))
-    return answers
-    # end solution
-
-
-# %% tags=["exercise-check"]
-_ = check_02.nearest(nearest)
-
-# %% [markdown] tags=["solution-note"]
-# Pairs are compared by their first part, then by their second. Frames before their annotation are reached by playing the clip
-# backward: MaskTrack learned from still pictures, so it does not care which way time runs.
+# **Exercise 2.3** ★★ (10 minutes, experiment) *Grow more, or not at all.* Our loop grows the previous mask by one pixel. Measure the mean J over
+# `videos` with the reference network and `dilation` 0, 1, 2 and 4. First guess the order. Then argue: does the result show that one *should* grow the guide?
+#
+# <details><summary>Hint</summary><code>j_mean(masktrack.segmenter(reference, dilation=2), videos)</code></details>
+# <details><summary>Where the answer lies</summary>For 0, 1, 2 and 4 pixels: {{results/02_masktrack.json:dilation.0.0|.0f}}, {{results/02_masktrack.json:dilation.1.0|.0f}},
+# {{results/02_masktrack.json:dilation.2.0|.0f}} and {{results/02_masktrack.json:dilation.4.0|.0f}}. Another seed of the same recipe has
+# {{results/02_masktrack.json:dilation.0.2|.0f}}, {{results/02_masktrack.json:dilation.1.2|.0f}}, {{results/02_masktrack.json:dilation.2.2|.0f}} and {{results/02_masktrack.json:dilation.4.2|.0f}}, so
+# not even the order holds for all. And all these networks learned from guides that were grown by one pixel: what suffers may be that training and test
+# differ. Whether growing helps, only networks that were trained without it can tell (section 10).</details>
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 2.6** (10 minutes, in words) Of all the networks with a guide, the one trained with "no deformation" has the lowest loss
-# in training. Why does it fail on video all the same? And how could you show it on a single picture?
+# **Exercise 2.4** ★★ (10 minutes, in words) The network trained with exact guides has by far the lowest training loss. Why does it
+# fail on video all the same, and how could you show its fault on a single picture?
 #
 # <details><summary>Hint</summary>What is the simplest function of the four input channels that answers every training sample
 # right?</details>
 #
 # <details><summary>Answer</summary>In training its guide <em>is</em> the target. Copying the fourth channel answers every sample right, so
 # the loss goes to almost nothing, and nothing is left that the colours could be learned from. A low loss only says that the task was
-# easy. On video the guide is the answer for the last frame, and the object has moved on. The network copies that guide too,
-# frame after frame, so the mask hardly leaves the place it has in frame 0: a dear way to do <em>copy first</em>. In the cobweb plot
-# its curve lies on the diagonal: it returns the IoU it was given. To show it, keep one guide and put another
-# picture below it. If the answer stays the same, the network does not look at the picture. Deformed guides are wrong on purpose, and
-# only the colours can tell where.</details>
+# easy. On video the guide is the answer for the previous frame, and the network copies that too, frame after frame: an
+# expensive way to copy the first mask. To show it, keep one guide and put another
+# picture below it. If the answer stays the same, the network does not look at the picture.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
 # **1.** The network never sees two frames. Where does its knowledge of motion come from?
 #
-# <details><summary>Answer</summary>From the spoiling. The shifts and bends of the guides are its model of what happens between two frames.</details>
+# <details><summary>Answer</summary>From the corruption. The shifts and bends of the guides are its model of what happens between two frames.</details>
 #
-# **2.** You evaluate a refiner in open loop and get a splendid J. What have you measured?
+# **2.** You evaluate a refiner in open loop, and J is splendid. What have you measured?
 #
-# <details><summary>Answer</summary>How well it repairs true masks of the last frame. Its own errors never come back as guides, so drift is invisible.</details>
+# <details><summary>Answer</summary>How well it fixes true masks of the previous frame. Its own errors never come back as guides, so you cannot see drift.</details>
 #
-# **3.** Why is the guide binary and not the probability of the last frame?
+# **3.** Two guides have the same IoU with the truth. Will a refiner repair both equally well?
 #
-# <details><summary>Answer</summary>Training showed binary guides only. A soft one is something the network has never met; notebook 03 trains through the loop, and then soft guides work.</details>
+# <details><summary>Answer</summary>No. What counts is whether the errors look like those of training: an edge a few pixels off is repaired, a missing part is not.</details>
 #
-# **4.** The object is hidden for three frames. Which part of the method would have to change for it to come back?
+# **4.** The object is hidden for three frames. What would have to change for it to be found again?
 #
-# <details><summary>Answer</summary>The state. One mask of the last frame cannot hold what the object looked like. Keep frame 0 (notebook 03) or all frames (notebook 05).</details>
+# <details><summary>Answer</summary>What is carried from frame to frame. One previous mask cannot hold what the object looked like. Keep frame 0 (notebook 03) or
+# many frames (notebook 05).</details>
 
 # %% [markdown]
 # ## Recap
 #
-# | symbol | shape | what |
+# * The previous mask is almost right. A network with a fourth input channel learns to fix it.
+# * Its training data are single pictures: corrupt the true mask, and ask for it back.
+# * The guide says which object, the picture says where exactly. With exact guides in training, the network ignores the picture.
+# * In closed loop, errors become guides. A few clips drift and never come back; an average hides that.
+# * Only the previous mask is carried on. Whoever loses it has lost the object.
+#
+# | tensor | shape | |
 # |---|---|---|
-# | picture | `B 3 H W` | in [0, 1]; the network normalises it |
-# | guide | `B H W` | rough mask of the last frame, true or false |
-# | input | `B 4 H W` | colours and guide |
+# | frame | `B 3 H W` | in [0, 1]; the network normalises it |
+# | guide | `B H W` | previous mask, grown; true or false |
+# | input | `B 4 H W` | colours, and the guide as −1 and +1 |
+# | maps | `B 16 H/2 W/2` to `B 96 H/16 W/16` | each half the resolution of the one before |
 # | logits | `B 2 H W` | background and object |
 # | previous | `O H W` | all that is carried from frame to frame |
 #
-# **What changed since notebook 01.** The copied mask became a guide, and a network repairs it in each frame. The state is still
-# one mask.
-#
-# **What is missing.** A memory. Notebook 03 will look at frame 0 as well and train through its own mistakes.
+# **Next.** [Notebook 03](03_rgmp_reference_guidance.ipynb) looks at frame 0 as well, and trains through its own mistakes. Solutions of the
+# exercises are in a [notebook of their own](solutions/02_masktrack_refinement.ipynb). [← 01 Task and metrics](01_task_and_metrics.ipynb)
 
 # %% [markdown]
 # ## References
 #
-# * F. Perazzi, A. Khoreva, R. Benenson, B. Schiele, A. Sorkine-Hornung: Learning Video Object Segmentation from Static Images. CVPR 2017.
-# * L.-C. Chen, G. Papandreou, I. Kokkinos, K. Murphy, A. Yuille: DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous
-#   Convolution, and Fully Connected CRFs. TPAMI 2018.
-# * F. Bookstein: Principal Warps: Thin-Plate Splines and the Decomposition of Deformations. TPAMI 1989.
-# * F. Perazzi, J. Pont-Tuset, B. McWilliams, L. Van Gool, M. Gross, A. Sorkine-Hornung: A Benchmark Dataset and Evaluation Methodology for
-#   Video Object Segmentation. CVPR 2016.
-# * Z. Teed, J. Deng: RAFT: Recurrent All-Pairs Field Transforms for Optical Flow. ECCV 2020.
-#
-# Unverified, because the paper does not say and its supplement was not at hand: the head of DeepLab, the scale of the guide, the noise of the
-# new filters, and whether the affine map and the spline were chained or used in turn.
+# * F. Perazzi, A. Khoreva, R. Benenson, B. Schiele, A. Sorkine-Hornung: [Learning Video Object Segmentation from Static Images](https://arxiv.org/abs/1612.02646). CVPR 2017. The paper does not say which head of DeepLab it uses, how the guide is scaled, or whether shift and bend were chained.
+# * O. Ronneberger, P. Fischer, T. Brox: [U-Net: Convolutional Networks for Biomedical Image Segmentation](https://arxiv.org/abs/1505.04597). MICCAI 2015.
+# * L.-C. Chen and others: [DeepLab](https://arxiv.org/abs/1606.00915). TPAMI 2018.
+# * F. L. Bookstein: [Principal Warps: Thin-Plate Splines and the Decomposition of Deformations](https://doi.org/10.1109/34.24792). TPAMI 1989.
+# * F. Perazzi and others: [A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation](https://openaccess.thecvf.com/content_cvpr_2016/html/Perazzi_A_Benchmark_Dataset_CVPR_2016_paper.html). CVPR 2016 (DAVIS).

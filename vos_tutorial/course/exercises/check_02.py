@@ -1,14 +1,19 @@
-"""The exercises of notebook 02: dilation, the box guide, the guide channel, several objects, several annotations."""
+"""The exercises of notebook 02, network and several objects, and of its appendices: dilation, boxes, annotations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ... import geometry
+from ...models.layers import ResidualBlock, enlarge
+from ...models.masktrack import SmallUNet
 from ...propagation import soft_aggregate
 from .exercise import Exercise, Mutant
 
@@ -235,74 +240,160 @@ fill_box = Exercise(
 )
 
 
-# --- guide_channel -----------------------------------------------------------------------------------------------
+# --- network -----------------------------------------------------------------------------------------------------
 
 
-def _guide_channel(mask: Tensor) -> Tensor:
-    return mask[:, None].float() * 2 - 1
+@dataclass(frozen=True)
+class FromALedger(Exercise):
+    """An exercise whose answer makes a network; a case is its arguments, and the shape of what goes through it."""
+
+    def _run(self, function: Callable[..., Any], case: str) -> Any:
+        arguments, shape = self.cases[case]
+        network = function(*arguments)
+        if network is None:
+            return None
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"you returned {type(network).__name__}, return a torch.nn.Module")
+        out = network(torch.zeros(shape))
+        if not isinstance(out, Tensor):
+            raise TypeError(f"the network returned {type(out).__name__}, let it return a tensor")
+        out.sum().backward()
+        parameters = list(network.parameters())
+        return {
+            "the shape of the answer": list(out.shape),
+            "the number of parameters": sum(p.numel() for p in parameters),
+            "parameters that take no part": sum(p.numel() for p in parameters if p.grad is None),
+        }
 
 
-def _zero_and_one(mask: Tensor) -> Tensor:
-    return mask[:, None].float()
+class _Fit(nn.Module):
+    """A shortcut without weights: zeros for the channels that are missing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, 0, self.channels - x.shape[1]))
 
 
-def _without_channel_axis(mask: Tensor) -> Tensor:
-    return mask.float() * 2 - 1
+def _block(
+    a: int, b: int, stride: int, bias: bool = False, norm: bool = True, shortcut: bool = True, strided: bool = True
+) -> nn.Module:
+    """A block with one thing wrong."""
+    made = ResidualBlock(a, b, stride)
+    if not strided:
+        made.conv1.stride, made.stride = (1, 1), 1
+    if bias:
+        made.conv1.bias, made.conv2.bias = nn.Parameter(torch.zeros(b)), nn.Parameter(torch.zeros(b))
+    if not norm:
+        made.norm1, made.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    if not shortcut and not isinstance(made.shortcut, nn.Identity):
+        made.shortcut = _Fit(b)
+    return made
 
 
-def _channel_axis_first(mask: Tensor) -> Tensor:
-    return _guide_channel(mask).movedim(1, 0)
-
-
-def _channel_axis_last(mask: Tensor) -> Tensor:
-    return _guide_channel(mask).movedim(1, 3)
-
-
-def _hundred(mask: Tensor) -> Tensor:
-    return 100 * _guide_channel(mask)
-
-
-def _inverted(mask: Tensor) -> Tensor:
-    return -_guide_channel(mask)
-
-
-def _unsigned(mask: Tensor) -> Tensor:
-    return mask[:, None].to(torch.uint8) * 2 - 1
-
-
-def _half(mask: Tensor) -> Tensor:
-    return mask[:, None].float() - 0.5
-
-
-guide_channel = Exercise(
-    name="guide_channel",
-    reference=_guide_channel,
+block = FromALedger(
+    name="block",
+    reference=ResidualBlock,
     cases={
-        "one mask": (drawn(".#.", ".##")[None],),
-        "three masks": (torch.stack([drawn("#...", "...."), drawn("....", "...#"), drawn("####", "#...")]),),
-        "an empty mask beside another": (torch.stack([drawn("...", "..."), drawn("#..", "...")]),),
+        "16 channels, stride 1": ((16, 16, 1), (2, 16, 12, 12)),
+        "16 to 32 channels, stride 2": ((16, 32, 2), (2, 16, 12, 12)),
     },
-    hint="mask[:, None] has the axis for the channel; as a float it is 0 or 1; stretch and shift that to -1 or +1.",
+    hint="Two 3x3 convolutions without bias, a group norm after each, and a shortcut that is a 1x1 convolution where "
+    "channels or resolution change.",
     mutants={
-        "zero and one": Mutant(_zero_and_one, "Background is -1, not 0: stretch 0..1 to -1..+1."),
-        "no channel axis": Mutant(
-            _without_channel_axis, "The axis for the channel is missing: [B, H, W] becomes [B, 1, H, W]."
+        "a bias": Mutant(
+            partial(_block, bias=True),
+            "The 3x3 convolutions of a block have no bias, because the norm behind them has one.",
         ),
-        "channel axis first": Mutant(
-            _channel_axis_first, "The new axis is the second, after the batch: mask[:, None], not mask[None]."
+        "no norm": Mutant(
+            partial(_block, norm=False),
+            "Each 3x3 convolution of a block has a group norm behind it, which has 2 parameters a channel.",
         ),
-        "channel axis last": Mutant(
-            _channel_axis_last,
-            "PyTorch has the channels before height and width: mask[:, None], not mask[..., None].",
+        "no convolution in the shortcut": Mutant(
+            partial(_block, shortcut=False),
+            "Where a block changes resolution or channels, its shortcut is a 1x1 convolution without bias.",
         ),
-        "plus and minus 100": Mutant(
-            _hundred, "±100 fits colours from 0 to 255; ours are normalised, a few units wide at most, so take ±1."
+        "no stride": Mutant(
+            partial(_block, strided=False),
+            "With stride 2 the answer has half as many rows and columns, in both branches.",
         ),
-        "inverted": Mutant(_inverted, "The sign is the other way round: the object is +1, the background -1."),
-        "unsigned integers": Mutant(
-            _unsigned, "uint8 has no -1, it wraps around to 255: make the mask a float before you calculate."
+    },
+)
+
+
+class _Net(nn.Module):
+    """The network of the ledger, with one thing wrong if so wished."""
+
+    def __init__(
+        self,
+        width: int,
+        channels_in: int = 4,
+        multiples: Sequence[int] = (1, 2, 4, 6),
+        last: bool = True,
+        join: str = "add",
+        logits: int = 2,
+        enlarged: int = 1,
+    ) -> None:
+        super().__init__()
+        c = [width * m for m in multiples]
+
+        self.stem, self.first = nn.Conv2d(channels_in, c[0], 5, 2, 2), ResidualBlock(c[0], c[0])
+        self.down = nn.ModuleList([ResidualBlock(c[i], c[i + 1], 2) for i in range(3)])
+        self.last = ResidualBlock(c[3], c[3]) if last else nn.Identity()
+        self.lateral = nn.ModuleList([nn.Conv2d(c[i + 1], c[i], 1) for i in range(3)])
+        self.up = nn.ModuleList([ResidualBlock(c[i] * (2 if join == "cat" else 1), c[i]) for i in range(3)])
+        self.logits, self.join, self.enlarged, self.channels_in = (
+            nn.Conv2d(c[0], logits, 1),
+            join,
+            enlarged,
+            channels_in,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.first(F.relu(self.stem(x[:, : self.channels_in])))]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        y = self.last(maps.pop())
+        for i in (2, 1, 0):
+            y = enlarge(self.lateral[i](y), 2)
+            y = self.up[i](torch.cat([y, maps[i]], 1) if self.join == "cat" else y + maps[i])
+        y = self.logits(y)
+        return enlarge(y, self.enlarged) if self.enlarged > 1 else y
+
+
+network = FromALedger(
+    name="network",
+    reference=SmallUNet,
+    cases={
+        "the size of the page": ((16,), (2, 4, 96, 96)),
+        "half as wide, not square": ((8,), (2, 4, 32, 48)),
+    },
+    hint="Print sum(p.numel() for p in part.parameters()) of each part, from the stem on, and compare it with the "
+    "ledger.",
+    mutants={
+        "eight times the width": Mutant(
+            lambda width: _Net(width, multiples=(1, 2, 4, 8)),
+            "The coarsest map has 6 times the width, not 8; the ledger has 96 channels there.",
         ),
-        "plus and minus a half": Mutant(_half, "Your values are -0.5 and +0.5; multiply by 2."),
+        "no last block": Mutant(
+            lambda width: _Net(width, last=False), "At 1/16 there are two blocks: the one that halves, and `last`."
+        ),
+        "skips are concatenated": Mutant(
+            lambda width: _Net(width, join="cat"),
+            "Your blocks on the way up have too many parameters: the skip is added to the map, not concatenated.",
+        ),
+        "three input channels": Mutant(
+            lambda width: _Net(width, channels_in=3), "The stem has four input channels: colours and guide."
+        ),
+        "one logit": Mutant(
+            lambda width: _Net(width, logits=1), "There are two logits for each pixel: background and object."
+        ),
+        "enlarged already": Mutant(
+            lambda width: _Net(width, enlarged=2),
+            "The network of the ledger stops at half the resolution; MaskTrack around it enlarges the logits.",
+        ),
     },
 )
 

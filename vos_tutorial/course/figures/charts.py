@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,56 +100,89 @@ def _legend_above(figure: Figure, labels: Sequence[str]) -> None:
 
 @styled
 def cobweb(
-    responses: Mapping[str, tuple[Pixels | ArrayLike, Pixels | ArrayLike]], path: Pixels | ArrayLike | None = None
+    responses: Mapping[str, tuple[Pixels | ArrayLike, Pixels | ArrayLike]],
+    *,
+    motion: float | None = None,
+    paths: Mapping[str, tuple[Pixels | ArrayLike, Pixels | ArrayLike]] | None = None,
 ) -> Figure:
-    """IoU in -> IoU out: what one step makes of a guide of a given quality.
+    """IoU in -> IoU out: what one step makes of a guide of a given quality, and where many steps lead.
 
-    Above the diagonal a step mends its guide, below it spoils it. A method that feeds its output back walks a
-    staircase between its curve and the diagonal, towards the point where they meet.
+    Above the diagonal a step repairs its guide, below it damages it. Between two steps the object moves on, which
+    costs IoU; so the staircase of a method that feeds its answer back runs between its curve and the line of motion.
 
     Args:
-        responses: by label, ``(x [N], y [N] or [seeds, N])``: IoU of guide and truth, IoU of output and truth, 0..1.
-        path: ``[T]``, IoU of a real clip's masks, the given one first; drawn as the staircase it walks.
+        responses: by label, ``(x [N], y [N] or [seeds, N])``: IoU of guide and truth, IoU of answer and truth, 0..1.
+        motion: IoU that one frame of motion leaves of a perfect mask. Given, its line is drawn, and the staircase
+            that the first response predicts from a perfect mask.
+        paths: by label, what was measured: ``(x [T], y [T])`` of frames 1..T; both ends are numbered.
 
     Raises:
         TutorialError: if x and y differ in length.
     """
-    labels = [*responses, *(["a clip, frame by frame"] if path is not None else [])]
+    paths = paths or {}
+    labels = [*responses, *(["one frame of motion", "predicted staircase"] if motion is not None else []), *paths]
     legend = max(len(label) for label in labels) * 0.075 + 0.7 if len(labels) > 1 else 0.0
     figure, axes = blank(1, 1, width=4.4 + legend, height=4.1)
     plot = axes[0, 0]
     plot.fill_between([0, 1], [0, 1], [1, 1], color="#f4f7fb", linewidth=0, zorder=0)
     plot.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
-    plot.text(0.03, 0.965, "mends its guide", color="#5a5a5a", va="top", fontsize=9)
-    plot.text(0.97, 0.03, "spoils its guide", color="#5a5a5a", ha="right", fontsize=9)
-    for index, (label, (x_values, y_values)) in enumerate(responses.items()):
-        x, seeds = array(x_values).astype(np.float64), _seeds(y_values)
-        if len(x) != seeds.shape[1]:
-            raise TutorialError(f"response {label!r} has {len(x)} guides but {seeds.shape[1]} outputs.")
-        order = np.argsort(x, kind="stable")
-        _draw_line(plot, index, label, x[order], seeds[:, order])
-    if path is not None:
-        stairs = _staircase(array(path).astype(np.float64))
-        plot.plot(stairs[:, 0], stairs[:, 1], color=INK, linewidth=1.0, label=labels[-1], zorder=3, clip_on=False)
-        for name, corner, marker, shift in (("start", stairs[0], "o", -9), ("end", stairs[-1], "s", 9)):
-            plot.plot(*corner, marker=marker, color=INK, markersize=5.5, zorder=4, clip_on=False)
-            plot.annotate(
-                name, corner, (shift, 0), textcoords="offset points", fontsize=9, va="center",
-                ha="right" if shift < 0 else "left", path_effects=casing(2.5, PAPER),
-            )  # fmt: skip
+    plot.text(0.03, 0.965, "repairs its guide", color="#5a5a5a", va="top", fontsize=9)
+    plot.text(0.97, 0.03, "damages its guide", color="#5a5a5a", ha="right", fontsize=9)
+    for index, (label, pair) in enumerate(responses.items()):
+        x, seeds = _sorted_pair(label, pair)
+        _draw_line(plot, index, label, x, seeds)
+        if index == 0 and motion is not None:
+            plot.plot(
+                [0, motion], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 2)), label=labels[-2 - len(paths)]
+            )
+            stairs = staircase(x, seeds.mean(axis=0), motion)
+            plot.plot(stairs[:, 0], stairs[:, 1], color=INK, linewidth=0.9, label="predicted staircase", zorder=3)
+    for index, (label, pair) in enumerate(paths.items(), start=len(responses)):
+        _draw_path(plot, index, label, *(array(values).astype(np.float64) for values in pair))
     plot.set(
-        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="IoU in (guide, truth)", ylabel="IoU out (output, truth)"
+        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="IoU in (guide, truth)", ylabel="IoU out (answer, truth)"
     )
     if len(labels) > 1:
         figure.legend(loc="outside right upper", handlelength=3.0)
     return figure
 
 
-def _staircase(path: np.ndarray) -> np.ndarray:
-    """``[T]`` -> ``[2T-1, 2]``: from the diagonal up or down to the output, then across to the diagonal again."""
-    corners = [(path[0], path[0])]
-    for before, after in itertools.pairwise(path):
-        corners += [(before, after), (after, after)]
+def _sorted_pair(label: str, pair: tuple[Pixels | ArrayLike, Pixels | ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """x in order, and y as ``[seeds, N]`` in the same order."""
+    x, seeds = array(pair[0]).astype(np.float64), _seeds(pair[1])
+    if len(x) != seeds.shape[1]:
+        raise TutorialError(f"response {label!r} has {len(x)} guides but {seeds.shape[1]} outputs.")
+    order = np.argsort(x, kind="stable")
+    return x[order], seeds[:, order]
+
+
+def _draw_path(axes: Axes, index: int, label: str, x: np.ndarray, y: np.ndarray) -> None:
+    """A dot for each frame, joined; the first and the last have their numbers."""
+    colour = LINES[index % len(LINES)]
+    axes.plot(x, y, color=colour, linewidth=1.1, marker=_MARKERS[index % len(_MARKERS)], markersize=4, label=label)
+    ends = [(0, "frame 1", (7, 5)), (len(x) - 1, f"frame {len(x)}", (-7, -6))]
+    if np.hypot(x[-1] - x[0], y[-1] - y[0]) < 0.2:  # the numbers would lie on one another
+        ends = [(int(x.argmin()), f"frames 1 to {len(x)}", (-7, -8))]
+    for t, name, shift in ends:
+        axes.annotate(
+            name, (x[t], y[t]), shift, textcoords="offset points", fontsize=9, color=colour, va="center",
+            ha="left" if shift[0] > 0 else "right", path_effects=casing(2.5, PAPER),
+        )  # fmt: skip
+
+
+def staircase(x: np.ndarray, y: np.ndarray, motion: float, steps: int = 12) -> np.ndarray:
+    """Corners ``[2 * steps + 1, 2]``: from a perfect mask, motion to the left, the response up or down, again.
+
+    Args:
+        x, y: the response, between whose points lines are drawn.
+        motion: what one frame of motion leaves of an IoU.
+        steps: frames.
+    """
+    quality, corners = 1.0, [(motion, 1.0)]
+    for _ in range(steps):
+        guide = motion * quality
+        quality = float(np.interp(guide, x, y))
+        corners += [(guide, quality), (motion * quality, quality)]
     return np.array(corners)
 
 

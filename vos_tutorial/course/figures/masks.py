@@ -403,6 +403,43 @@ def gallery(pictures: Mapping[str, Pixels], columns: int = 4, height: float | No
     return figure
 
 
+@styled
+def pins(pictures: Mapping[str, Pixels], source: Pixels | ArrayLike, target: Pixels | ArrayLike) -> Figure:
+    """Pictures side by side, with the pins of a warp upon each: a ring where a pin was, an arrow to where it went.
+
+    Args:
+        pictures: by title, RGB ``[3, H, W]`` or ``[H, W, 3]``.
+        source, target: ``[N, 2]``, (x, y) in [-1, 1], as ``grid_sample`` counts.
+
+    Raises:
+        TutorialError: if there is no picture, or numbers of pins differ.
+    """
+    before, after = array(source), array(target)
+    if not pictures or before.shape != after.shape or before.ndim != 2 or before.shape[1] != 2:
+        raise TutorialError(
+            f"pins() needs pictures, and [N, 2] places before and after; got {len(pictures)} pictures, "
+            f"{list(before.shape)} and {list(after.shape)}."
+        )
+    images = {title: as_picture(picture) for title, picture in pictures.items()}
+    h, w = next(iter(images.values())).shape[:2]
+    width = (WIDTH - 0.1) / max(3, len(images))
+    figure, axes = blank(1, len(images), width * len(images) + 0.1, width * h / w + 0.26)
+    for cell, (title, picture) in zip(axes[0], images.items(), strict=True):
+        size = np.array([picture.shape[1], picture.shape[0]])
+        start, end = ((place + 1) / 2 * size - 0.5 for place in (before, after))
+        cell.imshow(picture)
+        for (x, y), (u, v) in zip(start, end, strict=True):
+            cell.annotate(
+                "", (u, v), (x, y), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.4, "shrinkA": 0}
+            )
+        cell.plot(*start.T, "o", color="white", markeredgecolor=INK, markersize=5.5)
+        bare(cell)
+        cell.set_xlim(-0.5, size[0] - 0.5)
+        cell.set_ylim(size[1] - 0.5, -0.5)
+        cell.set_title(title)
+    return figure
+
+
 # --- Small masks by hand ---------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from .comparison_player import ComparisonPlayer
 from .flow_explorer import FlowExplorer
 from .grade_bench import GradeBench
 from .guidance_switch import GuidanceSwitch
+from .guide_bench import GuideBench
 from .mask_painter import MaskPainter
 from .mask_player import MaskPlayer
 from .motion_lens import MotionLens
@@ -23,6 +24,7 @@ __all__ = [
     "FlowExplorer",
     "GradeBench",
     "GuidanceSwitch",
+    "GuideBench",
     "MaskPainter",
     "MaskPlayer",
     "MotionLens",
