@@ -3,6 +3,7 @@
     python experiments/flow_images.py train NAME [--seed 0]     one training, see NAMES; resumes where it stopped
     python experiments/flow_images.py ship                      what readers get, in half precision
     python experiments/flow_images.py measure                   the samplers, beside each other
+    python experiments/flow_images.py directions                how long |g| is while students learn
     python experiments/flow_images.py video                     MaskTrack on generated stills, beside sprites
     python experiments/flow_images.py real --davis DIR          the same networks on real video
 
@@ -58,14 +59,9 @@ from vos_tutorial.training.tasks.masktrack import task as masktrack_task
 ROOT = runs.ROOT / "runs" / "images"
 OUT = runs.RESULTS / "07_flow_images.json"
 COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure"
-NAMES = ("reader", "early", "teacher", "student", "short", "without-s", "adversarial")
-FROM = {
-    "teacher": "early",
-    "student": "teacher",
-    "short": "teacher",
-    "without-s": "teacher",
-    "adversarial": "student",
-}
+NAMES = ("reader", "early", "teacher", "student", "short", "too-fast", "without-s", "adversarial")
+FROM = {"teacher": "early", "adversarial": "student"}
+FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
 
 # ---------------------------------------------------------------------------------------------------- train
 
@@ -101,7 +97,8 @@ def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
     if name == "adversarial":
         student = load_student(path=weights("student"), teacher=teacher)
         return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
-    recipe = {"student": recipes.STUDENT, "short": recipes.SHORT, "without-s": recipes.WITHOUT_S}[name]["cpu"]
+    kinds = {"student": "STUDENT", "short": "SHORT", "too-fast": "TOO_FAST", "without-s": "WITHOUT_S"}
+    recipe = getattr(recipes, kinds[name])["cpu"]
     return student_of(teacher, reads_s=name != "without-s"), tasks.Distillation(weak), recipe
 
 
@@ -128,7 +125,7 @@ REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
 CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
-SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}
+SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}  # too-fast: see directions
 
 
 @torch.no_grad()
@@ -226,6 +223,14 @@ def told(name: str, seed: int) -> dict[str, int]:
     """Steps and seconds of a training."""
     about = read_metadata(weights(name, seed))
     return {"steps": int(about["steps"]), "seconds": int(about["seconds"])}
+
+
+def directions() -> dict[str, list[float]]:
+    """The length of the direction while students learn, averaged over 30 stretches of each training."""
+    there = [
+        name for name in ("student", "short", "too-fast", "without-s") if (folder(name, 0) / "log.jsonl").exists()
+    ]
+    return {name: runs.smooth(folder(name, 0), "direction", 30) for name in there}
 
 
 # ------------------------------------------------------------------------------------------ back to video
@@ -350,7 +355,7 @@ def ship() -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "ship", "measure", "video", "real"))
+    parser.add_argument("what", choices=("train", "ship", "measure", "directions", "video", "real"))
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
@@ -363,6 +368,8 @@ def main() -> None:
         ship()
     elif given.what == "measure":
         keep(OUT, images(), COMMAND)
+    elif given.what == "directions":
+        keep(OUT, {"direction": directions()}, COMMAND)
     elif given.what == "video":
         keep(OUT, {"video": video()}, COMMAND)
     else:

@@ -273,7 +273,7 @@ def test_missing_and_unknown_weights_are_told(tmp_path: Path, monkeypatch: pytes
 
 
 def test_recipes_have_three_sizes_and_are_no_methods() -> None:
-    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "WITHOUT_S", "PAGE", "ADVERSARIAL", "READER"):
+    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "TOO_FAST", "WITHOUT_S", "PAGE", "ADVERSARIAL", "READER"):
         assert set(getattr(recipes, kind)) == set(PROFILES)
     assert "generators" not in methods()
     assert all(not stage.options["reads_s"] for stage in recipes.WITHOUT_S["cpu"].stages)

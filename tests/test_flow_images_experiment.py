@@ -25,7 +25,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("COUNT", "REFERENCE"):
         monkeypatch.setattr(experiment, name, 8)
     monkeypatch.setattr(experiment, "FEW", (1, 2))
-    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "WITHOUT_S", "ADVERSARIAL", "READER"):
+    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "TOO_FAST", "WITHOUT_S", "ADVERSARIAL", "READER"):
         smoke = getattr(recipes, kind)["smoke"]
         network = {} if kind == "READER" else NETWORK
         monkeypatch.setitem(getattr(recipes, kind), "cpu", dataclasses.replace(smoke, options=network))

@@ -53,8 +53,8 @@ TEACHER: dict[ProfileName, Recipe] = {
 _WARM_UP = {"r": {"from": 0.0, "to": 0.99}, **OPEN}
 
 
-def _student(warm: int, distil: int) -> dict[ProfileName, Recipe]:
-    laptop = {**LAPTOP, "lr": 2e-4, "warmup": 20}
+def _student(warm: int, distil: int, lr: float = 2e-4) -> dict[ProfileName, Recipe]:
+    laptop = {**LAPTOP, "lr": lr, "warmup": 20}
     return {
         "smoke": _recipe(
             "smoke", Stage("warm-up", options=_WARM_UP, **SMOKE), Stage("distil", options=OPEN, **SMOKE)
@@ -78,6 +78,9 @@ STUDENT = _student(200, 1600)
 
 #: The same in a sixth of the steps: further seeds, and the measure of the student that ignores s.
 SHORT = _student(60, 240)
+
+#: As short, with a learning rate ten times as high: the direction grows without end.
+TOO_FAST = _student(60, 240, lr=2e-3)
 
 #: As short, and the network gets no s.
 WITHOUT_S: dict[ProfileName, Recipe] = {
