@@ -16,6 +16,7 @@
 # %% tags=["setup"]
 import copy
 import math
+import warnings
 
 import torch
 from torch import nn
@@ -35,6 +36,7 @@ from vos_tutorial.training import train
 from vos_tutorial.training.tasks import images as picture_tasks
 
 here = profile.current()
+warnings.filterwarnings("ignore", "`torch.jit.script`")  # PyTorch's own, at its first JVP
 
 # %%
 teacher = plane.trained_velocity(plane.shipped("teacher"))
