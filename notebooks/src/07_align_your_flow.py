@@ -1028,8 +1028,8 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # you lose at 0.9? Compare SW2 at 1 and 4 jumps.
 #
 # <details><summary>Hint</summary>A student costs half a minute; copy the cell of <em>Your run</em> and give <code>cap</code>.</details>
-# <details><summary>Where the answer lies</summary>One seed each. With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. With 0.9 one jump is too straight ({{results/07_flow_map.json:students.cap 0.9.to teacher.mean.0|.3f}}), and with four you
-# hardly see it ({{results/07_flow_map.json:students.cap 0.9.to teacher.mean.2|.3f}}). With 1.0 you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}). The pull of 0.99 is meant for networks that would become unstable without it.</details>
+# <details><summary>Where the answer lies</summary>One seed each. With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. With 0.9 one jump is too straight ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.0|.3f}}), and with four you
+# hardly see it ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.2|.3f}}). With 1.0 you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}). The pull of 0.99 is meant for networks that would become unstable without it.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
