@@ -25,7 +25,7 @@ from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.flux import estimate as estimates
 from vos_tutorial.flux import packages
-from vos_tutorial.flux.encoders import tiny_encoders
+from vos_tutorial.flux.encoders import load_encoders, tiny_encoders
 from vos_tutorial.flux.latents import pack, places, shift, shifted, unpack
 from vos_tutorial.flux.network import Condition, FluxFlowMap, load_transformer, tiny_transformer
 from vos_tutorial.flux.pictures import Prepared, prepare
@@ -560,6 +560,22 @@ def test_missing_weights_are_a_sentence_with_the_licence(tmp_path: Path) -> None
         load_transformer(str(tmp_path))
 
 
+def test_a_missing_tokenizer_and_a_full_gpu_are_sentences(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    error: Exception = ImportError("T5Tokenizer requires the SentencePiece library\nand more")
+    monkeypatch.setattr("diffusers.FluxPipeline.from_pretrained", fails)
+    with pytest.raises(TutorialError, match=r"needs another package \(T5Tokenizer .*\); run: .*flux"):
+        load_encoders("somewhere")
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr("vos_tutorial.flux.command.train", fails)
+    assert command_line(["flux", "train", str(cache), "--profile", "smoke"]) == 2
+    assert "the GPU's memory is full; split the batch" in capsys.readouterr().err
+
+
 def test_the_library_imports_without_diffusers_and_peft() -> None:
     code = (
         "import sys; sys.modules.update(diffusers=None, peft=None, transformers=None)\n"
@@ -601,6 +617,8 @@ def test_the_rehearsal_goes_from_pictures_to_a_picture(
         (["train", "CACHE", "--profile", "smoke", "--model", "mine"], "was prepared for tiny, and this trains mine"),
         (["sample", "fox", "--profile", "smoke", "--weights", "nowhere"], "there is no weights file"),
         (["sample", "fox", "--profile", "smoke", "--steps", "0"], "number of steps is 0"),
+        (["train", "CACHE", "--profile", "smoke", "--set", "network.rank=0"], "rank of the adapters is 0"),
+        (["train", "CACHE", "--profile", "smoke", "--set", "network.depth=2"], "does not know the option 'depth'"),
         (["estimate", "--gpus", "5"], "cannot be shared evenly by 5 GPUs"),
     ],
 )

@@ -17,12 +17,13 @@ from .. import recipes
 from ..errors import TutorialError
 from ..files import require_file_place, require_folder_place, write_atomically
 from ..models.weights import load_weights, read_metadata, save_weights
+from ..options import require_known
 from ..profile import ProfileName, current, require_device
 from ..recipes import Recipe
 from ..training import Start, TrainingRun, train
 from ..training.interrupts import stop_signals
 from .encoders import Encoders, load_encoders, tiny_encoders
-from .estimate import describe, estimate, measured_speed, missing, too_small
+from .estimate import LESS_MEMORY, describe, estimate, measured_speed, missing, too_small
 from .network import FLUX, Condition, FluxFlowMap, load_transformer, tiny_transformer
 from .pictures import Prepared, prepare
 from .recipe import RECIPES
@@ -86,8 +87,14 @@ def main(argv: Sequence[str]) -> int:
     device = require_device(arguments.device or ("cuda" if _needs_gpu(recipe) else "cpu"))
     if device.type == "cuda":  # TensorFloat-32 in what computes in float32: three bits more than bfloat16, and fast
         torch.set_float32_matmul_precision("high")
+    require_known(recipe.options, ["rank", "guidance", "checkpointing"], "--set network", "flux")
     command = {"prepare": _prepare, "train": _train, "sample": _sample}[arguments.command]
-    return command(arguments, recipe, device)
+    try:
+        return command(arguments, recipe, device)
+    except torch.cuda.OutOfMemoryError as error:
+        raise TutorialError(
+            f"the GPU's memory is full; {LESS_MEMORY}. What was trained up to the last checkpoint is kept."
+        ) from error
 
 
 def _needs_gpu(recipe: Recipe) -> bool:

@@ -65,7 +65,7 @@ def load_encoders(model: str = FLUX, device: torch.device | str = "cpu") -> Enco
     diffusers = package("diffusers")
     try:
         pipeline = diffusers.FluxPipeline.from_pretrained(model, transformer=None, torch_dtype=torch.bfloat16)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise no_weights(model, error) from error
     pipeline.to(device)
     pipeline.vae.to(torch.float32)

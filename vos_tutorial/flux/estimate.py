@@ -23,6 +23,12 @@ WIDE = 4  # passes in float32: the teacher, the value, and the two sides of the 
 HALF = 3  # in bfloat16: forward, again for the checkpointed blocks, and backward
 
 
+LESS_MEMORY = (
+    "split the batch into more parts (--set distil.accumulate=N), lower the rank (--set network.rank=N) or the size, "
+    "or use a larger GPU"
+)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a training of FLUX takes on each GPU. Nothing of it was measured on FLUX; see :func:`estimate`.
@@ -178,8 +184,7 @@ def too_small(found: Estimate, device: torch.device) -> str:
         return ""
     return (
         f"the training needs about {found.memory / GB:.0f} GB and {torch.cuda.get_device_name(device)} has "
-        f"{has / GB:.0f}; split the batch into more parts (--set distil.accumulate=N), lower the rank "
-        "(--set network.rank=N) or the size, or use a larger GPU."
+        f"{has / GB:.0f}; {LESS_MEMORY}."
     )
 
 

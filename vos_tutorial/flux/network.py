@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import TutorialError
+from ..places import install_command
 from .latents import places
 from .packages import package
 from .precision import Widened
@@ -70,11 +71,13 @@ class FluxFlowMap(nn.Module):
         checkpointing: recompute each block in the backward pass instead of keeping what is inside.
 
     Raises:
-        TutorialError: if diffusers or peft is missing.
+        TutorialError: if peft is missing, or the rank is below 1.
     """
 
     def __init__(self, transformer: Any, rank: int = 64, guidance: float = 3.5, checkpointing: bool = True) -> None:
         super().__init__()
+        if type(rank) is not int or rank < 1:
+            raise TutorialError(f"the rank of the adapters is {rank!r}; use a whole number of 1 or more.")
         config = package("peft").LoraConfig(
             r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=TARGETS
         )
@@ -181,14 +184,19 @@ def load_transformer(model: str = FLUX) -> Any:
         return diffusers.FluxTransformer2DModel.from_pretrained(
             model, subfolder="transformer", torch_dtype=torch.bfloat16
         )
-    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, too
+    except (OSError, ValueError, ImportError) as error:  # the hub's errors are OSErrors, too
         raise no_weights(model, error) from error
 
 
 def no_weights(model: str, error: Exception) -> TutorialError:
-    """The sentence for a model that could not be loaded."""
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
-    return TutorialError(f"the weights of {model} could not be loaded ({reason:.200}); {LICENCE}.")
+    """The sentence for a model that could not be loaded: a package that its tokenizers need, or the weights."""
+    if isinstance(error, ImportError):
+        return TutorialError(f"{model} needs another package ({_first_line(error)}); run: {install_command('flux')}")
+    return TutorialError(f"the weights of {model} could not be loaded ({_first_line(error)}); {LICENCE}.")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()[:200]
 
 
 def tiny_transformer() -> Any:
