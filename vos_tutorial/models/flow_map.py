@@ -246,7 +246,7 @@ def _randomness_kept(x: Tensor) -> Iterator[None]:
 
 
 def warm_up(step: int, length: int, cap: float = 0.99) -> float:
-    """The share ``r`` of the derivative: from 0, by ``1 / length`` a step, up to ``cap`` (regularised tangent warm-up).
+    """The share ``r`` of the derivative: from 0, by ``1 / length`` a step, up to ``cap`` (tangent warm-up).
 
     The last hundredth of the straight line stays for good, as a regulariser.
     """
