@@ -41,7 +41,7 @@ folder = Path(tempfile.mkdtemp())
 # file and forget everything but the file.
 #
 # To use a video of your own, put its path into the next cell, run the cells down to the painter in section 2, paint the object in
-# frame 0, and then run the rest. Without the truth the curves of J stay empty; everything else works.
+# frame 0, and then run the rest. Without the truth the curves of J stay empty, and its numbers are `nan`; everything else works.
 
 # %%
 mine = None  # or "holiday.mp4", or a folder of pictures
@@ -83,7 +83,7 @@ if mine is None:
 #
 # | | |
 # |---|---|
-# | to read and do | about 68 minutes, of which 25 for the exercises |
+# | to read and do | about 71 minutes, of which 25 for the exercises |
 # | to run | {{results/run_cards.json:09_your_own_video.cpu.cpu_seconds|.0f}} s of CPU time, no training; peak memory {{results/run_cards.json:09_your_own_video.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01; notebook 05 for what STM's *memory* is |
 #
