@@ -37,7 +37,7 @@ figures.show(
 
 # %% [markdown]
 # You just watched a network with {{results/05_stm.json:training.parameters|,}} parameters, small enough for a laptop. It is called STM, and you build it in
-# notebook 05. This clip is the first of our eight test clips with several objects. On all eight, its masks overlap the true
+# notebook 05. This clip is the first of our eight test clips with several objects. On all eight, STM's masks overlap the true
 # ones by {{results/05_stm.json:benchmark.multiple_objects.long|.0f}} % on average.
 
 # %% [markdown]
@@ -105,7 +105,7 @@ MaskPlayer(clip, pred=answers, view="STM: error", alt="Two objects pass behind a
 # that is about to vanish behind the wall, in frame 7 the first strip of object 2 that comes out. Two frames later both objects are
 # found again. The copied masks, in contrast, stay where they were.</details>
 #
-# Where no widget can run, on a web page or on paper, you see a few still frames instead. Here are some:
+# Where no widget can run, for example on paper, you see a few still frames instead. Here are some:
 
 # %%
 figures.show(

@@ -415,7 +415,7 @@ mine = [boundary_accuracy(t, p) for t, p in zip(truths, predictions, strict=True
 _ = check.close("F of 200 random masks", np.array(mine), metrics.boundary_accuracy(truths, predictions))
 
 # %% [markdown]
-# ### Spoil a mask yourself
+# ### Change a mask yourself
 #
 # Here the prediction is made from the truth by four sliders, and both grades follow. On the right are the two outlines. Press **Reset**
 # first.

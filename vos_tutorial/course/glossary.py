@@ -59,7 +59,7 @@ GLOSSARY: dict[str, str] = {
         "Training a network further, with few steps, on something more special: on the task after ImageNet, or on"
         " frame 0 of one video at test time."
     ),
-    "ground truth": "The true masks, by which an answer is judged; often just *the truth*.",
+    "ground truth": "The true masks, with which an answer is compared; often just *the truth*.",
     "guide mask": (
         "A rough mask that is fed to the network together with the frame, to say which object is meant. In "
         "MaskTrack it is the previous frame's answer."

@@ -1,4 +1,4 @@
-"""Spoil a mask with four sliders, and watch what J and F make of it."""
+"""Change a mask with four sliders, and watch what J and F make of it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class GradeBench(Widget):
                 "resize the mask (nearest)."
             )
         if not self._mask.any():
-            raise TutorialError("the mask is empty, so there is nothing to spoil; pass one that shows the object.")
+            raise TutorialError("the mask is empty, so there is nothing to grade; pass one that shows the object.")
         h, w = self._mask.shape
         self._picture = picture
         shift, grow = [-self.SHIFT, self.SHIFT], [-self.GROW, self.GROW]
