@@ -343,8 +343,8 @@ def broken_links(path: Path, notebook: NotebookNode) -> list[str]:
 
 
 def missing_links(notebook: NotebookNode, neighbours: str) -> list[str]:
-    """Which links of ``neighbours`` (a line of Markdown links) the first cell of a page lacks."""
-    targets = re.findall(r"\]\(([^)]+)\)", neighbours)
+    """Which pages of ``neighbours`` (a line of Markdown links) the first cell of a page does not link to."""
+    targets = re.findall(r"\]\(([^)]+\.ipynb)\)", neighbours)
     shown = notebook.cells[0].source
     return [f"its first cell has no link to {t}; write {{{{pages}}}} there" for t in targets if f"({t})" not in shown]
 
