@@ -642,8 +642,8 @@ rows = {
 tables.table(rows, notes=f"three sequences of DAVIS-2016 at {real['size']} pixels, J and F in percent, by our metric")
 
 # %% [markdown]
-# *libby* is a small, quick dog. There the previous truth has an F far above its J: the object is small, so the tolerance forgives much of
-# the movement. In *car-roundabout* the camera keeps the car in the middle, so even a copied mask scores well. In *motocross-jump* the rider rushes up to the
+# *libby* is a small dog: it covers about a thirtieth of the picture. There the previous truth has an F far above its J, because with an
+# object that small the tolerance forgives much of the movement. In *car-roundabout* the camera keeps the car in the middle, so even a copied mask scores well. In *motocross-jump* the rider rushes up to the
 # camera and away again. An average over the three would hide both facts.
 
 # %% [markdown]
@@ -807,8 +807,8 @@ _ = check_01.davis_mean(davis_mean)
 # time", and (c) averages over clips, "since a clip is the natural unit". Is the second implementation better? Say for each choice which way it
 # is likely to push the score, and what you would ask the authors for.
 #
-# <details><summary>Answer</summary>You cannot tell. (a) pushes up: the first frame was given, so it scores 1. (The last frame comes back too; for one that is hard it can pull down a
-# little.) On our benchmark, <em>copy first</em> gains that way, from {{results/01_baselines.json:wrong_protocol.J|.1f}} to
+# <details><summary>Answer</summary>You cannot tell. (a) pushes up: the first frame was given, so it scores 1. (The last frame counts again too. It is often a hard
+# one, which takes back a little of the gain.) On our benchmark, <em>copy first</em> gains that way, from {{results/01_baselines.json:wrong_protocol.J|.1f}} to
 # {{results/01_baselines.json:wrong_protocol.J_all_frames|.1f}} in J. (b) usually pushes F up: in a small picture an outline, at least one pixel
 # thick, is easier to hit. On the {{results/01_baselines.json:wrong_f.frames}} masks of section 3, {{results/01_baselines.json:wrong_f.size}} pixels high, F rises by {{results/01_baselines.json:wrong_f.wrong.half_size.change|.1f}} points. (c) can go either way: up if clips with
 # many objects are hard, which they usually are. Ask for the masks, and score both with one program.</details>
