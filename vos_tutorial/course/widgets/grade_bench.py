@@ -137,8 +137,8 @@ class GradeBench(Widget):
         tiles = {}
         for grow, guess in made.items():
             j, f = metrics.region_similarity(self._mask, guess), metrics.boundary_accuracy(self._mask, guess)
-            seen = (a[rows, columns] for a in (self._picture, guess, self._mask))
-            tiles[f"grow {grow}\nJ {j:.2f}  F {f:.2f}"] = figures.answer(*seen, width=TILE)
+            frame, answer, truth = (array[rows, columns] for array in (self._picture, guess, self._mask))
+            tiles[f"grow {grow}\nJ {j:.2f}  F {f:.2f}"] = figures.answer(frame, answer, truth, width=TILE)
         return figures.to_png(figures.gallery(tiles, columns=len(tiles)))
 
 
