@@ -63,6 +63,6 @@ __all__ = [
     "Concat", "Diagram", "FeatureMap", "Frame", "Loop", "Loss", "Mask", "Operation", "Part", "Pixels", "Sign",
     "answer", "answer_sheet", "as_ids", "as_picture", "bars", "blank", "captioned_sheet", "cobweb", "contact_sheet",
     "curves", "differences", "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames",
-    "loop", "loops", "muted", "networks", "object_colours", "outlines", "overlay", "pins", "pixels", "plane", "products",
-    "show", "small_png", "step_grid", "style", "tables", "to_png", "to_svg", "unrolled",
+    "loop", "loops", "muted", "networks", "object_colours", "outlines", "overlay", "pins", "pixels", "plane",
+    "products", "show", "small_png", "step_grid", "style", "tables", "to_png", "to_svg", "unrolled",
 ]  # fmt: skip
