@@ -966,7 +966,7 @@ groups = {called[c]: {n: ablation[k][c] for k, n in names.items()} for c in abla
 figures.show(
     figures.differences(groups, "full method", "J minus J of the full method (points)"),
     "For five conditions, J without corruption and without guide minus J of the full method. Without corruption it is 16 to 52 points "
-    "lower throughout. Without guide it is 35 points higher under fast motion, and 63 lower with multiple objects.",
+    "lower throughout. Without guide it is 35 points higher under fast motion, and 63 lower with several objects.",
     "Without a guide, nothing can drift, and nothing says which object is meant. One seed each.",
 )
 

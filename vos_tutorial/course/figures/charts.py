@@ -164,7 +164,7 @@ def _draw_path(axes: Axes, index: int, label: str, x: np.ndarray, y: np.ndarray)
     """A dot for each frame, joined; the first and the last have their numbers."""
     colour = LINES[index % len(LINES)]
     axes.plot(x, y, color=colour, linewidth=1.1, marker=_MARKERS[index % len(_MARKERS)], markersize=4, label=label)
-    ends = [(0, "frame 1", (7, 5)), (len(x) - 1, f"frame {len(x)}", (-7, -6))]
+    ends = [(0, "frame 1", (14, -12)), (len(x) - 1, f"frame {len(x)}", (-7, -6))]
     if np.hypot(x[-1] - x[0], y[-1] - y[0]) < 0.2:  # the numbers would lie on one another
         ends = [(int(x.argmin()), f"frames 1 to {len(x)}", (-7, -8))]
     for t, name, shift in ends:
