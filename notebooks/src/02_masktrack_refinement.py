@@ -65,7 +65,7 @@ figures.show(
 #
 # | | |
 # |---|---|
-# | to read and do | about 150 minutes, of which 60 for the exercises |
+# | to read and do | about 165 minutes, of which 60 for the exercises |
 # | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; on one quiet core that is what you wait. Peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01, convolutions, the gradient of a loss |
 #
@@ -251,7 +251,7 @@ class Block(nn.Module):
 
 # %% [markdown]
 # **Down.** The encoder halves the resolution four times, down to 1/16. After the last block one cell sees 161 × 161 pixels: 5 from the stem,
-# 8 more from `first`, 12, 24 and 48 from the three steps down, 64 from `last`. So it sees the whole picture, but not where an edge is.
+# 8 more from `first`, 12, 24 and 48 from the three steps down, 64 from `last`. A cell in the middle sees the whole picture, but not where an edge is.
 # That is why the encoder keeps every map. <!-- given -->
 
 
@@ -600,8 +600,7 @@ tables.table(rows, notes="percent; mean ± standard deviation of three seeds")
 # %% [markdown]
 # **The answer to our question is yes.** Trained on single pictures alone, the network beats even the previous *true* mask on clean and
 # bending clips: one pass of the network repairs more than one frame of motion destroys. Fast motion lowers both. With look-alikes it is no better
-# than the previous true mask ({{results/02_masktrack.json:benchmark.distractors.mean|.1f}} on average over three seeds that differ by several
-# points, against {{results/02_masktrack.json:benchmark.distractors.copy previous truth|.1f}}). Behind walls and out of view it falls far below it. Section 9
+# than the previous true mask. Behind walls and out of view it falls far below it. Section 9
 # shows why.
 #
 # A score cannot tell whether the network uses its guide. Give it the first mask of *another* object of the clip, and compare the
@@ -778,7 +777,7 @@ figures.show(
 
 # %% [markdown]
 # <details><summary>Prediction 3</summary>{{results/02_masktrack.json:loop.seeds.0.lost}} of {{results/02_masktrack.json:loop.clips}}. The
-# others end above 50, half of all clips even above {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}}. An average over frames or clips can hide
+# others end above 50, half of all clips at about {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}} or above. An average over frames or clips can hide
 # such a split, so look at single clips.</details>
 
 # %% [markdown]
@@ -809,7 +808,8 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture the mask spills onto a disc of the background that the object passes, and follows both. Now real video: three DAVIS-2016
+# In the stored picture the mask spills onto a disc of the background that the object passes. In frame 17 it has lost the lower half of the
+# object, and keeps the disc instead. Now real video: three DAVIS-2016
 # sequences, in percent. The network sees 128 pixels of the shorter side:
 
 # %% tags=["reference"]
@@ -821,7 +821,10 @@ tables.table(rows, notes="mean ± standard deviation of three seeds; fine-tuned:
 # %% [markdown]
 # Every seed beats the copied mask on average, but not on every sequence: the camera keeps the car in its place, so a copy does well
 # there. *Fine-tuned* means: before each sequence, 200 more steps on its frame 0 ([appendix](appendix/02_details.ipynb), B). <!-- given -->
-# Fine-tuning makes the outline better (F rises on average, see the two *mean* rows) but J no better, and *motocross-jump* gets worse. *Motocross-jump* is the hardest; the rider is blurred and turns. Over
+# Fine-tuning makes the outline better: in the *mean* row, F rises from {{results/02_masktrack.json:real.F.MaskTrack.mean.0|.0f}},
+# {{results/02_masktrack.json:real.F.MaskTrack.mean.1|.0f}} and {{results/02_masktrack.json:real.F.MaskTrack.mean.2|.0f}} (three seeds) to
+# {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.0|.0f}}, {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.1|.0f}} and
+# {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.2|.0f}}. But J gets no better, and *motocross-jump* gets worse. *Motocross-jump* is the hardest; the rider is blurred and turns. Over
 # all 50 videos of DAVIS-2016 the paper reports 74.8, and 80.3 with optical flow and a CRF, which moves edges to where colours change (Perazzi et al., table 1). Our network is 76 times smaller,
 # sees a quarter of the lines, and learned from sprites. Three sequences say little about a method; `python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR` measures all.
 
@@ -847,7 +850,7 @@ figures.show(
 )
 
 # %% [markdown]
-# On twelve real sequences, by which this variant and the method beside it were chosen, at 240 lines:
+# In the stored picture the second network stays on the object, and leaves the disc alone. On the twelve real sequences by which this variant was chosen, at 240 lines, and beside it two methods that learn nothing about masks:
 
 # %% tags=["reference"]
 photos = tables.stored("15_photos", "rows")
@@ -856,10 +859,10 @@ names |= {"MaskTrack, photos": "MaskTrack, photos (1355 steps), 240"}
 tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.items()}, notes="percent; one seed")
 
 # %% [markdown]
-# *Label propagation* learns nothing about masks: it compares ImageNet features of pixels. MaskTrack is ahead of it on average, and by far
+# *Label propagation* compares places by their ImageNet features, and passes the labels of frame 0 and of a few previous frames on. MaskTrack is ahead of it on average, and by far
 # where the object is in sight throughout (*bear*: {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.bear|.0f}} against
-# {{results/15_photos.json:rows.label propagation, 240.videos.bear|.0f}}). But what it loses it does not find again: *soccerball*, where the ball
-# is hidden for a while, has {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.soccerball|.0f}} against
+# {{results/15_photos.json:rows.label propagation, 240.videos.bear|.0f}}). But what it loses it does not find again: *soccerball*, where trees hide
+# the ball again and again, has {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.soccerball|.0f}} against
 # {{results/15_photos.json:rows.label propagation, 240.videos.soccerball|.0f}}. Pictures do not cure what section 9 shows.
 
 # %% [markdown]

@@ -128,7 +128,7 @@ def cobweb(
     plot = axes[0, 0]
     plot.fill_between([0, 1], [0, 1], [1, 1], color="#f4f7fb", linewidth=0, zorder=0)
     plot.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
-    inside = {"color": "#5a5a5a", "fontsize": 9, "transform": plot.transAxes}
+    inside: dict[str, Any] = {"color": "#5a5a5a", "fontsize": 9, "transform": plot.transAxes}
     plot.text(0.03, 0.965, "repairs its guide", va="top", **inside)
     plot.text(0.97, 0.03, "damages its guide", ha="right", **inside)
     for index, (label, pair) in enumerate(responses.items()):
