@@ -166,7 +166,7 @@ _ = check.shapes(picture=(picture, "3 H W"), close=(close, "3 h w"), mask=(mask,
 # %% [markdown]
 # To bend the mask, imagine it printed on a thin metal plate. Five pins hold the plate on the contour. Move the pins, and the plate
 # bends as little as it can; that map is called a *thin-plate spline*. (How to compute it is a small linear system: see the
-# [appendix](appendix/02_splines.ipynb).) In training, a pin moves by up to 10 % of the object; here by up to 20 %, so that you can see it.
+# [appendix](appendix/02_splines.ipynb).) In training, a pin moves by up to 10 % of the object; here by up to 20 %, so that you can see it. <!-- given -->
 
 # %%
 pins, _ = augment.contour_points(shifted, [Rng(55)], points=5)  # 1 N 2
