@@ -23,11 +23,13 @@ MAX_LINES, MEDIAN_LINES = 25, 8
 
 #: Pages that have not been rebuilt yet, and may be longer than a page should be. The list only shrinks.
 TO_REBUILD = (
-    "02_masktrack_refinement",  # rebuilt, but with 84 code cells it is 4 over the most that a page may have
     "03_rgmp_reference_guidance",
     "04_rvos_recurrence",
     "06_stcnn_adversarial_training",
 )
+
+#: Rebuilt pages that still have too many code cells: page 02 has 84, and 80 is the most. The list only shrinks.
+TO_SHORTEN = ("02_masktrack_refinement",)
 
 # The headings of a method notebook, in this order, by a word each must contain (DESIGN.md, "Skeleton").
 METHOD = re.compile(r"0[2-7]_")
@@ -273,7 +275,7 @@ def shown_as_written(name: str, notebook: NotebookNode) -> list[str]:
 
 def page_size(name: str, notebook: NotebookNode) -> list[str]:
     """A page is no longer than a reader has patience for (``tools/page_report.py``)."""
-    if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
+    if "/" in name or name.removesuffix(".ipynb") in (*TO_REBUILD, *TO_SHORTEN):
         return []
     return too_long(report(notebook, notebook))
 
