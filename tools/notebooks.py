@@ -73,7 +73,9 @@ ADDED_TAG = "nbval-ignore-output"  # what nbval knows a ``run`` cell by; the bui
 
 _SOLUTION_START = re.compile(r"^(\s*)# solution\s*$")
 _SOLUTION_END = re.compile(r"^\s*# end solution\s*$")
-_RESULT = re.compile(r"\{\{\s*results/(?P<file>[\w./-]+\.json):(?P<path>[\w.&+, -]+)(?:\|(?P<format>[^}]+))?\s*\}\}")
+_RESULT = re.compile(
+    r"\{\{\s*results/(?P<file>[\w./-]+\.json):(?P<path>[\w.&+, ()-]+)(?:\|(?P<format>[^}]+))?\s*\}\}"
+)
 _COURSE = re.compile(r"\{\{\s*course\s*\}\}")
 _PAGES = re.compile(r"\{\{\s*pages\s*\}\}")
 _TERM = re.compile(r"\{\{\s*term:(?P<shown>[^{}|]+?)\s*(?:\|\s*(?P<name>[^{}|]+?)\s*)?\}\}")
