@@ -184,6 +184,13 @@ def test_a_loop_is_saved_as_what_it_is(clip: Clip, tmp_path: Path) -> None:
         figures.loop(clip, {"late": clip.masks[:3]})
 
 
+def test_the_stills_of_a_loop_can_be_chosen(clip: Clip) -> None:
+    sheet = figures.loop(clip, stills=[0, 7]).sheet
+    assert [axes.get_title() for axes in sheet.axes if axes.get_title()] == ["frame 0", "frame 7"]
+    with pytest.raises(TutorialError, match="frame 10 is not in this clip"):
+        figures.loop(clip, stills=[10])
+
+
 def test_a_loop_is_shown_with_its_caption_and_its_sheet(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs: list[dict] = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata: outputs.append(data))

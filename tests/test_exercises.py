@@ -75,7 +75,7 @@ def test_the_blank_fails_politely(name: str, exercise: Exercise, capsys: pytest.
         raise NotImplementedError("your turn")
 
     assert not exercise(blank)
-    assert capsys.readouterr().out == f"{name}: not written yet. Hint: {exercise.hint}\n"
+    assert capsys.readouterr().out == f"{name}: not written yet. For a hint, print this check's .hint.\n"
 
 
 @pytest.mark.parametrize(("exercise", "mutant"), MUTANTS)

@@ -265,6 +265,13 @@ def test_pixels_prints_every_value() -> None:
         figures.pixels({"big": np.zeros((100, 100))})
 
 
+@pytest.mark.parametrize("brightness", [False, True])
+def test_pixels_draw_large_numbers_dark_or_bright(brightness: bool) -> None:
+    (plot,) = figures.pixels({"frame": np.array([[0.1, 0.9]])}, brightness=brightness).axes
+    small, large = plot.images[0].get_array()[0, :, 0]
+    assert (large > small) == brightness
+
+
 def test_curves_differ_without_colour_and_band_the_seeds() -> None:
     rng = np.random.default_rng(0)
     figure = figures.curves({str(i): rng.random((3, 20)) for i in range(7)}, "frame", "J", spans={"gone": (3, 6)})
@@ -311,6 +318,7 @@ def test_cobweb_sorts_its_points_and_draws_the_paths() -> None:
         "predicted staircase",
     } <= set(texts(figure))
     assert "predicted staircase" not in texts(figures.cobweb(net))
+    assert figures.cobweb(net, lowest=0.5).axes[0].get_xlim() == (0.5, 1)
     with pytest.raises(TutorialError, match="'net' has 2 guides but 3 outputs"):
         figures.cobweb({"net": ([0, 1], [0, 1, 1])})
 
@@ -321,6 +329,11 @@ def test_pins_stand_where_the_grid_says() -> None:
     assert plot.lines[0].get_xydata().tolist() == [[9.5, 4.5]]  # the middle of 20 x 10 pixels
     (arrow,) = plot.texts
     assert arrow.xy == pytest.approx((14.5, 3.5))
+    pair = {"a": np.zeros((10, 20, 3), np.uint8), "b": np.zeros((10, 20, 3), np.uint8)}
+    without, pinned = figures.pins(pair, [[0.0, 0.0]], [[0.5, -0.2]], on=["b"]).axes
+    assert (len(without.lines), len(pinned.lines)) == (0, 1)
+    with pytest.raises(TutorialError, match="'c'"):
+        figures.pins(pair, [[0.0, 0.0]], [[0.5, -0.2]], on=["c"])
     with pytest.raises(TutorialError, match=r"\[1, 2\] and \[2, 2\]"):
         figures.pins({"a": np.zeros((10, 20, 3), np.uint8)}, [[0.0, 0.0]], [[0.5, -0.2], [0, 0]])
 

@@ -77,7 +77,10 @@ def test_it_prints_no_address_and_has_a_still_picture() -> None:
     widget = bench()
     widget.grow = 3
     assert repr(widget) == "GradeBench(80x100, right=0, down=0, grow=3, hide=0)"
-    assert Image.open(io.BytesIO(widget.poster())).size == (300, 240)
+    still, grown = widget.poster(), bench()
+    assert Image.open(io.BytesIO(still)).width > Image.open(io.BytesIO(still)).height, "five pictures in a row"
+    assert len(still) < 40_000
+    assert still != grown.poster(), "it shows what the sliders made"
     assert zlib.decompress(widget._truth) == widget._mask.astype(np.uint8).tobytes()
     assert widget._tolerance == 2
 

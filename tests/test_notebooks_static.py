@@ -190,7 +190,7 @@ def test_broken_links(tmp_path: Path) -> None:
 
 def test_missing_links() -> None:
     page = notebook(text("# T\n\n[a](a.ipynb)"))
-    assert lint.missing_links(page, "[← A](a.ipynb) · [B →](b.ipynb)") == [
+    assert lint.missing_links(page, "[← A](a.ipynb) · [B →](b.ipynb) · [glossary](g.md)") == [
         "its first cell has no link to b.ipynb; write {{pages}} there"
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import wave
 from collections.abc import Callable
@@ -390,3 +391,18 @@ def test_the_fingerprint_knows_the_file_wherever_it_lies(tmp_path: Path) -> None
     moved = path.rename(tmp_path / "moved.mp4")
     assert Video(moved, max_side=32).fingerprint() == mine
     assert Video(write(tmp_path / "clip.mp4", pictures()[::-1])).fingerprint() != mine
+
+
+def test_no_frame_waits_for_the_collector(tmp_path: Path) -> None:
+    """PyAV's frames and their side data hold each other: asked at every frame, a video would pile up in memory."""
+    frames = Video(write(tmp_path / "clip.mp4", pictures())).frames()
+    next(frames)  # the first is asked, and let go at the second
+    next(frames)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            next(frames)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -140,6 +140,9 @@ def test_poster_shows_the_masks_and_stays_small(clip: Clip) -> None:
     large = torch.nn.functional.interpolate(clip.frames.float(), scale_factor=10, mode="bilinear").to(torch.uint8)
     assert len(MaskPlayer(large).poster()) < POSTER_BYTES
     assert MaskPlayer(clip.frames).poster() != MaskPlayer(clip).poster()
+    assert MaskPlayer(clip, stills=[0, 1]).poster() != MaskPlayer(clip).poster()
+    with pytest.raises(TutorialError, match=r"still 99 is not in this clip; choose 0\.\."):
+        MaskPlayer(clip, stills=[0, 99])
 
 
 def test_to_html_is_whole_and_stands_alone(clip: Clip, tmp_path: Path) -> None:

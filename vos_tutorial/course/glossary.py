@@ -7,7 +7,7 @@ from collections.abc import Mapping
 #: Entry -> what it means, in Markdown. Entries are lower case and singular; links go to other entries.
 GLOSSARY: dict[str, str] = {
     "adversarial loss": (
-        "What a generator pays when a [discriminator](#discriminator) tells its pictures from true ones. The two are "
+        "What a generator pays when a [discriminator](#discriminator) tells its pictures from real ones. The two are "
         "trained against each other: a generative adversarial network, GAN."
     ),
     "affinity": (
@@ -20,29 +20,40 @@ GLOSSARY: dict[str, str] = {
     "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
     "back-propagation through time": (
         "Training through several frames at once: the loss of a later frame sends its gradient back through the "
-        "answers for earlier ones. Short: BPTT."
+        "answers for earlier ones; BPTT for short."
     ),
     "baseline": "The simplest method that one could use. A score says little until you know what a baseline reaches.",
     "benchmark": "A fixed set of clips with true masks and a [protocol](#protocol), so that methods can be compared.",
     "boundary accuracy": (
         "F. How well two outlines agree, within a [tolerance](#tolerance): the harmonic mean of "
-        "[precision](#precision) and [recall](#recall) of the outline."
+        "[precision](#precision) and [recall](#recall) of the outline. J&F is the mean of F and "
+        "[J](#region-similarity)."
     ),
+    "check": (
+        "A line of a page that compares your answer with the right one, and says where they differ. It never stops "
+        "the page."
+    ),
+    "clip": "A short video with the masks of its objects: `frames` of shape `T 3 H W`, `masks` of shape `T H W`.",
     "closed loop": (
         "A method runs on its own output: the mask it predicted for one frame is its input for the next. Errors "
         "can pile up. Opposite: [open loop](#open-loop)."
     ),
     "cross-entropy": (
-        "Minus the logarithm of the probability that the network gave to the right answer, averaged over pixels. "
+        "The negative logarithm of the probability that the network gave to the right answer, averaged over pixels. "
         "The most common loss of a segmentation network."
+    ),
+    "davis": (
+        "*Densely Annotated Video Segmentation*: the data set on which most papers report, short real videos with a "
+        "mask for every frame, and a program that scores the answers. DAVIS-2016 has one object "
+        "a video, DAVIS-2017 keeps several apart."
     ),
     "decoder": "The half of a network that turns coarse features back into a mask of full resolution.",
     "detach": "To cut a tensor out of the graph, so that no gradient flows through it.",
     "dice loss": (
-        "One minus twice the overlap of two masks over the sum of their sizes, with probabilities in place of yes"
-        " and no. Small objects weigh as much as large ones."
+        "1 minus the Dice score: twice the overlap of two masks, divided by the sum of their areas, computed on "
+        "probabilities. Small objects weigh as much as large ones."
     ),
-    "discriminator": "The network in a GAN that learns to tell true frames from generated ones.",
+    "discriminator": "The network in a GAN that learns to tell real frames from generated ones.",
     "distractor": "Something that looks like the object and is not the object: a look-alike.",
     "drift": (
         "The slow loss of an object: each frame's mask is a little worse than the previous one, from which it was"
@@ -56,10 +67,10 @@ GLOSSARY: dict[str, str] = {
         "network saw only true masks, in use it sees its own."
     ),
     "fine-tuning": (
-        "Training a network further, with few steps, on something more special: on the task after ImageNet, or on"
-        " frame 0 of one video at test time."
+        "Training a network further, with few steps, on something narrower: on this task after ImageNet, or on frame "
+        "0 of one video at test time."
     ),
-    "ground truth": "The true masks, by which an answer is judged; often just *the truth*.",
+    "ground truth": "The true masks, with which an answer is compared; often just *the truth*.",
     "guide mask": (
         "A rough mask that is fed to the network together with the frame, to say which object is meant. In "
         "MaskTrack it is the previous frame's answer."
@@ -67,6 +78,10 @@ GLOSSARY: dict[str, str] = {
     "hidden state": "What a recurrent network carries from one step to the next.",
     "key": (
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
+    ),
+    "mask": (
+        "What is there, for each pixel of a frame. In a file an [object id](#object-id); inside a method one yes or "
+        "no, or one probability, for each object."
     ),
     "mask-swap test": (
         "Give a network the mask of one object of a clip, then that of another, and compare the two answers. If "
@@ -81,7 +96,7 @@ GLOSSARY: dict[str, str] = {
         "frame 0 at test time."
     ),
     "open loop": (
-        "A method, or one step of it, is given the truth as its input instead of its own last answer. Opposite: "
+        "A method, or one step of it, is given the truth as its input instead of its own previous answer. Opposite: "
         "[closed loop](#closed-loop)."
     ),
     "oracle": (
@@ -101,7 +116,7 @@ GLOSSARY: dict[str, str] = {
     ),
     "recurrent cell": (
         "A layer with a [hidden state](#hidden-state), used again at every step. In a *convolutional LSTM* the "
-        "state is a feature map, and gates decide what of it is kept, added and shown."
+        "state is a feature map, and gates decide what to keep, what to add and what to output."
     ),
     "reference frame": (
         "The frame whose mask was given, usually frame 0, when a method looks back at it in every frame."
@@ -109,6 +124,10 @@ GLOSSARY: dict[str, str] = {
     "region similarity": (
         "J. The area that two masks share over the area that they cover together: intersection over union, IoU, "
         "the Jaccard index."
+    ),
+    "seed": (
+        "The number from which random numbers start. With the same seed a program draws the same clip, or begins "
+        "with the same weights."
     ),
     "semi-supervised": (
         "The task of this course: one frame of each video has a mask, that of the object to follow. It says how "
@@ -119,13 +138,17 @@ GLOSSARY: dict[str, str] = {
         "the way through the coarse ones."
     ),
     "soft aggregation": (
-        "Merging the answers for several objects into one distribution for each pixel, by their odds."
+        "Merging the answers for several objects into one distribution for each pixel, by their odds: "
+        "`p_m = o_m / (o_0 + o_1 + ... + o_M)` with `o_m = q_m / (1 - q_m)`, where `q_m` is what the network says of "
+        "object m alone, and `q_0 = (1 - q_1) ... (1 - q_M)` the background."
     ),
     "teacher forcing": (
         "Training a recurrent network with the truth as its previous output. The input is good from the first "
         "step, and better than it will ever be in use."
     ),
-    "temperature": "The inverse of the factor before a softmax: the lower, the more the largest score wins.",
+    "temperature": (
+        "What scores are divided by before a softmax; the lower it is, the more weight the largest score gets."
+    ),
     "tolerance": (
         "How far apart two outlines may lie and still count as equal: in DAVIS 0.8 % of the picture's diagonal, "
         "rounded up to whole pixels."

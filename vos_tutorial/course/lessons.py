@@ -24,7 +24,9 @@ COURSE: tuple[Lesson, ...] = (
         "02_masktrack_refinement",
         "You train a mask refiner on still images, follow objects with it, see it drift.",
     ),
-    Lesson("03_rgmp_reference_guidance", "You look at frame 0 as well, and train through your own mistakes."),
+    Lesson(
+        "03_rgmp_reference_guidance", "You add frame 0 as a reference, and train the network on its own mistakes."
+    ),
     Lesson("04_rvos_recurrence", "You follow many objects at once, with memory over objects and over time."),
     Lesson("05_stm_key_value_memory", "You keep every frame in a memory and click on its attention."),
     Lesson("06_stcnn_adversarial_training", "You learn motion from video without labels, then segment with it."),
@@ -40,7 +42,7 @@ def course_table(existing: Collection[str]) -> str:
     Args:
         existing: names of the notebooks that are there; the others get no link and are marked *to come*.
     """
-    rows = ["| notebook | what you can do afterwards |", "|---|---|"]
+    rows = ["| notebook | what you do there |", "|---|---|"]
     for lesson in COURSE:
         there = lesson.name in existing
         label = f"[{lesson.name}]({lesson.name}.ipynb)" if there else f"{lesson.name} *(to come)*"

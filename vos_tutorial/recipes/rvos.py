@@ -106,8 +106,9 @@ def _lifelike() -> Recipe:
 def _photos() -> Recipe:
     """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``).
 
-    Longer clips, in which the previous masks are true ones at first and the network's own at last; each level of the
-    decoder is judged by itself.
+    The previous masks are true ones at first and the network's own at last; each level of the decoder is judged by
+    itself. It is not enough yet: masks that are fed back shrink from frame to frame, and after a second little is
+    left (data/results/15_photos.json), so that its weights do not ship.
     """
     options = {
         **OWN,

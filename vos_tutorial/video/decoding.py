@@ -66,6 +66,7 @@ class Decoder:
     def __init__(self, path: Path) -> None:
         pyav()
         self.path, self.damaged = path, 0
+        self._turn: NDArray[np.int64] | None = None  # of the first frame, and so of all
         try:
             with open(path, "rb") as file:
                 if not file.read(1):
@@ -116,7 +117,10 @@ class Decoder:
                 continue
             except self._av.error.FFmpegError:
                 self.damaged += 1
-        return self._waiting.pop(0)
+        frame = self._waiting.pop(0)
+        if self._turn is None:  # asked once: a frame that was asked for its side data lives until the next collection
+            self._turn = turn_of(frame)
+        return frame
 
     def seek(self, pts: int | None) -> None:
         """Go to the last key frame at or before a time stamp; None goes to the beginning."""
@@ -133,7 +137,13 @@ class Decoder:
         """``(H, W)`` of a frame as it is shown: upright and with square pixels."""
         aspect = self._stream.sample_aspect_ratio or 1
         width = max(1, round(frame.width * aspect))
-        return (width, frame.height) if turn_of(frame)[0, 0] == 0 else (frame.height, width)
+        return (width, frame.height) if self.turn[0, 0] == 0 else (frame.height, width)
+
+    @property
+    def turn(self) -> NDArray[np.int64]:
+        """How the frames are to be turned, see :func:`turn_of`; known from the first frame on."""
+        assert self._turn is not None
+        return self._turn
 
     @property
     def time_base(self) -> Any:
@@ -181,9 +191,8 @@ def turned(pixels: NDArray[np.uint8], turn: NDArray[np.int64]) -> NDArray[np.uin
     return pixels[:: int(shown[1]), :: int(shown[0])]
 
 
-def picture(frame: Any, size: tuple[int, int]) -> Tensor:
-    """A frame as ``uint8 [3, H, W]`` at a size ``(H, W)``, upright."""
-    turn = turn_of(frame)
+def picture(frame: Any, size: tuple[int, int], turn: NDArray[np.int64]) -> Tensor:
+    """A frame as ``uint8 [3, H, W]`` at a size ``(H, W)``, turned upright as :func:`turn_of` says."""
     height, width = size if turn[0, 0] else size[::-1]  # before it is turned
     shrinks = height < frame.height or width < frame.width
     hd = int(frame.colorspace) == UNSPECIFIED and frame.height >= HD

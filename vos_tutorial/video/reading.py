@@ -373,7 +373,7 @@ class _FilmReader:
                     f"{how_to_convert(path)}."
                 )
             self._last = number, frame
-        return picture(self._last[1], size)
+        return picture(self._last[1], size, self._decoder.turn)
 
     def _find(self, number: int) -> Any:
         before = bisect_right(self._index.keys, number)

@@ -83,7 +83,7 @@ print("as DAVIS-2016 reads it:", object_ids((black_and_white != 0).to(torch.uint
 # | validation set | 20 sequences | 30 sequences with 61 objects |
 # | one row of results is | a sequence | an object |
 # | first and last frame | not scored | not scored |
-# | grades | J, F, and T (stability over time) | J and F |
+# | metrics | J, F, and T (stability over time) | J and F |
 #
 # ## B. Void that does not count
 #
@@ -127,7 +127,7 @@ _ = check_01.iou_with_void(iou_with_void)
 # %% [markdown]
 # ## C. What a wrong version of F costs
 #
-# J and F look easy, so they are often written anew, with small liberties. One liberty by hand: a square instead of a disk. Take two
+# J and F look easy, so they are often written anew, with small deviations. One of them by hand: a square instead of a disk. Take two
 # lone pixels that are diagonal neighbours, and a tolerance of 1. How many points of one boundary are near the other?
 
 # %%
@@ -157,7 +157,7 @@ figures.show(
 # %% tags=["reference"]
 wrong = tables.stored("01_baselines", "wrong_f", "wrong")
 columns = {"change": "change of F", "largest": "largest, one mask", "frames_changed": "masks changed, %"}
-tables.table({w["what"]: {n: w[k] for k, n in columns.items()} for w in wrong.values()}, rows="liberty")
+tables.table({w["what"]: {n: w[k] for k, n in columns.items()} for w in wrong.values()}, rows="deviation")
 
 # %% [markdown]
 # The masks are the same in every row. *Change of F* is the mean over all masks in points; *largest* is the largest change of a single one, up or

@@ -159,7 +159,7 @@ if with_flow:
 # %% [markdown] tags=["exercise-text"]
 # ## Two more exercises
 #
-# **Exercise 2.6** ★ (5 minutes) Write `fill_box(mask)`, the guide of the box network: true in the
+# **Exercise 2.6** (5 minutes, easy) Write `fill_box(mask)`, the guide of the box network: true in the
 # smallest upright box that holds all true pixels, its first and last row and column included. An empty mask stays empty.
 #
 # <details><summary>Hint 1</summary><code>mask.nonzero(as_tuple=True)</code> gives the rows and the columns of all true pixels.</details>
@@ -186,7 +186,7 @@ _ = check_02.fill_box(fill_box)
 # which boxes in every frame fail.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 2.7** ★ (5 minutes) Somebody has annotated several frames of a clip. Write `nearest(times, length)`: which annotation
+# **Exercise 2.7** (5 minutes, easy) Somebody has annotated several frames of a clip. Write `nearest(times, length)`: which annotation
 # answers for each frame? The nearest in time, before or after; halfway, the earlier one. `times` has frame numbers counted
 # from 0, in any order. `nearest([0, 4], 5)` is `[0, 0, 0, 4, 4]`.
 #

@@ -136,7 +136,7 @@ tables.table(rows, rows="stiffness", decimals=2)
 # %% [markdown] tags=["exercise-text"]
 # ## Exercise
 #
-# **Exercise 2.5** ★★ (10 minutes) *Grow by whole moves.* The page's `dilate` asks every pixel about every other. Write one that moves the whole mask
+# **Exercise 2.5** (10 minutes, medium) *Grow by whole moves.* The page's `dilate` asks every pixel about every other. Write one that moves the whole mask
 # once for each offset of the disk, and joins the moved masks with `|=`. Mind the border: `F.pad(mask, [radius] * 4)` puts a margin of `False`
 # around the mask.
 #

@@ -171,7 +171,7 @@ iou_with_void = Exercise(
 )
 
 
-# --- boundary_map ------------------------------------------------------------------------------------------------
+# --- fast_boundary_map -------------------------------------------------------------------------------------------
 
 
 def _boundary_map(mask: Mask) -> Mask:
@@ -210,8 +210,8 @@ def _on_the_object(mask: Mask) -> Mask:
     return _boundary_map(mask) & mask
 
 
-boundary_map = Exercise(
-    name="boundary_map",
+fast_boundary_map = Exercise(
+    name="fast_boundary_map",
     reference=_boundary_map,
     cases={
         "a lone pixel": (drawn(".....", ".....", "..#..", ".....", "....."),),

@@ -42,7 +42,7 @@ class Exercise:
         name: the name of the function to write.
         reference: the right answer.
         cases: inputs, ``{what is special about it: positional arguments}``. The function gets a copy.
-        hint: for a blank, and for a wrong answer that is none of the mutants.
+        hint: for a wrong answer that is none of the mutants. A blank is told where it is.
         mutants: the wrong answers we know, by name. At least one.
         atol: the largest absolute difference of floats that counts as none.
     """
@@ -61,7 +61,7 @@ class Exercise:
             try:
                 results[case] = self._run(answer, case)
             except NotImplementedError:
-                print(f"{self.name}: not written yet. Hint: {self.hint}")
+                print(f"{self.name}: not written yet. For a hint, print this check's .hint.")
                 return False
             except Exception as error:
                 print(f"{self.name}: stopped on the case '{case}' with {type(error).__name__}: {error}")

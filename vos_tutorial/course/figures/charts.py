@@ -104,6 +104,7 @@ def cobweb(
     *,
     motion: float | None = None,
     paths: Mapping[str, tuple[Pixels | ArrayLike, Pixels | ArrayLike]] | None = None,
+    lowest: float = 0.0,
 ) -> Figure:
     """IoU in -> IoU out: what one step makes of a guide of a given quality, and where many steps lead.
 
@@ -115,6 +116,7 @@ def cobweb(
         motion: IoU that one frame of motion leaves of a perfect mask. Given, its line is drawn, and the staircase
             that the first response predicts from a perfect mask.
         paths: by label, what was measured: ``(x [T], y [T])`` of frames 1..T; both ends are numbered.
+        lowest: where both axes begin; the staircase alone is easier to follow from 0.5 on.
 
     Raises:
         TutorialError: if x and y differ in length.
@@ -126,8 +128,9 @@ def cobweb(
     plot = axes[0, 0]
     plot.fill_between([0, 1], [0, 1], [1, 1], color="#f4f7fb", linewidth=0, zorder=0)
     plot.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
-    plot.text(0.03, 0.965, "repairs its guide", color="#5a5a5a", va="top", fontsize=9)
-    plot.text(0.97, 0.03, "damages its guide", color="#5a5a5a", ha="right", fontsize=9)
+    inside: dict[str, Any] = {"color": "#5a5a5a", "fontsize": 9, "transform": plot.transAxes}
+    plot.text(0.03, 0.965, "repairs its guide", va="top", **inside)
+    plot.text(0.97, 0.03, "damages its guide", ha="right", **inside)
     for index, (label, pair) in enumerate(responses.items()):
         x, seeds = _sorted_pair(label, pair)
         _draw_line(plot, index, label, x, seeds)
@@ -140,8 +143,9 @@ def cobweb(
     for index, (label, pair) in enumerate(paths.items(), start=len(responses)):
         _draw_path(plot, index, label, *(array(values).astype(np.float64) for values in pair))
     plot.set(
-        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="IoU in (guide, truth)", ylabel="IoU out (answer, truth)"
-    )
+        xlim=(lowest, 1), ylim=(lowest, 1), aspect="equal",
+        xlabel="IoU in (guide, truth)", ylabel="IoU out (answer, truth)",
+    )  # fmt: skip
     if len(labels) > 1:
         figure.legend(loc="outside right upper", handlelength=3.0)
     return figure
@@ -160,7 +164,7 @@ def _draw_path(axes: Axes, index: int, label: str, x: np.ndarray, y: np.ndarray)
     """A dot for each frame, joined; the first and the last have their numbers."""
     colour = LINES[index % len(LINES)]
     axes.plot(x, y, color=colour, linewidth=1.1, marker=_MARKERS[index % len(_MARKERS)], markersize=4, label=label)
-    ends = [(0, "frame 1", (7, 5)), (len(x) - 1, f"frame {len(x)}", (-7, -6))]
+    ends = [(0, "frame 1", (14, -12)), (len(x) - 1, f"frame {len(x)}", (-7, -6))]
     if np.hypot(x[-1] - x[0], y[-1] - y[0]) < 0.2:  # the numbers would lie on one another
         ends = [(int(x.argmin()), f"frames 1 to {len(x)}", (-7, -8))]
     for t, name, shift in ends:

@@ -404,15 +404,22 @@ def gallery(pictures: Mapping[str, Pixels], columns: int = 4, height: float | No
 
 
 @styled
-def pins(pictures: Mapping[str, Pixels], source: Pixels | ArrayLike, target: Pixels | ArrayLike) -> Figure:
-    """Pictures side by side, with the pins of a warp upon each: a ring where a pin was, an arrow to where it went.
+def pins(
+    pictures: Mapping[str, Pixels],
+    source: Pixels | ArrayLike,
+    target: Pixels | ArrayLike,
+    *,
+    on: Sequence[str] | None = None,
+) -> Figure:
+    """Pictures side by side, with the pins of a warp: a ring where a pin was, an arrow to where it went.
 
     Args:
         pictures: by title, RGB ``[3, H, W]`` or ``[H, W, 3]``.
         source, target: ``[N, 2]``, (x, y) in [-1, 1], as ``grid_sample`` counts.
+        on: titles of the pictures that get the pins; all of them without.
 
     Raises:
-        TutorialError: if there is no picture, or numbers of pins differ.
+        TutorialError: if there is no picture, numbers of pins differ, or ``on`` names no picture.
     """
     before, after = array(source), array(target)
     if not pictures or before.shape != after.shape or before.ndim != 2 or before.shape[1] != 2:
@@ -421,6 +428,9 @@ def pins(pictures: Mapping[str, Pixels], source: Pixels | ArrayLike, target: Pix
             f"{list(before.shape)} and {list(after.shape)}."
         )
     images = {title: as_picture(picture) for title, picture in pictures.items()}
+    for title in on or ():
+        if title not in images:
+            raise TutorialError(f"on names {title!r}, but the pictures are {', '.join(images)}.")
     h, w = next(iter(images.values())).shape[:2]
     width = (WIDTH - 0.1) / max(3, len(images))
     figure, axes = blank(1, len(images), width * len(images) + 0.1, width * h / w + 0.26)
@@ -428,11 +438,11 @@ def pins(pictures: Mapping[str, Pixels], source: Pixels | ArrayLike, target: Pix
         size = np.array([picture.shape[1], picture.shape[0]])
         start, end = ((place + 1) / 2 * size - 0.5 for place in (before, after))
         cell.imshow(picture)
-        for (x, y), (u, v) in zip(start, end, strict=True):
-            cell.annotate(
-                "", (u, v), (x, y), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.4, "shrinkA": 0}
-            )
-        cell.plot(*start.T, "o", color="white", markeredgecolor=INK, markersize=5.5)
+        if on is None or title in on:
+            cell.plot(*start.T, "o", color="white", markeredgecolor=INK, markersize=5.5)
+            for (x, y), (u, v) in zip(start, end, strict=True):
+                arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
+                cell.annotate("", (u, v), (x, y), arrowprops=arrow | {"mutation_scale": 13})
         bare(cell)
         cell.set_xlim(-0.5, size[0] - 0.5)
         cell.set_ylim(size[1] - 0.5, -0.5)
@@ -448,6 +458,8 @@ def pixels(
     arrays: Mapping[str, Pixels | ArrayLike],
     marks: Mapping[str, Pixels | ArrayLike] | None = None,
     cell: float = 0.32,
+    *,
+    brightness: bool = False,
 ) -> Figure:
     """Tiny arrays with the value of every pixel printed in its cell.
 
@@ -456,6 +468,7 @@ def pixels(
             from 0 (white) to the greatest.
         marks: by the same titles, ``bool [h, w]``: cells to frame in a thick line, a boundary for example.
         cell: side of a cell in inches.
+        brightness: numbers are those of a picture, so that the greatest is white and 0 is grey.
 
     Raises:
         TutorialError: if an array is not 2-D or has more than 600 cells, which nobody can read.
@@ -470,12 +483,12 @@ def pixels(
     height = max(a.shape[0] for a in values.values()) * cell + 0.4
     figure, axes = blank(1, len(values), width, height)
     for axis, (title, a) in zip(axes[0], values.items(), strict=True):
-        _draw_pixels(axis, a, array(marks[title]).astype(bool) if title in marks else None)
+        _draw_pixels(axis, a, array(marks[title]).astype(bool) if title in marks else None, brightness)
         axis.set_title(title)
     return figure
 
 
-def _draw_pixels(axes: Axes, values: np.ndarray, mark: np.ndarray | None) -> None:
+def _draw_pixels(axes: Axes, values: np.ndarray, mark: np.ndarray | None, brightness: bool) -> None:
     h, w = values.shape
     whole = values.dtype == bool or bool(
         np.all(values == np.floor(values)) and values.min() >= 0 and values.max() < 256
@@ -484,7 +497,8 @@ def _draw_pixels(axes: Axes, values: np.ndarray, mark: np.ndarray | None) -> Non
         ids = values.astype(np.uint8)
         paint = np.where((ids > 0)[..., None], 0.45 * object_colours()[ids] / 255 + 0.55, 1.0)
     else:
-        paint = np.repeat(1 - 0.45 * (values / max(float(np.nanmax(values)), 1e-9)).clip(0, 1)[..., None], 3, axis=2)
+        share = (values / max(float(np.nanmax(values)), 1e-9)).clip(0, 1)[..., None]
+        paint = np.repeat(0.55 + 0.45 * share if brightness else 1 - 0.45 * share, 3, axis=2)
     axes.imshow(paint, interpolation="nearest")
     for y in range(h):
         for x in range(w):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def loop(
     masks: Pixels | Mapping[str, Pixels] | None = None,
     truth: Pixels | None = None,
     *,
+    stills: Sequence[int] | None = None,
     fps: float = 8.0,
     width: int = 300,
     max_bytes: int = MAX_LOOP_BYTES,
@@ -73,12 +74,13 @@ def loop(
         clip: a Clip, or frames ``[T, 3, H, W]`` or ``[T, H, W, 3]``.
         masks: ids ``[T, H, W]``, or one such per method, by name; a Clip's own without (then nothing is judged).
         truth: ids ``[T, H, W]``; where a Clip is given with other masks, its own.
+        stills: frames of the contact sheet; five of those that move, evenly spread, without.
         fps: frames a second.
         width: pixels across a panel, at most.
         max_bytes: see above.
 
     Raises:
-        TutorialError: if sizes do not match, or even the smallest picture is too large.
+        TutorialError: if sizes do not match, a still is not in the clip, or even the smallest picture is too large.
     """
     frames = clip.frames if isinstance(clip, Clip) else clip
     if isinstance(clip, Clip) and masks is None:
@@ -91,7 +93,7 @@ def loop(
             raise TutorialError(f"{name or 'masks'}: {len(ids)} masks for {len(frames)} frames; pass one for each.")
     return _fitted(
         lambda t, across: _panels(frames, panels, truth, t, across),
-        lambda times: _sheet(frames, panels, truth, times),
+        lambda times: answer_sheet(frames, panels, truth, times=_spread(times) if stills is None else stills),
         len(frames),
         fps,
         width,
@@ -204,10 +206,9 @@ def to_webp(pictures: list[Image.Image], milliseconds: float, quality: int) -> b
     return buffer.getvalue()
 
 
-def _sheet(frames: Pixels, panels: Mapping[str, Pixels | None], truth: Pixels | None, times: list[int]) -> Figure:
-    """Five of the frames that move."""
-    shown = [times[i] for i in sorted({round(i) for i in np.linspace(0, len(times) - 1, 5)})]
-    return answer_sheet(frames, panels, truth, times=shown)
+def _spread(times: list[int]) -> list[int]:
+    """Five of the frames that move, from the first to the last."""
+    return [times[i] for i in sorted({round(i) for i in np.linspace(0, len(times) - 1, 5)})]
 
 
 @styled

@@ -37,7 +37,7 @@ function boundary(mask, H, W) {
 }
 
 /** Cut on the right, then grown or shrunk, then shifted. */
-function spoiled(truth, H, W, { right, down, grow, hide }) {
+function changed(truth, H, W, { right, down, grow, hide }) {
   let [first, last] = [W, -1];
   truth.forEach((on, i) => {
     if (on) [first, last] = [Math.min(first, i % W), Math.max(last, i % W)];
@@ -208,7 +208,7 @@ async function render({ model, el }) {
       slider.setAttribute("aria-valuetext", `${dials[name]} ${unit === "px" ? "pixels" : "percent"}`);
       shown.textContent = `${dials[name]} ${unit}`;
     }
-    const guess = spoiled(truth, H, W, dials);
+    const guess = changed(truth, H, W, dials);
     const found = grade(truth, guess, H, W, tolerance);
     const context = picture.getContext("2d");
     context.drawImage(bitmap, 0, 0, picture.width, picture.height);

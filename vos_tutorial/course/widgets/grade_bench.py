@@ -1,4 +1,4 @@
-"""Spoil a mask with four sliders, and watch what J and F make of it."""
+"""Change a mask with four sliders, and watch what J and F make of it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import traitlets
-from PIL import Image
 from scipy import ndimage
 
 from ... import metrics
 from ...errors import TutorialError
 from .. import figures
-from .widget import POSTER_BYTES, Widget, module, pack_frames, stylesheet
+from .widget import Widget, module, pack_frames, stylesheet
+
+STEPS = 4  # of growing, in the still picture
+MARGIN = 4  # pixels around the masks there
+TILE = 200  # pixels across one of its pictures
 
 
 class Grades(NamedTuple):
-    """What the two grades say of a mask, and the two shares that F is made of."""
+    """J and F of a mask, and the two shares that F is made of."""
 
     J: float
     F: float
@@ -26,7 +29,7 @@ class Grades(NamedTuple):
 
 
 class GradeBench(Widget):
-    """A true mask, a prediction made of it by four sliders, and its grades; all is computed on the page.
+    """A true mask, a prediction made of it by four sliders, and its scores; all is computed on the page.
 
     The left picture is the frame with the prediction filled and the truth as a white line. On the right, larger, are
     both outlines, with the tolerance around the true one: points that match, points that were drawn and should not
@@ -63,7 +66,7 @@ class GradeBench(Widget):
     _tolerance = traitlets.Int().tag(sync=True)
     _ranges = traitlets.Dict().tag(sync=True)  # slider -> [least, largest]
 
-    def __init__(self, frame: figures.Pixels, truth: figures.Pixels, *, alt: str = "A mask and its grades") -> None:
+    def __init__(self, frame: figures.Pixels, truth: figures.Pixels, *, alt: str = "A mask and its scores") -> None:
         picture = figures.as_picture(frame)
         self._mask = np.asarray(figures.as_ids(truth)) != 0
         if self._mask.shape != picture.shape[:2]:
@@ -72,7 +75,7 @@ class GradeBench(Widget):
                 "resize the mask (nearest)."
             )
         if not self._mask.any():
-            raise TutorialError("the mask is empty, so there is nothing to spoil; pass one that shows the object.")
+            raise TutorialError("the mask is empty, so there is nothing to score; pass one that shows the object.")
         h, w = self._mask.shape
         self._picture = picture
         shift, grow = [-self.SHIFT, self.SHIFT], [-self.GROW, self.GROW]
@@ -96,14 +99,18 @@ class GradeBench(Widget):
     @property
     def prediction(self) -> np.ndarray:
         """The mask that the sliders make, ``bool [H, W]``: cut, then grown, then shifted."""
+        return self._made(self.grow)
+
+    def _made(self, grow: int) -> np.ndarray:
+        """The sliders' mask, with another ``grow``."""
         columns = np.flatnonzero(self._mask.any(0))
         kept = round_half_up((columns[-1] + 1 - columns[0]) * (100 - self.hide) / 100)
         mask = self._mask.copy()
         mask[:, columns[0] + kept :] = False
-        if self.grow > 0 and mask.any():
-            mask = ndimage.distance_transform_edt(~mask) <= self.grow
-        elif self.grow < 0 and not mask.all():
-            mask = ndimage.distance_transform_edt(mask) > -self.grow
+        if grow > 0 and mask.any():
+            mask = ndimage.distance_transform_edt(~mask) <= grow
+        elif grow < 0 and not mask.all():
+            mask = ndimage.distance_transform_edt(mask) > -grow
         return ndimage.shift(mask.astype(np.uint8), (self.down, self.right), order=0).astype(bool)
 
     @property
@@ -124,9 +131,25 @@ class GradeBench(Widget):
         return f"GradeBench({h}x{w}, right={self.right}, down={self.down}, grow={self.grow}, hide={self.hide})"
 
     def poster(self) -> bytes:
-        """The frame with the prediction and the true outline, as a PNG of 40 kB."""
-        picture = figures.answer(self._picture, self.prediction, self._mask, width=300)
-        return figures.small_png(Image.fromarray(picture), POSTER_BYTES)
+        """The prediction as it grows by :data:`STEPS` pixels more, with the true outline, J and F; a PNG of 40 kB."""
+        made = {grow: self._made(grow) for grow in range(self.grow, min(self.grow + STEPS, self.GROW) + 1)}
+        rows, columns = _around(np.logical_or.reduce([self._mask, *made.values()]))
+        tiles = {}
+        for grow, guess in made.items():
+            j, f = metrics.region_similarity(self._mask, guess), metrics.boundary_accuracy(self._mask, guess)
+            frame, answer, truth = (array[rows, columns] for array in (self._picture, guess, self._mask))
+            tiles[f"grow {grow}\nJ {j:.2f}  F {f:.2f}"] = figures.answer(frame, answer, truth, width=TILE)
+        return figures.to_png(figures.gallery(tiles, columns=len(tiles)))
+
+
+def _around(mask: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of a mask, with a margin."""
+    h, w = mask.shape
+    y, x = np.nonzero(mask)
+    return (
+        slice(max(int(y.min()) - MARGIN, 0), min(int(y.max()) + MARGIN + 1, h)),
+        slice(max(int(x.min()) - MARGIN, 0), min(int(x.max()) + MARGIN + 1, w)),
+    )
 
 
 def round_half_up(value: float) -> int:

@@ -41,9 +41,9 @@ def bent(mask: Tensor, bend: int, seed: int) -> Tensor:
 
 
 def good_bend(mask: Tensor) -> int:
-    """The first seed whose largest bend keeps an IoU of 0.3: with five points nearly on a line, the mask folds."""
+    """The first seed whose largest bend keeps an IoU of 0.5: with five points nearly on a line, the mask folds."""
     largest = LEVELS["bend"][-1]
-    return next((seed for seed in range(20) if float(iou(bent(mask, largest, seed), mask)) >= 0.3), 0)
+    return next((seed for seed in range(20) if float(iou(bent(mask, largest, seed), mask)) >= 0.5), 0)
 
 
 def damaged(mask: Tensor, shift: int, bend: int, hide: int, seed: int = 0) -> Tensor:

@@ -32,13 +32,15 @@ class MaskPlayer(Widget):
         view: what to show first, one of :attr:`views`; without, the (first) prediction, else the truth.
         fps: of playing, frames per second.
         max_side: pixels on the long side of what is sent to the page; larger clips are made smaller (J stays exact).
+        stills: frames of the still picture; five, evenly spread, without.
         alt: what a screen reader says the clip is.
 
     Attributes:
         frame, view, opacity, hidden (ids switched off), fps: live in both directions.
 
     Raises:
-        TutorialError: if sizes do not match, a mask holds no ids, or ``view`` does not exist.
+        TutorialError: if sizes do not match, a mask holds no ids, ``view`` does not exist, or a still is not in the
+            clip.
     """
 
     _esm = module("mask_player")
@@ -70,6 +72,7 @@ class MaskPlayer(Widget):
         opacity: float = 0.45,
         fps: float = 8,
         max_side: int = 480,
+        stills: Sequence[int] | None = None,
         alt: str = "",
     ) -> None:
         self._pictures = frame_list(frames)
@@ -77,6 +80,9 @@ class MaskPlayer(Widget):
         self._gt = None if gt is None else self._checked("gt", gt)
         self._annotated = frames.annotated if isinstance(frames, Clip) else range(len(self._pictures))
         self._labels = dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels, start=1))
+        self._stills = figures.key_frames(len(self._pictures), 5) if stills is None else list(stills)
+        if bad := [t for t in self._stills if not 0 <= t < len(self._pictures)]:
+            raise TutorialError(f"still {bad[0]} is not in this clip; choose 0..{len(self._pictures) - 1}.")
         h, w = self._pictures[0].shape[:2]
         self._sent_size = display_size(h, w, max_side)
         jpegs, offsets = pack_frames(self._pictures, self._sent_size)
@@ -163,11 +169,11 @@ class MaskPlayer(Widget):
         h, w = self._pictures[0].shape[:2]
         return f"MaskPlayer(T={len(self._pictures)}, {h}x{w}, objects={len(self._objects)}, views={self.views})"
 
-    def poster(self, count: int = 5) -> bytes:
-        """Key frames of the present view in a row, as a PNG of at most about 40 kB."""
+    def poster(self) -> bytes:
+        """The still frames of the present view in a row, as a PNG of at most about 40 kB."""
         view = next(view for view in self._views if view["name"] == self.view)
         masks = [*([] if self._gt is None else [self._gt]), *self._predictions.values()]
-        times = figures.key_frames(len(self._pictures), count)
+        times = self._stills
         h, w = self._pictures[0].shape[:2]
         width = min(240, 720 // len(times))
         tile = (width, max(1, round(width * h / w)))
