@@ -41,7 +41,7 @@ GROWTH_GOAL = 1.05  # of the peak, from 100 to 1,000 frames
 def clip_at_720p(count: int) -> tuple[Iterator[Tensor], Tensor]:
     """Frames ``uint8 [3, 720, 1280]``, one at a time, and the first mask ``uint8 [720, 1280]``."""
     clip = make_clip(0, size=96, length=16)
-    coarse = torch.rand(1, 3, SIZE[0] // 4, SIZE[1] // 4, generator=torch.Generator().manual_seed(0)) * 12
+    coarse = torch.rand(1, 3, SIZE[0] // 4, SIZE[1] // 4, generator=torch.Generator().manual_seed(0)) * 4
     grain = (
         F.interpolate(coarse, SIZE, mode="bicubic")[0].clamp(0, 12).byte()
     )  # real clips of this size: 5-25 kB a frame

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from experiments import flow_map as experiment
 from vos_tutorial.data.worlds import plane as world
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import plane
-from vos_tutorial.models.flow_map import even_times, sample
+from vos_tutorial.models.flow_map import emd_direction, even_times, sample
 from vos_tutorial.models.plane import PlaneFlowMap, PlaneVelocity, TimeFeatures
 from vos_tutorial.models.weights import save_weights
 from vos_tutorial.samples import paired_distance, sliced_wasserstein
@@ -372,3 +374,19 @@ def test_the_shipped_networks_of_the_plane() -> None:
     assert sliced_wasserstein(sample(experiment.euler(velocity), noise, [1, 0]), reference) > 0.9
     model = plane.trained_flow_map(plane.shipped("consistency"))
     assert sliced_wasserstein(sample(model, noise, [1, 0]), reference) < 0.15
+
+
+def test_the_benchmark_compares_like_with_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its convolutions have one derivative, by either way; and it finds the fewest steps that are near enough."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    for name in ("flow_map", "convolution"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    benchmark = importlib.import_module("flow_map")
+    student = benchmark.Convolutions(width=8)
+    x, v = torch.randn(2, 3, 3, 8, 8, generator=generator())
+    t, s = torch.rand(2, 3, generator=generator()).sort(0, descending=True).values
+    exact = emd_direction(student, x, t, s, v)
+    assert torch.allclose(emd_direction(student, x, t, s, v, derivative="difference"), exact, atol=1e-2)
+    goal = torch.randn(50, 2, generator=generator())
+    assert benchmark.fewest(lambda n: goal * (1 + 1 / n), goal, sliced_wasserstein(goal * 1.2, goal) + 1e-6) == 5
+    monkeypatch.delitem(sys.modules, "flow_map", raising=False)

@@ -94,7 +94,7 @@ def emd_direction(
     derivative: Derivative = "jvp",
     step: int | None = None,
 ) -> Tensor:
-    """AYF-EMD: how ``F(x, t, s)`` should change, seen from the start of the jump (theorem 3.2 and section 3.3).
+    """AYF-EMD: how ``F(x, t, s)`` should change, seen from the start of the jump (theorem 3.2).
 
     On a true flow map the end of a jump does not move when its start follows the flow. It moves by ``-g`` for
     ``r = 1``: ``g = F - v + r (t - s) dF/dt``, with ``dF/dt`` along the flow, the tangent ``(v, 1, 0)`` of
@@ -144,7 +144,7 @@ def lmd_direction(
     derivative: Derivative = "jvp",
     step: int | None = None,
 ) -> Tensor:
-    """AYF-LMD: how ``F(x, t, s)`` should change, seen from the end of the jump (theorem 3.3).
+    """AYF-LMD: how ``F(x, t, s)`` should change, seen from the end of the jump.
 
     On a true flow map the end of a jump moves with the flow when s does: ``g = F - v(f, s) - r (t - s) dF/ds``. The
     teacher is asked at the student's own output ``f``, so this distils only.
@@ -246,7 +246,7 @@ def _randomness_kept(x: Tensor) -> Iterator[None]:
 
 
 def warm_up(step: int, length: int, cap: float = 0.99) -> float:
-    """The share ``r`` of the derivative: from 0, by ``1 / length`` a step, up to ``cap`` (section 3.4).
+    """The share ``r`` of the derivative: from 0, by ``1 / length`` a step, up to ``cap`` (tangent warm-up).
 
     The last hundredth of the straight line stays for good, as a regulariser.
     """
@@ -254,7 +254,7 @@ def warm_up(step: int, length: int, cap: float = 0.99) -> float:
 
 
 def normalise(g: Tensor, c: float = 0.1) -> Tensor:
-    """``g / (|g| + c)`` for each sample of ``g [B, ...]``: no step is longer than one (section 3.4)."""
+    """``g / (|g| + c)`` for each sample of ``g [B, ...]`` (tangent normalisation): no step is longer than one."""
     return g / (like(g.flatten(1).norm(dim=1), g) + c)
 
 

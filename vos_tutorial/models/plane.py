@@ -25,7 +25,7 @@ class TimeFeatures(nn.Module):
     """A time in [0, 1] as eight waves, ``[B] -> [B, 8]``.
 
     Args:
-        clock: what the waves are of. ``"time"``: of t itself, four slow ones (Align Your Flow, section 3.4);
+        clock: what the waves are of. ``"time"``: of t itself, four slow ones, as Align Your Flow asks;
             ``"log sigma"``: of ``log(t / (1 - t)) / 4``, as in EDM, whose slope is infinite at both ends; ``"fast"``:
             of t, up to 16 turns.
     """
