@@ -78,7 +78,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 135 minutes, of which 40 for the exercises |
-# | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it your two trainings (on two busy cores we waited {{results/run_cards.json:07_align_your_flow.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it your two trainings (on two cores shared with many other jobs we waited {{results/run_cards.json:07_align_your_flow.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
 # | you need | notebook 02 for the last part, derivatives by several variables |
 #
 # Nothing is downloaded. FLUX needs a GPU and weights that you must ask for; its section says so and runs without them.
