@@ -100,6 +100,12 @@ def sources(notebook: NotebookNode) -> str:
     return "\n\n".join(cell.source for cell in notebook.cells)
 
 
+def test_a_result_is_found_by_a_name_with_commas_and_parentheses(folders: Folders) -> None:
+    (folders.results / "a.json").write_text('{"STM, calm (350 more), 240": {"J&F": 74.77}}')
+    text = "It is {{results/a.json:STM, calm (350 more), 240.J&F|.1f}}."
+    assert notebooks.substitute(text, folders, "here") == "It is 74.8."
+
+
 def test_one_source_makes_both_versions(folders: Folders) -> None:
     notebooks.build("00_toy", folders)
     reader, solutions = built(folders), built(folders, "solutions/00_toy.ipynb")
