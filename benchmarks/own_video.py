@@ -6,7 +6,7 @@ that ``vos_tutorial track`` does: it also keeps each result as a PNG, and decode
 turns in one run. Memory is the peak of a process of its own that takes a copy of the mask through 100 and through
 1,000 frames by way of a project: a method that keeps frames, as STM does, adds to that.
 
-    python benchmarks/own_video.py [--frames 40] [--repeats 1] [--threads N] [--no-memory]
+    python benchmarks/own_video.py [--frames 80] [--repeats 1] [--threads N] [--no-memory]
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     threads(parser)
-    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--frames", type=int, default=80)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-memory", action="store_true", help="leave the two long runs out")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)

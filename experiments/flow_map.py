@@ -205,7 +205,7 @@ def by_seed(each: Callable[[int], dict[str, Any]], *names: str) -> dict[str, Any
     return {
         key: {
             "seeds": [f[key] for f in found],
-            "mean": [round(sum(row) / len(row), 4) for row in zip(*(f[key] for f in found), strict=True)],
+            "mean": [round(sum(row) / len(row), 6) for row in zip(*(f[key] for f in found), strict=True)],
         }
         for key in found[0]
     }

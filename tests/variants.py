@@ -238,7 +238,20 @@ def same_segmentation_loss(variant: Any, library: Any, seed: int) -> None:
     torch.testing.assert_close(variant(logits, ids, seed / 9), library(logits, ids, seed / 9), rtol=1e-4, atol=1e-5)
 
 
-# --- notebook 07: the direction of EMD without the library's checks ----------------------------------------------
+# --- notebook 07: a flow map that makes its own waves; EMD without the library's checks ---------------------------
+
+
+def same_plane_flow_map(variant: Any, library: Any, seed: int) -> None:
+    """A flow map of the plane, from one teacher and with the same weights for s."""
+    from vos_tutorial.models.plane import PlaneVelocity
+
+    torch.manual_seed(seed)
+    teacher = PlaneVelocity()
+    page, ours = variant(teacher), library(teacher)
+    torch.nn.init.normal_(ours.end.weight)
+    page.load_state_dict(ours.state_dict())
+    x, times = torch.randn(16, 2), torch.rand(2, 16).sort(0, descending=True).values
+    torch.testing.assert_close(page(x, *times), ours(x, *times), rtol=1e-4, atol=1e-5)
 
 
 def same_direction(variant: Any, library: Any, seed: int) -> None:
@@ -277,4 +290,5 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.models.stcnn.PyramidPooling": same_pyramid,
     "vos_tutorial.models.stcnn.segmentation_loss": same_segmentation_loss,
     "vos_tutorial.models.flow_map.emd_direction": same_direction,
+    "vos_tutorial.models.plane.PlaneFlowMap": same_plane_flow_map,
 }
