@@ -605,8 +605,8 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 #
 # The *consistency model* does its one job, the single jump, better than EMD, and drifts from the *teacher's* samples as soon as you add steps: {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}, then
 # {{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} with 4 and 16. Most of that is the fresh noise itself: two independent draws of this size are already {{results/07_flow_map.json:floor.mean|.3f}} apart. Measured against the *data*, where
-# no noise is shared, it stays level: {{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.consistency.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} with 1, 4 and 16 steps (EMD: {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.emd.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}}). So in the plane we did not see it get
-# worse; the closed form of section 1 shows the effect, this model does not.
+# no noise is shared, it stays level: {{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.consistency.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} with 1, 4 and 16 steps (EMD: {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.emd.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}}). So only the closed form of section 1
+# shows it getting worse.
 #
 # *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite, an FID of 6.70 against 1.70 (Sabour et al., table 5). *MeanFlow*, which
 # learns from single lines instead of the teacher's mean, is less exact: {{results/07_flow_map.json:students.mean flow.to teacher.mean.0|.3f}} with one jump.
@@ -622,8 +622,7 @@ gammas = {"gamma 0": students["emd"], **{f"gamma {g}": of for g, of in stored["g
 tables.table({name: by_steps(of) for name, of in gammas.items()}, decimals=3)
 
 # %% [markdown]
-# The distances grow because fresh noise parts the samples from the teacher's, which started from the same noise; two independent draws are {{results/07_flow_map.json:floor.mean|.3f}} apart already. The same samples, measured
-# against the *data*:
+# The distances grow because fresh noise parts the samples from the teacher's, which started from the same noise. Measured against the *data*:
 
 # %% tags=["reference"]
 tables.table({name: by_steps(of, goal="to data") for name, of in gammas.items()}, decimals=3)
@@ -635,7 +634,7 @@ tables.table({name: by_steps(of, goal="to data") for name, of in gammas.items()}
 # ## 7. Look inside
 #
 # Drag the point on the left, or move it with the arrow keys. The curve is the teacher's path, the dashed blue line the learned jump from $t$ to $s$, the dotted orange line Euler's straight step. On the right the
-# same noise goes through three samplers; choose the number of steps. (The distances are larger than in section 6: 1,000 points instead of 8,000, so the sampling floor is higher.)
+# same noise goes through three samplers; choose the number of steps. (1,000 points: the floor is higher than in section 6.)
 #
 # **One question.** With $t = 1$ and $s = 0$, find two close starting points whose jumps end in different squares. *Where does the jump of a point between them end?* Then unfold the answer.
 
@@ -795,8 +794,8 @@ rows = {n: {f"{k} steps": float((x - goal).square().mean().sqrt()) for k, x in o
 tables.table(rows, decimals=3, rows="distance to the teacher's 64 steps")
 
 # %% [markdown]
-# Only eight pictures: do not rank the rows by this table. On 256 pictures (below) the shipped map is closer than the short training: {{results/07_flow_images.json:open.student.2.0.distance|.2f}} with two steps, against {{results/07_flow_images.json:open.short.2.0.distance|.2f}}, {{results/07_flow_images.json:open.short.2.1.distance|.2f}} and
-# {{results/07_flow_images.json:open.short.2.2.distance|.2f}} for three seeds. And mistrust the first column: a grey blur is never far from anything, so in root mean squared error Euler's blur keeps up with a picture. Look at the pictures instead.
+# Only eight pictures, so do not rank the rows by this table; the next one has 256. And mistrust the first column: a grey blur is never
+# far from anything. Look at the pictures instead.
 
 # %%
 figures.show(
@@ -825,12 +824,12 @@ tables.table({name: {c: row[c] for c in columns} for name, row in rows.items()},
 # {{results/07_flow_images.json:open.teacher.4.mask|.0f}} %, distance {{results/07_flow_images.json:open.student.2.0.distance|.2f}} beside {{results/07_flow_images.json:open.teacher.4.distance|.2f}}. With whole captions two jumps score as well as Euler's eight steps ({{results/07_flow_images.json:whole.student.2.0.attributes|.1f}} and
 # {{results/07_flow_images.json:whole.teacher.8.attributes|.1f}} %), but end further from the teacher ({{results/07_flow_images.json:whole.student.2.0.distance|.2f}} and {{results/07_flow_images.json:whole.teacher.8.distance|.2f}}).
 #
-# We had hoped for Euler's eight in every measure. Two jumps are worth about four Euler steps; with eight jumps the advantage is nearly gone (attributes {{results/07_flow_images.json:open.student.8.0.attributes|.1f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.1f}} %, distance
-# {{results/07_flow_images.json:open.student.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}; only the mask is better, {{results/07_flow_images.json:open.student.8.0.mask|.0f}} against {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %). That is much less than in the plane: the student trained for five minutes, and the teacher itself draws ragged shapes. (One seed. Three
-# seeds of the *short* training, a sixth as long, reach with two jumps {{results/07_flow_images.json:open.short.2.0.attributes|.1f}}, {{results/07_flow_images.json:open.short.2.1.attributes|.1f}} and {{results/07_flow_images.json:open.short.2.2.attributes|.1f}} % with masks of {{results/07_flow_images.json:open.short.2.0.mask|.0f}}, {{results/07_flow_images.json:open.short.2.1.mask|.0f}} and {{results/07_flow_images.json:open.short.2.2.mask|.0f}} % at distances of {{results/07_flow_images.json:open.short.2.0.distance|.2f}}, {{results/07_flow_images.json:open.short.2.1.distance|.2f}} and {{results/07_flow_images.json:open.short.2.2.distance|.2f}}.) <!-- given -->
+# We had hoped for Euler's eight in every measure. With eight jumps are worth about four Euler steps; with eight jumps the advantage is nearly gone (attributes {{results/07_flow_images.json:open.student.8.0.attributes|.1f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.1f}} %, distance
+# {{results/07_flow_images.json:open.student.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}; only the mask is better, {{results/07_flow_images.json:open.student.8.0.mask|.0f}} against {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %). That is much less than in the plane: the student trained for five minutes, and the teacher itself draws ragged shapes. (One seed; the three seeds of the *short*
+# training are in the table.) <!-- given -->
 #
 # **Without s** the same adapters learn one velocity for all jumps. Compare it with the *short* training, which is equally long (300 steps; without s one seed). With one step it finds almost no shape: its mask is {{results/07_flow_images.json:open.without-s.1.0.mask|.0f}} %, against <!-- given -->
-# {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %. With two steps it is {{results/07_flow_images.json:open.without-s.2.0.mask|.0f}} %, against {{results/07_flow_images.json:open.short.2.0.mask|.0f}}, {{results/07_flow_images.json:open.short.2.1.mask|.0f}} and {{results/07_flow_images.json:open.short.2.2.mask|.0f}} %. That is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}), but its attributes ({{results/07_flow_images.json:open.without-s.8.0.attributes|.0f}} %), mask
+# {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %. That is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}), but its attributes ({{results/07_flow_images.json:open.without-s.8.0.attributes|.0f}} %), mask
 # ({{results/07_flow_images.json:open.without-s.8.0.mask|.0f}} %) and recall ({{results/07_flow_images.json:open.without-s.8.0.recall|.0f}} %) are the best of all few-step rows. It no longer follows the teacher's path, yet its pictures are not worse. A small distance and a good picture are two different things.
 #
 # **A last stage.** AYF ends with a short adversarial training, as in notebook 06: a critic compares one-step pictures with real ones. The student gets the loss
@@ -867,10 +866,10 @@ tables.compare(groups)
 # mask ({{results/07_flow_images.json:video.copy first.clean|.0f}}) and below training on sprites ({{results/07_flow_images.json:video.sprites.0.clean|.0f}}, {{results/07_flow_images.json:video.sprites.1.clean|.0f}}, {{results/07_flow_images.json:video.sprites.2.clean|.0f}}). But look at the row beside it: stills *drawn by the world* with exact masks
 # do no better ({{results/07_flow_images.json:video.world.0.clean|.0f}}, {{results/07_flow_images.json:video.world.1.clean|.0f}}, {{results/07_flow_images.json:video.world.2.clean|.0f}}). So the two-step generator is not what is missing; the *world* is: one bright shape at 32 pixels does not teach what sprite video asks.
 #
-# One condition goes the other way. With multiple objects the world's stills score {{results/07_flow_images.json:video.world.0.multiple_objects|.0f}}, {{results/07_flow_images.json:video.world.1.multiple_objects|.0f}} and {{results/07_flow_images.json:video.world.2.multiple_objects|.0f}} and the generated ones {{results/07_flow_images.json:video.flow map, 2.0.multiple_objects|.0f}}, {{results/07_flow_images.json:video.flow map, 2.1.multiple_objects|.0f}} and {{results/07_flow_images.json:video.flow map, 2.2.multiple_objects|.0f}}, the sprites {{results/07_flow_images.json:video.sprites.0.multiple_objects|.0f}}, {{results/07_flow_images.json:video.sprites.1.multiple_objects|.0f}} and {{results/07_flow_images.json:video.sprites.2.multiple_objects|.0f}}: in two seeds of three both kinds of stills win clearly, and we do not know why.
+# One condition goes the other way: with multiple objects both kinds of stills win in two seeds of three, and we do not know why.
 #
-# On four real clips copying the first mask scores J {{results/07_flow_images.json:real video.copy first.0|.1f}}. Sprites reach {{results/07_flow_images.json:real video.sprites.0|.1f}}, {{results/07_flow_images.json:real video.sprites.1|.1f}} and {{results/07_flow_images.json:real video.sprites.2|.1f}}, which is no difference; the world's stills {{results/07_flow_images.json:real video.world.0|.1f}}, {{results/07_flow_images.json:real video.world.1|.1f}} and {{results/07_flow_images.json:real video.world.2|.1f}}, the generated ones
-# {{results/07_flow_images.json:real video.flow map, 2.0|.1f}}, {{results/07_flow_images.json:real video.flow map, 2.1|.1f}} and {{results/07_flow_images.json:real video.flow map, 2.2|.1f}}. A generator gives you more of the data that it was trained on, and no other data.
+# On four real clips sprites are level with copying the first mask (J {{results/07_flow_images.json:real video.copy first.0|.1f}}), and both kinds of stills lie far below,
+# at {{results/07_flow_images.json:real video.flow map, 2.1|.1f}} to {{results/07_flow_images.json:real video.world.1|.1f}}. A generator gives you more of the data that it was trained on, and no other data.
 
 # %% [markdown]
 # ## 11. Break it
