@@ -62,7 +62,7 @@ def stm(network: stm_model.STM, frames: Pixels, masks: Pixels) -> NetworkDiagram
     p.map("value", "memory value", value, "value", Code(stm_model.KeyValue.forward, "self.value"), stack=t)
     p.map("query_key", "query key", read.out("query_head", 0), "memory", Code(stm_model.STM.encode, "query_head"))
     p.map("query_value", "query value", read.out("query_head", 1), "value", Code(stm_model.STM.encode, "query_head"))
-    p.operation("read", Operation("read", "memory"), Code(stm_model.read, "s.softmax"))
+    p.operation("read", Operation("read", "memory"), Code(stm_model.read, "softmax_of_best(s"))
     p.map("found", "found", read.into("decoder")[:, : value.shape[1]], "value", Code(stm_model.STM.segment, "read("))
     p.operation("joined", Concat("cat"), Code(stm_model.STM.decode, "torch.cat"))
     p.map("first", "first", read.out("decoder.first"), "output", Code(stm_model.Decoder.forward, "self.first"))
