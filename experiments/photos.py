@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 import time
@@ -55,6 +56,11 @@ def measure(segmenter: Segmenter, videos: DavisFolder) -> dict[str, Any]:
     }
 
 
+def without_places(recipe: str) -> str:
+    """A recipe as it is stored, with the names of the data's folders and not where they lay on this machine."""
+    return re.sub(r'"[^"]*[/\\\\]([^"/\\\\]+)": (?=\{"digest")', r'"\1": ', recipe)
+
+
 def ship(method: str, folders: Sequence[Path]) -> None:
     """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended."""
     files = [folder / "weights.safetensors" for folder in folders]
@@ -65,7 +71,7 @@ def ship(method: str, folders: Sequence[Path]) -> None:
         "lines": last["lines"],
         "tuning": last["tuning"],
         "precision": "float16",
-        "recipe": " then ".join(one["recipe"] for one in before),
+        "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
         "steps": str(sum(int(one["steps"]) for one in before)),
         "seconds": str(sum(float(one["seconds"]) for one in before)),

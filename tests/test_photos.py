@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from experiments import photos
 from vos_tutorial import models, recipes
 from vos_tutorial.baselines import LabelPropagation
 from vos_tutorial.clip import object_ids
@@ -438,3 +439,8 @@ def test_features_that_are_missing_or_cut_are_sentences(tmp_path: Path, monkeypa
     (tmp_path / "efficientnet-lite0.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TutorialError, match="is cut short"):
         LabelPropagation()
+
+
+def test_what_ships_says_no_place_of_the_machine_that_trained_it() -> None:
+    said = '{"data": {"/home/me/data/coco_stills": {"digest": "c6", "files": 720}}, "seed": 0}'
+    assert photos.without_places(said) == '{"data": {"coco_stills": {"digest": "c6", "files": 720}}, "seed": 0}'
