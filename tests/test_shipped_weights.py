@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,8 @@ from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.geometry import iou
 from vos_tutorial.models.stcnn import STCNN
-from vos_tutorial.models.weights import read_weights
+from vos_tutorial.models.weights import read_metadata, read_weights
+from vos_tutorial.places import WEIGHTS
 from vos_tutorial.propagation import propagate
 
 PHOTOS = ["masktrack", "rgmp", "stm"]
@@ -94,3 +98,9 @@ def test_the_long_run_of_stcnn_has_all_that_the_lesson_shows() -> None:
     assert network.generator is not None
     assert network.discriminator is not None
     assert network.balance is not None
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_what_ships_names_no_folder_of_a_machine(path: Path) -> None:
+    said = " ".join(read_metadata(path).values())
+    assert not re.search(r"(?<![\w.])/(?:work|home|tmp|root|mnt|Users)/", said)

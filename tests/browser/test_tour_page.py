@@ -63,7 +63,7 @@ def test_hover_looks_and_click_chooses(page_of: PageOf, tour: NetworkTour) -> No
     spot(page, "read").click()
     wait_for(page, shown="read", selected="read")
     assert saves(page) == [{"selected": "read"}]
-    assert page.locator(".vos-code mark").all_inner_texts()[0].strip().startswith("found.append(s.softmax")
+    assert page.locator(".vos-code mark").all_inner_texts()[0].strip().startswith("found.append(softmax_of_best(s")
     assert page.locator(".vos-large").is_hidden()  # a function has no map of its own
     assert page.get_by_text("goes to: found").is_visible()
 
