@@ -805,6 +805,15 @@ figures.show(
 )  # fmt: skip
 
 # %% [markdown]
+# The explorer's second tab holds them too, large and side by side:
+
+# %% tags=["run"]
+colours = {n: {k: ((x[:, :3] + 1) / 2).clamp(0, 1) for k, x in of.items()} for n, of in made.items()}
+explorer = FlowExplorer(teacher, reference, plane.trained_flow_map(plane.shipped("consistency")), images=colours)
+explorer.tab = "pictures"
+explorer
+
+# %% [markdown]
 # How good are they? The captions say neither colour nor place, so the noise has to decide them; a network that averages over all possibilities draws a blur. A small classifier reads the other four attributes
 # off the pictures, and finds the shape: *mask* is its overlap with the generated mask. *Distance* is the root mean squared difference to the teacher's 64-step picture from the
 # same noise; precision and recall ask whether generated pictures look like real ones, and the reverse, in the classifier's features.
