@@ -28,10 +28,6 @@ TO_REBUILD = (
     "06_stcnn_adversarial_training",
 )
 
-#: Rebuilt pages that are still too long: 02 has 84 code cells (80 is the most), 07 about 5,500 words (5,175).
-#: The list only shrinks.
-TO_SHORTEN = ("02_masktrack_refinement", "07_align_your_flow")
-
 # The headings of a method notebook, in this order, by a word each must contain (DESIGN.md, "Skeleton").
 METHOD = re.compile(r"0[2-7]_")
 SECTIONS = (
@@ -276,7 +272,7 @@ def shown_as_written(name: str, notebook: NotebookNode) -> list[str]:
 
 def page_size(name: str, notebook: NotebookNode) -> list[str]:
     """A page is no longer than a reader has patience for (``tools/page_report.py``)."""
-    if "/" in name or name.removesuffix(".ipynb") in (*TO_REBUILD, *TO_SHORTEN):
+    if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
         return []
     return too_long(report(notebook, notebook))
 

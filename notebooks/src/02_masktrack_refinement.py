@@ -37,8 +37,6 @@ here = profile.current()
 clip = list(sprites.benchmark(5, ["deformation+scale"]))[4]
 methods = {"first mask, copied": CopyFirst(), "MaskTrack": models.segmenter("masktrack")}
 answers = {name: propagate(method, clip.frames, clip.first_mask) for name, method in methods.items()}
-
-# %%
 figures.show(
     figures.loop(clip, answers),
     "A figure with limbs bends and grows until it is three times as wide. The copied mask stays small; MaskTrack's mask "
@@ -119,8 +117,6 @@ mask0[1:3, 1:3] = True
 frame1 = bright((1, 2), (1, 3), (2, 2), (2, 3), (4, 6), (4, 7))
 guide = dilate(mask0, 1)
 mask1 = guide & (frame1 > 0.5)
-
-# %%
 steps = {"frame 0": frame0, "its mask": mask0, "frame 1": frame1, "grown mask": guide, "mask 1": mask1}
 figures.show(
     figures.pixels(steps, cell=0.24, brightness=True),
@@ -534,8 +530,6 @@ steps = [i for i, record in enumerate(run.history, start=1) if "val_loss" in rec
 curves = {"loss": "val_loss", "IoU with the ground truth": "val_iou"}
 fixed = training.validation.Validation(task, recipe, torch.device("cpu")).batches
 raw = np.mean([geometry.iou(batch["guide"], batch["target"]).mean() for _, batch in fixed])
-
-# %% tags=["run"]
 figure, axes = figures.blank(1, 2, height=2.6)
 for cell, (label, key) in zip(axes[0], curves.items(), strict=True):
     cell.plot(steps, [record[key] for record in run.validation], color=figures.BLUE)
@@ -731,8 +725,6 @@ figures.show(
 # %%
 drifting = videos[steps["a clip that drifts"]["clip"]]
 lost = propagate(masktrack.segmenter(reference), drifting.frames, drifting.first_mask)
-
-# %%
 figures.show(
     figures.answer_sheet(drifting, {"MaskTrack": 2 * lost}, times=[0, 2, 4, 6, 9, 12, 15], raw=True),
     "Seven frames of a green blob that grows. From frame 4 on, the mask lacks its upper part, cut off by a nearly straight line; the cut "
@@ -876,8 +868,6 @@ tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.
 # %%
 hidden = list(sprites.benchmark(2, ["occlusion"]))[1]
 answered = propagate(masktrack.segmenter(reference), hidden.frames, hidden.first_mask)
-
-# %%
 figures.show(
     figures.answer_sheet(hidden, {"MaskTrack": answered}, times=[0, 4, 6, 8, 10, 12, 15], raw=True),
     "Seven frames of a clip in which a plain reddish wall moves over the object. While the object is hidden, the mask stays on the wall; "

@@ -61,8 +61,8 @@ figures.show(
 #
 # FLUX, Stable Diffusion 3 and most video generators are trained like the teacher on the left. It knows only which way a point
 # moves *now*, so it must go in small steps, 20 to 100 of them for a picture. A flow map is distilled from it and knows where the
-# point will *be*. In notebook 06 one network made up frames for another to learn from. Here we make labelled training pictures, and at one or
-# two network calls a picture they are cheap.
+# point will *be*. At one or two network calls a picture,
+# labelled training pictures are cheap.
 #
 # ## You will learn
 #
@@ -81,7 +81,7 @@ figures.show(
 # | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it your two trainings (on two cores shared with many other jobs we waited {{results/run_cards.json:07_align_your_flow.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
 # | you need | notebook 02 for the last part, derivatives by several variables |
 #
-# Nothing is downloaded. FLUX needs a GPU and weights that you must ask for; its section says so and runs without them.
+# Nothing is downloaded; the section on FLUX runs without a GPU and weights.
 #
 # ## Predict
 #
@@ -577,7 +577,7 @@ rows |= {"your flow map": distances(yours, your_teacher)}
 tables.table(rows | {"reference": distances(reference, teacher)}, decimals=3)
 
 # %% [markdown]
-# Your row equals the reference, to about three digits: same seed, same recipe. (In the smoke profile both trainings are cut short, and it does not.)
+# Your row equals the reference, to about three digits: same seed, same recipe.
 #
 # And three seeds of everything (stored results of our runs):
 
@@ -601,15 +601,15 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 
 # %% [markdown]
 # One jump of AYF-EMD ends {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} from the teacher; Euler is {{results/07_flow_map.json:euler.to teacher.mean.4|.3f}} away after 16 steps. (Heun's method is a stronger
-# rival: in our benchmark it needs five steps, ten calls, to come as close as one jump.) <!-- given --> From four steps on EMD loses a little again, because short jumps have small errors of their own.
+# rival: in our benchmark it needs ten calls to come as close.) <!-- given --> From four steps on EMD loses a little again, because short jumps have small errors of their own.
 #
 # The *consistency model* does its one job, the single jump, better than EMD, and drifts from the *teacher's* samples as soon as you add steps: {{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}, then
-# {{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} with 4 and 16. Most of that is the fresh noise itself: two independent draws of this size are already {{results/07_flow_map.json:floor.mean|.3f}} apart. Measured against the *data*, where
-# no noise is shared, it stays level: {{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.consistency.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} with 1, 4 and 16 steps (EMD: {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.emd.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}}). So only the closed form of section 1
+# {{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to teacher.mean.4|.3f}} with 4 and 16. Most of that is the fresh noise itself (the floor is {{results/07_flow_map.json:floor.mean|.3f}}). Measured against the *data* it
+# stays level: {{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.consistency.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} with 1, 4 and 16 steps (EMD: {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.emd.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}}). So only the closed form of section 1
 # shows it getting worse.
 #
-# *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite, an FID of 6.70 against 1.70 (Sabour et al., table 5). *MeanFlow*, which
-# learns from single lines instead of the teacher's mean, is less exact: {{results/07_flow_map.json:students.mean flow.to teacher.mean.0|.3f}} with one jump.
+# *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite. *MeanFlow*, which
+# has no teacher, is less exact: {{results/07_flow_map.json:students.mean flow.to teacher.mean.0|.3f}} with one jump.
 #
 # Times drawn the other way, two at once and sorted (one seed), give {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} with one step and {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}} with four.
 
@@ -628,15 +628,15 @@ tables.table({name: by_steps(of) for name, of in gammas.items()}, decimals=3)
 tables.table({name: by_steps(of, goal="to data") for name, of in gammas.items()}, decimals=3)
 
 # %% [markdown]
-# Here no trend is larger than the difference between the three seeds.
+# No trend here exceeds the spread of the seeds.
 
 # %% [markdown]
 # ## 7. Look inside
 #
 # Drag the point on the left, or move it with the arrow keys. The curve is the teacher's path, the dashed blue line the learned jump from $t$ to $s$, the dotted orange line Euler's straight step. On the right the
-# same noise goes through three samplers; choose the number of steps. (1,000 points: the floor is higher than in section 6.)
+# same noise goes through three samplers; choose the number of steps.
 #
-# **One question.** With $t = 1$ and $s = 0$, find two close starting points whose jumps end in different squares. *Where does the jump of a point between them end?* Then unfold the answer.
+# **One question.** With $t = 1$ and $s = 0$, find two close starting points whose jumps end in different squares. *Where does the jump of a point between them end?*
 
 # %% tags=["run"]
 FlowExplorer(teacher, reference, plane.trained_flow_map(plane.shipped("consistency")))
@@ -655,7 +655,7 @@ figures.show(
 
 # %% [markdown]
 # <details><summary>Answer</summary>Between the squares, where there are no data. One neighbour goes to the left square, one to the right; the true map has a steep slope there, and a smooth network must pass
-# through all values between. A few samples land in the gaps for this reason, with the teacher's many steps as well.</details>
+# through all values between.</details>
 
 # %% [markdown]
 # ## 8. Guidance: which bad example to move away from
@@ -708,7 +708,7 @@ tables.table(rows)
 # %% [markdown]
 # CFG moves away from the *other class*. The outer clouds, next to it, lose their samples: at weight 3 coverage falls to {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.3|.0%}}, and precision hardly moves ({{results/07_flow_map.json:guidance.classifier-free.precision.mean.0|.1%}}, {{results/07_flow_map.json:guidance.classifier-free.precision.mean.2|.1%}} and
 # {{results/07_flow_map.json:guidance.classifier-free.precision.mean.3|.1%}} at weights 1, 2 and 3). Autoguidance moves away from *errors*, such as points between clouds: at weight 2 precision rises from {{results/07_flow_map.json:guidance.autoguidance.precision.mean.0|.1%}} to {{results/07_flow_map.json:guidance.autoguidance.precision.mean.2|.1%}}, and all four clouds stay. But
-# each of them shrinks to {{results/07_flow_map.json:guidance.autoguidance.spread.mean.2|.0%}} of its width, more than with CFG ({{results/07_flow_map.json:guidance.classifier-free.spread.mean.2|.0%}}). Both give away variety, each a different kind, and at weight 5 both lose precision too.
+# each of them shrinks to {{results/07_flow_map.json:guidance.autoguidance.spread.mean.2|.0%}} of its width, more than with CFG ({{results/07_flow_map.json:guidance.classifier-free.spread.mean.2|.0%}}). At weight 5 both lose precision too.
 
 # %% [markdown]
 # ## 9. Pictures with masks
@@ -794,8 +794,7 @@ rows = {n: {f"{k} steps": float((x - goal).square().mean().sqrt()) for k, x in o
 tables.table(rows, decimals=3, rows="distance to the teacher's 64 steps")
 
 # %% [markdown]
-# Only eight pictures, so do not rank the rows by this table; the next one has 256. And mistrust the first column: a grey blur is never
-# far from anything. Look at the pictures instead.
+# Only eight pictures, so do not rank the rows by this table; the next one has 256. And a grey blur is never far from anything: look at the pictures instead.
 
 # %%
 figures.show(
@@ -814,7 +813,7 @@ explorer.tab = "pictures"
 explorer
 
 # %% [markdown]
-# How good are they? The captions say neither colour nor place, so the noise has to decide them; a network that averages over all possibilities draws a blur. A small classifier reads the other four attributes
+# How good are they? The captions say neither colour nor place: the noise has to decide them. A small classifier reads the other four attributes
 # off the pictures, and finds the shape: *mask* is its overlap with the generated mask. *Distance* is the root mean squared difference to the teacher's 64-step picture from the
 # same noise; precision and recall ask whether generated pictures look like real ones, and the reverse, in the classifier's features.
 
@@ -829,21 +828,18 @@ tables.table({name: {c: row[c] for c in columns} for name, row in rows.items()},
 
 # %% [markdown]
 # One Euler step averages over all places and colours: hardly a shape is found where the mask says ({{results/07_flow_images.json:open.teacher.1.mask|.0f}} %). One jump of the flow map reaches
-# {{results/07_flow_images.json:open.student.1.0.mask|.0f}} %. Two jumps are at about Euler's four steps: attributes {{results/07_flow_images.json:open.student.2.0.attributes|.1f}} beside {{results/07_flow_images.json:open.teacher.4.attributes|.1f}} %, mask {{results/07_flow_images.json:open.student.2.0.mask|.0f}} beside
-# {{results/07_flow_images.json:open.teacher.4.mask|.0f}} %, distance {{results/07_flow_images.json:open.student.2.0.distance|.2f}} beside {{results/07_flow_images.json:open.teacher.4.distance|.2f}}. With whole captions two jumps score as well as Euler's eight steps ({{results/07_flow_images.json:whole.student.2.0.attributes|.1f}} and
+# {{results/07_flow_images.json:open.student.1.0.mask|.0f}} %. Two jumps are at about Euler's four steps in all three measures. With whole captions two jumps score as well as Euler's eight steps ({{results/07_flow_images.json:whole.student.2.0.attributes|.1f}} and
 # {{results/07_flow_images.json:whole.teacher.8.attributes|.1f}} %), but end further from the teacher ({{results/07_flow_images.json:whole.student.2.0.distance|.2f}} and {{results/07_flow_images.json:whole.teacher.8.distance|.2f}}).
 #
-# We had hoped for Euler's eight in every measure. With eight jumps are worth about four Euler steps; with eight jumps the advantage is nearly gone (attributes {{results/07_flow_images.json:open.student.8.0.attributes|.1f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.1f}} %, distance
-# {{results/07_flow_images.json:open.student.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}; only the mask is better, {{results/07_flow_images.json:open.student.8.0.mask|.0f}} against {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %). That is much less than in the plane: the student trained for five minutes, and the teacher itself draws ragged shapes. (One seed; the three seeds of the *short*
+# We had hoped for more: with eight jumps the advantage is nearly gone. The student trained for five minutes, and the teacher itself draws ragged shapes. (One seed; the three seeds of the *short*
 # training are in the table.) <!-- given -->
 #
-# **Without s** the same adapters learn one velocity for all jumps. Compare it with the *short* training, which is equally long (300 steps; without s one seed). With one step it finds almost no shape: its mask is {{results/07_flow_images.json:open.without-s.1.0.mask|.0f}} %, against <!-- given -->
-# {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %. That is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}), but its attributes ({{results/07_flow_images.json:open.without-s.8.0.attributes|.0f}} %), mask
-# ({{results/07_flow_images.json:open.without-s.8.0.mask|.0f}} %) and recall ({{results/07_flow_images.json:open.without-s.8.0.recall|.0f}} %) are the best of all few-step rows. It no longer follows the teacher's path, yet its pictures are not worse. A small distance and a good picture are two different things.
+# **Without s** the same adapters learn one velocity for all jumps. (300 steps, as many as the *short* training; one seed.) With one step its mask is {{results/07_flow_images.json:open.without-s.1.0.mask|.0f}} %,
+# against {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %: that is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}),
+# yet its mask and recall are the best of all few-step rows. A small distance and a good picture are two different things.
 #
 # **A last stage.** AYF ends with a short adversarial training, as in notebook 06: a critic compares one-step pictures with real ones. The student gets the loss
-# $\log(1 + e^{D(\text{real}) - D(\text{fake})})$, the critic its mirror image, and the critic's gradients are kept small. We ran 200 steps of it (the paper: 3,000) and saw no effect: attributes in one step <!-- given -->
-# {{results/07_flow_images.json:open.adversarial.1.0.attributes|.1f}} % instead of {{results/07_flow_images.json:open.student.1.0.attributes|.1f}} %.
+# $\log(1 + e^{D(\text{real}) - D(\text{fake})})$, the critic its mirror image, and the critic's gradients are kept small. We ran 200 steps of it (the paper: 3,000) and saw no effect. <!-- given -->
 
 # %% [markdown]
 # ## 10. Back to video, and real video
@@ -873,9 +869,9 @@ tables.compare(groups)
 # %% [markdown]
 # That is a clear failure. Trained on generated stills MaskTrack scores {{results/07_flow_images.json:video.flow map, 2.0.clean|.0f}}, {{results/07_flow_images.json:video.flow map, 2.1.clean|.0f}} and {{results/07_flow_images.json:video.flow map, 2.2.clean|.0f}} on clean clips, far below a copied first
 # mask ({{results/07_flow_images.json:video.copy first.clean|.0f}}) and below training on sprites ({{results/07_flow_images.json:video.sprites.0.clean|.0f}}, {{results/07_flow_images.json:video.sprites.1.clean|.0f}}, {{results/07_flow_images.json:video.sprites.2.clean|.0f}}). But look at the row beside it: stills *drawn by the world* with exact masks
-# do no better ({{results/07_flow_images.json:video.world.0.clean|.0f}}, {{results/07_flow_images.json:video.world.1.clean|.0f}}, {{results/07_flow_images.json:video.world.2.clean|.0f}}). So the two-step generator is not what is missing; the *world* is: one bright shape at 32 pixels does not teach what sprite video asks.
+# do no better ({{results/07_flow_images.json:video.world.0.clean|.0f}}, {{results/07_flow_images.json:video.world.1.clean|.0f}}, {{results/07_flow_images.json:video.world.2.clean|.0f}}). What is missing is the *world*: one bright shape at 32 pixels does not teach what sprite video asks.
 #
-# One condition goes the other way: with multiple objects both kinds of stills win in two seeds of three, and we do not know why.
+# (With multiple objects both kinds of stills win in two seeds of three; we do not know why.)
 #
 # On four real clips sprites are level with copying the first mask (J {{results/07_flow_images.json:real video.copy first.0|.1f}}), and both kinds of stills lie far below,
 # at {{results/07_flow_images.json:real video.flow map, 2.1|.1f}} to {{results/07_flow_images.json:real video.world.1|.1f}}. A generator gives you more of the data that it was trained on, and no other data.
@@ -960,17 +956,16 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # | normalisation and warm-up stabilise | described | little with slow waves ({{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} and, without them, {{results/07_flow_map.json:students.time, bare.to teacher.mean.0|.3f}} with one jump), a large one with the two bad clocks, most of it by normalisation (one seed) | yes, but only with a bad clock |
 # | autoguidance is better than CFG | FID 1.70 against 2.32 (table 5) | at weight 2: coverage {{results/07_flow_map.json:guidance.autoguidance.coverage.mean.2|.0%}} against {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.2|.0%}}, spread {{results/07_flow_map.json:guidance.autoguidance.spread.mean.2|.0%}} against {{results/07_flow_map.json:guidance.classifier-free.spread.mean.2|.0%}} | yes for coverage and precision, on the ring; CFG keeps wider clouds |
 # | a short adversarial stage sharpens one step | FID 3.32 to 1.92 (table 4) | attributes in one step: {{results/07_flow_images.json:open.student.1.0.attributes|.1f}} to {{results/07_flow_images.json:open.adversarial.1.0.attributes|.1f}} % after 200 steps <!-- given --> | no; the paper trains 3,000 |
-# | FLUX in four steps by LoRA | a user study (figure 7) | – | not tested |
 
 # %% [markdown]
 # ## 13. At paper scale: FLUX
 #
 # The paper's text-to-image experiment is the same recipe on FLUX.1-dev (12 billion weights): LoRA adapters, AYF-EMD, eight GPUs for about four hours (Sabour et al., 2025). What changes?
 #
-# * The teacher is FLUX with its adapters off. Its guidance is an *input* (3.5), because FLUX.1-dev has been distilled from a guided model already.
+# * The teacher is FLUX with its adapters off. Its guidance is an *input* (3.5).
 # * Flash attention has no forward mode, so the derivative is a central difference (exercise 7.3). bfloat16 is too coarse for that: in these passes the weights are widened to float32, layer by layer.
 # * Times are shifted towards noise, the more the larger the picture.
-# * Rank, learning rate, batch and picture size are our own proposal; we found no source for them.
+# * Rank, learning rate, batch and picture size are our own proposal.
 #
 # The library prints first what it would cost, and what is missing here:
 
@@ -981,12 +976,12 @@ estimate.report(gpus=8)
 
 # %% [markdown]
 # On a machine that has all of it, in a terminal: `python -m vos_tutorial flux prepare PICTURES --out CACHE`, then `torchrun --nproc_per_node 8 -m vos_tutorial flux train CACHE`. The whole
-# chain is tested on a tiny network of the same classes with random weights (`--profile smoke`). **We have not run it on FLUX itself**, so there is no picture to show.
+# chain is tested on a tiny network of the same classes with random weights (`--profile smoke`). **We have not run it on FLUX itself**.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Three that build (replace the line that raises; the check names the usual mistakes), and one that experiments.
+# In the first three you write a function; in the last you run an experiment.
 #
 # **Exercise 7.1** (10 minutes, medium) *EMD from the theorem.* The paper states the gradient of the EMD loss with the *map*: $\nabla_\theta\, w'\, \mathrm{sign}(t-s)\, f_\theta^\top \frac{df}{dt}$. Our code
 # works with $F$. Take $w' = 1/(t-s)$ and write `emd_from_theorem`: the factor of $\nabla F$ that remains, from a JVP of $f$ itself.
@@ -1045,7 +1040,7 @@ _ = check_07.gaussian_map(gaussian_map)
 #
 # <details><summary>Hint</summary>Two calls: at <code>(x + h v, t + h, s)</code> and <code>(x - h v, t - h, s)</code>.</details>
 # <details><summary>Where the answer lies</summary>Near the third root of the precision, 0.005 for float32: above it the curve bends within h (error h²), below it
-# the rounding of F is divided by h. NVIDIA's FastGen uses that step for a video model.</details>
+# the rounding of F is divided by h.</details>
 
 
 # %% tags=["exercise"]
@@ -1071,24 +1066,20 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 #
 # <details><summary>Hint</summary>A student costs half a minute; copy the cell of <em>Your run</em> and give <code>cap</code>.</details>
 # <details><summary>Where the answer lies</summary>One seed each. With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. With 0.9 one jump is too straight ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.0|.3f}}), and with four you
-# hardly see it ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.2|.3f}}). With 1.0 you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}). The pull of 0.99 is meant for networks that would become unstable without it.</details>
+# hardly see it ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.2|.3f}}). With 1.0 you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}).</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
-# **1.** Your teacher's loss stops at about the same value whatever you do. Is it a bad teacher?
-#
-# <details><summary>Answer</summary>No. What is left is the spread of the lines that cross at a point; no function of (x, t) can remove it.</details>
-#
-# **2.** Why is the target not taken from a slowly moving average of the student, as in older consistency models?
+# **1.** Why is the target not taken from a slowly moving average of the student, as in older consistency models?
 #
 # <details><summary>Answer</summary>Stop-gradient is enough. An average lags behind, so it would be a different network, and the difference of the two jumps would no longer be the derivative.</details>
 #
-# **3.** You train from scratch, without a teacher, with x1 − x0 as velocity. Which of the page's methods is that, and what gets worse?
+# **2.** You train from scratch, without a teacher, with x1 − x0 as velocity. Which of the page's methods is that, and what gets worse?
 #
 # <details><summary>Answer</summary>MeanFlow. Every sample's velocity differs from the mean velocity, so the direction is noisy; you need more steps or larger batches.</details>
 #
-# **4.** A colleague's eight-step consistency model looks worse than its two-step one. What do you tell her?
+# **3.** A colleague's eight-step consistency model looks worse than its two-step one. What do you tell her?
 #
 # <details><summary>Answer</summary>That this is to be expected: each jump to the data pays its full error again after re-noising. With a flow map she may add steps.</details>
 
@@ -1098,7 +1089,7 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # * A teacher knows the velocity, which is good for small steps; a flow map knows the average velocity between any two times.
 # * EMD makes jumps from neighbouring starts end at the same point. In the limit that is one JVP with the tangents (v, 1, 0).
 # * A jump's error carries the factor s − t, so more steps do not hurt; a consistency model pays in full each time.
-# * The loss does not show whether it works. Look at |g|, at samples, and at the exact Gaussian map.
+# * The loss does not show whether it works; samples and the exact Gaussian map do.
 # * Zero weights for s and adapters that can be switched off: teacher and student are one network.
 #
 # | tensor | shape | |
@@ -1114,7 +1105,7 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # %% [markdown]
 # ## References
 #
-# * A. Sabour, S. Fidler, K. Kreis: [Align Your Flow: Scaling Continuous-Time Flow Map Distillation](https://arxiv.org/abs/2506.14603). NeurIPS 2025. We could not read its appendix or its code; what differs between sources (the times that are drawn, batch, learning rate) is our own choice here.
+# * A. Sabour, S. Fidler, K. Kreis: [Align Your Flow: Scaling Continuous-Time Flow Map Distillation](https://arxiv.org/abs/2506.14603). NeurIPS 2025. We could not read its appendix or its code.
 # * Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le: [Flow Matching for Generative Modeling](https://arxiv.org/abs/2210.02747). ICLR 2023.
 # * Y. Song, P. Dhariwal, M. Chen, I. Sutskever: [Consistency Models](https://arxiv.org/abs/2303.01469). ICML 2023.
 # * Z. Geng, M. Deng, X. Bai, J. Z. Kolter, K. He: [Mean Flows for One-step Generative Modeling](https://arxiv.org/abs/2505.13447). 2025.
