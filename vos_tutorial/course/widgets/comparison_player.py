@@ -42,7 +42,7 @@ class ComparisonPlayer(Widget):
     """
 
     _esm = module("comparison_player")
-    _css = stylesheet("comparison_player")
+    _css = stylesheet("transport", "comparison_player")
 
     frame = traitlets.Int(0).tag(sync=True)
     opacity = traitlets.Float(0.35, min=0, max=1).tag(sync=True)

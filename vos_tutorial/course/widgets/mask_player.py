@@ -44,7 +44,7 @@ class MaskPlayer(Widget):
     """
 
     _esm = module("mask_player")
-    _css = stylesheet("mask_player")
+    _css = stylesheet("transport", "mask_player")
 
     frame = traitlets.Int(0).tag(sync=True)
     view = traitlets.Unicode("").tag(sync=True)

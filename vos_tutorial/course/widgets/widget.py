@@ -43,9 +43,9 @@ def module(name: str) -> str:
     return source("common.js") + "\n" + source(f"{name}.js")
 
 
-def stylesheet(name: str) -> str:
-    """The style of a widget: the common part, then its own."""
-    return source("common.css") + "\n" + source(f"{name}.css")
+def stylesheet(*names: str) -> str:
+    """The style of a widget: the common part, then what it shares with some, then its own."""
+    return "\n".join(source(f"{name}.css") for name in ("common", *names))
 
 
 class Widget(anywidget.AnyWidget):
