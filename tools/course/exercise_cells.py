@@ -64,7 +64,7 @@ class Function:
 class Exercise:
     """One exercise of a page: ``number`` such as ``5.1``; ``kind`` is ``build``, ``experiment`` or ``words``.
 
-    ``text`` is Markdown with hints and folded answers, ``note`` what the solutions' notebook says beside the solution.
+    ``text`` is Markdown with hints and folded answers; ``note`` goes with the solution.
     """
 
     page: str
@@ -114,7 +114,7 @@ def exercises(name: str, folders: Folders = HERE) -> list[Exercise]:
         folders: where the sources are.
 
     Raises:
-        ExerciseError: if a text has no head such as ``**Exercise 5.1** (10 minutes, easy)``, a function no check, or a
+        ExerciseError: if a text has no head such as ``**Exercise 5.1** (10 minutes, easy)``, a function no check, a
             check no function.
     """
     source = read_source(folders.source(name))
