@@ -78,7 +78,7 @@ def document(it: Lesson, bank: list[Entry], folders: Folders = HERE) -> Document
     Raises:
         KitError: if the notes name a cell or a wrong answer that is not there.
     """
-    out = Document(f"{it.title}: for instructors", outside)
+    out = Document(f"For instructors: {it.number} {it.short}", outside)
     todo = f", of which {sum(e.minutes for e in it.exercises)} for {len(it.exercises)} exercises"
     out.write(f"{it.notes.goal}\n\n*On the page:* {it.promise}")
     out.write(
@@ -116,7 +116,8 @@ def outside(address: str) -> str | None:
 
 
 def _listed(lead: str, numbers: list[str]) -> str:
-    return f"<p>{lead}: {', '.join(numbers)}.</p>" if numbers else ""
+    names = [lesson.name for lesson in COURSE if lesson.name[:2] in numbers]
+    return f"<p>{lead}: {', '.join(names)}.</p>" if names else ""
 
 
 def _at(found: Found) -> str:

@@ -45,7 +45,7 @@ def lessons(plan: Plan, say: Callable[[str], None] = print) -> list[Lesson]:
     """
     found = []
     for name in plan.folders.pages():
-        notes = teaching.load(name, plan.notes)
+        notes = teaching.load(name, plan.notes, plan.folders)
         notebook = pages.read(plan.folders.page(name))
         if notes.since and not any(notes.since in cell.source for cell in notebook.cells):
             say(f"{name}: left out, its teaching notes are for a form of the page that is still to come")

@@ -8,7 +8,7 @@ extensions with them; a course that needs neither should not install them for a 
 from __future__ import annotations
 
 import re
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -66,7 +66,19 @@ def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
             )
     if not body:
         raise KitError(f"{where}: nothing is shown; name a cell under show: or code:, or write points:.")
-    return {"title": slide.title, "body": "".join(body), "notes": _notes(notebook, slide, list(listed.values()))}
+    html = "".join(_wide_enough(part) for part in body)
+    kind = "several" if html.count("<img ") > 1 else "long" if html.count("<tr>") > 11 else ""
+    return {"title": slide.title, "body": html, "notes": _notes(notebook, slide, list(listed.values())), "kind": kind}
+
+
+def _wide_enough(html: str) -> str:
+    """Code and printed lines say how long their longest line is, so that the type can be as large as it fits."""
+
+    def measured(match: re.Match[str]) -> str:
+        lines = re.sub(r"<[^>]+>", "", unescape(match[2])).splitlines()
+        return f'<pre style="--columns:{max(map(len, lines), default=1) + 4}"{match[1]}>{match[2]}</pre>'
+
+    return re.sub(r"<pre([^>]*)>(.*?)</pre>", measured, html, flags=re.S)
 
 
 def _outputs(found: Found, where: str) -> str:

@@ -130,7 +130,10 @@ def _row(i: int, week: Week, lessons: Sequence[Lesson]) -> list[str]:
             home += it.minutes
         else:
             held.append(f"{names[session.page]} *(to come)*, {session.plan} minutes")
-    at_home = f"about {home / 60:.1f} h with the page{'s' if len(held) > 1 else ''}" if home else "the project"
+    solving = sum(e.minutes for it in lessons for e in it.exercises if e.number in week.hand_in)
+    at_home = f"{solving} minutes of exercises" if solving else "the project"
+    if home:
+        at_home = f"about {home / 60:.1f} h with the page{'s' if len(held) > 1 else ''}"
     return [str(i), week.theme, "<br>".join(held), ", ".join(week.hand_in) or "–", at_home]
 
 
@@ -256,19 +259,15 @@ def machines(lessons: Sequence[Lesson], cards: Path, environment: Path | None = 
                 f"{it.name} has no measured run; build it with: python tools/notebooks.py build {it.number} "
                 "--execute --measure."
             )
-        gpu = known.get(it.name, {}).get("gpu")
-        rows.append(
-            [it.title, f"{cpu['cpu_seconds'] / 60:.1f}", f"{cpu['peak_mib']:,}", str(cpu["cores"]),
-             f"{gpu['seconds'] / 60:.1f} minutes" if gpu else "not measured"]
-        )  # fmt: skip
+        row = [it.title, f"{cpu['cpu_seconds'] / 60:.1f}", f"{cpu['peak_mib']:,}", str(cpu["cores"])]
+        rows.append(row)
     out.write(
-        "Measured while the stored outputs were made, profile `cpu`: the minutes are those of one busy "
-        "core, so a page takes "
-        "about as long on a quiet machine, and less on several cores. Memory is the peak of one kernel; the "
-        "browser and the "
-        "operating system come on top."
+        "Measured while the stored outputs were made, in the profile `cpu`. CPU minutes are what you wait "
+        "on one quiet core; "
+        "several cores shorten the trainings. Memory is the peak of one kernel; the browser and the operating system "
+        "come on top."
     )
-    out.table(["page", "CPU minutes", "peak memory, MiB", "cores of the machine", "profile gpu"], rows)
+    out.table(["page", "CPU minutes", "peak memory, MiB", "cores of that machine"], rows)
     out.write("## Disk")
     parts = {
         "the course: notebooks with outputs, library, tools": ("notebooks", "vos_tutorial", "tools"),

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from nbformat import NotebookNode
 
-from tools.notebooks import ROOT
+from tools.notebooks import HERE, ROOT, Folders, substitute
 from vos_tutorial.errors import TutorialError
 
 TEACHING = ROOT / "notebooks" / "teaching"
@@ -117,12 +117,13 @@ class Teaching:
     since: str = ""
 
 
-def load(name: str, folder: Path = TEACHING) -> Teaching:
+def load(name: str, folder: Path = TEACHING, folders: Folders = HERE) -> Teaching:
     """The teaching notes of a page.
 
     Args:
         name: ``NN_name``.
         folder: where they are.
+        folders: where the results are that the notes quote.
 
     Raises:
         KitError: if there are none, if an entry is missing or unknown, or if the minutes of a plan do not add up.
@@ -132,7 +133,7 @@ def load(name: str, folder: Path = TEACHING) -> Teaching:
         raise KitError(
             f"{name} has no teaching notes; write {path.name} into notebooks/teaching, or copy another one."
         )
-    notes = read(Teaching, path)
+    notes = read(Teaching, path, folders)
     for minutes in PLANS:
         total = sum(step.minutes for step in notes.plans.get(minutes, []))
         if total != minutes:
@@ -144,14 +145,15 @@ def load(name: str, folder: Path = TEACHING) -> Teaching:
     return notes
 
 
-def read(kind: type[T], path: Path) -> T:
-    """A YAML file as a dataclass, checked.
+def read(kind: type[T], path: Path, folders: Folders = HERE) -> T:
+    """A YAML file as a dataclass, checked. It may quote results, as pages do: ``{{results/FILE.json:path|.1f}}``.
 
     Raises:
         KitError: naming the entry that is missing, unknown or of another kind.
+        BuildError: if a result is not there.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(substitute(path.read_text(encoding="utf-8"), folders, path.name))
     except yaml.YAMLError as error:
         raise KitError(f"{path.name} is no YAML ({' '.join(str(error).split())}).") from None
     return _make(kind, data, path.name)
@@ -192,17 +194,17 @@ def _make(kind: Any, data: Any, where: str) -> Any:
 
 @dataclass(frozen=True)
 class Found:
-    """A cell of a page: the cell, its position, and the heading it stands under."""
+    """A cell of a page: the cell, its position, the heading it stands under, and its line that was named."""
 
     cell: NotebookNode
     position: int
     section: str
+    line: str
 
     @property
     def begins(self) -> str:
-        """Its first line, short enough to be quoted."""
-        line = next((line.strip() for line in self.cell.source.splitlines() if line.strip()), "")
-        return line if len(line) <= 72 else line[:69].rstrip() + "..."
+        """The line that was named, short enough to be quoted."""
+        return self.line if len(self.line) <= 72 else self.line[:69].rstrip() + "..."
 
 
 def _words(line: str) -> str:
@@ -238,7 +240,9 @@ def find(notebook: NotebookNode, names: str, where: str) -> Found:
                 f"{where}: {len(hits)} cells have a line that begins with {name!r}; write more of its words."
             )
         if hits:
-            return Found(notebook.cells[hits[0]], hits[0], _section(notebook, hits[0]))
+            lines = [line.strip() for line in notebook.cells[hits[0]].source.splitlines() if line.strip()]
+            named = next((line for line in lines if wanted and _words(line).startswith(wanted)), lines[0])
+            return Found(notebook.cells[hits[0]], hits[0], _section(notebook, hits[0]), named)
     wanted = " or ".join(repr(name) for name in choices)
     raise KitError(
         f"{where}: no cell has the id, or a line that begins with, {wanted}; name another cell of the page."
