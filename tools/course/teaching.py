@@ -208,7 +208,7 @@ class Found:
 
 
 def _words(line: str) -> str:
-    words = " ".join(re.sub(r"[*`#>]|<[^>]+>|\]\([^)]*\)|\[", " ", line).split()).lower()
+    words = " ".join(re.sub(r"[#>]|<[^>]+>|\]\([^)]*\)|\[", " ", re.sub(r"[*`]", "", line)).split()).lower()
     return re.sub(r"^\d+\. ", "", words)  # the number of a section
 
 
