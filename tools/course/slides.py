@@ -54,7 +54,8 @@ def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
         if found in coded and found.cell.cell_type == "code":
             body.append(code(found.cell.source))
         if found in shown:
-            body.append(_outputs(found, where) if found.cell.cell_type == "code" else _part(found, where))
+            html = _outputs(found, where) if found.cell.cell_type == "code" else _part(found, where)
+            body.append(f'<div class="later">{html}</div>' if slide.wait else html)
     if slide.points:
         renderer = Renderer(lambda address: None)
         lines = [renderer.render(point).strip().removeprefix("<p>").removesuffix("</p>") for point in slide.points]
