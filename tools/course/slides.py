@@ -46,7 +46,7 @@ def deck(notebook: NotebookNode, name: str, notes: Teaching) -> str:
 
 
 def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
-    shown = [find(notebook, words, where) for words in slide.show]
+    shown = [_with_output(notebook, find(notebook, words, where)) for words in slide.show]
     coded = [find(notebook, words, where) for words in slide.code]
     listed = {found.position: found for found in [*shown, *coded]}
     body = []
@@ -70,6 +70,17 @@ def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
     html = "".join(_wide_enough(part) for part in body)
     kind = "several" if html.count("<img ") > 1 else "long" if html.count("<tr>") > 11 else ""
     return {"title": slide.title, "body": html, "notes": _notes(notebook, slide, list(listed.values())), "kind": kind}
+
+
+def _with_output(notebook: NotebookNode, found: Found) -> Found:
+    """The cell itself, or else the next one below it that shows something, if only code lies between."""
+    for position in range(found.position, len(notebook.cells)):
+        cell = notebook.cells[position]
+        if found.cell.cell_type != "code" or cell.cell_type != "code":
+            break
+        if cell.get("outputs"):
+            return Found(cell, position, found.section, found.line)
+    return found
 
 
 def _wide_enough(html: str) -> str:

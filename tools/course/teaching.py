@@ -64,7 +64,8 @@ class Slide:
 
     Attributes:
         title: of the slide.
-        show: the cells whose outputs are shown; of a Markdown cell its formula, or else its table.
+        show: the cells whose outputs are shown, or those of the next cell where a cell has none; of a Markdown cell
+            its formula, or else its table.
         code: the cells whose source is shown too; they are among ``show`` or stand alone.
         points: lines that appear one by one.
         notes: what the lecturer reads beside the page's own prose.
