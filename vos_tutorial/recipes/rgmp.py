@@ -135,8 +135,14 @@ def _trusting() -> Recipe:
     return replace(_photos(), stages=(replace(stage, name="trusting", steps=350, lr=1.5e-3, options=options),))
 
 
+def _larger() -> Recipe:
+    """With --start, from "photos, trusting": larger pictures, of which a thing fills as much as in a video."""
+    (stage,) = _trusting().stages
+    return replace(_photos(), stages=(replace(stage, name="larger", steps=350, batch=6, size=176),))
+
+
 #: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``. From "full" on, all but the last
-#: three take equally many steps.
+#: four take equally many steps.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
     "full": _changed(),
@@ -149,4 +155,5 @@ VARIANTS: dict[str, Recipe] = {
     "recipe without reference": _without_reference(),
     "photos": _photos(),
     "photos, trusting": _trusting(),
+    "photos, larger": _larger(),
 }

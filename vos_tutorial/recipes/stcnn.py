@@ -230,9 +230,9 @@ def _photos() -> Recipe:
         options={**SCAFFOLD, "encoder": "imagenet"},
         lines=240,
         stages=(
-            replace(ahead, steps=200, options={**ahead.options, **options, "adversarial": 0.0}),
-            replace(still, steps=400, size=128, options={**still.options, **options}),
-            replace(both, steps=150, size=96, options={**both.options, **options, "adversarial": 0.0}),
+            replace(ahead, steps=600, options={**ahead.options, **options, "adversarial": 0.0}),
+            replace(still, steps=1500, size=128, options={**still.options, **options}),
+            replace(both, steps=700, size=128, options={**both.options, **options, "adversarial": 0.0}),
         ),
     )
 
