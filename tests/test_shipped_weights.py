@@ -19,7 +19,7 @@ from vos_tutorial.models.weights import read_metadata, read_weights
 from vos_tutorial.places import WEIGHTS
 from vos_tutorial.propagation import propagate
 
-PHOTOS = ["masktrack", "rgmp", "stm"]
+PHOTOS = ["masktrack", "rgmp", "rvos", "stm"]
 FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "shared-keys"), ("stm", "paper-form-cured")]
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from vos_tutorial import models
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.models.stm import STMSegmenter
 from vos_tutorial.models.weights import load_weights, read_about, read_weights, save_weights
 
 METADATA = {"method": "masktrack", "size": "small", "seed": "0"}
@@ -165,7 +166,7 @@ SHIPPED = [p for p in sorted(models.SHIPPED.glob("*.safetensors")) if p.stem.spl
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
-    assert len(SHIPPED) == 16
+    assert len(SHIPPED) == 17
     method, _, variant = path.stem.partition("-")
     network = models.trained(method, variant=variant)
     about = read_about(path)
@@ -220,6 +221,7 @@ def test_paper_size_comes_back(tmp_path: Path) -> None:
         ({"method": "rgmp"}, r"w is of another method: it holds weights of rgmp, not of stm; ask for rgmp"),
         ({"lines": "many"}, r"lines is 'many' in its metadata"),
         ({"tuning": "-1"}, r"tuning is '-1' in its metadata"),
+        ({"segmenter": "[1]"}, r"w: the segmenter's options in its metadata cannot be read \(\[1\] is no"),
     ],
 )
 def test_what_a_file_says_is_checked(tmp_path: Path, told: dict[str, str], complaint: str) -> None:
@@ -228,6 +230,24 @@ def test_what_a_file_says_is_checked(tmp_path: Path, told: dict[str, str], compl
     save_weights(tmp_path / "w", network, about)
     with pytest.raises(TutorialError, match=complaint):
         models.trained("stm", tmp_path / "w")
+
+
+def test_a_segmenter_follows_what_its_file_says(tmp_path: Path) -> None:
+    about = {
+        "method": "stm",
+        "size": "small",
+        "options": '{"width": 8}',
+        "segmenter": '{"limit": 4, "policy": "even"}',
+    }
+    save_weights(tmp_path / "w", models.build("stm", width=8), about)
+    told = models.segmenter("stm", tmp_path / "w")
+    asked = models.segmenter("stm", tmp_path / "w", limit=7)
+    for made, limit in ((told, 4), (asked, 7)):
+        assert isinstance(made, STMSegmenter)
+        assert (made.memory.limit, made.memory.policy) == (limit, "even")
+    save_weights(tmp_path / "w", models.build("stm", width=8), {**about, "segmenter": '{"limt": 4}'})
+    with pytest.raises(TutorialError, match="limt"):
+        models.segmenter("stm", tmp_path / "w")
 
 
 def test_variants_that_do_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -645,9 +645,10 @@ class Memory:
             return free[0]
         if self.policy == "least used":
             return min(free, key=lambda f: f.used / max(1, f.asked))
-        times = sorted([-1, *(frame.time for frame in self.frames), new])
-        gaps = {t: after - before for before, t, after in zip(times, times[1:], times[2:], strict=False)}
-        return min(free, key=lambda f: gaps[f.time])
+        times = sorted([*(frame.time for frame in self.frames), new])
+        before, after = [times[0] - 1, *times], [*times[1:], times[-1] + 1]
+        gap = {time: b - a for a, time, b in zip(before, times, after, strict=False)}  # left by each
+        return min(free, key=lambda f: gap[f.time])
 
     def _drop(self, frame: StoredFrame) -> None:
         self.frames.remove(frame)
