@@ -138,7 +138,7 @@ def _trusting() -> Recipe:
 def _larger() -> Recipe:
     """With --start, from "photos, trusting": larger pictures, of which a thing fills as much as in a video."""
     (stage,) = _trusting().stages
-    return replace(_photos(), stages=(replace(stage, name="larger", steps=350, batch=6, size=176),))
+    return replace(_photos(), stages=(replace(stage, name="larger", steps=300, batch=6, size=176),))
 
 
 #: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``. From "full" on, all but the last
