@@ -1,8 +1,7 @@
 """Measure networks for real video on a folder of videos; writes ``15_photos.json``, one row for each call.
 
     python experiments/photos.py measure NAME METHOD --weights FILE --video DIR --lines 192 [--options JSON]
-    python experiments/photos.py ship METHOD RUN [RUN ...] [--options JSON]   the weights of the last run, with what
-                                                                              all runs saw
+    python experiments/photos.py ship METHOD RUN [RUN ...]     the weights of the last run, with what all runs saw
 
 Networks, steps and rules of the memory are chosen by such rows. The folder has DAVIS-2016's layout, and a list
 ``val``. Times are CPU milliseconds a frame on one thread, without reading and scoring.
@@ -26,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
 from experiments.runs import keep, percent, swap
-from vos_tutorial import evaluation, models
+from vos_tutorial import evaluation, models, recipes
 from vos_tutorial.baselines import CopyFirst, LabelPropagation
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
@@ -62,19 +61,19 @@ def without_places(recipe: str) -> str:
     return re.sub(r'"[^"]*[/\\\\]([^"/\\\\]+)": (?=\{"digest")', r'"\1": ', recipe)
 
 
-def ship(method: str, folders: Sequence[Path], options: dict[str, Any]) -> None:
+def ship(method: str, folders: Sequence[Path]) -> None:
     """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended.
 
-    The options are those of the segmenter that it was measured with.
+    How it is used (lines, tuning, options of the segmenter) is what the recipe "photos" says today.
     """
     files = [folder / "weights.safetensors" for folder in folders]
     before = [read_metadata(file) for file in files]
-    last = before[-1]
+    last, recipe = before[-1], recipes.variant(method, "photos")
     about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
     about |= {
-        "lines": last["lines"],
-        "tuning": last["tuning"],
-        "segmenter": json.dumps(options),
+        "lines": str(recipe.lines),
+        "tuning": str(recipe.tuning),
+        "segmenter": json.dumps(dict(recipe.segmenter)),
         "precision": "float16",
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
@@ -92,13 +91,12 @@ def main() -> None:
     shipping = what.add_parser("ship")
     shipping.add_argument("method", choices=models.METHODS)
     shipping.add_argument("runs", nargs="+", type=Path)
-    shipping.add_argument("--options", type=json.loads, default={}, help="of the segmenter, as JSON")
     measuring = what.add_parser("measure")
     add_measuring(measuring)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "ship":
-        ship(given.method, given.runs, given.options)
+        ship(given.method, given.runs)
     else:
         measure_one(given)
 

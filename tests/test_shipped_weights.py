@@ -63,7 +63,7 @@ def test_stcnn_for_real_video_is_tuned_to_the_thing_it_should_follow() -> None:
     path = models.shipped_weights("stcnn", "photos")
     assert path.stat().st_size <= 4_000_000
     about = read_about(path)
-    assert (about.metadata["start"], about.lines, about.tuning) == ("ImageNet, EfficientNet-Lite0", 240, 60)
+    assert (about.metadata["start"], about.lines, about.tuning) == ("ImageNet, EfficientNet-Lite0", 240, 120)
     assert "cut-outs" in about.metadata["data"]
     network = models.trained("stcnn", path)
     (clip,) = benchmark(1, ["multiple_objects"])

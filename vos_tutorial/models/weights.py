@@ -177,10 +177,12 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]
             method = metadata.get("method", "")
             return {_new_name(name, method): file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError) as error:
-        if begin.startswith((b"PK", b"\x80")):
+        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end. It is asked
+        # first, for the length may begin as a pickle does.
+        ours = begin[8:] == b'{"'
+        if not ours and begin.startswith((b"PK", b"\x80")):
             raise TutorialError(f"{path} is not a safetensors file, but {_pytorch_file(path)}") from error
-        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
-        what = "is cut short or damaged" if begin[8:] == b'{"' else "is not a safetensors file"
+        what = "is cut short or damaged" if ours else "is not a safetensors file"
         raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
 
 

@@ -112,6 +112,7 @@ def _photos() -> Recipe:
     """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``).
 
     First the object must be found by the reference alone. Then the previous mask comes in, but cannot be relied upon.
+    Trained with soft masks, it follows better with hard ones (as Guo et al. report, DAVIS challenge 2019, table 2).
     """
     video = RECIPES["cpu"].stages[1]
     options = {**SMALL_VIDEO, "source": "calm photos", "max_skip": 4, "spare": 2, "relit": True}
@@ -121,6 +122,7 @@ def _photos() -> Recipe:
         RECIPES["cpu"],
         options={"encoder": "imagenet", "width": 24},
         lines=240,
+        segmenter={"feedback": "hard"},
         stages=(
             replace(video, name="reference", steps=400, size=128, schedule="constant", options=alone),
             replace(video, name="photos", steps=1000, size=128, options=both),
