@@ -316,9 +316,12 @@ def test_the_students_that_ship_need_fewer_steps_than_euler(name: generators.Stu
         [generate(network, noise, steps) for steps in (1, 2)] for network in (student.given(captions), velocity)
     )
     assert paired_distance(by_map[1], target) < 0.9 * paired_distance(by_euler[1], target)
-    shown, averaged = (((one[0][:, 3] > 0).float().mean((1, 2)) > 0.01).float().mean() for one in (by_map, by_euler))
+    shown, by_one_step = (
+        ((one[0][:, 3] > 0).float().mean((1, 2)) > 0.01).float().mean() for one in (by_map, by_euler)
+    )
     assert float(shown) > 0.8, "one step of the map draws an object"
-    assert float(averaged) < float(shown) - 0.2, "one step of Euler's method draws the average of all objects"
+    if name == "student":  # guidance makes something of the average, too, though hardly what the caption says
+        assert float(by_one_step) < float(shown) - 0.2, "one step of Euler's method draws the average of all objects"
     with torch.no_grad(), as_teacher(student):
         t = torch.full((24,), 0.5)
         assert torch.equal(student(noise, t, 0 * t, captions), teacher(noise, t, t, captions))
