@@ -118,15 +118,31 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options", type=json.loads, default={}, help="of the segmenter, as JSON, beside those of the weights' file"
     )
+    parser.add_argument("--network", type=json.loads, default={}, help="other options of the network, as JSON")
     parser.add_argument("--only", nargs="*", help="so many videos, by name; such a row is not stored")
     parser.add_argument("--swap", action="store_true", help="measure the mask swap on generated clips, too")
 
 
-def used(method: str, weights: str | Path, more: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """A network, and the options of its segmenter: those of the weights' file, and more that overrule them."""
+def used(
+    method: str, weights: str | Path, more: dict[str, Any], form: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A network, and the options of its segmenter: those of the weights' file, and more that overrule them.
+
+    With another form (options of the network) the weights fill what both forms have.
+    """
     about = read_about(models.weights_file(method, weights))
     options = about.segmenter | ({"online_steps": about.tuning} if about.tuning else {}) | more
-    return for_inference(models.trained(method, about.path)), options
+    if form:
+        network = models.build(method, "small", **(about.options | form))
+        models.start_from(method, network, about.path)
+    else:
+        network = models.trained(method, about.path)
+    return for_inference(network), options
+
+
+def placeless(word: str) -> str:
+    """A path from ``runs/`` or ``data/`` on: what lies before is this machine's."""
+    return re.sub(r"^/.*?/(runs|data)/", r"\1/", word)
 
 
 def swapped(method: str, network: nn.Module, options: dict[str, Any]) -> float:
@@ -139,7 +155,7 @@ def swap_shipped(methods: Sequence[str]) -> None:
     """The mask swap of each shipped network, used as its file says; stored beside the rows."""
     stored = json.loads(OUT.read_text()).get("mask_swap", {})
     for method in methods:
-        stored[method] = swapped(method, *used(method, models.shipped_weights(method, "photos"), {}))
+        stored[method] = swapped(method, *used(method, models.shipped_weights(method, "photos"), {}, {}))
         print(method, stored[method], flush=True)
     keep(OUT, {"mask_swap": stored}, COMMAND)
 
@@ -153,7 +169,7 @@ def measure_one(given: argparse.Namespace) -> None:
     if given.method in BASELINES:
         made, network = BASELINES[given.method](**options), None
     else:
-        network, options = used(given.method, given.weights, options)
+        network, options = used(given.method, given.weights, options, given.network)
         made = models.segmenter(given.method, network=network, **options)
     row = measure(made if min(videos[0].size) == given.lines else Resized(made, given.lines), videos)
     if network is not None and given.swap:
@@ -161,7 +177,7 @@ def measure_one(given: argparse.Namespace) -> None:
     print(json.dumps(row, indent=1))
     if given.only:
         return
-    words = [a if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
+    words = [placeless(a) if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
     command = shlex.join(["python", "experiments/photos.py", *words])
     row |= {"lines": given.lines, "options": options, "folder": given.video.name, "command": command}
     stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
