@@ -82,6 +82,16 @@ def test_a_page_that_was_not_executed_stops_the_build(tmp_path: Path) -> None:
         kit.lessons(kit.Plan(folders=Folders(tmp_path, HERE.results)))
 
 
+def test_a_page_in_the_size_for_ci_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "00_start_here.py").write_text("# %% [markdown]\n# # 00 Start\n", encoding="utf-8")
+    notebook = page(("x = 1", "1"))
+    notebook.metadata["vos_tutorial"] = {"profile": "smoke"}
+    nbformat.write(notebook, tmp_path / "00_start_here.ipynb")
+    with pytest.raises(KitError, match="00_start_here was executed in the size smoke"):
+        kit.lessons(kit.Plan(folders=Folders(tmp_path, HERE.results)))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -50,6 +50,10 @@ def lessons(plan: Plan, say: Callable[[str], None] = print) -> list[Lesson]:
     for name in plan.folders.pages():
         notes = teaching.load(name, plan.notes, plan.folders)
         notebook = pages.read(plan.folders.page(name))
+        if notebook.metadata.get("vos_tutorial", {}).get("profile") == "smoke":
+            raise KitError(
+                f"{name} was executed in the size smoke, whose numbers mean nothing; run make notebooks first."
+            )
         if notes.since and not any(notes.since in cell.source for cell in notebook.cells):
             say(f"{name}: left out, its teaching notes are for a form of the page that is still to come")
             continue
