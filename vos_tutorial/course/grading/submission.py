@@ -42,22 +42,34 @@ def read(path: Path) -> Submission:
     Raises:
         TutorialError: if the file cannot be read, is too large, or is no notebook.
     """
+    if path.suffix == ".py":
+        return _read(_statements(_text(path), "the file", whole=False))
+    return of_cells(code_cells(path))
+
+
+def code_cells(path: Path) -> list[tuple[str, set[str]]]:
+    """The code cells of a notebook, each with its tags.
+
+    Raises:
+        TutorialError: as :func:`read`.
+    """
+    try:
+        notebook = json.loads(_text(path))
+        return [(_source(cell), _tags(cell)) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TutorialError(f"{path.name} is no notebook; hand in the .ipynb file as Jupyter saved it.") from None
+
+
+def _text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > LARGEST:
             raise TutorialError(f"{path.name} has {size >> 20} MiB; a submission may have {LARGEST >> 20}.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise TutorialError(f"{path.name} cannot be read: {reason}.") from None
-    if path.suffix == ".py":
-        return _read(_statements(text, "the file", whole=False))
-    try:
-        notebook = json.loads(text)
-        cells = [(_source(cell), _tags(cell)) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise TutorialError(f"{path.name} is no notebook; hand in the .ipynb file as Jupyter saved it.") from None
-    return of_cells(cells)
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise TutorialError(f"{path.name} cannot be read: it is not UTF-8 text.") from None
+    except OSError as error:
+        raise TutorialError(f"{path.name} cannot be read: {error.strerror}.") from None
 
 
 def of_cells(cells: list[tuple[str, set[str]]]) -> Submission:

@@ -104,11 +104,12 @@ def run(pieces: list[Piece], trials: dict[str, dict[str, Exercise]], events: Tex
         events.write(json.dumps(event) + "\n")
         events.flush()
 
-    space: dict[str, Any] = {"__name__": "submission"}
+    module = sys.modules["submission"] = ModuleType("submission")  # where its dataclasses look for their names
+    space = vars(module)
     say(began="")
     for piece in pieces:
         try:
-            exec(compile(piece.code, piece.where, "exec"), space)
+            exec(compile(piece.code, piece.where, "exec", dont_inherit=True), space)
         except BaseException as error:
             say(failed=piece.where, kind=type(error).__name__, message=_message(error))
     for name, by_kind in trials.items():
