@@ -1,7 +1,7 @@
 """The grader inside nbgrader: a preprocessor in the place of the one that runs a notebook in a kernel.
 
 nbgrader keeps its gradebook, exchange folder, feedback and forms. Only ``nbgrader autograde`` changes: a submission
-goes through :func:`.runner.grade`, and each graded cell gets the output from which nbgrader reads its points. A course
+goes through :func:`.runner.grade`, and each graded cell gets the output from which nbgrader reads its points. A
 folder made by ``tools/grading.py`` says so in its ``nbgrader_config.py``::
 
     c.Autograde.autograde_preprocessors = [Graded, ...]
