@@ -13,6 +13,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...errors import TutorialError
 from ...rng import Rng, Stream
 from . import __name__ as package
@@ -21,6 +24,16 @@ from .exercise import Exercise
 
 Cases = Mapping[str, tuple[Any, ...]]
 Drawn = Callable[[Rng], Cases]
+
+
+def seed_of(rng: Rng) -> int:
+    """A seed for functions that draw a tensor from one, such as ``check_05.numbers``."""
+    return rng.pick(2**31)
+
+
+def speckled(rng: Rng, height: int, width: int, share: float) -> NDArray[np.bool_]:
+    """A mask ``bool [H, W]`` whose pixels are foreground with a chance of ``share`` each."""
+    return rng.array(height, width) < share
 
 
 def pages() -> list[str]:
