@@ -1,4 +1,4 @@
-"""Fresh cases: the same for one seed, others for another, and they tell each named wrong answer from the right one."""
+"""Fresh cases: the same for one seed, others for another; each named wrong answer fails on them."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from vos_tutorial.errors import TutorialError
 from vos_tutorial.files import write_atomically
 
 COURSE_ID = "vos"
+_ASKS = re.compile(r'^# %% .*tags=\[[^\]]*"exercise"', re.M)
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 _INTRODUCTION = """\
@@ -78,7 +79,7 @@ def assignment(name: str) -> str:
 
 def with_exercises(folders: Folders = HERE) -> list[str]:
     """The sources that make an assignment, in the order of the course."""
-    return [name for name in folders.names() if any(e.functions for e in exercises(name, folders))]
+    return [name for name in folders.names() if _ASKS.search(folders.source(name).read_text(encoding="utf-8"))]
 
 
 def asked(name: str, folders: Folders = HERE) -> HandedOut:
@@ -96,6 +97,7 @@ def notebook(name: str, folders: Folders = HERE) -> NotebookNode:
     todo = [e for e in exercises(name, folders) if e.functions]
     if not todo:
         raise TutorialError(f"{name} has no cells tagged exercise and exercise-check, so there is nothing to grade.")
+    asked(name, folders)
     page = read_notebook(folders.page(name))
     title = page.cells[0].source.splitlines()[0].lstrip("# ")
     cells = [_text(_INTRODUCTION.format(title=title, page=name))]

@@ -1,7 +1,7 @@
 """Grading what students hand in: the exercises' own checks, on the page's cases and on fresh ones.
 
-``python -m vos_tutorial.course.grading 00 FOLDER`` grades a folder of notebooks or scripts and writes CSV files; with
-nbgrader, :mod:`.gradebook` does the same inside ``nbgrader autograde``. Both stand on :func:`.runner.grade`:
+``python -m vos_tutorial.course.grading NOTEBOOK FOLDER`` grades a folder of notebooks or scripts and writes a CSV;
+with nbgrader, :mod:`.gradebook` does the same inside ``nbgrader autograde``. Both stand on :func:`.runner.grade`:
 
 * :mod:`.submission` takes the functions out of a notebook, without running anything;
 * :mod:`.worker` runs them, in a process of its own that has limits and holds no answers;
