@@ -84,12 +84,16 @@ def changed(tmp_path: Path, *replacements: tuple[str, str]) -> Folders:
     [
         ([('# %% tags=["exercise-check"]', "# %%")], "the last function to write has no check"),
         (
-            [('# %% tags=["exercise-check"]', "# %%"), ('# %% tags=["exercise"]', "# %%"), ("# solution", "# here"),
-             ("# end solution", "# there")],
+            [
+                ('# %% tags=["exercise-check"]', "# %%"),
+                ('# %% tags=["exercise"]', "# %%"),
+                ("# solution", "# here"),
+                ("# end solution", "# there"),
+            ],
             "has no cells tagged exercise and exercise-check, so there is nothing to grade",
         ),
         ([("_ = check_00.count_objects(count_objects)", "count_objects(mask)")], "a check reads _ = check_NN.name"),
-        ([("_ = check_00.count_objects(", "_ = check_00.count_stars(")], "checks count_stars, which is no exercise of page 00"),
+        ([("_ = check_00.count_objects(", "_ = check_00.count_stars(")], "checks count_stars, which is no exercise"),
     ],
 )  # fmt: skip
 def test_a_page_that_lost_its_tags_stops_the_build(
