@@ -34,7 +34,13 @@ A function gives two points: one if it is right on the cases of the check, one i
 see. The grader takes the functions, classes, imports and constants of this notebook; it does not run anything else.
 """
 
-_FRESH = "# One more point, after you have handed in: {name} on fresh cases."
+# The hidden line is not in the students' version. With the settings of this folder it never runs; where nbgrader
+# runs the notebook itself, the cell fails, and nobody gets this point for nothing.
+_FRESH = """\
+# One more point, after you have handed in: {name} on fresh cases.
+### BEGIN HIDDEN TESTS
+raise RuntimeError("fresh cases are graded with the nbgrader_config.py of this course folder")
+### END HIDDEN TESTS"""
 
 _CONFIG = '''\
 """nbgrader's settings for this course folder. Keep it from the students: the seed of the fresh cases is in it."""
