@@ -1,7 +1,7 @@
 """Assignments for nbgrader, and a class of three students who do not exist to try them.
 
     python tools/grading.py build FOLDER [NAME ...]     a course folder with one assignment for each notebook
-    python tools/grading.py try [NAME ...]              release, hand in, autograde, feedback and grades for each
+    python tools/grading.py try [NAME ...]              release, fetch, submit, autograde, feedback, grades
 
 ``try`` needs nbgrader (``pip install 'vos-tutorial[grading]'``). It works on a course folder of its own, so that no
 made-up student comes into your gradebook.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import shutil
 import sys
 from pathlib import Path
 
@@ -64,13 +65,17 @@ def _try(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise TutorialError(f"{error.name} is not installed; pip install 'vos-tutorial[grading]'.") from None
     names = _chosen(options.names)
+    if options.folder.exists():
+        if not (options.folder / trial.DESKS).is_dir():
+            raise TutorialError(f"{options.folder} is no folder of an earlier try; choose another one with --folder.")
+        shutil.rmtree(options.folder)
     assignments.build(options.folder, secrets.randbelow(2**31), names)
     api = trial.course(options.folder)
     for name in names:
         called, asked = assignments.assignment(name), assignments.asked(name)
         trial.release(api, called)
+        trial.hand_in(api, called, asked)
         for student in trial.STUDENTS:
-            trial.submit(api, called, asked, student)
             trial.graded(api, called, student)
         mine = {key: value for key, value in trial.grades(api).items() if key[0] == called}
         print(called, *(f"{student} {score:g} of {of:g}" for (_, student), (score, of) in mine.items()), sep="  ")

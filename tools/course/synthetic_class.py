@@ -17,22 +17,25 @@ from pathlib import Path
 
 import nbformat
 from nbgrader.apps import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.exchange.default import ExchangeFetchAssignment, ExchangeSubmit
 from nbgrader.plugins import CsvExportPlugin
 from traitlets.config.loader import PyFileConfigLoader
 
-from tools.course.assignments import BEGIN, END
+from tools.course.assignments import BEGIN, COURSE_ID, END
 from vos_tutorial.course.exercises import __name__ as package
 from vos_tutorial.course.exercises.fresh import exercises
 from vos_tutorial.course.grading.handed_out import HandedOut
 from vos_tutorial.errors import TutorialError
 
+DESKS = "desks"  # where the students work
 STUDENTS = ("reference", "blank", "mutants")
 
 _SOLUTION = re.compile(rf"^[ \t]*{BEGIN}\n(?P<body>.*?)^[ \t]*{END}[ \t]*$", re.S | re.M)
 
 
 def course(folder: Path) -> NbGraderAPI:
-    """nbgrader's door to a course folder, with its settings.
+    """nbgrader's door to a course folder, with its settings and with an exchange folder inside it.
 
     Raises:
         TutorialError: if this is no course folder.
@@ -43,32 +46,42 @@ def course(folder: Path) -> NbGraderAPI:
         os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     config = PyFileConfigLoader("nbgrader_config.py", path=str(folder)).load_config()
     config.CourseDirectory.root = str(folder.resolve())
+    config.Exchange.root = str(folder.resolve() / "exchange")
+    config.Exchange.cache = str(folder.resolve() / "cache")
+    config.ExchangeCollect.check_owner = False  # one user plays all students
+    (folder / "exchange").mkdir(exist_ok=True)
+    (folder / "exchange").chmod(0o777)  # nbgrader wants it so: students write there
     return NbGraderAPI(config=config)
 
 
 def release(api: NbGraderAPI, assignment: str) -> Path:
-    """Make the students' version of an assignment; returns its notebook."""
+    """Make the students' version of an assignment and put it into the exchange folder; returns its notebook."""
     _done(api.generate_assignment(assignment, force=True), f"the students' version of {assignment}")
-    return Path(api.coursedir.root) / "release" / assignment / f"{assignment}.ipynb"
+    _done(api.release_assignment(assignment), f"the release of {assignment}")
+    return Path(api.coursedir.root) / "exchange" / COURSE_ID / "outbound" / assignment / f"{assignment}.ipynb"
 
 
-def submit(api: NbGraderAPI, assignment: str, asked: HandedOut, student: str) -> Path:
-    """Hand in for one of :data:`STUDENTS`: the released notebook, filled in as this student would."""
+def hand_in(api: NbGraderAPI, assignment: str, asked: HandedOut) -> None:
+    """Each of :data:`STUDENTS` fetches the assignment, fills it in and submits it; then all are collected."""
     root = Path(api.coursedir.root)
-    notebook = nbformat.read(root / "release" / assignment / f"{assignment}.ipynb", as_version=4)
     source = nbformat.read(root / "source" / assignment / f"{assignment}.ipynb", as_version=4)
-    solutions = {
-        _grade_id(cell): _SOLUTION.sub(lambda m: m["body"].rstrip("\n"), cell.source) for cell in source.cells
-    }
-    for cell in notebook.cells:
-        name = _grade_id(cell)
-        if name not in asked.names or student == "blank":
-            continue
-        cell.source = solutions[name] if student == "reference" else misconception(asked.page, name)
-    path = root / "submitted" / student / assignment / f"{assignment}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
-    return path
+    solutions = {_grade_id(c): _SOLUTION.sub(lambda m: m["body"].rstrip("\n"), c.source) for c in source.cells}
+    for student in STUDENTS:
+        desk = root / DESKS / student
+        desk.mkdir(parents=True, exist_ok=True)
+        coursedir = CourseDirectory(config=api.config)
+        coursedir.student_id, coursedir.assignment_id = student, assignment
+        own = {"coursedir": coursedir, "authenticator": api.authenticator, "config": api.config}
+        ExchangeFetchAssignment(assignment_dir=str(desk), **own).start()
+        path = desk / assignment / f"{assignment}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            name = _grade_id(cell)
+            if name in asked.names and student != "blank":
+                cell.source = solutions[name] if student == "reference" else misconception(asked.page, name)
+        nbformat.write(notebook, path)
+        ExchangeSubmit(assignment_dir=str(desk), **own).start()
+    _done(api.collect(assignment), f"the collection of {assignment}")
 
 
 def misconception(page: str, name: str, which: int = 0) -> str:
