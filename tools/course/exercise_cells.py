@@ -30,6 +30,7 @@ HEAD = re.compile(
     r"(?:, (?P<kind>[^)]+))?\)"
 )
 DETAILS = re.compile(r"[ \t]*<details>\s*<summary>(?P<summary>.*?)</summary>(?P<text>.*?)</details>\n?", re.S)
+EXERCISE_KINDS = {"build": "a function", "experiment": "an experiment", "words": "in words"}
 _TO_SOLUTIONS = re.compile(r"\[(?P<words>[^\]]+)\]\((?:\.\./)*solutions/[^)]*\)")
 _SOLUTION = re.compile(r"^[ \t]*# solution[ \t]*\n(?P<body>.*?)^[ \t]*# end solution[ \t]*$", re.S | re.M)
 _TITLE = re.compile(r"\)\s+\*(?P<title>[^*]+?)\.?\*")
