@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PARTS := lint types unit notebooks-check nbval browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test $(PARTS) nbval-lax notebooks site bench pins clean distclean
+.PHONY: help setup lab test $(PARTS) nbval-lax notebooks site course bench pins clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ $(PARTS) nbval-lax: setup
 
 site: setup  ## the course as web pages in build/site, with live widgets; no network, no kernel (some minutes)
 	@$(PY) tools/build_site.py $(ARGS)
+
+course: setup  ## the teaching kit in build/kit (syllabus, slides, questions, archives), and the site
+	@$(PY) tools/build_course.py $(ARGS)
 
 bench: setup  ## run the benchmarks
 	@$(PY) tools/suite.py $@
