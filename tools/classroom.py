@@ -3,8 +3,8 @@
     python tools/classroom.py --students 5 00 02
 
 Every student gets a home folder of their own, with a copy of the notebooks and nothing else, and reads package,
-weights and data from one copy of the course. Run it from the copy that the class would read, mounted read-only.
-It writes a table; with ``--json FILE`` the numbers too. Exit status 1 if a server or a notebook failed.
+weights and data from one copy of the course (``--course``), which should be one that they cannot write. It prints a
+table, and with ``--json FILE`` writes the numbers. Exit status 1 if a server or a notebook failed.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--students", type=int, default=5, help="how many at once (default: 5)")
     parser.add_argument("--profile", choices=PROFILES, default="smoke", help="how large (default: smoke)")
     parser.add_argument("--no-servers", action="store_true", help="kernels only: to measure one page after the other")
+    parser.add_argument("--course", type=Path, default=ROOT, help="the copy that all read (default: this one)")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     parser.add_argument("--seat", type=Path, help=argparse.SUPPRESS)  # one student's run, in a process of its own
     options = parser.parse_args(argv)
@@ -52,27 +53,36 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"there is no notebook {unknown[0]}; there are {', '.join(known)}")
     if options.seat:
         return _seat(names, options.seat, options.profile)
+    course = options.course.resolve()
+    if not (course / "vos_tutorial" / "__init__.py").is_file():
+        parser.error(f"{course} holds no copy of the course")
     with tempfile.TemporaryDirectory(prefix="class-") as folder:
-        found = try_class(names, Path(folder), options.students, options.profile, not options.no_servers)
+        found = try_class(names, course, Path(folder), options.students, options.profile, not options.no_servers)
     report(found)
     if options.json:
         write_atomically(options.json, (json.dumps(found, indent=1) + "\n").encode())
     return 1 if found["failed"] else 0
 
 
-def try_class(names: list[str], folder: Path, students: int, profile: str, servers: bool) -> dict[str, Any]:
+def try_class(
+    names: list[str], course: Path, folder: Path, students: int, profile: str, servers: bool
+) -> dict[str, Any]:
     """Run the notebooks for all students at once; what each run took, what each server took, and what failed."""
     homes = [folder / f"student{i}" for i in range(1, students + 1)]
     for home in homes:
         for name in names:
             page = home / "notebooks" / f"{name}.ipynb"
             page.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(HERE.page(name), page)
+            shutil.copy(course / "notebooks" / f"{name}.ipynb", page)
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        labs = [stack.enter_context(_server(home, profile)) for home in homes] if servers else []
+        labs = (
+            [stack.enter_context(_server(home, _environment(home, course, profile))) for home in homes]
+            if servers
+            else []
+        )
         failed = [f"the server of {lab['home'].name} did not answer" for lab in labs if not _answers(lab)]
-        seats = [_student(names, home, profile) for home in homes]
+        seats = [_student(names, home, profile, _environment(home, course, profile)) for home in homes]
         said = [seat.communicate() for seat in seats]
         memory = [_memory(lab["process"].pid) for lab in labs]
         failed += [f"the server of {lab['home'].name} ended" for lab in labs if lab["process"].poll() is not None]
@@ -86,7 +96,7 @@ def try_class(names: list[str], folder: Path, students: int, profile: str, serve
         "students": students,
         "profile": profile,
         "cores": os.cpu_count(),
-        "course": "writable" if os.access(ROOT, os.W_OK) else "read-only",
+        "course": "writable" if os.access(course, os.W_OK) else "read-only",
         "seconds": round(time.perf_counter() - began, 1),
         "server_mib": memory,
         "runs": runs,
@@ -94,22 +104,20 @@ def try_class(names: list[str], folder: Path, students: int, profile: str, serve
     }
 
 
-def _environment(home: Path, profile: str) -> dict[str, str]:
-    """A student's: their own home, and the course of this file."""
+def _environment(home: Path, course: Path, profile: str) -> dict[str, str]:
+    """A student's: their own home, and the course that all read."""
     jupyter = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG_", "VOS_"))}
-    own = {"HOME": str(home), "PYTHONPATH": str(ROOT), VARIABLE: profile, "OMP_NUM_THREADS": "1"}
+    own = {"HOME": str(home), "PYTHONPATH": str(course), VARIABLE: profile, "OMP_NUM_THREADS": "1"}
     return jupyter | own | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @contextlib.contextmanager
-def _server(home: Path, profile: str) -> Iterator[dict[str, Any]]:
+def _server(home: Path, environment: dict[str, str]) -> Iterator[dict[str, Any]]:
     """JupyterLab for one student on a free port of this machine, until the end of the block."""
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
     command += [f"--ServerApp.root_dir={home / 'notebooks'}", *(["--allow-root"] if os.geteuid() == 0 else [])]
     log = (home / "server.log").open("w+")
-    process = subprocess.Popen(
-        command, cwd=home, env=_environment(home, profile), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-    )
+    process = subprocess.Popen(command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         yield {"home": home, "process": process, "log": home / "server.log"}
     finally:
@@ -131,10 +139,10 @@ def _answers(lab: Mapping[str, Any]) -> bool:
     return False
 
 
-def _student(names: list[str], home: Path, profile: str) -> subprocess.Popen[str]:
+def _student(names: list[str], home: Path, profile: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__)), *names, "--profile", profile, "--seat", str(home)]
     return subprocess.Popen(
-        command, cwd=home, env=_environment(home, profile), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

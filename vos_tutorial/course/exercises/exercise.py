@@ -80,8 +80,8 @@ class Exercise:
         return self.compared(results)
 
     def result(self, answer: Callable[..., Any], case: str) -> Any:
-        """What ``answer`` makes of a copy of one case, in the form in which it is compared."""
-        return self._run(answer, case)
+        """What an answer makes of a copy of one case, in the form in which it is compared; a kept answer is read."""
+        return answer.results[case] if isinstance(answer, Kept) else self._run(answer, case)
 
     def stopped(self, case: str, kind: str, message: str) -> Verdict:
         """The verdict on an answer that raised ``kind`` on a case; ``NotImplementedError`` is an empty one."""
@@ -93,7 +93,7 @@ class Exercise:
     def compared(self, results: Mapping[str, Any]) -> Verdict:
         """The verdict on the :meth:`result` of every case."""
         for case, result in results.items():
-            found = difference(result, self._result(self.reference, case), self.atol)
+            found = difference(result, self.result(self.reference, case), self.atol)
             if found is not None:
                 line = f"{self.name}: wrong on the case '{case}': {found}."
                 return Verdict(False, (line, f"Hint: {self._hint_for(results)}"))
@@ -102,13 +102,9 @@ class Exercise:
     def _run(self, function: Callable[..., Any], case: str) -> Any:
         return function(*copy.deepcopy(self.cases[case]))
 
-    def _result(self, answer: Callable[..., Any], case: str) -> Any:
-        """What a known answer gives for a case: as it was kept, or by running it."""
-        return answer.results[case] if isinstance(answer, Kept) else self._run(answer, case)
-
     def _matches(self, result: Any, case: str) -> bool:
         """Whether a result is the right one."""
-        return difference(result, self._result(self.reference, case), self.atol) is None
+        return difference(result, self.result(self.reference, case), self.atol) is None
 
     def _hint_for(self, results: Mapping[str, Any]) -> str:
         """The hint of the mutant that gives the same results, else the general one."""
@@ -118,4 +114,4 @@ class Exercise:
         return self.hint
 
     def _same(self, mutant: Mutant, case: str, result: Any) -> bool:
-        return difference(result, self._result(mutant.answer, case), self.atol) is None
+        return difference(result, self.result(mutant.answer, case), self.atol) is None
