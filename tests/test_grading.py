@@ -22,7 +22,6 @@ from vos_tutorial.errors import TutorialError
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "notebooks" / "00_start_here.ipynb"
 RIGHT = "def count_objects(mask):\n    return len(set(mask.unique().tolist()) - {0, 255})\n"
-WRONG = "def count_objects(mask):\n    return len(set(mask.unique().tolist()) - {255})\n"
 BRIEF = Limits(seconds=1, memory_mib=512)
 
 
@@ -182,18 +181,6 @@ def test_definitions_that_never_end_cost_everything() -> None:
     ]
 
 
-def test_learned_by_heart_is_one_point_of_two() -> None:
-    known = {
-        tuple(sorted(set(mask.flatten().tolist()))): fresh.exercises("00")["count_objects"].reference(mask)
-        for (mask,) in fresh.exercises("00")["count_objects"].cases.values()
-    }
-    by_heart = f"KNOWN = {known}\ndef count_objects(mask):\n    return KNOWN.get(tuple(mask.unique().tolist()), 0)\n"
-    page, other = grade(code(by_heart), "00", ["count_objects"], seed=11)
-    assert page.right
-    assert not other.right
-    assert other.reason.startswith("Fresh cases. count_objects: wrong on the case")
-
-
 @pytest.mark.parametrize(
     "event",
     [
@@ -222,20 +209,25 @@ def test_impossible_orders_are_refused() -> None:
 
 
 def test_a_folder_of_submissions_becomes_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ada knows the page's cases by heart, which is one point of two; the other file is none."""
+    exercise = fresh.exercises("00")["count_objects"]
+    known = {tuple(m.unique().tolist()): exercise.reference(m) for (m,) in exercise.cases.values()}
+    by_heart = f"KNOWN = {known}\ndef count_objects(mask):\n    return KNOWN.get(tuple(mask.unique().tolist()), 0)\n"
     folder = tmp_path / "in"
     (folder / "ada" / "deeper").mkdir(parents=True)
-    cells = [{"cell_type": "code", "source": [WRONG], "metadata": {}}]
+    cells = [{"cell_type": "code", "source": [by_heart], "metadata": {}}]
     (folder / "ada" / "deeper" / "answer.ipynb").write_text(json.dumps({"cells": cells}))
     (folder / "=cmd.ipynb").write_text("broken")
     out, said = tmp_path / "out.csv", tmp_path / "said"
     assert command.main([str(PAGE), str(folder), "--seed", "5", "--out", str(out), "--feedback", str(said)]) == 0
-    assert "ada: 0 of 2" in capsys.readouterr().out
+    assert "ada: 1 of 2" in capsys.readouterr().out
     first, second = csv.DictReader(out.read_text().splitlines())
     assert (first["student"], first["points"]) == ("'=cmd", "0"), "a spreadsheet would compute =cmd"
     assert first["reason"] == "'=cmd.ipynb is no notebook; hand in the .ipynb file as Jupyter saved it."
-    assert (second["student"], second["out_of"], second["count_objects page"]) == ("ada", "2", "0")
-    assert "The value 0 is the background, not an object." in second["reason"]
-    assert "0 of 2 points" in (said / "ada.md").read_text()
+    assert (second["student"], second["points"], second["out_of"]) == ("ada", "1", "2")
+    assert (second["count_objects page"], second["count_objects fresh"]) == ("1", "0")
+    assert second["reason"].startswith("Fresh cases. count_objects: wrong on the case")
+    assert "1 of 2 points" in (said / "ada.md").read_text()
 
 
 def test_ctrl_c_keeps_what_was_graded(

@@ -103,7 +103,7 @@ def notebook(name: str, folders: Folders = HERE) -> NotebookNode:
     todo = [e for e in exercises(name, folders) if e.functions]
     if not todo:
         raise TutorialError(f"{name} has no cells tagged exercise and exercise-check, so there is nothing to grade.")
-    asked(name, folders)
+    checked(name, (f.check for e in todo for f in e.functions))
     page = read_notebook(folders.page(name))
     title = page.cells[0].source.splitlines()[0].lstrip("# ")
     cells = [_text(_INTRODUCTION.format(title=title, page=name))]
