@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
-from ... import __file__ as package
 from ...errors import TutorialError
+from ...places import PACKAGE
 from ...profile import VARIABLE as PROFILE
 from ..exercises.exercise import Exercise
 from ..exercises.fresh import drawing, exercises, fresh
@@ -175,7 +175,7 @@ def _work(submission: Submission, page: str, trials: dict[str, int | None], limi
 
 def _environment(folder: Path) -> dict[str, str]:
     """What a student's code may know of the grader's environment: where Python finds its packages, and no more."""
-    roots = [str(Path(package).resolve().parents[1]), *(p for p in sys.path if p)]
+    roots = [str(PACKAGE.parent), *(p for p in sys.path if p)]
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     home = {name: str(folder) for name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME")}
     one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
