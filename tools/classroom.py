@@ -33,7 +33,7 @@ from tools.notebooks import HERE, BuildError, execute, read_notebook  # noqa: E4
 from vos_tutorial.files import write_atomically  # noqa: E402
 from vos_tutorial.profile import PROFILES, VARIABLE  # noqa: E402
 
-READY = 300.0  # seconds until a server answers
+READY = 900.0  # seconds until a server answers: many start at once
 
 
 def main(argv: list[str] | None = None) -> int:
