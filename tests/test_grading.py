@@ -40,14 +40,14 @@ def test_a_notebook_gives_its_definitions_and_nothing_that_runs_for_long() -> No
     page = [
         ("import torch\nprint('hello')\nnet = build()", {"setup"}),
         ("run = training.train(net)\nfor step in range(10**9): ...\nEPSILON = 1e-7\nscale = torch.ones(3)", {"run"}),
-        ("%matplotlib inline\n!pip install x\ndef helper(x):\n    return x", set()),
+        ("%matplotlib inline\n!pip install x\ndef twice(x):\n    return x", set()),
         ("count = lambda m: 3\nclass A: ...", set()),
     ]
     taken = [piece.code for piece in of_cells(page).pieces]
     assert taken[:3] == ["import torch", "print('hello')", "net = build()"], "setup is taken whole"
     assert taken[3:] == [
         "EPSILON = 1e-07",
-        "def helper(x):\n    return x",
+        "def twice(x):\n    return x",
         "count = lambda m: 3",
         "class A:\n    ...",
     ]

@@ -1,4 +1,4 @@
-"""One training run on several machines: two ``torchrun`` agents take up what one process began, to the same end."""
+"""One training run on several machines: two ``torchrun`` launchers take up what one process began, to the same end."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def stopped_after(steps: int, out: Path) -> None:
 def test_two_machines_go_on_where_one_stopped_and_end_with_the_same_weights(tmp_path: Path) -> None:
     """Each machine takes half of a batch: two with a batch of 2 are one with a batch of 4."""
     stopped_after(9, tmp_path)
-    agents = []
+    launchers = []
     port = str(free_port())
     for machine in range(2):
         command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(machine)]
         command += ["--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
-        agents.append(
+        launchers.append(
             subprocess.Popen(
                 [*command, str(SCRIPT), str(tmp_path), "0", "plain"],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -53,9 +53,9 @@ def test_two_machines_go_on_where_one_stopped_and_end_with_the_same_weights(tmp_
             )
         )
     alone = train(toy_net(plain=True), ToyTask(), RECIPE, progress=False).network.state_dict()  # meanwhile
-    for agent in agents:
-        said, _ = agent.communicate(timeout=300)
-        assert agent.returncode == 0, said.decode()
+    for launcher in launchers:
+        said, _ = launcher.communicate(timeout=300)
+        assert launcher.returncode == 0, said.decode()
     together = torch.load(tmp_path / "final.pt", weights_only=True)
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=1e-4)
