@@ -1,4 +1,4 @@
-"""One training run on several machines: two ``torchrun`` launchers take up what one process began, to the same end."""
+"""One training run on several machines: two launchers of ``torchrun`` take up what one process began."""
 
 from __future__ import annotations
 
