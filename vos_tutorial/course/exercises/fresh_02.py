@@ -77,9 +77,9 @@ def merge(rng: Rng) -> Cases:
 
 def nearest(rng: Rng) -> Cases:
     """An even number of frames between annotations, so that one lies halfway, and any order."""
-    first = 1 + rng.pick(3)
-    second = first + 4 + 2 * rng.pick(2)
-    third = second + 6 + 2 * rng.pick(2)
+    first = 1 + rng.pick(6)
+    second = first + 4 + 2 * rng.pick(4)
+    third = second + 6 + 2 * rng.pick(4)
     length = third + 2 + rng.pick(3)
     return {
         "sorted": ([first, second, third], length),
