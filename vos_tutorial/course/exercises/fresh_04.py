@@ -68,7 +68,7 @@ def slot_cost(rng: Rng) -> Cases:
 
 def matched(rng: Rng) -> Cases:
     """Costs of as many slots as objects, and of more."""
-    square, wide = (torch.from_numpy(rng.array(8, 4, slots)).float() for slots in (4, 6))
+    square, wide = (torch.from_numpy(rng.array(12, 4, slots)).float() for slots in (4, 6))
     return {
         f"{name}, {'every frame' if every else 'frame 0'}": (cost, every)
         for name, cost in (("four slots", square), ("six slots", wide))
