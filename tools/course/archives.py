@@ -35,7 +35,7 @@ STUDENT_FILES = (
 )
 STUDENT_TOOLS = ("tools/bootstrap.py", "tools/lab.py")
 WITH_ANSWERS = ("vos_tutorial/course/grading/", "vos_tutorial/course/exercises/")  # never copied as they are
-PLAIN_EXERCISES = ("__init__.py", "exercise.py", "kept.py")
+PLAIN_EXERCISES = ("__init__", "exercise", "kept")  # and what a sealed check imports from beside it
 
 INSTRUCTOR_FILES = (
     *STUDENT_FILES,
@@ -112,12 +112,16 @@ def student_files(folders: Folders = HERE, root: Path = ROOT) -> dict[str, bytes
             if not name.startswith(WITH_ANSWERS):
                 found[name] = path.read_bytes()
     exercises = root / "vos_tutorial" / "course" / "exercises"
-    for name in PLAIN_EXERCISES:
-        found[f"vos_tutorial/course/exercises/{name}"] = (exercises / name).read_bytes()
+    needed = [*PLAIN_EXERCISES]
     for path in sorted(exercises.glob("check_*.py")):
         source, kept = seal(path.stem.removeprefix("check_"))
         found[f"vos_tutorial/course/exercises/{path.name}"] = source.encode()
         found[f"vos_tutorial/course/exercises/{path.stem}.json"] = kept.encode()
+        needed += re.findall(r"^from \.(\w+) import", source, re.M)
+    for name in needed:  # grows while it is walked through: what they import is needed as well
+        content = (exercises / f"{name}.py").read_text(encoding="utf-8")
+        needed += [n for n in re.findall(r"^from \.(\w+) import", content, re.M) if n not in needed]
+        found[f"vos_tutorial/course/exercises/{name}.py"] = content.encode()
     return found
 
 

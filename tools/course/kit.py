@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.notebooks import HERE, Folders
+from tools.notebooks import HERE, ROOT, Folders
 from vos_tutorial.course.lessons import COURSE
 
 from . import archives, bank, instructor, pages, slides, syllabus, teaching
@@ -16,6 +16,7 @@ from .documents import Document
 from .instructor import Lesson
 from .teaching import TEACHING, KitError
 
+GUIDES = ("grading", "server")  # of docs/, where they are
 SEEDS = 3  # computed questions come in so many versions
 
 
@@ -26,12 +27,14 @@ class Plan:
     Attributes:
         folders: the notebooks, executed, and the results.
         notes: the folder of the teaching notes.
+        docs: the folder of the guides for graders and administrators.
         seed: of the first version of each computed question; the next ones count on.
         with_archives: also write the two archives.
     """
 
     folders: Folders = HERE
     notes: Path = TEACHING
+    docs: Path = ROOT / "docs"
     seed: int = 1
     with_archives: bool = True
 
@@ -94,10 +97,13 @@ def build(plan: Plan, out: Path, say: Callable[[str], None] = print) -> Path:
     briefs = sorted(plan.notes.glob("project_*.md"))
     if len(briefs) < 2:
         raise KitError(f"{len(briefs)} project briefs in notebooks/teaching, two are wanted: project_NAME.md.")
-    projects = {path.stem: syllabus.project(path) for path in briefs}
-    for name, document in projects.items():
-        _write(fresh / "projects" / f"{name}.html", document.text("../index.html"))
-    _write(fresh / "index.html", _index(course, everything, projects, plan).text(""))
+    others = {f"projects/{path.stem}.html": syllabus.project(path) for path in briefs}
+    others |= {
+        f"{name}.html": _guide(plan.docs / f"{name}.md") for name in GUIDES if (plan.docs / f"{name}.md").exists()
+    }
+    for address, document in others.items():
+        _write(fresh / address, document.text("../index.html" if "/" in address else "index.html"))
+    _write(fresh / "index.html", _index(course, everything, others, plan).text(""))
     if plan.with_archives:
         archives.student_archive(fresh / "students.zip", plan.folders)
         archives.instructor_archive(fresh / "instructors.zip", fresh)
@@ -106,39 +112,44 @@ def build(plan: Plan, out: Path, say: Callable[[str], None] = print) -> Path:
     return out / "index.html"
 
 
+def _guide(path: Path) -> Document:
+    """A page of ``docs/``, without links that lead out of the kit into the repository."""
+    head, _, body = path.read_text(encoding="utf-8").partition("\n")
+    out = Document(head.lstrip("# ").strip(), lambda address: address if address.startswith(("http", "#")) else None)
+    out.write(body)
+    return out
+
+
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
 def _index(
-    course: Sequence[Lesson], asked: Sequence[bank.Entry], projects: dict[str, Document], plan: Plan
+    course: Sequence[Lesson], asked: Sequence[bank.Entry], others: dict[str, Document], plan: Plan
 ) -> Document:
     out = Document("The teaching kit")
     out.write(
-        "Everything to hold this course: begin with the [syllabus](syllabus.html), then read the instructor "
+        "Everything to hold this course. Begin with the [syllabus](syllabus.html), then read the instructor "
         "page of your "
         "first session. **This folder holds all solutions**; give students `students.zip` only."
     )
-    rows = [
-        [it.number, it.short, f"[page](instructor/{it.name}.html)", f"[{len(it.notes.slides) + 1} "
-                                                                    f"slides](slides/{it.name}.html)",
-         f"[GIFT](questions/{it.number}.gift), [CSV](questions/{it.number}.csv)"]
-        for it in course
-    ]  # fmt: skip
+    rows = []
+    for it in course:
+        deck = f"[{len(it.notes.slides) + 1} slides](slides/{it.name}.html)"
+        questions = f"[GIFT](questions/{it.number}.gift), [CSV](questions/{it.number}.csv)"
+        rows.append([it.number, it.short, f"[page](instructor/{it.name}.html)", deck, questions])
     out.table(["", "notebook", "for instructors", "slides", "questions"], rows)
-    computed = sum(bool(e.seed) for e in asked)
-    out.write(
-        f"* [Syllabus](syllabus.html) for six and for twelve weeks, with a map of what needs what\n"
-        f"* [Machines](machines.html): minutes, memory and disk, measured\n"
-        f"* Question bank: {len(asked)} questions, {computed} of them computed (seeds {plan.seed} to "
-        f"{plan.seed + SEEDS - 1}); "
-        f"[GIFT](questions/all.gift) for Moodle, [CSV](questions/all.csv) for anything else\n"
-        + "".join(f"* Project: [{document.title}](projects/{name}.html)\n" for name, document in projects.items())
-        + (
-            "* `students.zip`: the notebooks without any solution; `instructors.zip`: the whole course, and "
-            "this kit\n"
-            if plan.with_archives
-            else ""
+    computed, last = sum(bool(e.seed) for e in asked), plan.seed + SEEDS - 1
+    lines = [
+        "[Syllabus](syllabus.html) for six and for twelve weeks, with a map of what needs what",
+        "[Machines](machines.html): minutes, memory and disk, measured",
+        f"Question bank: {len(asked)} questions, {computed} of them computed (seeds {plan.seed} to {last}); "
+        "[GIFT](questions/all.gift) for Moodle, [CSV](questions/all.csv) for anything else",
+        *(f"[{document.title}]({address})" for address, document in others.items()),
+    ]
+    if plan.with_archives:
+        lines.append(
+            "`students.zip`: the notebooks without any solution; `instructors.zip`: the course, and this kit"
         )
-    )
+    out.write("\n".join(f"* {line}" for line in lines))
     return out

@@ -46,7 +46,7 @@ def deck(notebook: NotebookNode, name: str, notes: Teaching) -> str:
 
 
 def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
-    shown = [find(notebook, words, where) for words in slide.show]
+    shown = [_with_output(notebook, find(notebook, words, where)) for words in slide.show]
     coded = [find(notebook, words, where) for words in slide.code]
     listed = {found.position: found for found in [*shown, *coded]}
     body = []
@@ -54,7 +54,8 @@ def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
         if found in coded and found.cell.cell_type == "code":
             body.append(code(found.cell.source))
         if found in shown:
-            body.append(_outputs(found, where) if found.cell.cell_type == "code" else _part(found, where))
+            html = _outputs(found, where) if found.cell.cell_type == "code" else _part(found, where)
+            body.append(f'<div class="later">{html}</div>' if slide.wait else html)
     if slide.points:
         renderer = Renderer(lambda address: None)
         lines = [renderer.render(point).strip().removeprefix("<p>").removesuffix("</p>") for point in slide.points]
@@ -69,6 +70,17 @@ def _slide(notebook: NotebookNode, slide: Slide, where: str) -> dict[str, str]:
     html = "".join(_wide_enough(part) for part in body)
     kind = "several" if html.count("<img ") > 1 else "long" if html.count("<tr>") > 11 else ""
     return {"title": slide.title, "body": html, "notes": _notes(notebook, slide, list(listed.values())), "kind": kind}
+
+
+def _with_output(notebook: NotebookNode, found: Found) -> Found:
+    """The cell itself, or else the next one below it that shows something, if only code lies between."""
+    for position in range(found.position, len(notebook.cells)):
+        cell = notebook.cells[position]
+        if found.cell.cell_type != "code" or cell.cell_type != "code":
+            break
+        if cell.get("outputs"):
+            return Found(cell, position, found.section, found.line)
+    return found
 
 
 def _wide_enough(html: str) -> str:

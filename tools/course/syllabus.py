@@ -277,19 +277,19 @@ def machines(lessons: Sequence[Lesson], cards: Path, environment: Path | None = 
     if environment is not None and environment.exists():
         disk.append(
             [
-                "the environment `.venv` on the machine that built this kit, with PyTorch and all that the "
-                "tests need",
+                "the environment of the machine that built this kit, with all that the tests need",
                 _mb(folder_size(environment)),
             ]
         )
     out.table(["what", "size"], disk)
     out.write(
         "Nothing is downloaded after the installation, unless students fetch DAVIS. A training run keeps "
-        "its state in `runs/`.\n\n"
-        "## GPU\n\nNo page needs one. The last section of each method's page trains the paper's network on "
-        "a GPU if there is "
-        "one; it prints memory and time before it starts. Those trainings were not run for this table. What "
-        "they ask for:"
+        "its state in "
+        "`runs/`.\n\n## GPU\n\nNo page needs one. The last section of each method's page trains the paper's "
+        "network on a "
+        "GPU if there is one; it prints memory and time before it starts. **The profile `gpu` was not "
+        "measured.** This is "
+        "what it asks for:"
     )
     out.table(["method", "stage", "steps", "batch", "picture, pixels"], _paper_scale())
     return out

@@ -64,10 +64,12 @@ class Slide:
 
     Attributes:
         title: of the slide.
-        show: the cells whose outputs are shown; of a Markdown cell its formula, or else its table.
+        show: the cells whose outputs are shown, or those of the next cell where a cell has none; of a Markdown cell
+            its formula, or else its table.
         code: the cells whose source is shown too; they are among ``show`` or stand alone.
         points: lines that appear one by one.
         notes: what the lecturer reads beside the page's own prose.
+        wait: what is shown appears at the next key, after the class has guessed.
     """
 
     title: str
@@ -75,6 +77,7 @@ class Slide:
     code: list[str] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
     notes: str = ""
+    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def _make(kind: Any, data: Any, where: str) -> Any:
         return {key: _make(inside[1], value, f"{where}, {key}") for key, value in data.items()}
     if kind is str and isinstance(data, (int, float)) and not isinstance(data, bool):
         return str(data)
-    if not isinstance(data, kind) or isinstance(data, bool):
+    if not isinstance(data, kind) or (kind is not bool and isinstance(data, bool)):
         raise KitError(f"{where}: {data!r} is not of the kind {kind.__name__}.")
     return data.strip() if isinstance(data, str) else data
 
