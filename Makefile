@@ -36,7 +36,7 @@ notebooks: setup  ## rebuild notebooks/*.ipynb from notebooks/src, run them, sto
 
 pins: setup  ## rewrite constraints.txt after a change of pyproject.toml; versions that still fit stay
 	$(PY) -m pip install -q uv
-	$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	$(PY) -m uv pip compile pyproject.toml --extra dev --extra grading --universal --python-version 3.10 \
 	    --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
 
 clean:  ## remove caches; .venv, data and runs stay
