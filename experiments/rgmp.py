@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -39,6 +40,7 @@ from vos_tutorial.clip import Clip
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.sprites import CONDITIONS, benchmark
 from vos_tutorial.evaluation import require_mask_read
+from vos_tutorial.metrics import region_similarity
 from vos_tutorial.models import masktrack, rgmp
 from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.recipes import SHORT_SIDE
@@ -236,6 +238,33 @@ def repainted(count: int = 16) -> dict[str, Any]:
     return {"repainted": result}
 
 
+@torch.no_grad()
+def renewed(clips: list[Clip]) -> dict[str, Any]:
+    """The network that ships, with a reference that is made anew every few frames from its own answer."""
+    network = models.trained("rgmp")
+    assert isinstance(network, rgmp.RGMP)
+    result: dict[str, dict[str, float]] = {}
+    for condition in ("clean", "occlusion", "appearance_change"):
+        some = [clip for clip in clips if clip.attributes == (condition,)]
+        result[condition] = {
+            "never" if every is None else str(every): percent(np.mean([_renewing(network, c, every) for c in some]))
+            for every in (None, 4, 1)
+        }
+    return {"renewed": result}
+
+
+def _renewing(network: rgmp.RGMP, clip: Clip, every: int | None) -> float:
+    """J of object 1, first and last frame left out."""
+    frames, answers = clip.frames.float() / 255, [(clip.first_mask == 1).float()]
+    guidance = network.prepare(network.encode(frames[:1], answers[0][None])[-1])
+    for t, frame in enumerate(frames[1:], start=1):
+        answers.append(network(frame[None], answers[-1][None], guidance).logits.softmax(1)[0, 1])
+        if every is not None and t % every == 0:
+            guidance = network.prepare(network.encode(frame[None], answers[-1][None])[-1])
+    j = region_similarity(clip.masks == 1, torch.stack(answers) > 0.5)
+    return float(j[1:-1].mean())
+
+
 def _masktrack() -> masktrack.MaskTrack:
     network = models.trained("masktrack")
     assert isinstance(network, masktrack.MaskTrack)
@@ -259,7 +288,7 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "measure", "ship"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
-    parts = ("main", "experiments", "switches", "sizes", "repainted", "real")
+    parts = ("main", "experiments", "switches", "sizes", "repainted", "renewed", "real")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
     if options.what == "train":
@@ -279,6 +308,8 @@ def main() -> None:
         keep(OUT, sizes(), COMMAND)
     if "repainted" in options.only:
         keep(OUT, repainted(), COMMAND)
+    if "renewed" in options.only:
+        keep(OUT, renewed(clips), COMMAND)
     if options.davis and "real" in options.only:
         keep(OUT, real(options.davis), COMMAND)
 
