@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vos_tutorial import evaluation, metrics, models, profile, recipes, training
+from vos_tutorial.clip import Clip
 from vos_tutorial.course import check, figures
 from vos_tutorial.course.exercises import check_03
 from vos_tutorial.course.figures import tables
@@ -40,7 +41,7 @@ figures.show(
     figures.loop(wall, answers, stills=[0, 4, 5, 8, 12, 15]),
     "A wall hides a spotted object; a look-alike stands beside it. MaskTrack's mask stays on the wall and never comes back. RGMP's mask "
     "runs over to the look-alike when the wall closes, is empty behind the wall, and covers the object when it is back.",
-    "MaskTrack never finds the object again. RGMP is wrong for two frames, and recovers.",
+    "MaskTrack never finds the object again. RGMP goes wrong at both edges of the wall, and recovers.",
 )
 
 # %% [markdown]
@@ -49,14 +50,14 @@ figures.show(
 # There are two simple ways to follow an object, and they fail in opposite ways. *Propagation* carries the previous mask on. It is not
 # misled by a look-alike elsewhere, but it cannot recover. *Detection* compares each frame with frame 0. It finds the object again,
 # but it cannot tell the object from its twin. **Can one network do both, and learn when to trust which?** In
-# 2018 RGMP did, in one forward pass, when most good methods fine-tuned a network on frame 0 of every video first.
+# 2018 RGMP did so in one forward pass, at a time when the best methods first fine-tuned a network on frame 0 of each video.
 #
 # ## You will learn
 #
-# * to build a *Siamese* encoder and a comparison over a large window, and load trained weights into your own class;
+# * to build a {{term:Siamese encoder|siamese encoder}} and a comparison over a large window, and load trained weights into your own class;
 # * to train through time: what *teacher forcing*, *detach* and *back-propagation through time* each optimise;
 # * to find out which of two cues a network follows, by swapping them;
-# * to read an ablation without believing too much.
+# * to read an {{term:ablation}} without believing too much.
 
 # %% [markdown]
 # ## Run card
@@ -190,24 +191,24 @@ _ = check.shapes(half=target[0], quarter=target[1], eighth=target[2], sixteenth=
 # %% [markdown]
 # Of the reference, only the coarsest map is used: it says *what* to look for. The target's finer maps will draw the outline.
 #
-# The mask enters at full resolution, because a coarse cell that is half covered has forgotten *which* half. This has a price: all
-# maps belong to *one* object and *one* previous mask, so three objects cost three encodings of each frame. (STM, in notebook 05, does without.)
+# The mask enters at full resolution, because a coarse cell that is half covered has forgotten *which* half. The price: all
+# maps belong to *one* object and *one* previous mask, so three objects cost three encodings of each frame.
 #
 # **Compare over a large window.** The object may have moved far since frame 0. A cell of the coarsest map stands for 16 pixels here and 32 in the paper, so a 3×3
 # convolution compares places one cell apart, and a 7×7 convolution three. But 7×7 has 49 weights for each pair of channels. RGMP takes a
-# *global convolution* (Peng et al., CVPR 2017): a column, then a row. What becomes of a dot?
+# {{term:global convolution}} (Peng et al., CVPR 2017): a column, then a row. What becomes of a dot?
 
 # %%
 dot = torch.zeros(1, 1, 5, 5)
 dot[0, 0, 2, 2] = 1
-column, row = torch.tensor([1.0, 2.0, 1.0]).reshape(1, 1, 3, 1), torch.tensor([1.0, 3.0, 1.0]).reshape(1, 1, 1, 3)
+column, row = torch.tensor([0.5, 1.0, 0.5]).reshape(1, 1, 3, 1), torch.tensor([0.4, 1.0, 0.4]).reshape(1, 1, 1, 3)
 tall = F.conv2d(dot, column, padding=(1, 0))
 square = F.conv2d(tall, row, padding=(0, 1))
 figures.show(
     figures.pixels({"a dot": dot[0, 0], "after 3 x 1": tall[0, 0], "after 1 x 3": square[0, 0]}),
-    "A dot in a grid of five by five cells. After a convolution with the column 1, 2, 1 it is that column; after one with the row "
-    "1, 3, 1 it is a block of three by three cells, from 1 in the corners to 6 in the middle.",
-    "A column of 3 and a row of 3 reach 3 × 3 cells. With 7, they reach 7 × 7 at two sevenths of the weights.",
+    "A dot in a grid of five by five cells. After a convolution with the column .5, 1, .5 it is that column; after one with the row "
+    ".4, 1, .4 it is a block of three by three cells, from .2 in the corners to 1 in the middle.",
+    "A column of 3 and a row of 3 reach 3 × 3 cells. With 7, a column and a row reach 7 × 7 cells with 14 weights instead of 49.",
 )
 
 # %% [markdown]
@@ -280,7 +281,7 @@ print("after the ReLU, added:", [round(v, 1) for v in F.relu(channels).sum(0).to
 
 # %% [markdown]
 # That is the *distance* of the two, zero where they agree. So concatenate, convolve, ReLU, convolve *can* compare. Each channel
-# compares at one offset, though, and we have 16 channels for 49 offsets: the comparison is a bottleneck.
+# compares one feature at one offset, though, and we have 16 channels for 49 offsets: the comparison is a bottleneck.
 
 
 # %% tags=["builds:vos_tutorial.models.layers.PreActivation"]
@@ -435,7 +436,7 @@ kinds = {"pairs": {"source": "simulated", "spoiling": {"dilation": 1}}, "video":
 stages, batches = {}, {}
 for name, options in kinds.items():
     stages[name] = recipes.Stage(name, steps=3, batch=2, size=96, lr=1e-3, options=options | {"dice": 1.0})
-    batches[name] = task.batch(stages[name], [5, 10], cpu)
+    batches[name] = task.batch(stages[name], [3, 10], cpu)
 
 # %%
 shown = {}
@@ -596,20 +597,21 @@ shown["gradient of loss 3 at answer 1"] = figures.heated(ground, np.sqrt((smooth
 figures.show(
     figures.gallery(shown, columns=3),
     "Answers 1 and 3 of a training sample with the ground truth as a white line, and the size of the gradient of loss 3 at answer 1: bright "
-    "in spots on and around the object.",
-    "Bright: pixels of answer 1 whose change would alter loss 3 most (relative to the maximum, smoothed, by the root).",
+    "inside the object, and brighter below it, where the object is in frame 3.",
+    "Bright: pixels of answer 1 whose change would alter loss 3 most. (Smoothed; the root of its share of the maximum.)",
 )
 
 # %% [markdown]
 # With `detach` the gradient is `None`. In the diagrams, autograd decides where an arrow ends in a cross:
 
 # %%
-drawn = torch.stack([batch["reference_mask"][0], *(a[0] for a in answered[:2])]) > 0.5
-seen = torch.cat([batch["reference_frame"], batch["frames"][0, :2]])
+clip = {"reference_frame": frames[:1], "reference_mask": masks[:1], "previous": masks[:1]}
+clip |= {"frames": frames[None, 1:3], "targets": masks[None, 1:3]}
 for way in ("through time", "detach"):
-    losses, answered = rollout(built, batch, way)
+    losses, answered = rollout(built, clip, way)
+    drawn = torch.stack([masks[0], *(a[0] for a in answered)]) > 0.5
     figures.show(
-        figures.unrolled("RGMP", seen, drawn, reference=True, losses=losses[:2], carried=answered[:1]),
+        figures.unrolled("RGMP", frames[:3], drawn, reference=True, losses=losses, carried=answered[:1]),
         caption=f"Two steps, {way}.",
     )
 
@@ -634,7 +636,7 @@ tables.table({n: {f"frame {t}": [seed[t] for seed in curve[k]] for t in (1, 8, 2
 # {{results/03_rgmp.json:experiments.curve.full.1.23|.0f}} and {{results/03_rgmp.json:experiments.curve.full.2.23|.0f}}.</details>
 #
 # Training on one's own masks pays. **The gradient through time does not, at this scale**: detach is level with it, though in the tracker it was
-# not. Our rollouts have four steps at most, and 360 steps of training are few. <!-- given --> (All curves rise at the end, also without a reference, so that is a property of the clips.)
+# not. Our rollouts have four steps at most, and training is short. (All curves rise at the end, also without a reference, so that is a property of the clips.)
 #
 # ### The loop
 
@@ -723,7 +725,7 @@ names |= {"RGMP": "your recipe", "long": "reference network"}
 tables.compare(benchmark, methods=names)
 
 # %% [markdown]
-# Read three things in it.
+# Three things stand out.
 #
 # * **The reference helps.** The worst seed with it beats the best seed without it in nine of ten conditions; the exception is the change of
 #   appearance, where frame 0 is out of date. <!-- given -->
@@ -744,8 +746,8 @@ rows["reference network"] = {n: recovery["long"][k] for n, k in keys.items()}
 tables.table(rows)
 
 # %% [markdown]
-# Every seed with a reference finds more after the wall than every seed without. Behind the wall the right answer is an empty mask; the short recipe rarely gives
-# it, the reference network does in most frames.
+# Every seed with a reference finds more after the wall than every seed without. Behind the wall the right answer is an empty mask; your recipe gives
+# it in about one hidden frame of four, the reference network in four of five.
 #
 # A score cannot tell whether a network *uses* its reference. Give it the first mask of another object of the clip, and compare the two
 # answers: the {{term:mask-swap test}}. A network that segments whatever stands out would answer the same twice, with an IoU of 1.
@@ -776,7 +778,7 @@ def under(clip, reference, previous):  # -> T H W
 
 # %%
 third = list(sprites.benchmark(3, ["multiple_objects"]))[2]
-asked = replace(third, frames=third.frames[:10], masks=third.masks[:10])
+asked = Clip(third.frames[:10], third.masks[:10])
 references, previouses = ("true", "other object", "blank"), ("own", "blank", "shifted", "other object")
 maps = {(a, b): under(asked, a, b) for a in references for b in previouses}
 _ = check.shapes(one_setting=(maps["true", "own"], "T H W"))
@@ -796,9 +798,11 @@ switch.frame = 6
 switch
 
 # %% [markdown]
-# <details><summary>Answer</summary>In this clip the reference wins. With the true reference (upper row of the picture), all four maps show object 1, even when the previous mask is that of
-# another object; with another object's reference, all four show the other one. Only if the reference is blank does the previous mask tip the
-# scale. Try the clip with index 5 instead of 2: there the other object's previous mask brings much of that object into the answer.</details>
+# *The rows of the picture have the true reference, that of another object, and a blank one; the first line above each map says so, the second names the previous mask.*
+#
+# <details><summary>Answer</summary>In this clip the reference wins. With the true reference, all four maps show object 1; even when the previous mask is that of
+# another object, that object only glows faintly. With another object's reference, all four show the other one. Only if the reference is blank does the previous
+# mask decide. Try the clip with index 5 instead of 2: there the other object's previous mask brings much of that object into the answer.</details>
 #
 # Over the benchmark, with three networks of your recipe. One cue is taken away in use, without any new training:
 
@@ -848,8 +852,8 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture the object is purple, and so is its look-alike. Both networks lose parts of the object when the light goes out. Later the
-# second one covers the object exactly, *and* the look-alike: by what it looks like alone, it cannot be told apart.
+# In the stored picture the object is purple, and so is its look-alike. When the light goes out, the first network loses half of the object; the second stays on
+# it. Later the second covers the object exactly, *and* the look-alike, which nothing but its place and shape tells apart.
 #
 # Real video: the twelve sequences by which the variant was chosen, at 240 lines. Start with what costs nothing. *First mask* is copied and never moves.
 # *Label propagation* compares places by ImageNet features and passes labels on from frame 0 and a few previous frames; it has learned
@@ -866,17 +870,17 @@ tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.
 
 # %% [markdown]
 # **RGMP does not beat label propagation here.** Its J is {{results/15_photos.json:rows.RGMP, photos, trusting (350 more), 240.J|.1f}} against
-# {{results/15_photos.json:rows.label propagation, 240.J|.1f}}; its outlines are better, and so the means of J and F are about level. MaskTrack's photos network is ahead of both, without a
+# {{results/15_photos.json:rows.label propagation, 240.J|.1f}}; its outlines are better, and so the means of J and F are about level. MaskTrack's photos network is ahead of both in J&F, without a
 # reference. One sequence shows what a reference is for: in *soccerball* the ball rolls behind trees. MaskTrack keeps
 # {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.soccerball|.0f}} J there, label propagation
 # {{results/15_photos.json:rows.label propagation, 240.videos.soccerball|.0f}}, RGMP {{results/15_photos.json:rows.RGMP, photos, trusting (350 more), 240.videos.soccerball|.0f}}. On *mallard-water* it is
 # the other way round: {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.mallard-water|.0f}}, {{results/15_photos.json:rows.label propagation, 240.videos.mallard-water|.0f}} and
 # {{results/15_photos.json:rows.RGMP, photos, trusting (350 more), 240.videos.mallard-water|.0f}}.
 #
-# Networks that saw sprites only do worse than a copy. On three other sequences at 128 lines, the first mask has a J of {{results/03_rgmp.json:real.J.copy first.mean.0|.1f}}, your recipe's
+# RGMP networks that saw sprites only do worse than a copy. On three other sequences at 128 lines, the first mask has a J of {{results/03_rgmp.json:real.J.copy first.mean.0|.1f}}, your recipe's
 # seeds {{results/03_rgmp.json:real.J.RGMP.mean.0|.1f}}, {{results/03_rgmp.json:real.J.RGMP.mean.1|.1f}} and {{results/03_rgmp.json:real.J.RGMP.mean.2|.1f}}, the reference network
-# {{results/03_rgmp.json:real.J.RGMP long run.mean.0|.1f}}, MaskTrack {{results/03_rgmp.json:real.J.MaskTrack.mean.0|.1f}}. To recognise a real thing takes features that hold for real things. The paper's
-# network starts from ImageNet, is a hundred times larger and trained for days: its J over the 20 validation videos of DAVIS-2016 is 81.5 (Oh et al., 2018).
+# {{results/03_rgmp.json:real.J.RGMP long run.mean.0|.1f}}, MaskTrack {{results/03_rgmp.json:real.J.MaskTrack.mean.0|.1f}}. The paper's
+# network starts from ImageNet and is a hundred times larger: its J over the 20 validation videos of DAVIS-2016 is 81.5 (Oh et al., 2018).
 
 # %% [markdown]
 # ## 8. Break it: repaint the object
@@ -889,12 +893,12 @@ lost = propagate(rgmp.segmenter(trained), repainted.frames, repainted.first_mask
 figures.show(
     figures.answer_sheet(repainted, {"RGMP": lost}, times=[0, 2, 4, 6, 8, 11, 13, 15], raw=True),
     "Eight frames. A yellow-green object goes behind a wall and comes back purple. The mask fits at first; after the wall it lies in crumbs on "
-    "the yellowish parts of the floor, and the purple object, outlined in white, has no mask.",
-    "It went in yellow and came out purple. The network looks for something yellow.",
+    "the floor, and the purple object, outlined in white, has no mask.",
+    "It went in yellow-green and came out purple. Frame 0 still says yellow-green, and the mask picks crumbs off the floor.",
 )
 
 # %% [markdown]
-# How bad is that on average? The same scenes with and without the repainting; J after the wall:
+# J after the wall, on the same scenes with and without the repainting:
 
 # %% tags=["reference"]
 after = tables.stored("03_rgmp", "repainted", "J after")
@@ -944,20 +948,19 @@ shown = {c: shown[c] for c in ("clean", "occlusion", "multiple_objects")}
 figures.show(
     figures.differences(shown, "all parts", "J minus J of the network with all parts (points)"),
     "For three conditions, J of six variants minus J with all parts. Without the previous mask J is higher throughout, by 5 to 20 points. Without "
-    "the reference it is lower with several objects, by 8 points on average. The rest lies within a few points of zero.",
+    "the reference it is lower with several objects, by 8 points on average. The means of the others lie within four points of zero.",
     "Small lines: single seeds. Most parts move J less than the seeds do; leaving out the previous mask raises it.",
 )
 
 # %% [markdown]
-# **The surprise is the previous mask**: without it, J is *higher*, with every seed and under every condition. A previous mask is an easy answer, right most of the time. While
-# the network can lean on it, it is slow to learn the comparison. A network that has only the reference learns it at once. But these are 360 steps. <!-- given --> After the full recipe the
-# networks use both cues (section 6). (We have no full run without the previous mask.)
+# **The surprise is the previous mask**: without it, J is *higher*, with every seed and under every condition. Our reading: a previous mask is an easy answer, right most of
+# the time, and a network that can lean on it is slow to learn the comparison. After the full recipe the networks use both cues (section 6); we have no full run without
+# the previous mask.
 #
-# **Without a reference**, several objects suffer, since nothing says which one is meant. Elsewhere nothing is lost in 360 steps: that is
-# too short to learn to compare. After the full recipe the gap is there in nine of ten conditions (section 5). So ask of each ablation how long it trained. <!-- given -->
+# **Without a reference**, several objects suffer, since nothing says which one is meant. Elsewhere 360 steps are too short to learn to compare; after the full recipe
+# the gap is there in nine of ten conditions (section 5). So ask of each ablation how long it trained. <!-- given -->
 #
-# **Detach** is ahead of *through time* in 14 of 15 comparisons, by less than two points on average. Its gradient is simpler, and that may help when training is short;
-# this is a guess that we did not test. <!-- given -->
+# **Detach** is ahead of *through time* in 14 of 15 comparisons, by less than two points on average. We do not know why. <!-- given -->
 
 # %% [markdown]
 # ## 10. At paper scale
@@ -1098,7 +1101,8 @@ _ = check_03.roll_out(roll_out)
 # J of a clip c is <code>metrics.region_similarity(c.masks == 1, p > 0.5)[1:-1].mean()</code>.</details>
 # <details><summary>Where the answer lies</summary>Never, 4, 1: clean {{results/03_rgmp.json:renewed.clean.never|.0f}}, {{results/03_rgmp.json:renewed.clean.4|.0f}}, {{results/03_rgmp.json:renewed.clean.1|.0f}};
 # occlusion {{results/03_rgmp.json:renewed.occlusion.never|.0f}}, {{results/03_rgmp.json:renewed.occlusion.4|.0f}}, {{results/03_rgmp.json:renewed.occlusion.1|.0f}}; appearance change
-# {{results/03_rgmp.json:renewed.appearance_change.never|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.4|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.1|.0f}} (one network). RENEWED</details>
+# {{results/03_rgmp.json:renewed.appearance_change.never|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.4|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.1|.0f}} (one network). Under appearance change the newer frame
+# knows the newer texture. Behind the wall, guidance made from an empty or wrong mask has forgotten the object. A memory that keeps both frames (notebook 05) need not choose.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 3.4** (10 minutes, hard, in words) A public re-implementation has a bug much like this one. The code runs, the loss falls. What is
@@ -1126,25 +1130,20 @@ _ = check_03.roll_out(roll_out)
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
-# **1.** Which part of RGMP's work is done once a clip, and why not more?
-#
-# <details><summary>Answer</summary>The encoding of the reference and its half of the first convolutions. Everything of the target depends on the current frame and the
-# previous mask.</details>
-#
-# **2.** Why can a convolution of the concatenated maps alone not compare them?
+# **1.** Why can a convolution of the concatenated maps alone not compare them?
 #
 # <details><summary>Answer</summary>It is linear: something of the target plus something of the reference. Only a ReLU behind it makes their difference count, whatever its sign.</details>
 #
-# **3.** You train on the network's own masks, but detach them. What does the network see, and what does it not learn?
+# **2.** You train on the network's own masks, but detach them. What does the network see, and what does it not learn?
 #
 # <details><summary>Answer</summary>It sees its own mistakes as inputs and can learn to repair them. It does not learn to avoid those mistakes in one step that do harm in later
 # ones: no later loss reaches an earlier answer.</details>
 #
-# **4.** With true masks fed back, the training loss is lower. Is the network better?
+# **3.** With true masks fed back, the training loss is lower. Is the network better?
 #
 # <details><summary>Answer</summary>No. It has the easier task. In use there are no true masks, so only the closed loop counts.</details>
 #
-# **5.** An ablation of 360 steps shows no loss without the reference. May you drop it?
+# **4.** An ablation of 360 steps shows no loss without the reference. May you drop it?
 #
 # <details><summary>Answer</summary>No. The comparison is learned late, so a short run cannot show what it is worth. After the full recipe it is worth about 20 points, averaged over the
 # ten conditions.</details>

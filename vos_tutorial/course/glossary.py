@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 #: Entry -> what it means, in Markdown. Entries are lower case and singular; links go to other entries.
 GLOSSARY: dict[str, str] = {
+    "ablation": (
+        "Leaving out one part of a method, then training and measuring anew, to see what the part is worth. The "
+        "answer depends on how long the networks were trained."
+    ),
     "adversarial loss": (
         "What a generator pays when a [discriminator](#discriminator) tells its pictures from real ones. The two are "
         "trained against each other: a generative adversarial network, GAN."
@@ -70,6 +74,9 @@ GLOSSARY: dict[str, str] = {
         "Training a network further, with few steps, on something narrower: on this task after ImageNet, or on frame "
         "0 of one video at test time."
     ),
+    "global convolution": (
+        "A convolution over a large window, made of a tall and thin one and a long and flat one behind each other."
+    ),
     "ground truth": "The true masks, with which an answer is compared; often just *the truth*.",
     "guide mask": (
         "A rough mask that is fed to the network together with the frame, to say which object is meant. In "
@@ -132,6 +139,9 @@ GLOSSARY: dict[str, str] = {
     "semi-supervised": (
         "The task of this course: one frame of each video has a mask, that of the object to follow. It says how "
         "much of the *video* is annotated, and nothing about training."
+    ),
+    "siamese encoder": (
+        "One encoder, with one set of weights, through which two inputs go, so that their features can be compared."
     ),
     "skip connection": (
         "A shortcut that brings fine feature maps from the encoder to the decoder, because outlines are lost on "
