@@ -202,11 +202,14 @@ def switches(clips: list[Clip]) -> dict[str, Any]:
     }
 
 
-def sizes(count: int = 8) -> dict[str, Any]:
-    """J against the size of the object: clean scenes through shorter and longer lenses."""
+def sizes(count: int = 40) -> dict[str, Any]:
+    """J of the networks that ship against the size of the object: clean scenes through shorter and longer lenses.
+
+    Of eight scenes, two that MaskTrack loses decided which method was ahead.
+    """
     zooms = (0.3, 0.45, 0.7, 1.0, 1.5)
-    nets = {"RGMP": rgmp.segmenter(network_of("long", 0)), "MaskTrack": masktrack.segmenter(_masktrack())}
-    result: dict[str, Any] = {"pixels": [], "J": {name: [] for name in nets}}
+    nets = {name: models.segmenter(name.lower()) for name in ("RGMP", "MaskTrack")}
+    result: dict[str, Any] = {"scenes": count, "pixels": [], "J": {name: [] for name in nets}}
     scenes = [sprites.describe(7_000_000 + s, split="test") for s in range(count)]
     for zoom in zooms:
         frames, ids = sprites.render([s.closer(zoom, 0.0, 0.0) for s in scenes], 96, split="test")
