@@ -37,6 +37,8 @@ here = profile.current()
 wall = sprites.make_clip(1_000_018, attributes=("occlusion", "distractors"), split="test")
 methods = {"MaskTrack": models.segmenter("masktrack"), "RGMP": models.segmenter("rgmp")}
 answers = {name: propagate(method, wall.frames, wall.first_mask) for name, method in methods.items()}
+
+# %%
 figures.show(
     figures.loop(wall, answers, stills=[0, 4, 5, 8, 12, 15]),
     "A wall hides a spotted object; a look-alike stands beside it. MaskTrack's mask stays on the wall and never comes back. RGMP's mask "
@@ -79,13 +81,13 @@ figures.show(
 #    any further training we take away the previous mask, or the reference. What is left in each case?
 # 2. We train with the *true* previous mask in each step, or with the network's *own* previous answer. On clips of 24 frames
 #    both have a J of about 73 in frame 1. <!-- given --> What do they have in frame 23?
-# 3. The object is repainted while it is behind the wall. After the wall, J is {{results/03_rgmp.json:repainted.J after.RGMP long run.as it was.0|.0f}}
-#    if nothing was repainted. What is it now?
+# 3. The object is slowly repainted while a wall hides it. After the wall, the reference network has a J of
+#    {{results/03_rgmp.json:repainted.J after.RGMP long run.as it was.0|.0f}} if nothing was repainted. What does it have now?
 
 # %% [markdown]
 # ## 1. The idea by hand
 #
-# A bright object (0.9) and its twin, on a dark ground. The {{term:reference frame}} is frame 0, with its given mask. It says
+# Take a bright object (0.9) and its twin, on a dark ground. The {{term:reference frame}} is frame 0, with its given mask. It says
 # *what* to look for. The previous mask, grown by one pixel, says *where*.
 
 
@@ -233,7 +235,7 @@ class ByConcatenation(nn.Module):
 
 # %% [markdown]
 # **Cut it in two.** The reference is the same in all frames of a clip. Must we convolve it again in each? A convolution sums over its input
-# channels, so it is the sum of two convolutions:
+# channels, so we can cut it into one of the target's channels and one of the reference's, and add:
 
 # %%
 t, r, weight = torch.randn(1, 3, 6, 6), torch.randn(1, 3, 6, 6), torch.randn(4, 6, 7, 1)
@@ -351,6 +353,8 @@ class RGMP(nn.Module):
 trained = models.trained("rgmp")  # the reference network
 built = RGMP().eval()
 print(built.load_state_dict(trained.state_dict()))
+
+# %%
 with torch.no_grad():
     logits = built(frames[5:6], masks[4:5], built.prepare(frames[:1], masks[:1]))
     guidance = trained.prepare(trained.encode(frames[:1], masks[:1])[-1])
@@ -404,7 +408,7 @@ _ = check.equal("your loop and the library's", mine > 0.5, answers["RGMP"] == 1)
 # %% [markdown]
 # That is the moving picture from the top of the page, made by your network and your loop.
 #
-# **Several objects** take a pass each, and one more pass for their *union*, with all masks together, which says where the background is. The answers
+# **Several objects** take a pass each, and one more pass for their *union*, with all masks together, which says where the background is. These answers
 # need not sum to one. {{term:Soft aggregation|soft aggregation}} turns each into *odds*, $q / (1 - q)$, and divides by the sum of the odds. By hand, for one
 # pixel: the objects say 0.9 and 0.8, the union 0.9, so the background is 0.1.
 
@@ -522,7 +526,7 @@ for way in ("teacher forcing", "through time"):
     print(f"{way:<16}", [round(m, 2) for m in track(weights, way).tolist()])
 
 # %% [markdown]
-# With *a* = 0 the tracker copies and nothing else. Fed with true masks, copying looks fine: only frame 5 is badly wrong. Fed with its own
+# With *a* = 0 the tracker only copies. Fed with true masks, copying looks fine: only frame 5 is badly wrong. Fed with its own
 # masks, it fades while the object is there, and lingers when it has gone. Now train the two weights, in each of the three ways:
 
 # %%
@@ -602,7 +606,7 @@ figures.show(
 )
 
 # %% [markdown]
-# With `detach` the gradient is `None`. In the diagrams, autograd decides where an arrow ends in a cross:
+# With `detach` the gradient is `None`. In these two diagrams, autograd decides where an arrow ends in a cross:
 
 # %%
 clip = {"reference_frame": frames[:1], "reference_mask": masks[:1], "previous": masks[:1]}
@@ -622,13 +626,15 @@ for way in ("through time", "detach"):
 # %% tags=["reference"]
 curve = tables.stored("03_rgmp", "experiments", "curve")
 ways = {"teacher forcing": "teacher forcing", "detach": "detach", "through time": "full"}
+tables.table({n: {f"frame {t}": [seed[t] for seed in curve[k]] for t in (1, 8, 23)} for n, k in ways.items()})
+
+# %% tags=["reference"]
 figures.show(
     figures.curves({n: curve[k] for n, k in ways.items()}, "frame", "J, percent", ylim=(0, 100)),
     "J per frame over 24 frames, three seeds for each way. All start at about 73 in frame 1 and fall. Detach and through time fall less, "
     "lie on each other, and rise again after frame 8; teacher forcing stays low.",
     "Mean of three seeds; the band goes from the lowest to the highest. Detach and through time are level.",
 )
-tables.table({n: {f"frame {t}": [seed[t] for seed in curve[k]] for t in (1, 8, 23)} for n, k in ways.items()})
 
 # %% [markdown]
 # <details><summary>Prediction 2</summary>With true masks: {{results/03_rgmp.json:experiments.curve.teacher forcing.0.23|.0f}}, {{results/03_rgmp.json:experiments.curve.teacher forcing.1.23|.0f}} and
@@ -665,6 +671,8 @@ start, twin = models.build("rgmp"), RGMP()
 twin.load_state_dict(start.state_dict())
 short = replace(stages["video"], size=64, schedule="constant", weight_decay=1e-4, clip_norm=1.0)
 recipe = recipes.Recipe("rgmp", "smoke", "small", (short,), source="ours")
+
+# %%
 seeds = [training.sample_seeds(0, 0, step, batch=2) for step in range(3)]
 mine = train(twin, [task.batch(short, s, cpu) for s in seeds], short.lr)
 theirs = training.train(start, task, recipe, progress=False).losses
@@ -739,6 +747,8 @@ tables.compare(benchmark, methods=names)
 # %% tags=["reference"]
 recovery = tables.stored("03_rgmp", "recovery", "occlusion")
 keys = {"J before": "before", "J after": "after", "false alarms, percent": "false_alarms"}
+
+# %% tags=["reference"]
 rows = {"MaskTrack": {n: recovery["MaskTrack"][k] for n, k in keys.items()}}
 rows["no reference"] = {"J after": recovery["without reference"]}
 rows["your recipe"] = {n: [seed[k] for seed in recovery["RGMP"]] for n, k in keys.items()}
@@ -890,6 +900,8 @@ tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.
 # %%
 repainted = sprites.make_clip(1_000_006, attributes=("occlusion", "appearance_change"), split="test")
 lost = propagate(rgmp.segmenter(trained), repainted.frames, repainted.first_mask)
+
+# %%
 figures.show(
     figures.answer_sheet(repainted, {"RGMP": lost}, times=[0, 2, 4, 6, 8, 11, 13, 15], raw=True),
     "Eight frames. A yellow-green object goes behind a wall and comes back purple. The mask fits at first; after the wall it lies in crumbs on "
@@ -936,6 +948,8 @@ tables.table(
 J = tables.stored("03_rgmp", "experiments", "J")
 names = {"no reference": "no reference", "no previous": "no previous mask", "no pre-training": "no pairs first"}
 names |= {"teacher forcing": "teacher forcing", "detach": "detach", "hard feedback": "hard feedback"}
+
+# %% tags=["reference"]
 rows = {"all parts": J["full"]}
 for key, label in names.items():
     lower = sum(a < b for c in J["full"] for a, b in zip(J[key][c], J["full"][c], strict=True))
@@ -945,6 +959,8 @@ tables.table({n: {c.replace("_", " "): v for c, v in row.items()} for n, row in 
 # %% tags=["reference"]
 shown = {c: {"all parts": J["full"][c]} | {n: J[k][c] for k, n in names.items()} for c in J["full"]}
 shown = {c: shown[c] for c in ("clean", "occlusion", "multiple_objects")}
+
+# %% tags=["reference"]
 figures.show(
     figures.differences(shown, "all parts", "J minus J of the network with all parts (points)"),
     "For three conditions, J of six variants minus J with all parts. Without the previous mask J is higher throughout, by 5 to 20 points. Without "
