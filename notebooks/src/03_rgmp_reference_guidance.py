@@ -140,7 +140,7 @@ print("what and where:", int((what & where).sum()), "pixels;  what alone:", int(
 # **Block and encoder** are those of notebook 02. The mask is the fourth input channel again, this time as a probability.
 
 
-# %%
+# %% tags=["setup"]
 class Block(nn.Module):
     def __init__(self, channels_in, channels, stride=1):
         super().__init__()
@@ -286,7 +286,7 @@ print("after the ReLU, added:", [round(v, 1) for v in F.relu(channels).sum(0).to
 # compares one feature at one offset, though, and we have 16 channels for 49 offsets: the comparison is a bottleneck.
 
 
-# %% tags=["builds:vos_tutorial.models.layers.PreActivation"]
+# %% tags=["setup", "builds:vos_tutorial.models.layers.PreActivation"]
 class PreActivation(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -302,7 +302,7 @@ class PreActivation(nn.Module):
 # {{term:skip connection}}. Each of the four levels has a *head* that could say what the mask is so far. The paper's network has them, too; we train and read the finest only.
 
 
-# %%
+# %% tags=["setup"]
 def enlarge(x):
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -1021,18 +1021,16 @@ else:
 #
 # **Exercise 3.1** (25 minutes, hard) *The network from its ledger.* Close section 2 and keep only its ledger. Write `network(width)`: an `nn.Module` that
 # takes reference and target, each `B 4 H W` with the mask as the fourth channel, and returns logits `B 2 H/2 W/2`. All channels scale with the width.
-# The check counts parameters and looks at shapes, so names are up to you. `Block` is given, from section 2.
+# The check counts parameters and looks at shapes, so names are up to you. `Block`, `PreActivation` and `Refine` are given, from section 2.
 #
-# What the ledger does not say: the stem is 5×5 with stride 2, followed by a ReLU; `first` and `last` keep the resolution, each `down` halves it and is a `Block`. The
-# comparison has k = 7, with a bias everywhere; concatenating is fine. All other convolutions are 3×3 with a bias. `residual` is pre-activation, without a norm; a `refine` has one
-# convolution for the finer map and two such residuals. Leave out the three coarser heads, and the last enlarging.
+# What the ledger does not say: the stem is 5×5 with stride 2, followed by a ReLU; `first`, `down` and `last` are blocks, and each `down` halves the resolution. The
+# comparison has k = 7 and a bias everywhere, as in `ByConcatenation`. The head is 3×3. Leave out the three coarser heads, and the last enlarging.
 #
 # <details><summary>Hint 1</summary>One branch of the comparison: <code>nn.Conv2d(2 * 6 * width, width, (7, 1), padding=(3, 0))</code>, then
 # <code>nn.Conv2d(width, width, (1, 7), padding=(0, 3))</code>; the other one the other way round. Add the two.</details>
-# <details><summary>Hint 2</summary>A residual has 2 × (9 × width² + width) parameters. For width 16, <code>refine[0]</code> has 18,512: a convolution from 64 to 16
-# channels, and two residuals.</details>
-# <details><summary>Hint 3</summary>One encoder, called twice. Of the reference, use the last map only. On the way up:
-# <code>m = merge(skip(enter(fine)) + enlarge(m))</code>.</details>
+# <details><summary>Hint 2</summary>One encoder, called twice. Of the reference, use the last map only.</details>
+# <details><summary>Hint 3</summary>On the way up, <code>m = refine(fine, m)</code> for the maps at 1/8, 1/4, 1/2; then <code>head(F.relu(m))</code>. A ReLU that is forgotten
+# changes no shape and no number of parameters, so the check cannot see it.</details>
 
 
 # %% tags=["exercise"]
@@ -1045,9 +1043,11 @@ def network(width):
             super().__init__()
             self.stem, self.first, self.last = nn.Conv2d(4, c[0], 5, 2, 2), Block(c[0], c[0]), Block(c[3], c[3])
             self.down = nn.ModuleList([Block(c[i], c[i + 1], 2) for i in range(3)])
-            self.compare, self.residual = ByConcatenation(c[3], width), PreActivation(width)
+            tall, long = {"kernel_size": (7, 1), "padding": (3, 0)}, {"kernel_size": (1, 7), "padding": (0, 3)}
+            self.left = nn.Sequential(nn.Conv2d(2 * c[3], width, **tall), nn.Conv2d(width, width, **long))
+            self.right = nn.Sequential(nn.Conv2d(2 * c[3], width, **long), nn.Conv2d(width, width, **tall))
+            self.residual, self.head = PreActivation(width), nn.Conv2d(width, 2, 3, padding=1)
             self.refine = nn.ModuleList([Refine(n, width) for n in (c[2], c[1], c[0])])
-            self.head = nn.Conv2d(width, 2, 3, padding=1)
 
         def encode(self, x):
             maps = [self.first(F.relu(self.stem(x)))]
@@ -1057,7 +1057,8 @@ def network(width):
 
         def forward(self, reference, target):
             maps = self.encode(target)
-            m = self.residual(self.compare(maps[3], self.encode(reference)[3]))
+            both = torch.cat([maps[3], self.encode(reference)[3]], dim=1)
+            m = self.residual(self.left(both) + self.right(both))
             for refine, fine in zip(self.refine, (maps[2], maps[1], maps[0]), strict=True):
                 m = refine(fine, m)
             return self.head(F.relu(m))
@@ -1070,7 +1071,7 @@ def network(width):
 _ = check_03.network(network)
 
 # %% [markdown] tags=["solution-note"]
-# The solution uses the parts of section 2; a module that writes them again passes as well. Two encoders, one for each stream, would have about 390,000 parameters more, and their
+# A module that cuts the comparison in two passes as well. Two encoders, one for each stream, would have about 390,000 parameters more, and their
 # features would not be comparable before training. <!-- given -->
 
 # %% [markdown] tags=["exercise-text"]
@@ -1091,14 +1092,8 @@ def roll_out(step, first_mask, frames, feedback):
     # solution
     previous, masks = first_mask, []
     for frame in frames:
-        mask = step(frame, previous)
-        masks.append(mask)
-        if feedback == "hard":
-            previous = (mask > 0.5).float()
-        elif feedback == "detached":
-            previous = mask.detach()
-        else:
-            previous = mask
+        masks.append(step(frame, previous))
+        previous = {"soft": masks[-1], "detached": masks[-1].detach(), "hard": (masks[-1] > 0.5).float()}[feedback]
     return torch.stack(masks)
     # end solution
 
