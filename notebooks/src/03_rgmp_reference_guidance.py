@@ -877,8 +877,8 @@ figures.show(
 photos = tables.stored("15_photos", "rows")
 names = {"first mask, copied": "copy first", "label propagation": "label propagation, 240"}
 names["MaskTrack, photos"] = "MaskTrack, photos, calm (400 more), 240"
-names |= {f"RGMP, {kind}": f"RGMP, photos, larger{key}, 240" for kind, key in
-          (("soft", " (300 more)"), ("photos (hard)", ", hard feedback"))}  # fmt: skip
+names["RGMP, soft feedback"] = "RGMP, photos, larger (300 more), 240"
+names["RGMP, photos (hard)"] = "RGMP, photos, larger, hard feedback, 240"
 tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.items()}, notes="percent; one seed")
 
 # %% [markdown]

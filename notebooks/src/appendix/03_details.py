@@ -252,7 +252,7 @@ figures.show(
 )
 
 # %% [markdown]
-# On average RGMP is ahead at the smallest size and at the two largest, by at most three points except at the largest. (With eight scenes instead of forty it was ahead at every
+# RGMP is ahead at four of the five sizes, by less than three points except at the largest. (With eight scenes instead of forty it was ahead at every
 # size, by fifteen points at one of them: two scenes in which MaskTrack lost the object decided. <!-- given --> Take the shape of the curves, not their distance.)
 
 # %% [markdown] tags=["exercise-text"]
