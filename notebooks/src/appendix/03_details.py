@@ -232,7 +232,7 @@ tables.table({f"N = {n}": {"MiB": kept_for_the_way_back(n)} for n in (1, 2, 3, 4
 #
 # ## H. Make the object small
 #
-# The comparison lives on cells of 16 × 16 pixels. What if the object is no larger than one of them? The same forty scenes, seen through shorter and longer lenses, one
+# The comparison lives on cells of 16 × 16 pixels. What if the object is no larger than one of them? The same {{results/03_rgmp.json:sizes.scenes}} scenes, seen through shorter and longer lenses, one
 # network each, the two that ship:
 
 # %% tags=["reference"]
@@ -252,8 +252,9 @@ figures.show(
 )
 
 # %% [markdown]
-# RGMP is ahead at four of the five sizes, by less than three points except at the largest. (With eight scenes instead of forty it was ahead at every
-# size, by fifteen points at one of them: two scenes in which MaskTrack lost the object decided. <!-- given --> Take the shape of the curves, not their distance.)
+# J of RGMP and MaskTrack: {{results/03_rgmp.json:sizes.J.RGMP.0|.1f}} and {{results/03_rgmp.json:sizes.J.MaskTrack.0|.1f}} at {{results/03_rgmp.json:sizes.pixels.0|.1f}} pixels, {{results/03_rgmp.json:sizes.J.RGMP.2|.1f}} and {{results/03_rgmp.json:sizes.J.MaskTrack.2|.1f}} at {{results/03_rgmp.json:sizes.pixels.2|.1f}},
+# {{results/03_rgmp.json:sizes.J.RGMP.4|.1f}} and {{results/03_rgmp.json:sizes.J.MaskTrack.4|.1f}} at {{results/03_rgmp.json:sizes.pixels.4|.1f}}. Only the last distance is large. It is one network each, so take the shape of the curves, not
+# their distance.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Three more exercises
