@@ -248,7 +248,7 @@ figures.show(
     ),
     "J over the size of the object. The two methods are nearly level; both fall below one cell of the coarsest map. For the largest objects "
     "MaskTrack falls again, and RGMP hardly.",
-    "Below one cell both fall; RGMP does not collapse there, because its finer maps see the mask as well.",
+    "Below one cell both fall; RGMP, which compares in cells, falls no faster than MaskTrack.",
 )
 
 # %% [markdown]
