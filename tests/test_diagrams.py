@@ -130,6 +130,7 @@ def all_diagrams(clip: Clip, forms: dict[str, stm.STM]) -> list[Diagram]:
         unrolled("MaskTrack", frames, masks),
         unrolled("STM", frames, masks, carry="memory", losses=losses, carried=carried),
         unrolled("RGMP", frames, masks, losses=losses, carried=carried),
+        unrolled("RGMP", frames, masks, reference=True, losses=losses, carried=carried),
         products.read(torch.randn(8, 3, 4), key, value),
         *other_networks(clip).values(),
     ]
@@ -365,6 +366,9 @@ def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
     assert "given mask → carried on: net" in unrolled("net", frames, masks).alt
     memory = unrolled("net", frames, masks, carry="memory")
     assert [p.stack for p in memory.parts.values() if isinstance(p, FeatureMap)] == [1, 2]
+    looking_back = unrolled("net", frames, masks, reference=True)
+    assert {a.source for a in looking_back.arrows if a.target == "reference"} == {"frame0", "mask0"}
+    assert {a.target for a in looking_back.arrows if a.source == "reference"} == {"step1", "step2"}
     with pytest.raises(TutorialError, match="cannot carry 'flow'"):
         unrolled("net", frames, masks, carry="flow")  # type: ignore[arg-type]
     with pytest.raises(TutorialError, match="got 1 and 1"):

@@ -108,6 +108,23 @@ def same_comparison(variant: Any, library: Any, seed: int) -> None:
         torch.testing.assert_close(paper(target, reference), found, rtol=1e-4, atol=1e-5)
 
 
+def same_rgmp(variant: Any, library: Any, seed: int) -> None:
+    """The page's class takes the small network's weights and gives its logits, in one step of a clip."""
+    from vos_tutorial.models import rgmp
+
+    torch.manual_seed(seed)
+    width = 8 * (1 + seed % 2)
+    ours: Any = rgmp.build(width=width).eval()
+    assert isinstance(ours, library)
+    built = variant(width).eval()
+    built.load_state_dict(ours.state_dict())
+    frames, masks = torch.rand(2, 2, 3, 32, 48), torch.rand(2, 2, 32, 48)  # reference and target, B H W
+    with torch.no_grad():
+        found = built(frames[1], masks[1], built.prepare(frames[0], masks[0]))
+        expected = ours(frames[1], masks[1], ours.prepare(ours.encode(frames[0], masks[0])[-1])).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 # --- notebook 05: the read of a memory ----------------------------------------------------------------------------
 
 
@@ -280,6 +297,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.geometry.thin_plate_spline": same_spline,
     "vos_tutorial.models.masktrack.MaskTrack": same_masktrack,
     "vos_tutorial.models.rgmp.GlobalConvolution": same_comparison,
+    "vos_tutorial.models.rgmp.RGMP": same_rgmp,
     "vos_tutorial.models.stm.read": same_read,
     "vos_tutorial.models.stm.STM": same_stm,
     "vos_tutorial.models.rvos.ConvLSTMCell": same_cell,

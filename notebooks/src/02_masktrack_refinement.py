@@ -443,7 +443,7 @@ p = scores.softmax(dim=1).gather(1, right[:, None])
 _ = check.close("cross-entropy", -p.log().mean(), F.cross_entropy(scores, right))
 
 # %% [markdown]
-# The paper needs nothing else. We add *Dice*, one minus a soft overlap of answer and truth, because a small object has few pixels and
+# The paper needs nothing else. We add {{term:Dice|dice loss}}, one minus a soft overlap of answer and truth, because a small object has few pixels and
 # cross-entropy hardly notices it. (We have not measured what it contributes here.)
 
 

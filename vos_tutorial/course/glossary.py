@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 #: Entry -> what it means, in Markdown. Entries are lower case and singular; links go to other entries.
 GLOSSARY: dict[str, str] = {
+    "ablation": (
+        "Leaving out one part of a method, then training and measuring anew, to see what the part is worth. The "
+        "answer depends on how long the networks were trained."
+    ),
     "adversarial loss": (
         "What a generator pays when a [discriminator](#discriminator) tells its pictures from real ones. The two are "
         "trained against each other: a generative adversarial network, GAN."
@@ -100,6 +104,9 @@ GLOSSARY: dict[str, str] = {
         "Training a [velocity](#velocity) field: connect noise and data by straight lines, and regress to the lines' "
         "velocities. Where lines cross the network learns their mean."
     ),
+    "global convolution": (
+        "A convolution over a large window, made of a tall and thin one and a long and flat one behind each other."
+    ),
     "ground truth": "The true masks, with which an answer is compared; often just *the truth*.",
     "guidance": (
         "Pushing a generator's answer away from a poorer one, `v = λ v_good + (1 - λ) v_poor` with λ > 1. Which "
@@ -177,6 +184,9 @@ GLOSSARY: dict[str, str] = {
     "semi-supervised": (
         "The task of this course: one frame of each video has a mask, that of the object to follow. It says how "
         "much of the *video* is annotated, and nothing about training."
+    ),
+    "siamese encoder": (
+        "One encoder, with one set of weights, through which two inputs go, so that their features can be compared."
     ),
     "skip connection": (
         "A shortcut that brings fine feature maps from the encoder to the decoder, because outlines are lost on "

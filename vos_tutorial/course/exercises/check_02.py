@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +14,7 @@ from ...models.layers import ResidualBlock, enlarge
 from ...models.masktrack import SmallUNet
 from ...propagation import soft_aggregate
 from .exercise import Exercise, Mutant
+from .ledger import FromALedger
 
 
 def drawn(*rows: str) -> Tensor:
@@ -241,29 +240,6 @@ fill_box = Exercise(
 
 
 # --- network -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FromALedger(Exercise):
-    """An exercise whose answer makes a network; a case is its arguments, and the shape of what goes through it."""
-
-    def _run(self, function: Callable[..., Any], case: str) -> Any:
-        arguments, shape = self.cases[case]
-        network = function(*arguments)
-        if network is None:
-            return None
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"you returned {type(network).__name__}, return a torch.nn.Module")
-        out = network(torch.zeros(shape))
-        if not isinstance(out, Tensor):
-            raise TypeError(f"the network returned {type(out).__name__}, let it return a tensor")
-        out.sum().backward()
-        parameters = list(network.parameters())
-        return {
-            "the shape of the answer": list(out.shape),
-            "the number of parameters": sum(p.numel() for p in parameters),
-            "parameters that take no part": sum(p.numel() for p in parameters if p.grad is None),
-        }
 
 
 class _Fit(nn.Module):

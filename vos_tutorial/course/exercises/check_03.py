@@ -1,4 +1,4 @@
-"""The exercises of notebook 03: the joint stem, the split convolution, padding, aggregation, the roll-out."""
+"""The exercises of notebook 03, network and roll-out, and of its appendix: joint stem, padding, aggregation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...models.backbones import SmallEncoder
+from ...models.layers import PreActivation, Refine
 from ...models.rgmp import next_larger_multiple
 from ...propagation import soft_aggregate
 from .exercise import Exercise, Mutant
+from .ledger import FromALedger
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -22,6 +26,108 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 def shares(*shape: int, seed: int = 0) -> Tensor:
     """Random numbers in [0, 1), the same at every call."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# --- network -----------------------------------------------------------------------------------------------------
+
+
+class _Net(nn.Module):
+    """The network of the ledger, with one thing wrong if so wished."""
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        siamese: bool = True,
+        k: int = 7,
+        square: bool = False,
+        branches: int = 2,
+        compared: int = 2,
+        residual: bool = True,
+        skips: int = 3,
+        outputs: int = 2,
+        heads: int = 1,
+        enlarged: int = 1,
+        channels_in: int = 4,
+    ) -> None:
+        super().__init__()
+        extra = channels_in - 3
+        self.target = SmallEncoder(extra, width, depth=4)
+        self.reference = self.target if siamese else SmallEncoder(extra, width, depth=4)
+        fine, coarse = self.target.channels[:-1], self.target.channels[-1]
+        windows = [[(k, k), (1, 1)]] if square else [[(k, 1), (1, k)], [(1, k), (k, 1)]][:branches]
+        self.compare = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(compared * coarse, width, first, padding="same"),
+                nn.Conv2d(width, width, second, padding="same"),
+            )
+            for first, second in windows
+        )
+        self.residual = PreActivation(width) if residual else nn.Identity()
+        self.refine = nn.ModuleList(Refine(c, width) for c in fine[::-1][:skips])
+        self.heads = nn.ModuleList(nn.Conv2d(width, outputs, 3, padding=1) for _ in range(heads))
+        self.compared, self.enlarged, self.channels_in = compared, enlarged, channels_in
+
+    def forward(self, reference: Tensor, target: Tensor) -> Tensor:
+        maps = self.target.maps(target[:, : self.channels_in])
+        looked_back = self.reference.maps(reference[:, : self.channels_in])[-1]
+        x = torch.cat([maps[-1], looked_back], 1) if self.compared == 2 else maps[-1] + looked_back
+        m = self.residual(torch.stack([branch(x) for branch in self.compare]).sum(0))
+        for refine, fine in zip(self.refine, maps[-2::-1], strict=False):
+            assert isinstance(refine, Refine)
+            m = refine(refine.prepare(fine), m)
+        out = torch.stack([head(F.relu(m)) for head in self.heads]).sum(0)
+        return F.interpolate(out, scale_factor=self.enlarged, mode="bilinear") if self.enlarged > 1 else out
+
+
+network = FromALedger(
+    name="network",
+    reference=_Net,
+    cases={
+        "the size of the page": ((16,), (2, 4, 96, 96), (2, 4, 96, 96)),
+        "half as wide, not square": ((8,), (2, 4, 32, 48), (2, 4, 32, 48)),
+    },
+    hint="Print sum(p.numel() for p in part.parameters()) of each part, from the stem on, and compare it with the "
+    "ledger.",
+    mutants={
+        "two encoders": Mutant(
+            lambda width: _Net(width, siamese=False),
+            "You have two encoders, so reference and target live in different spaces: call one encoder twice.",
+        ),
+        "a square window": Mutant(
+            lambda width: _Net(width, square=True),
+            "Your comparison has 7 x 7 windows; a column of 7 and a row of 7 reach as far with far fewer weights.",
+        ),
+        "one branch": Mutant(
+            lambda width: _Net(width, branches=1),
+            "The comparison has two branches, column first and row first, and their sum comes out.",
+        ),
+        "windows of 3": Mutant(lambda width: _Net(width, k=3), "The window of the comparison has k = 7, not 3."),
+        "added, not concatenated": Mutant(
+            lambda width: _Net(width, compared=1),
+            "You add the two maps before the comparison, so that it cannot tell them apart: concatenate them.",
+        ),
+        "no residual": Mutant(
+            lambda width: _Net(width, residual=False),
+            "The residual behind the comparison is missing; without its ReLU nothing compares.",
+        ),
+        "a refinement is missing": Mutant(
+            lambda width: _Net(width, skips=2), "There are three refinements, from 1/16 up to 1/2."
+        ),
+        "four heads": Mutant(
+            lambda width: _Net(width, heads=4), "Leave out the three coarser heads: one head, at the finest level."
+        ),
+        "one logit": Mutant(
+            lambda width: _Net(width, outputs=1), "There are two logits for each pixel: background and object."
+        ),
+        "enlarged already": Mutant(
+            lambda width: _Net(width, enlarged=2), "The network of this exercise stops at half the resolution."
+        ),
+        "no mask": Mutant(
+            lambda width: _Net(width, channels_in=3), "The stem has four input channels: colours and mask."
+        ),
+    },
+)
 
 
 # --- join_stem ---------------------------------------------------------------------------------------------------
@@ -100,101 +206,6 @@ join_stem = Exercise(
         ),
         "flipped": Mutant(
             _flipped, "Your filters are flipped. Conv2d does not flip its filters, so there is nothing to undo."
-        ),
-    },
-)
-
-
-# --- split_weight ------------------------------------------------------------------------------------------------
-
-Halves = tuple[Tensor, Tensor]
-
-
-def _split_weight(weight: Tensor) -> Halves:
-    target, reference = weight.chunk(2, dim=1)
-    return target, reference
-
-
-def _reference_first(weight: Tensor) -> Halves:
-    target, reference = _split_weight(weight)
-    return reference, target
-
-
-def _split_outputs(weight: Tensor) -> Halves:
-    return weight[: len(weight) // 2], weight[len(weight) // 2 :]
-
-
-def _every_other(weight: Tensor) -> Halves:
-    return weight[:, ::2], weight[:, 1::2]
-
-
-def _reshaped(weight: Tensor) -> Halves:
-    out, both, *window = weight.shape
-    halves = weight.reshape(2, out, both // 2, *window)
-    return halves[0], halves[1]
-
-
-def _halved(weight: Tensor) -> Halves:
-    target, reference = _split_weight(weight)
-    return target / 2, reference / 2
-
-
-def _the_same_half(weight: Tensor) -> Halves:
-    target, _ = _split_weight(weight)
-    return target, target
-
-
-def _blanked(weight: Tensor) -> Halves:
-    target, reference = weight.clone(), weight.clone()
-    half = weight.shape[1] // 2
-    target[:, half:], reference[:, :half] = 0, 0
-    return target, reference
-
-
-def _split_window(weight: Tensor) -> Halves:
-    half = weight.shape[2] // 2
-    return weight[:, :, :half], weight[:, :, half:]
-
-
-split_weight = Exercise(
-    name="split_weight",
-    reference=_split_weight,
-    cases={
-        "a tall convolution": (numbers(4, 6, 7, 1),),
-        "a long convolution": (numbers(2, 8, 1, 7, seed=1),),
-        "a square one": (numbers(6, 4, 3, 3, seed=2),),
-        "one channel each": (numbers(2, 2, 3, 1, seed=3),),
-    },
-    hint="Input channels 0 to C - 1 are the target's and C to 2C - 1 the reference's: cut axis 1 in the middle.",
-    mutants={
-        "the reference first": Mutant(
-            _reference_first,
-            "Your halves are swapped. The concatenation is [target, reference], so the first C channels are the "
-            "target's, and they are returned first.",
-        ),
-        "split along the outputs": Mutant(
-            _split_outputs, "You cut axis 0, the channels that come *out*. What was concatenated comes in: axis 1."
-        ),
-        "every other channel": Mutant(
-            _every_other,
-            "You interleave the channels; torch.cat puts all of the target's channels before all of the reference's.",
-        ),
-        "reshaped": Mutant(
-            _reshaped,
-            "The shapes are right, but reshape deals out the numbers in the order of memory, output by output: slice "
-            "axis 1, or reshape to [O, 2, C, ...].",
-        ),
-        "halved": Mutant(_halved, "Nothing is averaged: the two convolutions are added, so keep the weights' size."),
-        "the same half twice": Mutant(
-            _the_same_half, "You return one half twice; the network has learned other filters for the reference."
-        ),
-        "blanked, not cut": Mutant(
-            _blanked,
-            "You set the other half to zero. The sum is right, but both convolutions still take 2C channels, and "
-            "nothing is saved: cut.",
-        ),
-        "split along the window": Mutant(
-            _split_window, "You cut axis 2, the rows of the window; the channels that come in are axis 1."
         ),
     },
 )

@@ -58,9 +58,3 @@ def roll_out(rng: Rng) -> Cases:
         for feedback in ("soft", "detached", "hard"):
             cases[f"{feedback}, {name}"] = (step, first, frames, feedback)
     return cases
-
-
-def split_weight(rng: Rng) -> Cases:
-    """Windows that lie, stand, and are square."""
-    sizes = [(4, 2 * (2 + rng.pick(3)), 5, 1), (6, 2 * (3 + rng.pick(2)), 1, 5), (4, 8, 3, 3)]
-    return {" x ".join(map(str, size)): (numbers(*size, seed=seed_of(rng)),) for size in sizes}

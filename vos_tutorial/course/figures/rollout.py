@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -22,6 +22,7 @@ def unrolled(
     masks: Pixels,
     *,
     carry: Carry = "mask",
+    reference: bool = False,
     losses: Sequence[Tensor] = (),
     carried: Sequence[Tensor] = (),
 ) -> Diagram:
@@ -35,6 +36,7 @@ def unrolled(
         frames: T frames, ``[T, 3, H, W]`` or ``[T, H, W, 3]``; three are enough to see it.
         masks: ids ``[T, H, W]``: the given mask, then the answers.
         carry: ``"mask"`` or ``"memory"``.
+        reference: whether each step also looks at frame 0 and its mask, as RGMP's does.
         losses: of the frames 1.., scalars with a graph.
         carried: what the frames 1.. hand on, tensors of that graph; one less than losses, since the last hands on
             nothing.
@@ -66,6 +68,10 @@ def unrolled(
             parts[f"loss{t}"] = Loss(f"loss {t}")
             arrows += [Arrow(f"mask{t}", f"loss{t}"), Arrow(f"loss{t}", f"mask{t}", "gradient")]
             arrows.append(Arrow(f"mask{t}", f"step{t}", "gradient"))
+    if reference:
+        parts["reference"] = FeatureMap("reference", "input", "once a clip", shape=(8, 1, 1))
+        arrows += [Arrow("frame0", "reference"), Arrow("mask0", "reference")]
+        arrows += [Arrow("reference", f"step{t}") for t in range(1, length)]
     for t in range(1, length):
         arrows += _carried_on(parts, t, carry)
     for t, tensor in enumerate(carried, start=1):
@@ -77,7 +83,8 @@ def unrolled(
         else:
             arrows.append(Arrow(f"step{t + 1}", first, "gradient" if reached else "stopped"))
     what = {"mask": "each mask goes into the next step", "memory": "each frame and its mask go into the memory"}
-    return Diagram(f"{step} over {length} frames; {what[carry]}", parts, _layout(length, carry, bool(losses)), arrows)
+    title = f"{step} over {length} frames; {what[carry]}{', and all look at the reference' * reference}"
+    return Diagram(title, parts, _layout(parts, length, carry, bool(losses)), arrows)
 
 
 def _carried_on(parts: dict[str, Part], t: int, carry: Carry) -> list[Arrow]:
@@ -98,13 +105,14 @@ def reaches(loss: Tensor, tensor: Tensor) -> bool:
     return gradient is not None and bool(gradient.any())
 
 
-def _layout(length: int, carry: Carry, losses: bool) -> str:
+def _layout(parts: Mapping[str, Part], length: int, carry: Carry, losses: bool) -> str:
     rows: list[list[str]] = [[], [], [], []]
     for t in range(length):
         if t and carry == "memory":
             for row, key in zip(rows, (".", f"memory{t}", ".", "."), strict=True):
                 row.append(key)
-        column = (f"frame{t}", f"step{t}" if t else ".", f"mask{t}", f"loss{t}" if t and losses else ".")
+        middle = f"step{t}" if t else "reference" if "reference" in parts else "."
+        column = (f"frame{t}", middle, f"mask{t}", f"loss{t}" if t and losses else ".")
         for row, key in zip(rows, column, strict=True):
             row.append(key)
     return "\n".join(" ".join(row) for row in (rows if losses else rows[:3]))
