@@ -20,6 +20,7 @@ from PIL import Image
 
 from ...clip import Clip
 from ...errors import TutorialError
+from ...models import rvos
 from .. import figures
 from .widget import POSTER_BYTES, Widget, display_size, frame_list, heat_over, module, pack_frames, stylesheet
 
@@ -62,6 +63,43 @@ class Rollout(NamedTuple):
     time: bool = True
     mask: Mask = False
     cut: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        network: rvos.RVOS,
+        frames: torch.Tensor,
+        masks: torch.Tensor | None = None,
+        slots: int = 2,
+        recurrence: rvos.Recurrence = "ST",
+        cut: int | None = None,
+    ) -> Rollout:
+        """What a network does with a clip, as it is tested: no mask is given after frame 0.
+
+        Args:
+            network: one-shot or zero-shot.
+            frames: ``float [T, 3, H, W]`` in [0, 1].
+            masks: the given masks of frame 0, ``float [N, H, W]``; None for a zero-shot network.
+            slots: N, where no masks are given.
+            recurrence: which arrows there are; see :data:`~vos_tutorial.models.rvos.Recurrence`.
+            cut: see the class.
+
+        Raises:
+            TutorialError: if masks are missing, or given to a zero-shot network.
+        """
+        given = None if masks is None else masks[None]  # [1, N, H, W]
+        count = slots if masks is None else len(masks)
+        forget = () if cut is None else (cut,)
+        with torch.no_grad():
+            row = list(rvos.unroll(network, frames[None], given, count, recurrence, forget=forget))
+        return cls(
+            torch.stack([frame.probability[0] for frame in row]),  # [T, N, H, W]
+            [torch.stack([h[0] for h in level]) for level in zip(*(frame.hidden for frame in row), strict=True)],
+            space="first frame" if recurrence == "T released" else "S" in recurrence,
+            time="T" in recurrence,
+            mask="from frame 2" if network.one_shot else False,
+            cut=cut,
+        )
 
 
 def parents(
