@@ -17,6 +17,7 @@ from vos_tutorial.course.widgets import RecurrenceGrid, Rollout, ancestors
 from vos_tutorial.course.widgets.recurrence_grid import _ramp, parents
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.models import rvos
 
 T, N, H, W = 5, 3, 40, 60
 RULES = [
@@ -252,6 +253,23 @@ def test_still_pictures_show_the_cell_that_is_asked_for() -> None:
         widget.static_cell((9, 0))
     with pytest.raises(TutorialError, match="no roll-out"):
         widget.static_grid(modes=["X"])
+
+
+@pytest.mark.parametrize("one_shot", [True, False])
+@pytest.mark.parametrize("recurrence", ["ST", "S", "T", "T released"])
+def test_a_rollout_of_a_network_is_the_library_s(one_shot: bool, recurrence: rvos.Recurrence) -> None:
+    torch.manual_seed(0)
+    network = rvos.build(one_shot=one_shot, hidden=8, width=8).eval()
+    frames, masks = torch.rand(3, 3, 32, 48), torch.rand(2, 32, 48).round() if one_shot else None
+    found = Rollout.of(network, frames, masks, recurrence=recurrence, cut=2)
+    given = None if masks is None else masks[None]
+    with torch.no_grad():
+        wanted = rvos.rollout(network, frames[None], given, 2, recurrence, forget=(2,))[0]
+    torch.testing.assert_close(found.probabilities, wanted)
+    assert [list(h.shape) for h in found.hidden] == [[3, 2, 8 >> k, 2 << k, 3 << k] for k in range(4)]
+    space = {"ST": True, "S": True, "T": False, "T released": "first frame"}[recurrence]
+    assert found[2:] == (space, recurrence != "S", "from frame 2" if one_shot else False, 2)
+    assert not torch.as_tensor(found.probabilities).requires_grad
 
 
 def test_numpy_and_torch_give_the_same_page() -> None:
