@@ -373,6 +373,27 @@ def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
         unrolled("net", frames, masks, losses=[torch.ones(1)])
 
 
+def test_a_loop_hands_on_a_hidden_state_beside_the_mask(clip: Clip) -> None:
+    frames, masks = clip.frames[:3], clip.masks[:3]
+    weight = torch.ones(1, 2, 4, 4, requires_grad=True)
+    first, second = weight * 2, weight * 3
+    losses = [first.sum(), second.sum()]
+    diagram = unrolled("net", frames, masks, losses=losses, carried=[first], states=[first, second])
+    assert [p.shape for p in diagram.parts.values() if isinstance(p, FeatureMap)] == [(2, 4, 4)] * 2
+    assert {(a.source, a.target) for a in diagram.arrows} >= {
+        ("step0", "state1"),
+        ("state1", "step1"),
+        ("mask0", "step0"),
+    }
+    flows = {a.source: a.flow for a in diagram.arrows if a.source.startswith("state") and a.flow != "carried"}
+    assert flows == {"state1": "stopped", "state2": "gradient"}  # the last loss reaches the second state alone
+    assert "carried on: h" in diagram.alt
+    with pytest.raises(TutorialError, match="2 hidden states between them, got 1"):
+        unrolled("net", frames, masks, states=[first])
+    with pytest.raises(TutorialError, match="carry='memory'"):
+        unrolled("net", frames, masks, carry="memory", states=[first, second])
+
+
 def test_the_read_has_equal_sides_where_numbers_are_equal() -> None:
     diagram = products.read(torch.randn(8, 3, 4), torch.randn(8, 2, 3, 4), torch.randn(6, 2, 3, 4))
     sides = {key: part.sides for key, part in diagram.parts.items() if isinstance(part, figures.Block)}

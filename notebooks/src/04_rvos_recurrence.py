@@ -42,6 +42,8 @@ pair = Discs().clip(9_100_002, size=64)
 zero_shot = models.trained("rvos", variant="zero-shot").eval()
 slots = rvos.discover(zero_shot, pair.frames, slots=2)  # T N H W; no mask goes in
 found = torch.stack([most_probable(soft_aggregate(p)) for p in slots])
+
+# %%
 figures.show(
     figures.loop(pair.frames, {"what goes in": None, "what comes out": found}),
     "A green and a purple disc bounce over a smooth background, and one passes behind the other; on the left bare, on the right with an "
@@ -52,9 +54,8 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# You look at this clip and see two things, although nobody gave you a mask. When you have seen the first, you go on to the *next*. A
-# method that does this needs no annotator. And a network that draws objects in turn can leave room for those that are taken. Look at
-# three objects, each followed by MaskTrack on its own:
+# You look at this clip and see two things, although nobody gave you a mask. After the first, you go on to the *next*. A method that does this needs no
+# annotator. And it can leave room for what is taken already. Here are three objects, each followed by MaskTrack on its own:
 
 # %%
 crowd = list(sprites.benchmark(5, ["multiple_objects"]))[4]
@@ -72,10 +73,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Merging the three answers afterwards repairs most of this. But no network has learned to make room.
+# Merging the three answers afterwards repairs most of this, but no network has learned to make room.
 #
-# **What you should not expect.** This page is about an idea. As a tool for real video, our RVOS does not replace the methods before it.
-# These are twelve real sequences, in percent:
+# **What to expect on real video.** Twelve real sequences, in percent:
 
 # %% tags=["reference"]
 stored = tables.stored("15_photos", "rows")
@@ -105,8 +105,8 @@ tables.table(
 # | to run | {{results/run_cards.json:04_rvos_recurrence.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training (on two busy cores we waited {{results/run_cards.json:04_rvos_recurrence.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:04_rvos_recurrence.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 to 03; convolutions. An LSTM is explained here |
 #
-# Nothing is downloaded. If you have a DAVIS folder, section 7 uses it. Gate order, odd sizes, cost, the authors' weights and more
-# exercises are in the [appendix](appendix/04_details.ipynb).
+# Nothing is downloaded. If you have a DAVIS folder, section 7 uses it. Gate order, odd sizes, cost and more exercises are in the
+# [appendix](appendix/04_details.ipynb).
 #
 # ## Predict
 #
@@ -227,9 +227,8 @@ for t in range(3):
     print(f"frame {t}: h of slot 0 = {h[0]:.2f}, of slot 1 = {h[1]:.2f}")
 
 # %% [markdown]
-# From frame 1 on, slot 0 is more certain: the pixel was already its own. Why does c not travel through time? Nothing forces this; it is
-# the authors' choice. A cell has *one* memory, and they gave it to the objects. (What would a second one cost? See exercise 4.8 in the
-# appendix.)
+# From frame 1 on, slot 0 is more certain: the pixel was already its own. Why does c not travel through time? It is the authors' choice: a cell has
+# *one* memory, and they gave it to the objects. (Exercise 4.8 in the appendix adds a second one.)
 
 # %% [markdown]
 # ## 2. The network, built
@@ -323,11 +322,10 @@ class Cell(nn.Module):
 
 # %%
 tiny, x = Cell(1, 1, mask=False), torch.ones(1, 1, 1, 1)
-with torch.no_grad():
-    tiny.gates.weight.zero_()[:, :, 1, 1] = by_hand[:, :3]
-    tiny.gates.bias.copy_(by_hand[:, 3])
-    slot0 = tiny(x, None, None, None)
-    slot1 = tiny(x, None, slot0, None)
+middle = F.pad(by_hand[:, :3, None, None], (1, 1, 1, 1))  # O C 3 3
+_ = tiny.load_state_dict({"gates.weight": middle, "gates.bias": by_hand[:, 3]})
+slot0 = tiny(x, None, None, None)
+slot1 = tiny(x, None, slot0, None)
 _ = check.close("h and c of two slots", [float(v) for v in (*slot0, *slot1)], [*states[1], *states[2]], atol=1e-5)
 
 # %% [markdown]
@@ -440,20 +438,23 @@ figures.show(
 )
 
 # %% [markdown]
-# The coarsest level, which could see the whole scene, contributes almost nothing. Why should it? The finest level reads the previous mask too, and
-# the loss looks only at the finest level. What brings it to life is a loss for each level: let each coarser level draw a small mask of its own, and compare that with
-# the ground truth, shrunk. (And let the forget gates start open.) We trained the recipe of section 4 with and without:
+# The coarsest level, which could see the whole scene, is nearly dead. Why should it live? The finest level reads the previous mask too, and the loss looks
+# only at the finest level. In the network for photographs, each coarser level has to draw a small mask of its own, which enters the loss, and the forget
+# gates start open. (It differs in encoder, data and length of training as well, so its J does not compare with ours.)
 
 # %% tags=["reference"]
 rows = {}
-for seed, runs in tables.stored("04_rvos_arrows", "sides").items():
-    for name, row in runs.items():
-        levels = row["levels, coarse to fine"]
-        apart = {f"1/{16 >> k}": 100 * level["difference"] / level["spread"] for k, level in enumerate(levels)}
-        rows[f"{name} losses for levels, {seed}"] = apart | {"J": row["J"], "J without 1/16": levels[0]["J without"]}
+for name, row in tables.stored("15_rvos_levels", "rows").items():
+    levels = row["levels, coarse to fine"]
+    apart = {f"level {k}": 100 * level["difference"] / level["spread"] for k, level in enumerate(levels)}
+    rows[name] = apart | {"J": row["J"], "J without level 0": levels[0]["J without"]}
 tables.table(
-    rows, notes="how far two slots are apart, in percent of the states' spread; six clips with several objects"
+    rows,
+    notes="levels, coarse to fine: how far two slots are apart, in percent of the states' spread; six clips with several objects",
 )
+
+# %% [markdown]
+# *J without level 0*: the next level no longer reads it. A dead level is hardly missed.
 
 # %% [markdown]
 # ## 3. The grid, built
@@ -559,12 +560,10 @@ _ = check.equal("after three steps: slots 0 and 1", p[:, :, 1], p[:, :, 0])
 
 # %% tags=["reference"]
 kinds = tables.stored("04_rvos", "claims", "zero_shot")
-columns = {"J": "J", "overlap": "IoU of the two slots", "union": "J of all slots together"}
+columns = {"J": "J", "overlap": "IoU of the two slots", "union": "J of both together"}
 names = {"ST": "space and time", "S": "space alone", "T released": "space in frame 0 only", "T": "time alone"}
-tables.table(
-    {name: {label: kinds[key][way] for key, label in columns.items()} for way, name in names.items()},
-    notes="percent; clips of 16 frames with two discs; mean ± standard deviation of three seeds",
-)
+rows = {name: {label: kinds[key][way] for key, label in columns.items()} for way, name in names.items()}
+tables.table(rows, notes="percent; clips of 16 frames with two discs; mean ± standard deviation of three seeds")
 
 # %% [markdown]
 # <details><summary>Prediction 1</summary>About one half: {{results/04_rvos.json:claims.zero_shot.mean.T|.1f}}. The slots overlap completely, and their union fits the
@@ -600,7 +599,7 @@ figures.show(
 # | intersection, q y | 0.9 | 0.8 | 0 | 0 | 1.7 |
 # | union, q + y − q y | 1 | 1 | 0.1 | 0 | 2.1 |
 #
-# The {{term:soft IoU cost}} is 1 − 1.7 / 2.1 = 0.19. <!-- given --> A small object counts as much as a large one.
+# The {{term:soft IoU cost|soft iou cost}} is 1 − 1.7 / 2.1 = 0.19. <!-- given --> A small object counts as much as a large one.
 
 
 # %% tags=["builds:vos_tutorial.models.rvos.soft_iou_cost"]
@@ -687,14 +686,19 @@ for name, stage in stages.items():
 # (The authors *add* up the frames of a clip, so a longer clip takes larger steps. Our recipe takes the mean.)
 #
 # Through what does the gradient travel back in time? The fed masks are *detached*, so a late cost cannot ask an early frame for a better mask. (RGMP, in notebook 03,
-# lets it.) But it can ask for a better h:
+# lets it.) But it can ask for a better h. Only the coarsest level's h is drawn:
 
 # %%
-given = ids_to_onehot(batch["masks"][0, 0], [1]).float()
-moments = list(rvos.unroll(one_shot, batch["frames"][:1], given[None], slots=1, given=1))
-for t in (1, 2):
-    mask, h = moments[t].masks, moments[t].hidden[0]
-    print(f"frame {t}: the fed mask has a gradient: {mask.requires_grad}, h has one: {h.requires_grad}")
+clip, ids = batch["frames"][0, :3], batch["masks"][0, :3]
+moments = list(rvos.unroll(one_shot, clip[None], ids_to_onehot(ids[0], [1]).float()[None], slots=1, given=1))
+losses = [soft_iou_cost(m.probability[0, 0], (y == 1).float()) for m, y in zip(moments, ids, strict=True)]
+drawn = torch.stack([ids[0] == 1, *(m.probability[0, 0] > 0.5 for m in moments[1:])]).to(torch.uint8)
+carried, h = [moments[1].probability], [m.hidden[0] for m in moments[:2]]
+figures.show(
+    figures.unrolled("RVOS", clip, drawn, losses=losses[1:], carried=carried, states=h),
+    caption="Three frames of training, one object; autograd was asked. Gradients go back in time through h. At the fed mask they end.",
+)
+
 
 # %% [markdown]
 # **The loop:**
@@ -721,12 +725,11 @@ def train(network, batches, lr, own):
 torch.manual_seed(0)
 start, twin = models.build("rvos"), RVOS()
 twin.load_state_dict(start.state_dict())
-short = replace(
-    stages["own"], steps=3, batch=2, size=64, schedule="constant", warmup=0, weight_decay=1e-4, clip_norm=1.0
-)
-recipe = recipes.Recipe("rvos", "smoke", "small", (short,), source="ours")
+same = {"schedule": "constant", "warmup": 0, "weight_decay": 1e-4, "clip_norm": 1.0}
+short = replace(stages["own"], steps=3, batch=2, size=64, **same)
 
 # %%
+recipe = recipes.Recipe("rvos", "smoke", "small", (short,), source="ours")
 seeds = [training.sample_seeds(0, 0, step, batch=2) for step in range(3)]
 mine = train(twin, [task.batch(short, s, cpu) for s in seeds], short.lr, own=True)
 theirs = training.train(start, task, recipe, progress=False).losses
@@ -781,14 +784,8 @@ tables.compare({c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips
 # clutter, blur and a moving camera. <!-- given --> The whole benchmark, with three seeds of your recipe:
 
 # %% tags=["reference"]
-benchmark = tables.stored("04_rvos", "benchmark")
-names = {
-    "copy first": "first mask, copied",
-    "MaskTrack": "MaskTrack",
-    "RVOS": "your recipe, 3 seeds",
-    "long": "reference",
-}
-tables.compare(benchmark, methods=names)
+names = {"copy first": "first mask, copied", "MaskTrack": "MaskTrack", "RVOS": "your recipe", "long": "reference"}
+tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 
 # %% [markdown]
 # Your recipe beats the copied mask under every condition and stays far behind MaskTrack on clean clips. So does the reference network. MaskTrack looks at frame and mask
@@ -817,15 +814,16 @@ for name in list(ways)[:3]:
 figures.show(
     figures.gallery(last, columns=4),
     "The last frame of the grid four times: the ground truth, and the answers with both arrows, with space alone, and with time alone. With time "
-    "alone the answer is as with both; with space alone it has drifted off the objects.",
-    "The last frame of the grid: cutting space changes little, cutting time loses the objects.",
+    "alone the answer is as with both; with space alone the masks lie where the objects were in frame 0.",
+    "The last frame of the grid. Cutting space changes little. Cutting time leaves the masks where they were in frame 0.",
 )
 
 # %% [markdown]
-# <details><summary>Answer</summary>Space. Each slot has its own previous mask, so the slots are told apart without it. Over eight clips with several objects, this network has a J of
-# {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}}, without space {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}}, and without time
-# {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}}. Cutting an arrow of a trained network is not the same as training without it; section 9 has
-# both.</details>
+# <details><summary>Answer</summary>Space. Each slot has its own previous mask, so the slots are told apart without it: over eight clips with several objects, J is
+# {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}} with both arrows, {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} without space and
+# {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}} without time. The last number is close to that of a copied first mask,
+# {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}: without h, this network returns the mask that it is fed. So what moves the mask is in h. (Cutting an arrow of a
+# trained network is not the same as training without it; section 9 has networks that were trained without.)</details>
 
 # %% [markdown]
 # ## 7. Real video, or photographs
@@ -901,11 +899,9 @@ figures.show(
 )
 
 # %% tags=["run"]
-area = {"ground truth": leaving.masks, **rows}
+area = {n: 100 * (ids > 0).float().mean((1, 2)) for n, ids in {"ground truth": leaving.masks, **rows}.items()}
 figures.show(
-    figures.curves(
-        {n: 100 * (ids > 0).float().mean((1, 2)) for n, ids in area.items()}, "frame", "area, percent", height=2.2
-    ),
+    figures.curves(area, "frame", "area, percent", height=2.2),
     "The area of the true mask, which is zero while the object is away, and of what the two networks draw.",
     "What is drawn while the true area is zero is drawn on nothing.",
 )
@@ -914,12 +910,11 @@ figures.show(
 # These two networks differ in more than the loss, so the picture proves nothing. For a fair comparison: three trainings with the term, three without, otherwise alike.
 
 # %% tags=["reference"]
-empty = tables.stored("04_rvos", "claims", "empty")
-rows = {}
-for term in ("without", "with"):
-    for condition in ("out_of_view", "occlusion"):
-        row = {"area drawn on nothing": empty["area"][term][condition], "J after": empty["after"][term][condition]}
-        rows[f"{condition.replace('_', ' ')}, {term} the term"] = row | {"J, clean clips": empty["J"][term]["clean"]}
+empty, rows = tables.stored("04_rvos", "claims", "empty"), {}
+shown = {"area": "area drawn on nothing", "after": "J after"}
+for term, condition in itertools.product(("without", "with"), ("out_of_view", "occlusion")):
+    row = {label: empty[key][term][condition] for key, label in shown.items()}
+    rows[f"{condition.replace('_', ' ')}, {term} the term"] = row | {"J, clean clips": empty["J"][term]["clean"]}
 tables.table(rows, notes="percent; mean ± standard deviation of three seeds")
 
 # %% [markdown]
@@ -1027,7 +1022,7 @@ tables.table(
 
 # %% [markdown]
 # Ten objects cost MaskTrack ten times as much as one, and RVOS less than half as much again: the expensive part, the encoder, does not know of objects. What makes it
-# cheap also makes it weak, as section 5 shows.
+# cheap also makes it weak (section 5).
 #
 # On a GPU, the same loop trains it: 10 slots, clips of five frames, batch 4, Adam at 1e-3 for heads and decoder and 1e-6 for the ResNet, which starts from
 # ImageNet; two stages of 20 epochs each. <!-- given -->
@@ -1055,7 +1050,7 @@ else:
 
 # %% [markdown]
 # For videos of your own (the paper used YouTube-VOS), pass `rvos.task(video=VideoClips(DavisFolder(root)))`. In a terminal, on several
-# GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train rvos --profile gpu`. We had no GPU for this page, so there is no result to show.
+# GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train rvos --profile gpu`. We had no GPU for this page.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
@@ -1152,14 +1147,14 @@ _ = check_04.slot_cost(slot_cost)
 # slope 1 / (A + 1)²: a small wrong patch is removed, a large one hardly. In the library the term is the option `empty` of a training stage; by default it is 0, as in the paper.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.3** (10 minutes, medium, experiment) *What does h know that the mask does not?* Follow the eight clips of `fast_motion` and of `out_of_view` with the reference network, once with both
-# arrows and once with `recurrence="S"`, so that only the mask goes from frame to frame. Predict first: under which condition does cutting h cost more? Then argue: would a network
-# *trained* without time lose as much?
+# **Exercise 4.3** (10 minutes, medium, experiment) *What does h know that the mask does not?* Section 6 cuts time for several objects. Now take *one* object: follow the eight clips of `clean`, `fast_motion` and `out_of_view` with the reference network, once
+# with both arrows and once with `recurrence="S"`, so that only the mask goes from frame to frame. Predict both numbers first. Compare the second with the copied first mask. Then argue: would a network *trained* without time do as badly?
 #
 # <details><summary>Hint</summary><code>j_mean(rvos.segmenter(one_shot, recurrence="S"), list(sprites.benchmark(8, ["fast_motion"])))</code></details>
-# <details><summary>Where the answer lies</summary>Fast motion: from {{results/04_rvos_arrows.json:arrows.J.ST.fast_motion|.1f}} to {{results/04_rvos_arrows.json:arrows.J.S.fast_motion|.1f}}. Out of view: from
-# {{results/04_rvos_arrows.json:arrows.J.ST.out_of_view|.1f}} to {{results/04_rvos_arrows.json:arrows.J.S.out_of_view|.1f}}. This network never had to do without h, so a part of the loss is the surprise. Trained without time (three seeds, short runs), J behind
-# walls is {{results/04_rvos.json:claims.one_shot.mean.S.occlusion|.1f}}, with both arrows {{results/04_rvos.json:claims.one_shot.mean.ST.occlusion|.1f}}.</details>
+# <details><summary>Where the answer lies</summary>Clean: from {{results/04_rvos_arrows.json:arrows.J.ST.clean|.1f}} to {{results/04_rvos_arrows.json:arrows.J.S.clean|.1f}} (copied: {{results/04_rvos.json:benchmark.clean.copy first|.1f}}). Fast motion: from
+# {{results/04_rvos_arrows.json:arrows.J.ST.fast_motion|.1f}} to {{results/04_rvos_arrows.json:arrows.J.S.fast_motion|.1f}} (copied: {{results/04_rvos.json:benchmark.fast_motion.copy first|.1f}}). Out of view: from {{results/04_rvos_arrows.json:arrows.J.ST.out_of_view|.1f}} to
+# {{results/04_rvos_arrows.json:arrows.J.S.out_of_view|.1f}} (copied: {{results/04_rvos.json:benchmark.out_of_view.copy first|.1f}}). Without h it copies. Trained without time, a network must learn to move the mask by itself: on clean clips {{results/04_rvos.json:claims.one_shot.mean.S.clean|.1f}} after a short
+# training, against {{results/04_rvos.json:claims.one_shot.mean.ST.clean|.1f}} with both arrows (section 9).</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.4** (10 minutes, hard, in words) Zero-shot, two objects A and B cross. Here is what slot 0 and slot 1 cost in each frame, for each object:
@@ -1230,7 +1225,6 @@ _ = check_04.slot_cost(slot_cost)
 # * C. Ventura, M. Bellver, A. Girbau, A. Salvador, F. Marqués, X. Giró-i-Nieto: [RVOS: End-to-End Recurrent Network for Video Object Segmentation](https://arxiv.org/abs/1903.05612). CVPR 2019. Network, loss, assignment, training and inference follow the authors' code; their results are quoted from project page and poster. Ours are: time alone in its strict form, the term for empty masks, the mean over frames, soft aggregation.
 # * A. Salvador and others: [Recurrent Neural Networks for Semantic Instance Segmentation](https://arxiv.org/abs/1712.00617). 2017 (RSIS), which traverses the objects of a single picture.
 # * X. Shi and others: [Convolutional LSTM Network](https://arxiv.org/abs/1506.04214). NeurIPS 2015.
-# * S. Hochreiter, J. Schmidhuber: Long Short-Term Memory. Neural Computation 1997.
 # * H. W. Kuhn: The Hungarian Method for the Assignment Problem. Naval Research Logistics Quarterly 1955.
 # * S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer: [Scheduled Sampling](https://arxiv.org/abs/1506.03099). NeurIPS 2015: a curriculum against exposure bias.
 # * M. Ranzato, S. Chopra, M. Auli, W. Zaremba: [Sequence Level Training with Recurrent Neural Networks](https://arxiv.org/abs/1511.06732). ICLR 2016: the word exposure bias.

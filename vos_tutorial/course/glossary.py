@@ -18,8 +18,8 @@ GLOSSARY: dict[str, str] = {
         "A mask that a person drew, or checked. In this course's generated clips the program draws it, exactly."
     ),
     "assignment": (
-        "Which [slot](#slot) belongs to which object, when nobody says so: the choice with the lowest total cost. The "
-        "Hungarian method finds it."
+        "Which [slot](#slot) belongs to which object, when nobody says so: the choice with the lowest total cost, "
+        "which the Hungarian method finds."
     ),
     "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
     "back-propagation through time": (

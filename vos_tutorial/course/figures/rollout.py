@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import TutorialError
-from .diagrams import Arrow, Diagram, FeatureMap, Frame, Loss, Mask, Operation, Part
+from .diagrams import Arrow, Diagram, FeatureMap, Flow, Frame, Loss, Mask, Operation, Part
 from .masks import Pixels, as_ids, as_picture
 from .tracing import solid
 
@@ -24,8 +24,9 @@ def unrolled(
     carry: Carry = "mask",
     losses: Sequence[Tensor] = (),
     carried: Sequence[Tensor] = (),
+    states: Sequence[Tensor] = (),
 ) -> Diagram:
-    """What goes from frame to frame: the previous mask, or a memory that grows.
+    """What goes from frame to frame: the previous mask, or a memory that grows; and a hidden state, if there is one.
 
     With ``losses`` and ``carried``, the gradients are drawn as well, and autograd says which: for each ``carried[t]``
     the last loss is asked for its gradient. Where there is none, the way back ends in a cross.
@@ -38,6 +39,8 @@ def unrolled(
         losses: of the frames 1.., scalars with a graph.
         carried: what the frames 1.. hand on, tensors of that graph; one less than losses, since the last hands on
             nothing.
+        states: what a recurrent step hands on beside the masks, from each of the frames 0.. to the next, ``[1, C, h,
+            w]`` or ``[1, N, C, h, w]``; in frame 0 it runs for the sake of its state.
 
     Raises:
         TutorialError: if there are less than two frames, numbers do not match, or ``carry`` is unknown.
@@ -51,6 +54,11 @@ def unrolled(
         raise TutorialError(
             f"{length} frames have {length - 1} losses and {length - 2} carried tensors between them, got "
             f"{len(losses)} and {len(carried)}."
+        )
+    if states and (len(states) != length - 1 or carry == "memory"):
+        raise TutorialError(
+            f"{length} frames that carry masks have {length - 1} hidden states between them, got {len(states)} with "
+            f"carry={carry!r}."
         )
     parts: dict[str, Part] = {}
     arrows: list[Arrow] = []
@@ -68,6 +76,15 @@ def unrolled(
             arrows.append(Arrow(f"mask{t}", f"step{t}", "gradient"))
     for t in range(1, length):
         arrows += _carried_on(parts, t, carry)
+    if states:
+        parts["step0"] = Operation(step)
+        arrows += [Arrow("frame0", "step0"), Arrow("mask0", "step0")]
+    for t, h in enumerate(states, start=1):
+        parts[f"state{t}"] = FeatureMap("h", "memory", shape=(h.shape[-3], h.shape[-2], h.shape[-1]))
+        arrows += [Arrow(f"step{t - 1}", f"state{t}", "carried"), Arrow(f"state{t}", f"step{t}", "carried")]
+        if losses:
+            flow: Flow = "gradient" if reaches(losses[-1], h) else "stopped"
+            arrows += [Arrow(f"step{t}", f"state{t}", "gradient"), Arrow(f"state{t}", f"step{t - 1}", flow)]
     for t, tensor in enumerate(carried, start=1):
         reached = reaches(losses[-1], tensor)
         first = f"memory{t + 1}" if carry == "memory" else f"mask{t}"
@@ -76,8 +93,12 @@ def unrolled(
             arrows.append(Arrow(first, f"mask{t}", "gradient" if reached else "stopped"))
         else:
             arrows.append(Arrow(f"step{t + 1}", first, "gradient" if reached else "stopped"))
-    what = {"mask": "each mask goes into the next step", "memory": "each frame and its mask go into the memory"}
-    return Diagram(f"{step} over {length} frames; {what[carry]}", parts, _layout(length, carry, bool(losses)), arrows)
+    what = {"mask": "each mask goes into the next step", "memory": "each frame and its mask go into the memory"}[
+        carry
+    ]
+    what += ", and so does a hidden state" * bool(states)
+    layout = _layout(length, carry, bool(losses), bool(states))
+    return Diagram(f"{step} over {length} frames; {what}", parts, layout, arrows)
 
 
 def _carried_on(parts: dict[str, Part], t: int, carry: Carry) -> list[Arrow]:
@@ -98,13 +119,13 @@ def reaches(loss: Tensor, tensor: Tensor) -> bool:
     return gradient is not None and bool(gradient.any())
 
 
-def _layout(length: int, carry: Carry, losses: bool) -> str:
+def _layout(length: int, carry: Carry, losses: bool, states: bool) -> str:
     rows: list[list[str]] = [[], [], [], []]
     for t in range(length):
-        if t and carry == "memory":
-            for row, key in zip(rows, (".", f"memory{t}", ".", "."), strict=True):
+        if t and (carry == "memory" or states):
+            for row, key in zip(rows, (".", f"{'state' if states else 'memory'}{t}", ".", "."), strict=True):
                 row.append(key)
-        column = (f"frame{t}", f"step{t}" if t else ".", f"mask{t}", f"loss{t}" if t and losses else ".")
+        column = (f"frame{t}", f"step{t}" if t or states else ".", f"mask{t}", f"loss{t}" if t and losses else ".")
         for row, key in zip(rows, column, strict=True):
             row.append(key)
     return "\n".join(" ".join(row) for row in (rows if losses else rows[:3]))
