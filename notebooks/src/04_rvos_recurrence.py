@@ -228,7 +228,7 @@ for t in range(3):
 
 # %% [markdown]
 # From frame 1 on, slot 0 is more certain: the pixel was already its own. Why does c not travel through time? It is the authors' choice: a cell has
-# *one* memory, and they gave it to the objects. (Exercise 4.8 in the appendix adds a second one.)
+# *one* memory, and they gave it to the objects. (Exercise 4.7 in the appendix adds a second one.)
 
 # %% [markdown]
 # ## 2. The network, built
@@ -321,7 +321,7 @@ class Cell(nn.Module):
 # Is this the cell of section 1? Put our weights into the middle of the 3×3 kernels, and run two slots on one pixel:
 
 # %%
-tiny, x = Cell(1, 1, mask=False), torch.ones(1, 1, 1, 1)
+tiny, x = Cell(1, 1, mask=False).requires_grad_(False), torch.ones(1, 1, 1, 1)
 middle = F.pad(by_hand[:, :3, None, None], (1, 1, 1, 1))  # O C 3 3
 _ = tiny.load_state_dict({"gates.weight": middle, "gates.bias": by_hand[:, 3]})
 slot0 = tiny(x, None, None, None)
@@ -440,7 +440,7 @@ figures.show(
 # %% [markdown]
 # The coarsest level, which could see the whole scene, is nearly dead. Why should it live? The finest level reads the previous mask too, and the loss looks
 # only at the finest level. In the network for photographs, each coarser level has to draw a small mask of its own, which enters the loss, and the forget
-# gates start open. (It differs in encoder, data and length of training as well, so its J does not compare with ours.)
+# gates start open. (Encoder, data and length of training differ as well, so its J does not compare with ours, and we cannot say which change matters most.)
 
 # %% tags=["reference"]
 rows = {}
@@ -491,9 +491,8 @@ with torch.no_grad():
         _ = check.close(f"zero-shot, {way}", traverse(blind, frames[:4], None, 3, way), library, atol=1e-3)
 
 # %% [markdown]
-# S and T are the switches of the paper: space, time, or both. The network itself is the other switch, with a mask channel or without. Three
-# details of one-shot come from the authors' code. Frame 0 is traversed as well, with the given masks, for the sake of its h. Frame 1 gets the
-# given masks once more. From frame 2 on, each slot is fed its own soft answer, and no other.
+# S and T are the paper's switches: space, time, or both. One-shot, frame 0 is traversed as well, with the given masks, for the sake of its h. Frame 1 gets the
+# given masks once more (so do the authors). From frame 2 on, each slot is fed its own soft answer, and no other.
 #
 # Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end; what is fed
 # back stays as it was drawn. (The authors decide at 0.5 and let the object that fitted best in frame 0 win.) <!-- given -->
@@ -790,7 +789,7 @@ tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 # %% [markdown]
 # Your recipe beats the copied mask under every condition and stays far behind MaskTrack on clean clips. So does the reference network. MaskTrack looks at frame and mask
 # together, at full resolution, once per object. Here the frame is encoded without a mask, and all that tells objects apart has to pass through a few small maps.
-# The order turns where the previous mask is of little use: under fast motion, behind walls, out of view, and with a shaking camera.
+# The order turns where the previous mask is of little use: under fast motion, behind walls and out of view.
 #
 # Does it use its mask? In the {{term:mask-swap test}} the three seeds have an IoU of {{results/04_rvos.json:mask_swap.recipe.0|.2f}}, {{results/04_rvos.json:mask_swap.recipe.1|.2f}}
 # and {{results/04_rvos.json:mask_swap.recipe.2|.2f}}, where 1 would mean that the mask is ignored.
@@ -907,7 +906,7 @@ figures.show(
 )
 
 # %% [markdown]
-# These two networks differ in more than the loss, so the picture proves nothing. For a fair comparison: three trainings with the term, three without, otherwise alike.
+# These two networks differ in more than the loss. For a fair comparison: three trainings with the term, three without, otherwise alike.
 
 # %% tags=["reference"]
 empty, rows = tables.stored("04_rvos", "claims", "empty"), {}
@@ -939,7 +938,7 @@ def crossing(seed):
 # %%
 twins = crossing(tables.stored("04_rvos", "crossing", "example", "seed"))
 confused = propagate(rvos.segmenter(one_shot), twins.frames, twins.first_mask)
-colours = torch.tensor([0, 4, 2], dtype=torch.uint8)  # yellow for object 1, light blue for object 2
+colours = torch.tensor([0, 4, 2], dtype=torch.uint8)
 rows = {name: colours[ids.long()] for name, ids in {"truth": twins.masks, "RVOS": confused}.items()}
 figures.show(
     figures.answer_sheet(twins.frames, rows, times=[0, 6, 8, 10, 15]),
@@ -949,8 +948,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Over {{results/04_rvos.json:crossing.clips}} such clips, the reference network still has both objects right at the end in {{results/04_rvos.json:crossing.kept.RVOS long.identical.0|.0f}} percent. Two *different* objects that meet do not fare better:
-# {{results/04_rvos.json:crossing.kept.RVOS long.different.0|.0f}} percent. If the paths lie apart, it is {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}}. So it is the touching that undoes it. STM, which looks back at frame 0, keeps
+# In {{results/04_rvos.json:crossing.clips}} such clips, the reference network still has both objects right at the end in {{results/04_rvos.json:crossing.kept.RVOS long.identical.0|.0f}} percent. Two *different* objects that meet do not fare better:
+# {{results/04_rvos.json:crossing.kept.RVOS long.different.0|.0f}} percent. If the paths lie apart, it is {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}}. So it is the meeting that undoes it. STM, which looks back at frame 0, keeps
 # {{results/04_rvos.json:crossing.kept.STM long.different.0|.0f}} percent of the different ones.
 
 # %% [markdown]
@@ -965,7 +964,7 @@ figures.show(
 # | a second stage on its own masks helps | +2.3 on seen classes, none on others | 48 frames, last five: {{results/04_rvos.json:claims.curriculum.mean_last.truth only|.1f}} without, {{results/04_rvos.json:claims.curriculum.mean_last.own after truth|.1f}} with; {{results/04_rvos.json:claims.curriculum.mean_last.own from the start|.1f}} with its own masks from the start | in two of three seeds; the seeds differ more than that. Its own masks from the start are worst on average |
 # | ten objects cost little more than one | 44 ms a frame for all objects (P100) | section 10 | yes, by count of operations |
 #
-# A word on *zero-shot* scores, the paper's included: the first mask is used to choose which slots count. If you only have the video, you must choose by other means.
+# A word on *zero-shot* scores, the paper's included: the first mask chooses which slots count. If you only have the video, you must choose by other means.
 # And our zero-shot networks know only discs: among sprites they score below a copied first mask ([appendix](appendix/04_details.ipynb), F).
 
 # %% tags=["reference"]
@@ -1057,16 +1056,34 @@ else:
 #
 # Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
 #
-# **Exercise 4.1** (25 minutes, hard) *The network from its ledger.* Close section 2 and keep only its ledger and the class `Encoder`. Write `network(width, hidden)`, which returns an
-# `nn.Module` for the first frame of a clip: from frames `B 3 H W` and given masks `B N H W` to logits `B N H W`. The ledger is for width 16 and hidden size 32; all channels scale with these two. The
-# checks count parameters, look at shapes, and ask autograd which masks each slot can see, so names are up to you.
+# **Exercise 4.1** (25 minutes, hard) *The network from its ledger.* Close section 2 and keep only its ledger and `Encoder`. First write one step of a cell: `cell_step(gates, x, spatial, temporal)`. `gates` is a 3×3 convolution;
+# its input is x, h of the previous object and h of the previous frame, its output i, f, o, g. `spatial` is (h, c), `temporal` is h; None stands for zeros. Return the new h and the new c.
 #
-# What the ledger does not say: a head is a 3×3 convolution with a bias and a group norm (8 channels a group, at least one group). A cell is *one* 3×3 convolution with a bias from input,
-# mask, h of space and h of time to four times the hidden channels. In the first frame h of time is zero.
+# Then write `network(width, hidden)`, which returns an `nn.Module` for the first frame of a clip: from frames `B 3 H W` and given masks `B N H W` to logits `B N H W`. The ledger is for width 16 and hidden size
+# 32; all channels scale with these two. The check counts parameters, looks at shapes, and asks autograd which masks each slot can see. Names are up to you.
+#
+# What the ledger does not say: a head is a 3×3 convolution and a group norm (8 channels a group, at least one group). The mask is one more channel of x. All convolutions here have a bias. In the first frame, h of time is zero.
 #
 # <details><summary>Hint 1</summary>cells[0] sees 32 + 1 + 32 + 32 = 97 channels and makes 4 × 32 = 128. cells[1] sees 32 of the coarser h, 32 of its head, 1, 16 and 16.</details>
 # <details><summary>Hint 2</summary>Two loops: slots outside, levels inside. Keep the four (h, c) of the previous slot in a list.</details>
 # <details><summary>Hint 3</summary>The finest h is at half the resolution: enlarge it to twice its size, then <code>predict</code>. The masks need <code>pyramid</code>.</details>
+
+
+# %% tags=["exercise"]
+def cell_step(gates, x, spatial, temporal):
+    """A convolution, x float [B, C, h, w], spatial (h, c) or None, temporal h or None -> h, c, float [B, D, h, w]."""
+    # solution
+    zeros = x.new_zeros(len(x), gates.out_channels // 4, *x.shape[-2:])
+    h_space, c = spatial if spatial is not None else (zeros, zeros)
+    h_time = temporal if temporal is not None else zeros
+    i, f, o, g = gates(torch.cat([x, h_space, h_time], dim=1)).chunk(4, dim=1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_04.cell_step(cell_step)
 
 
 # %% tags=["exercise"]
@@ -1075,37 +1092,28 @@ def network(width, hidden):
 
     # solution
     class FirstFrame(nn.Module):
-        def __init__(self):
+        def __init__(self, maps, h):  # channels of the maps and hidden states, coarse first
             super().__init__()
-            maps, h = [6 * width, 4 * width, 2 * width, width], [hidden >> k for k in range(4)]
-            skip = [h[0], h[0], h[1], h[2]]
-            self.encoder = Encoder(maps[::-1])
-            norms = [nn.GroupNorm(max(1, n // 8), n) for n in skip]
-            convs = [nn.Conv2d(a, b, 3, padding=1) for a, b in zip(maps, skip, strict=True)]
-            self.heads = nn.ModuleList([nn.Sequential(*pair) for pair in zip(convs, norms, strict=True)])
+            skip = [h[0], *h[:3]]
+            self.encoder, self.predict = Encoder(maps[::-1]), nn.Conv2d(h[3], 1, 3, padding=1)
+            self.convs = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1) for a, b in zip(maps, skip, strict=True)])
+            self.norms = nn.ModuleList([nn.GroupNorm(max(1, n // 8), n) for n in skip])
             seen = [skip[k] + (h[k - 1] if k else 0) + 1 + 2 * h[k] for k in range(4)]
-            self.gates = nn.ModuleList([nn.Conv2d(seen[k], 4 * h[k], 3, padding=1) for k in range(4)])
-            self.predict = nn.Conv2d(h[3], 1, 3, padding=1)
+            self.gates = nn.ModuleList([nn.Conv2d(n, 4 * m, 3, padding=1) for n, m in zip(seen, h, strict=True)])
 
         def forward(self, frame, masks):
-            skips = [head(x) for head, x in zip(self.heads, self.encoder(frame)[::-1], strict=True)]
+            maps = self.encoder(frame)[::-1]
+            skips = [norm(conv(x)) for x, conv, norm in zip(maps, self.convs, self.norms, strict=True)]
             states, logits = [None] * 4, []
             for mask in masks.unbind(1):
-                pooled, states = pyramid(mask[:, None]), list(states)
                 for k, x in enumerate(skips):
-                    x = x if k == 0 else torch.cat([enlarge(states[k - 1][0], x.shape[-2:]), x], 1)
-                    states[k] = step(self.gates[k], x, pooled[k], states[k])
+                    above = [enlarge(states[k - 1][0], x.shape[-2:])] if k else []
+                    x = torch.cat([*above, x, pyramid(mask[:, None])[k]], 1)
+                    states[k] = cell_step(self.gates[k], x, states[k], None)
                 logits.append(self.predict(enlarge(states[3][0], mask.shape[-2:]))[:, 0])
             return torch.stack(logits, 1)
 
-    def step(gates, x, mask, state):
-        zeros = x.new_zeros(len(x), gates.out_channels // 4, *x.shape[-2:])
-        h, c = state or (zeros, zeros)
-        i, f, o, g = gates(torch.cat([x, mask, h, zeros], 1)).chunk(4, 1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
-
-    return FirstFrame()
+    return FirstFrame([6 * width, 4 * width, 2 * width, width], [hidden >> k for k in range(4)])
     # end solution
 
 
@@ -1113,9 +1121,8 @@ def network(width, hidden):
 _ = check_04.network(network)
 
 # %% [markdown] tags=["solution-note"]
-# The list `states` does double duty: before level k is done it holds the states of the previous slot, afterwards those of this one. That is why level k may read `states[k - 1]`
-# as the coarser h and `states[k]` as space. With another order of inputs, or other names, the check passes as well; only *loaded* weights would
-# care.
+# When level k is reached, `states` holds the previous slot's states from level k on, and this slot's states below it. So `states[k - 1]` is the coarser h and `states[k]` is space. The
+# order of the inputs matters for loaded weights only.
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.2** (15 minutes, medium) *A gradient for empty masks.* Write `slot_cost(logits, target, weight)`: the soft IoU cost of each slot and, *only for slots whose target has no
@@ -1172,26 +1179,21 @@ _ = check_04.slot_cost(slot_cost)
 #
 # <details><summary>Answer</summary>(a) Frame 0 puts A into slot 0 and B into slot 1; the mean is 0.40. Matched anew, frames 2 and 3 exchange the two: 0.28. (b) Each frame takes the best for itself, and the fixed assignment is one
 # of its choices. (c) It forgives what the task is about. A network that exchanges two objects in the middle of a clip is not told so, and nothing asks it to remember who is who: the fixed assignment <em>is</em> the supervision over
-# time. (d) If frame 0 is matched badly, for example because an object is half hidden there, the whole clip pulls in the wrong direction. (Exercise 4.7 in the appendix lets you write both.)</details>
+# time. (d) If frame 0 is matched badly, for example because an object is half hidden there, the whole clip pulls in the wrong direction. (Exercise 4.6 in the appendix lets you write both.)</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
-# **1.** What is handed from frame t to frame t + 1, and through what does the gradient flow?
-#
-# <details><summary>Answer</summary>h of every slot on every level and, one-shot, each slot's mask. c is not: it goes from object to object and ends with the frame. The gradient flows through h alone, since the mask is
-# detached.</details>
-#
-# **2.** All training clips have at most three objects, and you ask for ten slots. Does slot 7 have untrained weights?
+# **1.** All training clips have at most three objects, and you ask for ten slots. Does slot 7 have untrained weights?
 #
 # <details><summary>Answer</summary>No, slots have no weights of their own. What was never trained is the situation: a state that seven objects have passed through. And nothing in the loss asked that slot to be
 # empty.</details>
 #
-# **3.** One-shot, you exchange the numbers of two given objects. May their masks change with both arrows? And with time alone?
+# **2.** One-shot, you exchange the numbers of two given objects. May their masks change with both arrows? And with time alone?
 #
 # <details><summary>Answer</summary>With both, yes: the object that comes second reads the state of the first, but not the other way round. With time alone each is computed by itself, so the masks only change places.</details>
 #
-# **4.** h of the previous frame is an input of all four gates. Why is this not the memory of an LSTM?
+# **3.** h of the previous frame is an input of all four gates. Why is this not the memory of an LSTM?
 #
 # <details><summary>Answer</summary>An LSTM carries c, which the forget gate can keep unchanged over many steps. Through time, RVOS carries only h, which passes the gate convolution in every frame and has to be written
 # anew.</details>

@@ -8,7 +8,7 @@
 #
 # [← back to 04 RVOS](../04_rvos_recurrence.ipynb)
 #
-# What you need in order to load somebody else's weights, what can be computed for all objects at once, and four more exercises.
+# What you need in order to load somebody else's weights, what can be computed for all objects at once, and three more exercises.
 
 # %% tags=["setup"]
 import itertools
@@ -281,36 +281,7 @@ _ = check_04.reached(reached)
 # among them. In a one-shot network the fed mask is one more arrow from (t − 1, i) to (t, i): "S" cuts the hidden states, but time still comes in through the mask.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.6** (10 minutes, medium) *One step.* Write `cell_step(gates, x, spatial, temporal)`. `gates` is a convolution with C + 2D input and 4D output channels, so D is `gates.out_channels // 4`. Its input is x, h of the previous object, h of the previous
-# frame, in this order; its output is cut into i, f, o, g. `spatial` is (h, c), `temporal` is h; each may be None, which stands for zeros. Return the new h and the new c.
-#
-# First by hand: all weights and biases of `gates` are 0, and the old c is 1. What are the new c and the new h?
-#
-# <details><summary>Hint</summary><code>z.chunk(4, dim=1)</code> cuts; only c passes the forget gate.</details>
-
-
-# %% tags=["exercise"]
-def cell_step(gates, x, spatial, temporal):
-    """A convolution, x float [B, C, h, w], spatial (h, c) or None, temporal h or None -> h, c, float [B, D, h, w]."""
-    # solution
-    zeros = x.new_zeros(len(x), gates.out_channels // 4, *x.shape[-2:])
-    h_space, c = spatial if spatial is not None else (zeros, zeros)
-    h_time = temporal if temporal is not None else zeros
-    i, f, o, g = gates(torch.cat([x, h_space, h_time], dim=1)).chunk(4, dim=1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
-    # end solution
-
-
-# %% tags=["exercise-check"]
-_ = check_04.cell_step(cell_step)
-
-# %% [markdown] tags=["solution-note"]
-# The three gates are sigmoid(0) = 0.5 and the candidate is tanh(0) = 0, so c = 0.5 × 1 + 0.5 × 0 = 0.5 and h = 0.5 × tanh(0.5) = 0.231. Only one line knows that there are two directions: the concatenation. The
-# line with c has a forget gate for what the previous object left, and nothing for time.
-
-# %% [markdown] tags=["exercise-text"]
-# **Exercise 4.7** (15 minutes, hard) *Match once, or in every frame.* Write `matched(cost, every_frame)`. `cost[t, g, s]` is what object g in slot s costs in frame t. `linear_sum_assignment(cost[t])[1]` gives each object its slot. Return three
+# **Exercise 4.6** (15 minutes, hard) *Match once, or in every frame.* Write `matched(cost, every_frame)`. `cost[t, g, s]` is what object g in slot s costs in frame t. `linear_sum_assignment(cost[t])[1]` gives each object its slot. Return three
 # things: the slot of each object in each frame; the mean cost of these pairs; and the number of *id switches*: how often an object has another slot than in the previous frame. Exercise 4.4 has a clip to try it on by hand.
 #
 # <details><summary>Hint</summary><code>cost.gather(2, slots[:, :, None])</code> is what the pairs cost.</details>
@@ -336,13 +307,13 @@ _ = check_04.matched(matched)
 # For the clip of exercise 4.4: 0.40 and no switch, or 0.28 and four switches.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.8** (15 minutes, hard) *Time with a memory of its own.* "Why is time not a proper LSTM?" many readers ask. Make it one: `two_memory_step(gates, x, spatial, temporal)`. Now `temporal` is (h, c) too, and time has a forget gate. `gates` has the
+# **Exercise 4.7** (15 minutes, hard) *Time with a memory of its own.* "Why is time not a proper LSTM?" many readers ask. Make it one: `two_memory_step(gates, x, spatial, temporal)`. Now `temporal` is (h, c) too, and time has a forget gate. `gates` has the
 # same inputs and 5D output channels: i, f_space, f_time, o, g, in this order. The new c is what f_space keeps of the previous object, plus what f_time keeps of the previous frame, plus what i lets in.
 #
 # First by hand: by what share do the gate convolutions grow? At paper size they are 3×3 with biases and map 385, 385, 193 and 97 channels to 512, 256, 128 and 64. How many parameters is that, and what
 # share of the network's 49,349,233?
 #
-# <details><summary>Hint</summary>As in exercise 4.6, with <code>chunk(5, dim=1)</code> and one more product in the line of c.</details>
+# <details><summary>Hint</summary>As in exercise 4.1, with <code>chunk(5, dim=1)</code> and one more product in the line of c.</details>
 
 
 # %% tags=["exercise"]

@@ -1,4 +1,4 @@
-"""The exercises of notebook 04, network and empty target, and of its appendix: ancestors, one step, matching, c."""
+"""The exercises of notebook 04, a step, the network, an empty target, and of its appendix: ancestors, matching, c."""
 
 from __future__ import annotations
 
@@ -862,7 +862,7 @@ two_memory_step = Exercise(
         "frame 0": (_gates(4, 2, 5, 33), numbers(1, 4, 3, 4, seed=35), _state(1, 2, 36), None),
         "the first object of frame 0": (_gates(1, 2, 5, 38), numbers(3, 1, 3, 4, seed=40), None, None),
     },
-    hint="As in exercise 4.2, with z.chunk(5, dim=1) into i, f_space, f_time, o, g, and with one more product in c: "
+    hint="As in exercise 4.1, with z.chunk(5, dim=1) into i, f_space, f_time, o, g, and with one more product in c: "
     "sigmoid(f_time) times the c of the frame before.",
     atol=1e-5,
     mutants={
@@ -884,7 +884,7 @@ two_memory_step = Exercise(
         ),
         "the memory of time left out": Mutant(
             _two_stepping(lambda p, c_space, c_time: p[1] * c_space + p[0] * p[4]),
-            "c of the frame before is not used yet: that is the cell of exercise 4.2.",
+            "c of the frame before is not used yet: that is the cell of exercise 4.1.",
         ),
         "the memory of space left out": Mutant(
             _two_stepping(lambda p, c_space, c_time: p[2] * c_time + p[0] * p[4]),
