@@ -35,7 +35,7 @@ from vos_tutorial.course.figures.routes import Box, Router, _crosses, beside
 from vos_tutorial.course.figures.tracing import NetworkDiagram, Trace, chain, surface
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.models import stm
+from vos_tutorial.models import rvos, stm
 
 
 @pytest.fixture(scope="module")
@@ -338,6 +338,23 @@ def test_a_surface_uses_its_whole_range() -> None:
     values = surface(torch.rand(4, 8, 8) * 1e-3 + 5)
     assert (values.min(), values.max()) == (0, 1)
     assert not np.isnan(surface(torch.ones(4, 8, 8))).any()
+
+
+@pytest.mark.parametrize("one_shot", [True, False])
+def test_time_never_passes_the_forget_gate_of_a_cell(one_shot: bool) -> None:
+    torch.manual_seed(0)
+    cell = rvos.ConvLSTMCell(6, 4, one_shot)
+    x, mask = torch.randn(1, 6, 5, 7), torch.rand(1, 1, 5, 7) if one_shot else None
+    h, c, time = torch.randn(3, 1, 4, 5, 7)
+    diagram = networks.conv_lstm(cell, x, mask, (h, c), time)
+    into = {key: {a.source for a in diagram.arrows if a.target == key} for key in ("cat", "keep", "show")}
+    assert into["cat"] == {"x", "space", "time"} | ({"mask"} if one_shot else set())
+    assert into["keep"] == {"c_before", "f", "i", "g"}
+    assert into["show"] == {"c", "o"}
+    shown = {key: diagram.tensors[key][None] for key in "ifog"}
+    assert all(shown[key].min() >= 0 and shown[key].max() <= 1 for key in "ifo")
+    torch.testing.assert_close(diagram.tensors["c"][None], shown["f"] * c + shown["i"] * shown["g"])
+    torch.testing.assert_close(diagram.tensors["h"], shown["o"][0] * diagram.tensors["c"].tanh())
 
 
 # --- the loop and its gradients --------------------------------------------------------------------------

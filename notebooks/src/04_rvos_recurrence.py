@@ -101,7 +101,7 @@ tables.table(
 #
 # | | |
 # |---|---|
-# | to read and do | about 165 minutes, of which 60 for the exercises |
+# | to read and do | about 175 minutes, of which 60 for the exercises |
 # | to run | {{results/run_cards.json:04_rvos_recurrence.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training (on two busy cores we waited {{results/run_cards.json:04_rvos_recurrence.cpu.seconds|.0f}} s); peak memory {{results/run_cards.json:04_rvos_recurrence.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 to 03; convolutions. An LSTM is explained here |
 #
@@ -512,8 +512,8 @@ figures.show(
 # %% [markdown]
 # ### Cut the space arrows
 #
-# Now take the zero-shot network, and no slot learns anything from another. In frame 0 slot 0 sees the frame and zeros, and so does slot 1. The
-# weights are the same. So are the masks, and the h that they leave. In frame 1 each slot sees the frame and the same h, and so on:
+# Now take the zero-shot network and cut every arrow between its slots. In frame 0, slot 0 sees the frame and zeros, and so does slot 1. The weights are the same. So the
+# masks are the same, and so is the h that they leave. In frame 1 each slot sees the frame and the same h, and so on:
 
 # %%
 disc_frames = pair.frames.float() / 255
@@ -569,12 +569,12 @@ tables.table(rows, notes="percent; clips of 16 frames with two discs; mean ± st
 # union of the discs. So every slot draws both discs: 1/n with n = 2.</details>
 #
 # *Space in frame 0 only* is the authors' form of "time alone": their code drops the space arrows once there is a memory. One frame with space breaks the tie, but not reliably. Space
-# is no guarantee either: in one seed of three, *space and time* and *space alone* each end with slots whose masks overlap by almost one half.
+# is no guarantee either: in one seed of three, *space and time* and *space alone* each end with slots whose masks overlap by almost one half. (The network at the top of the page is another seed.)
 
 # %% [markdown]
 # ## 4. Train it
 #
-# **The batch.** Short clips, up to three objects each. A `Stage` holds the settings of one phase of training.
+# **The batch.** Short clips, up to three objects each; things without a mask are background. A `Stage` holds the settings of one phase of training.
 
 # %%
 stages = {stage.name: stage for stage in recipes.load("rvos", "cpu").stages}
@@ -589,7 +589,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **The loss** is one minus the IoU, with probabilities in the place of decisions (Ventura et al., section 3.4). By hand, for four pixels:
+# **The loss** is one minus the IoU, with probabilities in the place of decisions (Ventura et al., 2019). By hand, for four pixels:
 #
 # | | pixel 0 | 1 | 2 | 3 | sum |
 # |---|---|---|---|---|---|
@@ -787,7 +787,7 @@ names = {"copy first": "first mask, copied", "MaskTrack": "MaskTrack", "RVOS": "
 tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 
 # %% [markdown]
-# Your recipe beats the copied mask under every condition and stays far behind MaskTrack on clean clips. So does the reference network. MaskTrack looks at frame and mask
+# Your recipe beats the copied mask under every condition and stays far behind MaskTrack on clean clips. The reference network is closer, and still behind. MaskTrack looks at frame and mask
 # together, at full resolution, once per object. Here the frame is encoded without a mask, and all that tells objects apart has to pass through a few small maps.
 # The order turns where the previous mask is of little use: under fast motion, behind walls and out of view.
 #
@@ -852,7 +852,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Now real video: three DAVIS-2016 sequences, J in percent, networks that learned from sprites.
+# In the stored picture, RVOS keeps the object, and adds parts of the background that the object has passed. Now real video: three DAVIS-2016 sequences, J in percent, networks that learned
+# from sprites.
 
 # %% tags=["reference"]
 real = tables.stored("04_rvos", "real", "J")
@@ -948,7 +949,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In {{results/04_rvos.json:crossing.clips}} such clips, the reference network still has both objects right at the end in {{results/04_rvos.json:crossing.kept.RVOS long.identical.0|.0f}} percent. Two *different* objects that meet do not fare better:
+# Of {{results/04_rvos.json:crossing.clips}} such clips, the reference network has both objects right at the end in {{results/04_rvos.json:crossing.kept.RVOS long.identical.0|.0f}} percent. Two *different* objects fare no better:
 # {{results/04_rvos.json:crossing.kept.RVOS long.different.0|.0f}} percent. If the paths lie apart, it is {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}}. So it is the meeting that undoes it. STM, which looks back at frame 0, keeps
 # {{results/04_rvos.json:crossing.kept.STM long.different.0|.0f}} percent of the different ones.
 
@@ -1048,8 +1049,8 @@ else:
     print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 
 # %% [markdown]
-# For videos of your own (the paper used YouTube-VOS), pass `rvos.task(video=VideoClips(DavisFolder(root)))`. In a terminal, on several
-# GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train rvos --profile gpu`. We had no GPU for this page.
+# For videos of your own, pass `rvos.task(video=VideoClips(DavisFolder(root)))`. On several GPUs:
+# `torchrun --nproc_per_node 4 -m vos_tutorial train rvos --profile gpu`. We had no GPU for this page.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises

@@ -351,6 +351,56 @@ def rvos(network: rvos_model.RVOS, frame: Pixels, previous: Pixels) -> NetworkDi
     )  # fmt: skip
 
 
+def conv_lstm(
+    cell: rvos_model.ConvLSTMCell,
+    x: Tensor,
+    mask: Tensor | None,
+    spatial: rvos_model.State,
+    temporal: Tensor,
+) -> NetworkDiagram:
+    """One cell of RVOS: what is concatenated, the four gates, and which of the states passes the forget gate.
+
+    Args:
+        cell: any; its inputs have one sample, as its ``forward`` takes them.
+        x, mask, spatial, temporal: see :meth:`~vos_tutorial.models.rvos.ConvLSTMCell.forward`.
+    """
+    with Trace(cell) as trace:
+        h, c = cell(x, mask, spatial, temporal)
+    forward, gated = rvos_model.ConvLSTMCell.forward, rvos_model.lstm
+    p = Parts()
+    p.map("x", "x", x, "input", Code(forward, "torch.cat"))
+    if mask is not None:
+        p.map("mask", "mask", mask, "guide", Code(forward, "torch.cat"))
+    p.map("space", "h, space", spatial[0], "memory", Code(forward, "spatial[0]"))
+    p.map("time", "h, time", temporal, "memory", Code(forward, "temporal"))
+    p.map("c_before", "c, space", spatial[1], "value", Code(forward, "spatial[1]"))
+    p.operation("cat", Concat("cat"), Code(forward, "torch.cat"))
+    p.operation("gates", Operation("gates"), Code(forward, "self.gates"))
+    names = ("i", "f", "o", "g")
+    for name, part in zip(names, trace.out("gates").chunk(4, dim=1), strict=True):
+        squashed = part.tanh() if name == "g" else part.sigmoid()
+        p.map(name, name, squashed, "input", Code(gated, "tanh" if name == "g" else "chunk"))
+    p.operation("keep", Operation("f c + i g"), Code(gated, "f * c"))
+    p.operation("show", Operation("o tanh(c)"), Code(gated, "return"))
+    p.map("c", "new c", c, "value", Code(gated, "new ="))
+    p.map("h", "new h", h, "memory", Code(gated, "return"))
+    inputs = [key for key in ("x", "mask", "space", "time") if key in p.parts]
+    arrows = [*(Arrow(key, "cat") for key in inputs), *chain("cat", "gates"), *(Arrow("gates", n) for n in names)]
+    arrows += [*(Arrow(key, "keep") for key in ("c_before", "f", "i", "g")), *chain("keep", "c", "show", "h")]
+    arrows.append(Arrow("o", "show"))
+    left = [*inputs, "."]
+    rows = (
+        [left[0], ".", ".", "f", "c_before", "."],
+        [left[1], "cat", "gates", "i", "keep", "c"],
+        [left[2], ".", ".", "g", ".", "."],
+        [left[3], ".", ".", "o", "show", "h"],
+    )
+    return NetworkDiagram(
+        "A convolutional LSTM cell of RVOS", p.parts, "\n".join(map(" ".join, rows)), arrows, {}, p.tensors, p.code,
+        np.zeros((0, 0), np.uint8),
+    )  # fmt: skip
+
+
 # --- STCNN -----------------------------------------------------------------------------------------------
 
 
