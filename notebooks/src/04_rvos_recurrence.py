@@ -240,7 +240,7 @@ for t in range(3):
 # a block of two convolutions and a shortcut, then three times half the resolution.
 
 
-# %%
+# %% tags=["setup"]
 class Block(nn.Module):
     def __init__(self, channels_in, channels, stride=1):
         super().__init__()
@@ -257,7 +257,7 @@ class Block(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x[:, :, :: self.stride, :: self.stride]))
 
 
-# %%
+# %% tags=["setup"]
 class Encoder(nn.Module):
     def __init__(self, c):  # channels of the four maps, finest first
         super().__init__()
@@ -329,11 +329,11 @@ slot1 = tiny(x, None, slot0, None)
 _ = check.close("h and c of two slots", [float(v) for v in (*slot0, *slot1)], [*states[1], *states[2]], atol=1e-5)
 
 # %% [markdown]
-# **The previous mask**, one-shot, enters at every level. It is shrunk by *max pooling*: a cell is on if any of its pixels is. An average would fade a thin
-# object before it reaches the level that decides where things are ([appendix](appendix/04_details.ipynb), B).
+# **The previous mask**, one-shot, enters at every level. It is shrunk by *max pooling*: a cell is on if any of its pixels is. An average would fade thin
+# objects ([appendix](appendix/04_details.ipynb), B).
 
 
-# %%
+# %% tags=["setup"]
 def pyramid(mask):  # B 1 H W -> at 1/16, 1/8, 1/4, 1/2
     maps = [F.max_pool2d(mask, 2, ceil_mode=True)]
     for _ in range(3):
@@ -384,7 +384,7 @@ with torch.no_grad():
     skips, theirs = built.encode(frames[:1]), one_shot.encode(frames[:1])
     _, states = built.decode(skips, pyramid(first_masks[:1, None]), None, None)
     second = pyramid(first_masks[1:2, None])
-    logit, _ = built.decode(skips, second, states, None)
+    logit, own = built.decode(skips, second, states, None)
     _ = check.close("the second object", logit, one_shot.decode(theirs, second, states, None)[0], atol=1e-3)
 
 # %%
@@ -392,6 +392,13 @@ figures.show(
     figures.networks.rvos(one_shot, crowd.frames[2], crowd.masks[1]),
     caption="One encoder for all objects, and a column of four cells for each. Dotted: h and c of object 1 go to object 2, level by "
     "level. Not drawn: each cell's own h of the previous frame.",
+)
+
+# %%
+x = torch.cat([enlarge(own[1][0], skips[2].shape[-2:]), skips[2]], dim=1)  # the coarser h and the skip at 1/4
+figures.show(
+    figures.networks.conv_lstm(one_shot.cells[2], x, second[2], states[2], own[2][0]),
+    caption="One cell, at 1/4, for object 2. Only the c of the previous object passes the forget gate f.",
 )
 
 # %% [markdown]
@@ -440,7 +447,7 @@ figures.show(
 # %% [markdown]
 # The coarsest level, which could see the whole scene, is nearly dead. Why should it live? The finest level reads the previous mask too, and the loss looks
 # only at the finest level. In the network for photographs, each coarser level has to draw a small mask of its own, which enters the loss, and the forget
-# gates start open. (Encoder, data and length of training differ as well, so its J does not compare with ours, and we cannot say which change matters most.)
+# gates start open. (Encoder, data and length of training differ as well, so we cannot say which change matters most.)
 
 # %% tags=["reference"]
 rows = {}
@@ -492,10 +499,10 @@ with torch.no_grad():
 
 # %% [markdown]
 # S and T are the paper's switches: space, time, or both. One-shot, frame 0 is traversed as well, with the given masks, for the sake of its h. Frame 1 gets the
-# given masks once more (so do the authors). From frame 2 on, each slot is fed its own soft answer, and no other.
+# given masks once more. From frame 2 on, each slot is fed its own soft answer, and no other.
 #
-# Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end; what is fed
-# back stays as it was drawn. (The authors decide at 0.5 and let the object that fitted best in frame 0 win.) <!-- given -->
+# Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end; what is fed back stays as it was
+# drawn.
 
 # %%
 answers = {
@@ -625,7 +632,7 @@ print("Hungarian method:", tuple(map(int, linear_sum_assignment(costs)[1])))
 
 # %% [markdown]
 # In turn, they take (0, 1, 2). The best is (1, 0, 2): object 1 gives up little, and object 2 gains much. For ten objects there are 3,628,800 orders; <!-- given --> the *Hungarian
-# method* (Kuhn, 1955) finds the best without trying them all.
+# method* finds the best without trying them all.
 #
 # In training, this is done *once per clip*, on frame 0, and holds for all its frames. The fixed assignment is what teaches a slot to stay
 # with its object (exercise 4.4).
@@ -649,7 +656,7 @@ for name, target in {"hidden": torch.zeros(1, 3), "one pixel seen": torch.tensor
 # <details><summary>Prediction 2</summary>Zero. Not small, but exactly zero in every weight. A frame in which the object is hidden adds 1 to the loss, and nothing can lower
 # it.</details>
 #
-# So nothing ever teaches a slot to draw *nothing* when its object is away. It draws whatever its other lessons suggest. The fix is
+# So nothing ever teaches a slot to draw *nothing* when its object is away. The fix is
 # one more term for empty targets; you will write it in exercise 4.2, and section 8 shows what it does. It is not the paper's.
 #
 # ### The clip, as one graph
@@ -682,8 +689,6 @@ for name, stage in stages.items():
     )
 
 # %% [markdown]
-# (The authors *add* up the frames of a clip, so a longer clip takes larger steps. Our recipe takes the mean.)
-#
 # Through what does the gradient travel back in time? The fed masks are *detached*, so a late cost cannot ask an early frame for a better mask. (RGMP, in notebook 03,
 # lets it.) But it can ask for a better h. Only the coarsest level's h is drawn:
 
@@ -821,8 +826,8 @@ figures.show(
 # <details><summary>Answer</summary>Space. Each slot has its own previous mask, so the slots are told apart without it: over eight clips with several objects, J is
 # {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}} with both arrows, {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} without space and
 # {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}} without time. The last number is close to that of a copied first mask,
-# {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}: without h, this network returns the mask that it is fed. So what moves the mask is in h. (Cutting an arrow of a
-# trained network is not the same as training without it; section 9 has networks that were trained without.)</details>
+# {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}: without h, this network returns the mask that it is fed. So what moves the mask is in h. (Networks
+# that were trained without an arrow are in section 9.)</details>
 
 # %% [markdown]
 # ## 7. Real video, or photographs
@@ -918,8 +923,8 @@ for term, condition in itertools.product(("without", "with"), ("out_of_view", "o
 tables.table(rows, notes="percent; mean ± standard deviation of three seeds")
 
 # %% [markdown]
-# With the term, much less is drawn on nothing. Is there a price? J after the object's return is lower with it on average; J on clean clips hardly differs. But the seeds
-# spread so widely that three of them cannot settle either. The term does not help to find the object again.
+# With the term, much less is drawn on nothing. J after the object's return is lower with it on average, J on clean clips about the same; the seeds spread too
+# widely to settle either.
 #
 # ### Objects that cross
 #
@@ -965,8 +970,7 @@ figures.show(
 # | a second stage on its own masks helps | +2.3 on seen classes, none on others | 48 frames, last five: {{results/04_rvos.json:claims.curriculum.mean_last.truth only|.1f}} without, {{results/04_rvos.json:claims.curriculum.mean_last.own after truth|.1f}} with; {{results/04_rvos.json:claims.curriculum.mean_last.own from the start|.1f}} with its own masks from the start | in two of three seeds; the seeds differ more than that. Its own masks from the start are worst on average |
 # | ten objects cost little more than one | 44 ms a frame for all objects (P100) | section 10 | yes, by count of operations |
 #
-# A word on *zero-shot* scores, the paper's included: the first mask chooses which slots count. If you only have the video, you must choose by other means.
-# And our zero-shot networks know only discs: among sprites they score below a copied first mask ([appendix](appendix/04_details.ipynb), F).
+# *Zero-shot* scores, the paper's included, use the first mask to choose which slots count. And our zero-shot networks know only discs: among sprites they score below a copied first mask ([appendix](appendix/04_details.ipynb), F).
 
 # %% tags=["reference"]
 curriculum = tables.stored("04_rvos", "claims", "curriculum")
@@ -987,8 +991,8 @@ figures.show(
 # %% [markdown]
 # ## 10. At paper scale
 #
-# The paper's encoder is a ResNet-101, and the hidden size is 128. What does a frame of 256 × 448 cost, for one object and for ten? On the device `meta`, tensors
-# have shapes but no data, so counting costs nothing.
+# The paper's encoder is a ResNet-101, and the hidden size is 128. What does a frame of 256 × 448 cost, for one object and for ten? (Tensors on
+# `meta` have no data, so counting costs nothing.)
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -1061,7 +1065,7 @@ else:
 # its input is x, h of the previous object and h of the previous frame, its output i, f, o, g. `spatial` is (h, c), `temporal` is h; None stands for zeros. Return the new h and the new c.
 #
 # Then write `network(width, hidden)`, which returns an `nn.Module` for the first frame of a clip: from frames `B 3 H W` and given masks `B N H W` to logits `B N H W`. The ledger is for width 16 and hidden size
-# 32; all channels scale with these two. The check counts parameters, looks at shapes, and asks autograd which masks each slot can see. Names are up to you.
+# 32; all channels scale with these two. The check counts parameters and asks autograd which masks each slot can see.
 #
 # What the ledger does not say: a head is a 3×3 convolution and a group norm (8 channels a group, at least one group). The mask is one more channel of x. All convolutions here have a bias. In the first frame, h of time is zero.
 #
@@ -1140,7 +1144,7 @@ _ = check_04.network(network)
 def slot_cost(logits, target, weight):
     """Logits float [N, H, W], targets float [N, H, W] (0 or 1), weight of the term -> float [N]."""
     # solution
-    cost = soft_iou_cost(logits.sigmoid(), target)
+    cost = rvos.soft_iou_cost(logits.sigmoid(), target)
     empty = target.sum((1, 2)) == 0
     return cost + weight * empty * F.softplus(logits).mean((1, 2))
     # end solution
@@ -1155,7 +1159,7 @@ _ = check_04.slot_cost(slot_cost)
 # slope 1 / (A + 1)²: a small wrong patch is removed, a large one hardly. In the library the term is the option `empty` of a training stage; by default it is 0, as in the paper.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.3** (10 minutes, medium, experiment) *What does h know that the mask does not?* Section 6 cuts time for several objects. Now take *one* object: follow the eight clips of `clean`, `fast_motion` and `out_of_view` with the reference network, once
+# **Exercise 4.3** (10 minutes, medium, experiment) *What does h know that the mask does not?* With *one* object, follow the eight clips of `clean`, `fast_motion` and `out_of_view` with the reference network, once
 # with both arrows and once with `recurrence="S"`, so that only the mask goes from frame to frame. Predict both numbers first. Compare the second with the copied first mask. Then argue: would a network *trained* without time do as badly?
 #
 # <details><summary>Hint</summary><code>j_mean(rvos.segmenter(one_shot, recurrence="S"), list(sprites.benchmark(8, ["fast_motion"])))</code></details>
@@ -1179,20 +1183,19 @@ _ = check_04.slot_cost(slot_cost)
 # the worse loss all the same? (d) When does matching on frame 0 do harm?
 #
 # <details><summary>Answer</summary>(a) Frame 0 puts A into slot 0 and B into slot 1; the mean is 0.40. Matched anew, frames 2 and 3 exchange the two: 0.28. (b) Each frame takes the best for itself, and the fixed assignment is one
-# of its choices. (c) It forgives what the task is about. A network that exchanges two objects in the middle of a clip is not told so, and nothing asks it to remember who is who: the fixed assignment <em>is</em> the supervision over
-# time. (d) If frame 0 is matched badly, for example because an object is half hidden there, the whole clip pulls in the wrong direction. (Exercise 4.6 in the appendix lets you write both.)</details>
+# of its choices. (c) It forgives what the task is about. A network that exchanges two objects in the middle of a clip is not told so: the fixed assignment <em>is</em> the supervision over
+# time. (d) If frame 0 is matched badly, for example because an object is half hidden there, the whole clip pulls in the wrong direction.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
-# **1.** All training clips have at most three objects, and you ask for ten slots. Does slot 7 have untrained weights?
-#
-# <details><summary>Answer</summary>No, slots have no weights of their own. What was never trained is the situation: a state that seven objects have passed through. And nothing in the loss asked that slot to be
-# empty.</details>
-#
-# **2.** One-shot, you exchange the numbers of two given objects. May their masks change with both arrows? And with time alone?
+# **1.** One-shot, you exchange the numbers of two given objects. May their masks change with both arrows? And with time alone?
 #
 # <details><summary>Answer</summary>With both, yes: the object that comes second reads the state of the first, but not the other way round. With time alone each is computed by itself, so the masks only change places.</details>
+#
+# **2.** All training clips have at most three objects, and you ask for ten slots. Does slot 7 have untrained weights?
+#
+# <details><summary>Answer</summary>No, slots have no weights of their own. What was never trained is the situation: a state that seven objects have passed through.</details>
 #
 # **3.** h of the previous frame is an input of all four gates. Why is this not the memory of an LSTM?
 #
@@ -1228,6 +1231,5 @@ _ = check_04.slot_cost(slot_cost)
 # * C. Ventura, M. Bellver, A. Girbau, A. Salvador, F. Marqués, X. Giró-i-Nieto: [RVOS: End-to-End Recurrent Network for Video Object Segmentation](https://arxiv.org/abs/1903.05612). CVPR 2019. Network, loss, assignment, training and inference follow the authors' code; their results are quoted from project page and poster. Ours are: time alone in its strict form, the term for empty masks, the mean over frames, soft aggregation.
 # * A. Salvador and others: [Recurrent Neural Networks for Semantic Instance Segmentation](https://arxiv.org/abs/1712.00617). 2017 (RSIS), which traverses the objects of a single picture.
 # * X. Shi and others: [Convolutional LSTM Network](https://arxiv.org/abs/1506.04214). NeurIPS 2015.
-# * H. W. Kuhn: The Hungarian Method for the Assignment Problem. Naval Research Logistics Quarterly 1955.
 # * S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer: [Scheduled Sampling](https://arxiv.org/abs/1506.03099). NeurIPS 2015: a curriculum against exposure bias.
 # * M. Ranzato, S. Chopra, M. Auli, W. Zaremba: [Sequence Level Training with Recurrent Neural Networks](https://arxiv.org/abs/1511.06732). ICLR 2016: the word exposure bias.

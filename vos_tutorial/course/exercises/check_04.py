@@ -392,7 +392,7 @@ class _FirstFrame(nn.Module):
                 h_space, c = before[k] if before is not None else (nothing, nothing)
                 inputs = [enlarge(states[-1][0], skip.shape[-2:])] if k and self.up else []
                 inputs += [skip, *([pooled[k]] if self.mask else []), h_space, *([nothing] if self.time else [])]
-                states.append(lstm(cell.gates(torch.cat(inputs, 1)), c))  # type: ignore[operator, union-attr]
+                states.append(lstm(cell.gates(torch.cat(inputs, 1)), c))  # type: ignore[operator]
             if self.space == "before" or (self.space == "last" and before is None):
                 before = states
             fine = enlarge(states[-1][0], (2 * states[-1][0].shape[-2], 2 * states[-1][0].shape[-1]))
