@@ -749,8 +749,8 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 # %% [markdown]
 # ### Your run
 #
-# {{results/04_rvos.json:training.steps.0}} steps with true masks, then {{results/04_rvos.json:training.steps.1}} with its own. The loop saves its state: stop the cell and run it again, and
-# training resumes.
+# {{results/04_rvos.json:training.steps.0}} steps with true masks, then {{results/04_rvos.json:training.steps.1}} with its own. Stopped, it
+# resumes.
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -864,7 +864,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture, RVOS keeps the object, and adds parts of the background that the object has passed. Now real video: three DAVIS-2016 sequences, J in percent, networks that learned
+# In the stored picture, RVOS keeps the object and adds background that it has passed; the network for photographs adds a part of the look-alike. Now real video: three DAVIS-2016 sequences, J in percent, networks that learned
 # from sprites.
 
 # %% tags=["reference"]
