@@ -377,6 +377,19 @@ def test_autograd_says_which_gradients_are_drawn(clip: Clip) -> None:
     assert not reaches((handed * 0).sum(), handed)  # connected, but nothing comes through
 
 
+def test_a_step_that_answers_in_frame_0_gets_the_given_mask_there_and_its_own_afterwards(clip: Clip) -> None:
+    frames, masks = clip.frames[:3], clip.masks[:3]
+    h = [torch.ones(1, 2, 3, 4, requires_grad=True), torch.ones(1, 2, 3, 4, requires_grad=True)]
+    answers = [(h[0] * 2).sum(), (h[1] * 2).sum()]
+    losses = [*answers, answers[0].detach() + h[0].sum() + h[1].sum()]
+    diagram = unrolled("net", frames, masks, given=masks[0], losses=losses, carried=answers, states=h)
+    assert {(a.source, a.target) for a in diagram.arrows if a.source == "given"} == {("given", "step0")}
+    assert {"loss0", "loss1", "loss2"} <= set(diagram.parts)
+    back = {(a.source, a.target): a.flow for a in diagram.arrows if a.flow in ("gradient", "stopped")}
+    assert [back[f"step{t + 1}", f"mask{t}"] for t in (0, 1)] == ["stopped", "stopped"]
+    assert [back[f"state{t + 1}", f"step{t}"] for t in (0, 1)] == ["gradient", "gradient"]
+
+
 def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
     frames, masks = clip.frames[:3], clip.masks[:3]
     assert "given mask → carried on: net" in unrolled("net", frames, masks).alt
@@ -386,6 +399,8 @@ def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
         unrolled("net", frames, masks, carry="flow")  # type: ignore[arg-type]
     with pytest.raises(TutorialError, match="got 1 and 1"):
         unrolled("net", frames[:1], masks[:1])
+    with pytest.raises(TutorialError, match="give states, or no given mask"):
+        unrolled("net", frames, masks, given=masks[0])
     with pytest.raises(TutorialError, match="2 losses and 1 carried"):
         unrolled("net", frames, masks, losses=[torch.ones(1)])
 

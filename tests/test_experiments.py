@@ -12,6 +12,7 @@ import torch
 from experiments import masktrack, rvos, rvos_arrows
 from experiments import stcnn as tool
 from vos_tutorial import recipes
+from vos_tutorial.clip import Clip
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.geometry import dilate
 from vos_tutorial.models import build, for_inference, trained
@@ -164,6 +165,19 @@ def test_what_ships_says_what_it_is(a_run: STCNN, tmp_path: Path, monkeypatch: p
     assert about.metadata["steps"] == str(recipes.load("stcnn", "cpu").steps)
     shipped = trained("stcnn")
     assert all(torch.equal(v.half(), shipped.state_dict()[k].half()) for k, v in a_run.state_dict().items())
+
+
+def test_what_is_taken_away_from_a_roll_out_changes_it_from_that_frame_on() -> None:
+    clip = next(iter(benchmark(1, ["clean"])))
+    clip = Clip(clip.frames[:5], clip.masks[:5], clip.name)
+    network = trained("rvos")
+    assert isinstance(network, RVOS)
+    whole = propagate(RVOSSegmenter(network), clip.frames, clip.first_mask)
+    found = {n: rvos_arrows.follow(network, clip, *how) for n, how in rvos_arrows.INTERRUPTED.items()}
+    assert torch.equal(found["untouched"][1:], whole[1:])
+    for name, start in (("h forgotten once", rvos_arrows.CUT), ("empty masks", 2)):
+        assert torch.equal(found[name][1:start], whole[1:start])
+        assert not torch.equal(found[name][start], whole[start])
 
 
 def test_exchanged_objects_get_another_slot_and_without_space_only_change_places() -> None:
