@@ -297,6 +297,7 @@ def test_numpy_and_torch_give_the_same_page() -> None:
         ({"rollouts": {"ST": rollout(cut=5)}}, r"cut=5.*a frame 1\.\.4"),
         ({"rollouts": {"S": rollout(time=False, cut=2)}}, "cut=2"),
         ({"labels": ["a"]}, "1 labels for 3 slots"),
+        ({"times": [0, 2]}, "2 times for 5 frames"),
         ({"start": (0, 3)}, "not in the grid"),
         ({"mode": "X"}, "no roll-out 'X'"),
     ],
@@ -304,3 +305,10 @@ def test_numpy_and_torch_give_the_same_page() -> None:
 def test_bad_input_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TutorialError, match=message):
         grid(**changes)
+
+
+def test_frames_that_were_left_out_are_counted() -> None:
+    said = grid(times=[0, 2, 4, 6, 8]).describe()
+    assert "in frame 6" in said
+    assert "of frame 4" in said
+    assert "in frame 3" not in said

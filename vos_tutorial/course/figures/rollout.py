@@ -56,13 +56,12 @@ def unrolled(
     if length < 2 or len(ids) != length:
         raise TutorialError(f"a loop needs two frames or more and a mask for each, got {length} and {len(ids)}.")
     if given is not None and not states:
-        raise TutorialError(
-            "only a step with hidden states answers in frame 0 as well; give states, or no given mask."
-        )
+        raise TutorialError("only a step with hidden states answers in frame 0; give states, or no given mask.")
     first = 0 if given is not None else 1  # frame with an answer
-    if losses and (len(losses) != length - first or len(carried) != length - first - 1):
+    answers = length - first
+    if losses and (len(losses) != answers or len(carried) != answers - 1):
         raise TutorialError(
-            f"{length} frames have {length - first} losses and {length - first - 1} carried tensors between them, got "
+            f"{length} frames have {answers} losses and {answers - 1} carried tensors between them, got "
             f"{len(losses)} and {len(carried)}."
         )
     if states and (len(states) != length - 1 or carry == "memory"):
