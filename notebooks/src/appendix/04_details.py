@@ -73,7 +73,7 @@ for name in ("half", "quarter"):
 sizes["quarter, by average"] = F.avg_pool2d(thin[None, None], 4, ceil_mode=True)[0, 0]
 figures.show(
     figures.pixels(sizes),
-    "A thin mask of five by seven pixels. By max pooling its half has three by four cells and its quarter two by two, of which the "
+    "A thin mask of five by seven pixels. By max pooling its half has three by four positions and its quarter two by two, of which the "
     "upper ones are on. By average the same quarter holds small fractions only.",
     "By average, a thin object fades before it reaches the coarse levels.",
 )
@@ -129,7 +129,7 @@ rows = {}
 for n in (1, 3, 10):
     masks = torch.zeros(1, n, 256, 448, device="meta")
     _, memory = paper.frame(skips, masks, None, n)
-    rows[f"{n} slots"] = {
+    rows[f"{n} slot" + "s" * (n > 1)] = {
         "one by one": gigaflops(lambda m=masks, h=memory: one_by_one(paper, skips, m, h)),
         "shared work once": gigaflops(lambda m=masks, h=memory, n=n: paper.frame(skips, m, h, n)),
     }
@@ -164,8 +164,7 @@ else:
 
 # %% [markdown]
 # We had no released weights at hand. What we compared is a run of the authors' code with *random* weights against ours with the same weights, at a size at which all maps have odd sides. From equal skips on, states agree within 2e-5, probabilities within 1e-5,
-# and losses within 1e-6. <!-- given --> The skips themselves differ by up to 1e-3 at the coarsest level, since a random ResNet-101 adds up numbers of very different size. `tests/test_rvos.py` repeats the comparison where the
-# file is, and shows that a wrong connection would be seen.
+# and losses within 1e-6. <!-- given --> The skips themselves differ by up to 1e-3 at the coarsest level, since a random ResNet-101 adds up numbers of very different size.
 #
 # ## E. Fewer objects than slots
 #
@@ -201,13 +200,15 @@ for name, valid in (("three objects", [[True, True, True]]), ("two objects", [[T
 
 # %% tags=["reference"]
 versus = tables.stored("04_rvos", "zero_vs_one")
-rows = {"first mask, copied": versus["copy first"]} | {name: versus["J"][name] for name in versus["J"]}
+names = {"one-shot": "one-shot", "zero-shot": "zero-shot", "one-shot long": "reference (one-shot)"}
+rows = {"first mask, copied": versus["copy first"]} | {names[name]: row for name, row in versus["J"].items()}
 tables.table(
     {name: dict(row) for name, row in rows.items()}, notes="J, percent; mean ± standard deviation of three seeds"
 )
 
 # %% [markdown]
-# On discs, without a mask, the zero-shot networks are far ahead. Among sprites they fall below the copied first mask, most of all with look-alikes (*distractors*): something that nobody asked for moves in these clips, and a network that finds
+# On discs, without a mask, the zero-shot networks are far ahead. (The page's section 3 has {{results/04_rvos.json:claims.zero_shot.mean.ST|.1f}} for the same networks and discs: there each slot is scored by itself, in the frames that show its disc; here
+# the slots are merged first, and the DAVIS protocol scores them.) Among sprites they fall below the copied first mask, most of all with look-alikes (*distractors*): something that nobody asked for moves in these clips, and a network that finds
 # what stands out cannot know which of the two things counts. So a zero-shot network of this size has learned its own world, and a given mask is what carries over to another.
 #
 # ## G. Before and after a wall, and the exchange of slots
@@ -231,10 +232,12 @@ tables.table(rows, notes="percent; the reference network was trained with the te
 # %% tags=["reference"]
 passing = tables.stored("04_rvos", "crossing")
 kinds = ("different", "identical", "identical but apart")
-rows = {}
+rows, names = {}, {"RVOS long": "reference", "STM long": "STM (notebook 05)"}
 for method in passing["kept"]:
     cells = [[np.mean(passing[k][method][kind]) for k in ("kept", "switched", "lost")] for kind in kinds]
-    rows[method] = {kind: ", ".join(f"{v:.0f}" for v in cell) for kind, cell in zip(kinds, cells, strict=True)}
+    rows[names.get(method, method)] = {
+        kind: ", ".join(f"{v:.0f}" for v in cell) for kind, cell in zip(kinds, cells, strict=True)
+    }
 tables.table(rows, notes="percent of the clips: kept, switched, lost; ST, S and T are means of three short trainings")
 
 # %% [markdown]
@@ -246,18 +249,40 @@ rows = {name: dict(scores) | {"after a wall": claims["after"][name]} for name, s
 tables.table(rows, notes=f"J, percent; {claims['steps']} steps each; mean ± standard deviation of three seeds")
 
 # %% [markdown]
-# That time helps shows in every column. Whether space adds to it, the seeds leave open: with several objects, where it should, T has the higher mean, and the seeds of ST lie further apart than
+# These are the networks with S, T and ST of the page's section 9; your recipe in its section 5 has more steps. That time helps shows in every column. Whether space adds to it, the seeds leave open: with several objects, where it should, T has the higher mean, and the seeds of ST lie further apart than
 # the two means.
+#
+# ## I. Which levels live?
+#
+# On the page, the coarsest level of the reference network hardly tells two slots apart. In our networks for photographs (section 7 there), each coarser level has to draw a small mask of its own, which enters the loss, and the forget
+# gates start open. (Encoder, data and length of training differ as well, so we cannot say which change matters most.)
+
+# %% tags=["reference"]
+rows = {}
+names = {"RVOS, sprites": "reference", "RVOS, photos (400 steps)": "photographs, 400 steps"}
+for name, row in tables.stored("15_rvos_levels", "rows").items():
+    levels = row["levels, coarse to fine"]
+    apart = {f"level {k}": 100 * level["difference"] / level["spread"] for k, level in enumerate(levels)}
+    shown = names.get(name, "photographs, 900 and 350 steps")
+    rows[shown] = apart | {"J": row["J"], "J without level 0": levels[0]["J without"]}
+tables.table(
+    rows,
+    notes="levels, coarse to fine: how far two slots are apart, in percent of the states' spread; six clips with several objects",
+)
+
+# %% [markdown]
+# *J without level 0*: the next level no longer reads it. The reference hardly misses its coarsest level ({{results/15_rvos_levels.json:rows.RVOS, sprites.J|.1f}} and {{results/15_rvos_levels.json:rows.RVOS, sprites.levels, coarse to fine.0.J without|.1f}}); the network that ships for photographs is lost without it
+# ({{results/15_rvos_levels.json:rows.RVOS, photos, own.J|.1f}} and {{results/15_rvos_levels.json:rows.RVOS, photos, own.levels, coarse to fine.0.J without|.1f}}).
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# **Exercise 4.5** (5 minutes, easy) *Who can influence whom?* Write `reached(t, i, recurrence, frames, objects)`: True at each cell that can influence cell (t, i), directly or through others; False at the others and at (t, i) itself. Object i reads
+# **Exercise 4.5** (5 minutes, easy) *Who can influence whom?* Write `reached(t, i, recurrence, frames, objects)`: True at each box that can influence box (t, i), directly or through others; False at the others and at (t, i) itself. Object i reads
 # the previous object in the same frame (space) and itself in the previous frame (time); `"S"` and `"T"` leave one kind of arrow, strictly. No masks are fed.
 #
-# First by hand: how many cells can influence (2, 1) with `"ST"`, with `"S"`, with `"T"`? And is object 2 of frame 1 among them?
+# First by hand: how many boxes can influence (2, 1) with `"ST"`, with `"S"`, with `"T"`? And is object 2 of frame 1 among them?
 #
-# <details><summary>Hint</summary>Go back from (t, i) step by step, in any order and as often as possible. What shape do the cells form?</details>
+# <details><summary>Hint</summary>Go back from (t, i) step by step, in any order and as often as possible. What shape do the boxes form?</details>
 
 
 # %% tags=["exercise"]
@@ -277,7 +302,7 @@ def reached(t, i, recurrence, frames, objects):
 _ = check_04.reached(reached)
 
 # %% [markdown] tags=["solution-note"]
-# Five, one and two. With both arrows the ancestors are the whole rectangle from (0, 0) to (t, i), because a path may turn as often as it likes. Object 2 of frame 1 was computed *before* cell (2, 1) and is not
+# Five, one and two. With both arrows the ancestors are the whole rectangle from (0, 0) to (t, i), because a path may turn as often as it likes. Object 2 of frame 1 was computed *before* box (2, 1) and is not
 # among them. In a one-shot network the fed mask is one more arrow from (t − 1, i) to (t, i): "S" cuts the hidden states, but time still comes in through the mask.
 
 # %% [markdown] tags=["exercise-text"]
@@ -336,5 +361,5 @@ _ = check_04.two_memory_step(two_memory_step)
 # Five outputs where there were four, of the same inputs: 25 % <!-- given --> more. The four convolutions have 2,940,288 parameters, a quarter of which is 735,072: 1.5 % <!-- given --> of the network. The memory that goes from frame to frame
 # doubles, because each slot now hands on h *and* c on all levels.
 #
-# With both forget gates near 1, c can grow from cell to cell, since every cell of the grid is reached by many paths and each path adds. tanh keeps h in bounds, but a saturated tanh passes no gradient. One way out is to let the two gates
+# With both forget gates near 1, c can grow from box to box, since every box of the grid is reached by many paths and each path adds. tanh keeps h in bounds, but a saturated tanh passes no gradient. One way out is to let the two gates
 # and the input share a softmax. Whether the second memory helps on long videos is an experiment that this course did not make.
