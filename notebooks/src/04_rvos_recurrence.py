@@ -75,8 +75,8 @@ figures.show(
 # %% [markdown]
 # Merging the three answers afterwards repairs most of this (section 3), but no network has learned to make room.
 #
-# **What to expect on real video.** Networks that learned from photographs, on twelve sequences from the training half of DAVIS-2016, in percent. By these
-# sequences they were chosen, so the numbers are optimistic:
+# **What to expect on real video.** Networks that learned from photographs, on twelve training sequences of DAVIS-2016, in percent. (They were chosen on these
+# sequences, so the numbers are optimistic.)
 
 # %% tags=["reference"]
 stored = {
@@ -117,7 +117,7 @@ tables.table(
 #
 # ## Predict
 #
-# Write down your guesses. Each answer is folded at the place where it is settled.
+# Write down your guesses. Each answer is folded where it is settled.
 #
 # 1. Two slots, two discs, no mask given. We train for {{results/04_rvos.json:claims.zero_shot.steps}} steps, without any connection between the slots from
 #    the first step on. What is the average IoU of a slot with its disc?
@@ -242,7 +242,7 @@ for t in range(3):
 # %% [markdown]
 # ## 2. The network, built
 #
-# From here on, the code cells that build the network use torch only. Ours has {{results/04_rvos.json:training.parameters|,}} parameters; section 10 counts the
+# Ours has {{results/04_rvos.json:training.parameters|,}} parameters; section 10 counts the
 # paper's.
 #
 # **The encoder** sees each frame once, whatever the number of objects, and no mask. It is the one of notebook 02, with three input channels:
@@ -505,12 +505,12 @@ figures.show(
     figures.answer_sheet(crowd, answers),
     "Five frames of the clip with three objects. MaskTrack's merged masks follow all three closely. RVOS's masks do so too, but are coarser, and where the "
     "objects touch, object 3 takes a piece of object 1.",
-    "The clip from the top. MaskTrack's three answers are merged. RVOS draws all three in one traversal, with coarser outlines, and object 3 takes a piece of object 1.",
+    "The clip from the top. MaskTrack's three answers are merged. RVOS draws all three in one traversal, and its object 3 takes a piece of object 1.",
 )
 
 # %% [markdown]
-# On this clip the merged MaskTrack is better: RVOS's network *could* leave room, but does ours? With masks given, it gains little by its space arrow
-# (section 6). Without them, that arrow is indispensable:
+# Here, the merged MaskTrack is better. The network *could* leave room; does ours? With masks given, its space arrow brings little
+# (section 6). Without masks, nothing works without it:
 #
 # ### Cut the space arrows
 #
@@ -571,7 +571,7 @@ tables.table(rows, notes="percent; clips of 16 frames with two discs; mean ± st
 # union of the discs. So every slot draws both discs: 1/n with n = 2.</details>
 #
 # *Space in frame 0 only* is the authors' form of "time alone": their code drops the space arrows once there is a memory. One frame with space breaks the tie, but not reliably. Space
-# is no guarantee either: in one seed of three, *space and time* and *space alone* each end with slots whose masks overlap by almost one half (IoU). (The network at the top of the page is another seed.)
+# is no guarantee either: in one seed of three, *space and time* and *space alone* each end with slots whose masks overlap by almost one half (IoU).
 
 # %% [markdown]
 # ## 4. Train it
@@ -810,7 +810,7 @@ tables.compare({c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips
 
 # %% [markdown]
 # The *reference network* is the one that ships. It took 5,500 steps where yours took 400, had the extra term for empty targets, and ended on clips with
-# clutter, blur and a moving camera. <!-- given --> The whole benchmark, with three seeds of your recipe (MaskTrack: their mean):
+# clutter, blur and a moving camera. <!-- given --> The whole benchmark, with three seeds of your recipe (MaskTrack: the mean of its three):
 
 # %% tags=["reference"]
 names = {"copy first": "first mask, copied", "MaskTrack": "MaskTrack", "RVOS": "your recipe", "long": "reference"}
@@ -818,8 +818,7 @@ tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 
 # %% [markdown]
 # Your recipe beats the copied mask under every condition and stays far behind MaskTrack on clean clips. The reference network leads on average (last row), because of four conditions: fast
-# motion, occlusion, out of view and camera shake. Under the other six, MaskTrack leads. Its network sees frame and mask together, at full resolution; RVOS's encoder sees
-# no mask. Whether that is the cause, we did not test.
+# motion, occlusion, out of view and camera shake. Under the other six, MaskTrack leads.
 #
 # Does it use its mask? In the {{term:mask-swap test}} the three seeds have an IoU of {{results/04_rvos.json:mask_swap.recipe.0|.2f}}, {{results/04_rvos.json:mask_swap.recipe.1|.2f}}
 # and {{results/04_rvos.json:mask_swap.recipe.2|.2f}}, where 1 would mean that the mask is ignored.
@@ -849,9 +848,8 @@ figures.show(
 # %% [markdown]
 # <details><summary>Answer</summary>Space. Each slot has its own previous mask, so the slots are told apart without it: over eight clips with several objects, J is
 # {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}} with both arrows, {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} without space and
-# {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}} without time. The last number is close to that of a copied first mask,
-# {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}: without h, this network returns the mask that it is fed. So what moves the mask is in h. In the picture, cutting time leaves the masks where they were in frame 0. (Networks
-# that were trained without an arrow are in section 9.)</details>
+# {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}} without time. Without time, the masks stay where they were in frame 0, and J is
+# near that of a copied first mask, {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}. So what moves the mask is in h. (Networks *trained* without an arrow are in section 9.)</details>
 
 # %% [markdown]
 # ## 7. Real video, or photographs
@@ -900,11 +898,10 @@ tables.compare({s: {n: row[s] for n, row in real.items()} for s in list(real["co
 
 # %% tags=["reference"]
 trained = {  # the log's name: steps of the first stage, of the second, time arrow
-    "RVOS, photos (400 steps), no state through time, 240": ("RVOS a", 400, 0, "cut"),
-    "RVOS, photos (900 steps), 240": ("RVOS b", 900, 0, "yes"),
-    "RVOS, photos, own (350 more), 240": ("RVOS c, ships", 900, 350, "yes"),
-    "RVOS, photos, own, no state through time, 240": ("RVOS c, time cut", 900, 350, "cut"),
-    "RVOS, photos, own, longer (450 more, seed 1), 240": ("RVOS d", 900, "350 + 450", "yes"),
+    "RVOS, photos (900 steps), 240": ("RVOS a", 900, 0, "yes"),
+    "RVOS, photos, own (350 more), 240": ("RVOS b, ships", 900, 350, "yes"),
+    "RVOS, photos, own, no state through time, 240": ("RVOS b, time cut", 900, 350, "cut"),
+    "RVOS, photos, own, longer (450 more, seed 1), 240": ("RVOS c", 900, "350 + 450", "yes"),
 }
 names = {"copy first": "first mask, copied", "label propagation, 240": "label propagation (notebook 02)"}
 names |= {"MaskTrack, photos, calm (400 more), 240": "MaskTrack, photographs"}
@@ -915,7 +912,7 @@ for row, (label, first, second, arrow) in trained.items():
 tables.table(scores, notes="percent; steps of the two stages; 240 lines, one seed each")
 
 # %% [markdown]
-# *RVOS c* ships as the variant `photos`. It beats the copied first mask
+# *RVOS b* ships as the variant `photos`. It beats the copied first mask
 # ({{results/15_photos.json:rows.RVOS, photos, own (350 more), 240.J&F|.1f}} against {{results/15_photos.json:rows.copy first.J&F|.1f}}), and label propagation, which learns nothing about masks, beats
 # it ({{results/15_photos.json:rows.label propagation, 240.J&F|.1f}}). Cut its time arrow, and it is back at
 # {{results/15_photos.json:rows.RVOS, photos, own, no state through time, 240.J&F|.1f}}. On DAVIS-2017 test-dev, the paper's network has a J of 48.0 (Ventura et al., table 4): other clips, not comparable.
@@ -1063,8 +1060,7 @@ tables.table(
 )
 
 # %% [markdown]
-# Ten objects cost MaskTrack ten times as much as one, and RVOS less than half as much again: the expensive part, the encoder, does not know of objects. What makes it
-# cheap also makes it weak (section 5).
+# Ten objects cost MaskTrack ten times as much as one, and RVOS less than half as much again: the expensive part, the encoder, does not know of objects.
 #
 # On a GPU, the same loop trains it: 10 slots, clips of five frames, batch 4, Adam at 1e-3 for heads and decoder and 1e-6 for the ResNet, which starts from
 # ImageNet; two stages of 20 epochs each. <!-- given -->
@@ -1109,7 +1105,7 @@ else:
 #
 # <details><summary>Hint 1</summary>cells[0] sees 32 + 1 + 32 + 32 = 97 channels and makes 4 × 32 = 128. cells[1] sees 32 of the coarser h, 32 of its head, 1, 16 and 16.</details>
 # <details><summary>Hint 2</summary>Two loops: slots outside, levels inside. Keep the four (h, c) of the previous slot in a list.</details>
-# <details><summary>Hint 3</summary>The finest h is at half the resolution: enlarge it to twice its size, then <code>predict</code>. The masks need <code>pyramid</code>.</details>
+# <details><summary>Hint 3</summary>The finest h is at half the resolution: enlarge it to twice its size, then <code>predict</code>.</details>
 
 
 # %% tags=["exercise"]
@@ -1197,14 +1193,14 @@ _ = check_04.slot_cost(slot_cost)
 # slope 1 / (A + 1)²: a small wrong patch is removed, a large one hardly. In the library the term is the option `empty` of a training stage; by default it is 0, as in the paper.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 4.3** (15 minutes, medium, experiment) *What does h know that the mask does not, and the other way round?* Section 6 cut h in every frame. Now follow *one* object with the reference network, on the eight clips of `clean` and of
-# `fast_motion`, and take something away in two other ways: (a) forget h once, at frame 3; (b) keep h, but feed a mask of zeros from frame 2 on. Add both to `traverse`, and average J over the frames from 3 on. Predict the
-# numbers first: untouched, they are {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Which loss can the network repair, and why?
+# **Exercise 4.3** (15 minutes, medium, experiment) *What does h know that the mask does not, and the other way round?* Follow *one* object with the reference network, on the eight clips of `clean` and of
+# `fast_motion`, and take something away: (a) forget h once, at frame 3; (b) keep h, but feed zeros as masks from frame 2 on. Add both to `traverse`, and average J from frame 3 on. Untouched, it is
+# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. Which loss does the network repair, and why?
 #
-# <details><summary>Hint 1</summary>(a) <code>if t == 3: memory = [None] * slots</code>. (b) <code>previous = torch.zeros_like(previous)</code> where the answers are fed back.</details>
-# <details><summary>Hint 2</summary><code>metrics.region_similarity(clip.masks == 1, ids == 1)[3:].mean()</code>, with the ids of <code>most_probable(soft_aggregate(p))</code> for each frame; <code>from vos_tutorial import metrics</code>.</details>
-# <details><summary>Where the answer lies</summary>Clean and fast motion: (a) {{results/04_rvos_arrows.json:interrupted.clean.h forgotten once|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.h forgotten once|.1f}}; (b) {{results/04_rvos_arrows.json:interrupted.clean.empty masks|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.empty masks|.1f}}. A lost h is
-# written anew from frame and mask, and costs more where the object has moved further. A lost mask is not: whatever h knows, this network draws next to nothing if no mask is fed. In training it always had a true mask, or its own soft answer; a mask of exact zeros beside a full h is foreign to it.</details>
+# <details><summary>Hint 1</summary>(a) <code>if t == 3: memory = [None] * slots</code>. (b) <code>previous = torch.zeros_like(previous)</code> where answers are fed back.</details>
+# <details><summary>Hint 2</summary><code>metrics.region_similarity(clip.masks == 1, ids == 1)[3:].mean()</code>, where ids come from <code>most_probable(soft_aggregate(p))</code>, frame by frame; import <code>metrics</code> from <code>vos_tutorial</code>.</details>
+# <details><summary>Where the answer lies</summary>(a) {{results/04_rvos_arrows.json:interrupted.clean.h forgotten once|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.h forgotten once|.1f}}; (b) {{results/04_rvos_arrows.json:interrupted.clean.empty masks|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.empty masks|.1f}}. A lost h is
+# written anew from frame and mask; it costs more where objects move fast. A lost mask is not repaired: whatever h knows, this network draws next to nothing. In training it always had a true mask, or its own soft answer.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.4** (10 minutes, hard, in words) Zero-shot, two objects A and B cross. Here is what slot 0 and slot 1 cost in each frame, for each object:
