@@ -233,9 +233,9 @@ def test_repr_poster_and_text_suit_a_strict_notebook_test() -> None:
     assert widget.poster() != png
     assert widget.describe() == (
         "The grid of 5 frames and 3 slots, roll-out S: ball in frame 3 reads space (h and c) from dog of frame 3, "
-        "mask (own output) from ball of frame 2; 7 of the 14 other cells can influence it."
+        "mask (own output) from ball of frame 2; 7 of the 14 other boxes can influence it."
     )
-    assert "reads no other cell; 0 of the 14" in widget.describe((0, 0), "ST")
+    assert "reads no other box; 0 of the 14" in widget.describe((0, 0), "ST")
 
 
 def test_still_pictures_show_the_cell_that_is_asked_for() -> None:

@@ -424,9 +424,9 @@ async function render({ model, el }) {
     if (rule.mask && found.mask.length === 0) reads.push(["mask", "the given mask"]);
     const others = T * N - 1;
     const count = lit.size - 1;
-    summary.replaceChildren(make("b", {}, `${labels[i]}, frame ${times[t]}`), reads.length > 0 ? " reads " : " reads no other cell", ...reads.flatMap(([kind, what], n) => [
+    summary.replaceChildren(make("b", {}, `${labels[i]}, frame ${times[t]}`), reads.length > 0 ? " reads " : " reads no other box", ...reads.flatMap(([kind, what], n) => [
       ...(n > 0 ? [", "] : []), make("span", { class: "vos-read" }, make("span", { class: `vos-badge vos-${kind}` }, KINDS[kind][0]), ` ${what}`),
-    ]), `. ${count} of the ${others} other cells can influence it.`);
+    ]), `. ${count} of the ${others} other boxes can influence it.`);
     for (const radio of radios) radio.checked = radio.value === modes[mode];
     followRule(rule);
     buttons.forEach((row, slot) => row.forEach((button, frame) => {
@@ -435,7 +435,7 @@ async function render({ model, el }) {
       const kinds = Object.keys(KINDS).filter((kind) => found[kind].some((cell) => String(cell) === name));
       let relation = lit.has(name) ? ", indirect ancestor" : "";
       if (kinds.length > 0) relation = `, parent by ${kinds.join(" and ")}`;
-      if (current) relation = `: reads ${reads.map(([kind, what]) => `${kind}, ${what}`).join("; ") || "no other cell"}; ${count} of ${others} other cells can influence it`;
+      if (current) relation = `: reads ${reads.map(([kind, what]) => `${kind}, ${what}`).join("; ") || "no other box"}; ${count} of ${others} other boxes can influence it`;
       button.setAttribute("aria-label", `${labels[slot]}, frame ${times[frame]}${relation}`);
       button.setAttribute("aria-selected", String([frame, slot]) === String(chosen()));
       button.tabIndex = current ? 0 : -1;

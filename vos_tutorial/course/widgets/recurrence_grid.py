@@ -320,11 +320,11 @@ class RecurrenceGrid(Widget):
             for t, i in sorted(found[kind])
         ]
         total = len(set().union(*found.values()))
-        reads = f"reads {', '.join(read)}" if read else "reads no other cell"
+        reads = f"reads {', '.join(read)}" if read else "reads no other box"
         return (
             f"The grid of {len(self._pictures)} frames and {self._count} slots, roll-out {mode}: "
             f"{self._labels[cell[1]]} in frame {self._times[cell[0]]} {reads}; "
-            f"{total} of the {len(self._pictures) * self._count - 1} other cells can influence it."
+            f"{total} of the {len(self._pictures) * self._count - 1} other boxes can influence it."
         )
 
     def _chosen(self, cell: Cell | None, mode: str | None) -> tuple[Cell, str]:
