@@ -293,6 +293,7 @@ def curriculum(clips: list[Clip], length: int = 48) -> dict[str, Any]:
         "clips": len(far),
     }
     result |= {key: {} for key in ("curve", "mean_curve", "J", "mean", "last", "mean_last", "benchmark")}
+    result["copied"] = curve(CopyFirst(), far)
     for name, variant in CURRICULUM.items():
         print("curriculum", name, flush=True)
         methods = followers(variant)

@@ -35,7 +35,7 @@ from vos_tutorial.course.figures.routes import Box, Router, _crosses, beside
 from vos_tutorial.course.figures.tracing import NetworkDiagram, Trace, chain, surface
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.models import stm
+from vos_tutorial.models import rvos, stm
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +341,23 @@ def test_a_surface_uses_its_whole_range() -> None:
     assert not np.isnan(surface(torch.ones(4, 8, 8))).any()
 
 
+@pytest.mark.parametrize("one_shot", [True, False])
+def test_time_never_passes_the_forget_gate_of_a_cell(one_shot: bool) -> None:
+    torch.manual_seed(0)
+    cell = rvos.ConvLSTMCell(6, 4, one_shot)
+    x, mask = torch.randn(1, 6, 5, 7), torch.rand(1, 1, 5, 7) if one_shot else None
+    h, c, time = torch.randn(3, 1, 4, 5, 7)
+    diagram = networks.conv_lstm(cell, x, mask, (h, c), time)
+    into = {key: {a.source for a in diagram.arrows if a.target == key} for key in ("cat", "keep", "show")}
+    assert into["cat"] == {"x", "space", "time"} | ({"mask"} if one_shot else set())
+    assert into["keep"] == {"c_before", "f", "i", "g"}
+    assert into["show"] == {"c", "o"}
+    shown = {key: diagram.tensors[key][None] for key in "ifog"}
+    assert all(shown[key].min() >= 0 and shown[key].max() <= 1 for key in "ifo")
+    torch.testing.assert_close(diagram.tensors["c"][None], shown["f"] * c + shown["i"] * shown["g"])
+    torch.testing.assert_close(diagram.tensors["h"], shown["o"][0] * diagram.tensors["c"].tanh())
+
+
 # --- the loop and its gradients --------------------------------------------------------------------------
 
 
@@ -361,6 +378,19 @@ def test_autograd_says_which_gradients_are_drawn(clip: Clip) -> None:
     assert not reaches((handed * 0).sum(), handed)  # connected, but nothing comes through
 
 
+def test_a_step_that_answers_in_frame_0_gets_the_given_mask_there_and_its_own_afterwards(clip: Clip) -> None:
+    frames, masks = clip.frames[:3], clip.masks[:3]
+    h = [torch.ones(1, 2, 3, 4, requires_grad=True), torch.ones(1, 2, 3, 4, requires_grad=True)]
+    answers = [(h[0] * 2).sum(), (h[1] * 2).sum()]
+    losses = [*answers, answers[0].detach() + h[0].sum() + h[1].sum()]
+    diagram = unrolled("net", frames, masks, given=masks[0], losses=losses, carried=answers, states=h)
+    assert {(a.source, a.target) for a in diagram.arrows if a.source == "given"} == {("given", "step0")}
+    assert {"loss0", "loss1", "loss2"} <= set(diagram.parts)
+    back = {(a.source, a.target): a.flow for a in diagram.arrows if a.flow in ("gradient", "stopped")}
+    assert [back[f"step{t + 1}", f"mask{t}"] for t in (0, 1)] == ["stopped", "stopped"]
+    assert [back[f"state{t + 1}", f"step{t}"] for t in (0, 1)] == ["gradient", "gradient"]
+
+
 def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
     frames, masks = clip.frames[:3], clip.masks[:3]
     assert "given mask → carried on: net" in unrolled("net", frames, masks).alt
@@ -373,8 +403,31 @@ def test_the_loop_carries_masks_or_a_memory_that_grows(clip: Clip) -> None:
         unrolled("net", frames, masks, carry="flow")  # type: ignore[arg-type]
     with pytest.raises(TutorialError, match="got 1 and 1"):
         unrolled("net", frames[:1], masks[:1])
+    with pytest.raises(TutorialError, match="give states, or no given mask"):
+        unrolled("net", frames, masks, given=masks[0])
     with pytest.raises(TutorialError, match="2 losses and 1 carried"):
         unrolled("net", frames, masks, losses=[torch.ones(1)])
+
+
+def test_a_loop_hands_on_a_hidden_state_beside_the_mask(clip: Clip) -> None:
+    frames, masks = clip.frames[:3], clip.masks[:3]
+    weight = torch.ones(1, 2, 4, 4, requires_grad=True)
+    first, second = weight * 2, weight * 3
+    losses = [first.sum(), second.sum()]
+    diagram = unrolled("net", frames, masks, losses=losses, carried=[first], states=[first, second])
+    assert [p.shape for p in diagram.parts.values() if isinstance(p, FeatureMap)] == [(2, 4, 4)] * 2
+    assert {(a.source, a.target) for a in diagram.arrows} >= {
+        ("step0", "state1"),
+        ("state1", "step1"),
+        ("mask0", "step0"),
+    }
+    flows = {a.source: a.flow for a in diagram.arrows if a.source.startswith("state") and a.flow != "carried"}
+    assert flows == {"state1": "stopped", "state2": "gradient"}  # the last loss reaches the second state alone
+    assert "carried on: h" in diagram.alt
+    with pytest.raises(TutorialError, match="2 hidden states between them, got 1"):
+        unrolled("net", frames, masks, states=[first])
+    with pytest.raises(TutorialError, match="carry='memory'"):
+        unrolled("net", frames, masks, carry="memory", states=[first, second])
 
 
 def test_the_read_has_equal_sides_where_numbers_are_equal() -> None:

@@ -1,4 +1,4 @@
-"""What measures notebook 06: the trainings it names, networks tuned once and kept, and its yardsticks."""
+"""What measures the notebooks: the trainings they name, networks tuned once and kept, and their yardsticks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import masktrack, rvos
+from experiments import masktrack, rvos, rvos_arrows
 from experiments import stcnn as tool
 from vos_tutorial import recipes
+from vos_tutorial.clip import Clip
+from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.geometry import dilate
 from vos_tutorial.models import build, for_inference, trained
+from vos_tutorial.models.rvos import RVOS, RVOSSegmenter
 from vos_tutorial.models.stcnn import STCNN, fine_tune
 from vos_tutorial.models.weights import read_about, save_weights
+from vos_tutorial.propagation import propagate
 from vos_tutorial.recipes.stcnn import VARIANTS
 from vos_tutorial.training.command import _arguments, _recipe
 
@@ -161,3 +165,29 @@ def test_what_ships_says_what_it_is(a_run: STCNN, tmp_path: Path, monkeypatch: p
     assert about.metadata["steps"] == str(recipes.load("stcnn", "cpu").steps)
     shipped = trained("stcnn")
     assert all(torch.equal(v.half(), shipped.state_dict()[k].half()) for k, v in a_run.state_dict().items())
+
+
+def test_what_is_taken_away_from_a_roll_out_changes_it_from_that_frame_on() -> None:
+    clip = next(iter(benchmark(1, ["clean"])))
+    clip = Clip(clip.frames[:5], clip.masks[:5], clip.name)
+    network = trained("rvos")
+    assert isinstance(network, RVOS)
+    whole = propagate(RVOSSegmenter(network), clip.frames, clip.first_mask)
+    found = {n: rvos_arrows.follow(network, clip, *how) for n, how in rvos_arrows.INTERRUPTED.items()}
+    assert torch.equal(found["untouched"][1:], whole[1:])
+    for name, start in (("h forgotten once", rvos_arrows.CUT), ("empty masks", 2)):
+        assert torch.equal(found[name][1:start], whole[1:start])
+        assert not torch.equal(found[name][start], whole[start])
+
+
+def test_exchanged_objects_get_another_slot_and_without_space_only_change_places() -> None:
+    clip = next(c for c in benchmark(8, ["multiple_objects"]) if len(c.objects) == 2)
+    other = rvos_arrows.exchanged(clip)
+    assert other.objects == clip.objects
+    assert torch.equal(other.masks == 1, clip.masks == 2)
+    assert torch.equal(other.masks == 2, clip.masks == 1)
+    network = trained("rvos")
+    assert isinstance(network, RVOS)
+    alone = [propagate(RVOSSegmenter(network, "T"), c.frames[:4], c.first_mask) for c in (clip, other)]
+    assert torch.equal(alone[0] == 1, alone[1] == 2)
+    assert torch.equal(alone[0] == 2, alone[1] == 1)

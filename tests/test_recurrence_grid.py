@@ -17,6 +17,7 @@ from vos_tutorial.course.widgets import RecurrenceGrid, Rollout, ancestors
 from vos_tutorial.course.widgets.recurrence_grid import _ramp, parents
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.models import rvos
 
 T, N, H, W = 5, 3, 40, 60
 RULES = [
@@ -232,9 +233,9 @@ def test_repr_poster_and_text_suit_a_strict_notebook_test() -> None:
     assert widget.poster() != png
     assert widget.describe() == (
         "The grid of 5 frames and 3 slots, roll-out S: ball in frame 3 reads space (h and c) from dog of frame 3, "
-        "mask (own output) from ball of frame 2; 7 of the 14 other cells can influence it."
+        "mask (own output) from ball of frame 2; 7 of the 14 other boxes can influence it."
     )
-    assert "reads no other cell; 0 of the 14" in widget.describe((0, 0), "ST")
+    assert "reads no other box; 0 of the 14" in widget.describe((0, 0), "ST")
 
 
 def test_still_pictures_show_the_cell_that_is_asked_for() -> None:
@@ -252,6 +253,23 @@ def test_still_pictures_show_the_cell_that_is_asked_for() -> None:
         widget.static_cell((9, 0))
     with pytest.raises(TutorialError, match="no roll-out"):
         widget.static_grid(modes=["X"])
+
+
+@pytest.mark.parametrize("one_shot", [True, False])
+@pytest.mark.parametrize("recurrence", ["ST", "S", "T", "T released"])
+def test_a_rollout_of_a_network_is_the_library_s(one_shot: bool, recurrence: rvos.Recurrence) -> None:
+    torch.manual_seed(0)
+    network = rvos.build(one_shot=one_shot, hidden=8, width=8).eval()
+    frames, masks = torch.rand(3, 3, 32, 48), torch.rand(2, 32, 48).round() if one_shot else None
+    found = Rollout.of(network, frames, masks, recurrence=recurrence, cut=2)
+    given = None if masks is None else masks[None]
+    with torch.no_grad():
+        wanted = rvos.rollout(network, frames[None], given, 2, recurrence, forget=(2,))[0]
+    torch.testing.assert_close(found.probabilities, wanted)
+    assert [list(h.shape) for h in found.hidden] == [[3, 2, 8 >> k, 2 << k, 3 << k] for k in range(4)]
+    space = {"ST": True, "S": True, "T": False, "T released": "first frame"}[recurrence]
+    assert found[2:] == (space, recurrence != "S", "from frame 2" if one_shot else False, 2)
+    assert not torch.as_tensor(found.probabilities).requires_grad
 
 
 def test_numpy_and_torch_give_the_same_page() -> None:
@@ -279,6 +297,7 @@ def test_numpy_and_torch_give_the_same_page() -> None:
         ({"rollouts": {"ST": rollout(cut=5)}}, r"cut=5.*a frame 1\.\.4"),
         ({"rollouts": {"S": rollout(time=False, cut=2)}}, "cut=2"),
         ({"labels": ["a"]}, "1 labels for 3 slots"),
+        ({"times": [0, 2]}, "2 times for 5 frames"),
         ({"start": (0, 3)}, "not in the grid"),
         ({"mode": "X"}, "no roll-out 'X'"),
     ],
@@ -286,3 +305,10 @@ def test_numpy_and_torch_give_the_same_page() -> None:
 def test_bad_input_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TutorialError, match=message):
         grid(**changes)
+
+
+def test_frames_that_were_left_out_are_counted() -> None:
+    said = grid(times=[0, 2, 4, 6, 8]).describe()
+    assert "in frame 6" in said
+    assert "of frame 4" in said
+    assert "in frame 3" not in said

@@ -201,7 +201,7 @@ def same_assignment(variant: Any, library: Any, seed: int) -> None:
     assert torch.equal(found[valid], ours[valid])
 
 
-def same_walk(variant: Any, library: Any, seed: int) -> None:
+def same_rollout(variant: Any, library: Any, seed: int) -> None:
     from vos_tutorial.models import rvos
 
     one_shot, recurrence = seed % 2 == 0, ("ST", "S", "T")[seed % 3]
@@ -214,6 +214,27 @@ def same_walk(variant: Any, library: Any, seed: int) -> None:
         given = masks0[None] if masks0 is not None else None
         ours = library(network, frames[None], given, slots, recurrence)[0]
     torch.testing.assert_close(found, ours, rtol=1e-4, atol=1e-5)
+
+
+def same_rvos(variant: Any, library: Any, seed: int) -> None:
+    from vos_tutorial.models import rvos
+
+    one_shot = seed % 2 == 0
+    torch.manual_seed(seed)
+    network, mine = rvos.build(one_shot=one_shot, hidden=16, width=8).eval(), variant(8, 16, one_shot).eval()
+    assert isinstance(network, library)
+    mine.load_state_dict(network.state_dict())
+    frame = torch.rand(2, 3, 32, 48)
+    masks = rvos.mask_pyramid(torch.rand(2, 1, 32, 48), network.strides) if one_shot else None
+    spatial, temporal = None, None
+    with torch.no_grad():
+        skips, theirs = mine.encode(frame), network.encode(frame)
+        torch.testing.assert_close(skips, theirs.maps, rtol=1e-4, atol=1e-5)
+        for _ in range(2):  # the first object of frame 0, then one with both states
+            logit, states = mine.decode(skips, masks, spatial, temporal)
+            expected, _ = network.decode(theirs, masks, spatial, temporal)
+            torch.testing.assert_close(logit, expected, rtol=1e-4, atol=1e-5)
+            spatial, temporal = states, [h for h, _ in states]
 
 
 # --- notebook 06: a painting, the margin rule, pyramid pooling, the masks' loss ------------------------------------
@@ -301,8 +322,9 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.models.stm.read": same_read,
     "vos_tutorial.models.stm.STM": same_stm,
     "vos_tutorial.models.rvos.ConvLSTMCell": same_cell,
+    "vos_tutorial.models.rvos.RVOS": same_rvos,
     "vos_tutorial.training.tasks.rvos.assign": same_assignment,
-    "vos_tutorial.models.rvos.rollout": same_walk,
+    "vos_tutorial.models.rvos.rollout": same_rollout,
     "vos_tutorial.models.frame_prediction.Generator": same_painting,
     "vos_tutorial.models.stcnn.Balance": same_referee,
     "vos_tutorial.models.stcnn.PyramidPooling": same_pyramid,

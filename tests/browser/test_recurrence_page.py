@@ -109,7 +109,7 @@ def test_modes_bring_their_own_arrows(page_of: PageOf) -> None:
         wait_for(page, mode=mode, cell="2 1")
         assert counts(page) == arrows, mode
     assert [save["mode"] for save in saves(page)] == ["S", "T", "strict T", "one-shot", "cut", "none"]
-    assert page.get_by_text("reads no other cell. 0 of the 11 other cells").is_visible()
+    assert page.get_by_text("reads no other box. 0 of the 11 other boxes").is_visible()
     assert page.get_by_text("(off)").count() == 3
 
 
@@ -197,7 +197,7 @@ def test_what_a_screen_reader_is_told(page_of: PageOf) -> None:
         'radio "one-shot" [checked]',
         'grid "Two dogs. Rows are slots, columns are frames."',
         'gridcell "ball, frame 2: reads space, h and c of dog; time, h of frame 1; mask, its output of frame 1; '
-        '5 of 11 other cells can influence it" [selected]',
+        '5 of 11 other boxes can influence it" [selected]',
         'gridcell "dog, frame 2, parent by space"',
         'gridcell "ball, frame 1, parent by time and mask"',
         'gridcell "ball, frame 0, indirect ancestor"',

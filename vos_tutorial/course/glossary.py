@@ -21,6 +21,10 @@ GLOSSARY: dict[str, str] = {
     "annotation": (
         "A mask that a person drew, or checked. In this course's generated clips the program draws it, exactly."
     ),
+    "assignment": (
+        "Which [slot](#slot) belongs to which object, when nobody says so: the choice with the lowest total cost, "
+        "which the Hungarian method finds."
+    ),
     "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
     "autoguidance": (
         "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
@@ -57,6 +61,7 @@ GLOSSARY: dict[str, str] = {
         "The negative logarithm of the probability that the network gave to the right answer, averaged over pixels. "
         "The most common loss of a segmentation network."
     ),
+    "curriculum": ("An order of lessons: easy ones first. Here: true previous masks, then the network's own."),
     "davis": (
         "*Densely Annotated Video Segmentation*: the data set on which most papers report, short real videos with a "
         "mask for every frame, and a program that scores the answers. DAVIS-2016 has one object "
@@ -196,10 +201,18 @@ GLOSSARY: dict[str, str] = {
         "SW2. How far two clouds of points are apart: project both on a line, sort, compare point by point, and "
         "average over many lines."
     ),
+    "slot": (
+        "One of the objects that a network can draw in a frame: a place in an order, with a state of its own and the "
+        "weights of all the others."
+    ),
     "soft aggregation": (
         "Merging the answers for several objects into one distribution for each pixel, by their odds: "
         "`p_m = o_m / (o_0 + o_1 + ... + o_M)` with `o_m = q_m / (1 - q_m)`, where `q_m` is what the network says of "
         "object m alone, and `q_0 = (1 - q_1) ... (1 - q_M)` the background."
+    ),
+    "soft iou cost": (
+        "1 minus intersection over union, computed on probabilities. For an empty target it is 1 whatever is drawn, "
+        "and has no gradient."
     ),
     "teacher forcing": (
         "Training a recurrent network with the truth as its previous output. The input is good from the first "

@@ -1,9 +1,10 @@
-"""The exercises of notebook 04: who can reach a cell, one step, an empty target, matching, and a second memory."""
+"""The exercises of notebook 04, a step, the network, an empty target, and of its appendix: ancestors, matching, c."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from ...models.rvos import State, lstm, soft_iou_cost
+from ...models.backbones import SmallEncoder
+from ...models.layers import group_norm
+from ...models.rvos import RVOS, ConvLSTMCell, Head, State, enlarge, lstm, mask_pyramid, soft_iou_cost
 from .exercise import Exercise, Mutant
 
 
@@ -158,7 +161,7 @@ def _in_order(x: Tensor, h_space: Tensor, h_time: Tensor) -> list[Tensor]:
 
 
 def _stepping(combine: Combine, inputs: Inputs = _in_order) -> Step:
-    """A step whose gates hear ``inputs(x, h_space, h_time)``; ``combine(z, c, h_space, h_time)`` makes the answer."""
+    """A step whose gates read ``inputs(x, h_space, h_time)``; ``combine(z, c, h_space, h_time)`` makes the answer."""
 
     def step(gates: nn.Module, x: Tensor, spatial: State | None, temporal: Tensor | None) -> tuple[Tensor, Tensor]:
         assert isinstance(gates, nn.Conv2d)
@@ -291,6 +294,166 @@ cell_step = Exercise(
         "a forget bias": Mutant(
             _stepping(_forget_bias),
             "You add 1 to the forget gate. That is a known trick, but not RVOS's: here the bias is learned alone.",
+        ),
+    },
+)
+
+
+# --- network -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OneFrame(Exercise):
+    """An exercise whose answer makes a network that draws all slots of a first frame, given a mask for each.
+
+    A case is the arguments, and the sizes B, N, H and W. Compared are shapes, the number of parameters, and which
+    masks each slot can see, of which autograd is asked.
+    """
+
+    def _run(self, function: Callable[..., Any], case: str) -> Any:
+        arguments, (samples, slots, height, width) = self.cases[case]
+        network = function(*arguments)
+        if network is None:
+            return None
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"you returned {type(network).__name__}, return a torch.nn.Module")
+        frame = numbers(samples, 3, height, width, seed=1).sigmoid()  # [B, 3, H, W]
+        masks = numbers(samples, slots, height, width, seed=2).sigmoid().requires_grad_()  # [B, N, H, W]
+        logits = network(frame, masks)
+        if not isinstance(logits, Tensor):
+            raise TypeError(f"the network returned {type(logits).__name__}, let it return logits [B, N, H, W]")
+        seen = torch.zeros(slots, slots, dtype=torch.bool)
+        if logits.shape == masks.shape:
+            for i in range(slots):
+                slopes = torch.autograd.grad(logits[:, i].sum(), masks, retain_graph=True, allow_unused=True)[0]
+                seen[i] = slopes.abs().amax((0, 2, 3)) > 0 if slopes is not None else seen[i]
+        logits.sum().backward()
+        parameters = list(network.parameters())
+        return {
+            "the shape of the logits": list(logits.shape),
+            "the number of parameters": sum(p.numel() for p in parameters),
+            "parameters that take no part": sum(p.numel() for p in parameters if p.grad is None),
+            "which masks [column] each slot [row] sees": seen,
+        }
+
+
+class _FirstFrame(nn.Module):
+    """The network of the ledger, with one thing wrong if so wished.
+
+    Args:
+        width, hidden: as the exercise has them.
+        halved: of the hidden channels, level by level.
+        up: whether the coarser h is an input.
+        mask: whether the previous mask is.
+        time: whether the cells have an input for h of the frame before.
+        space: ``"before"`` the object before; ``"none"``; or ``"last"``, the first object for all others.
+        strided: logits at half the resolution.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        halved: bool = True,
+        up: bool = True,
+        mask: bool = True,
+        time: bool = True,
+        space: str = "before",
+        strided: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = SmallEncoder(width=width, depth=4)
+        self.hidden = [hidden >> k if halved else hidden for k in range(4)]
+        seen = [hidden >> max(0, k - 1) for k in range(4)]
+        self.heads = nn.ModuleList(
+            Head(c, n, group_norm) for c, n in zip(self.encoder.channels[::-1], seen, strict=True)
+        )
+        above = [0, *self.hidden[:-1]] if up else [0] * 4
+        self.cells = nn.ModuleList(
+            ConvLSTMCell(n + a, h, mask) for n, a, h in zip(seen, above, self.hidden, strict=True)
+        )
+        if not time:
+            for cell, n, a, h in zip(self.cells, seen, above, self.hidden, strict=True):
+                cell.gates = nn.Conv2d(n + a + mask + h, 4 * h, 3, padding=1)
+        self.predict = nn.Conv2d(self.hidden[-1], 1, 3, padding=1)
+        self.up, self.mask, self.time, self.space, self.strided = up, mask, time, space, strided
+
+    def forward(self, frame: Tensor, masks: Tensor) -> Tensor:
+        maps = self.encoder(frame)[::-1]  # coarse first
+        skips = [head(x) for head, x in zip(self.heads, maps, strict=True)]
+        before: list[State] | None = None
+        drawn = []
+        for mask in masks.unbind(1):
+            pooled = mask_pyramid(mask[:, None], self.encoder.strides[::-1])
+            states: list[State] = []
+            for k, (cell, skip) in enumerate(zip(self.cells, skips, strict=True)):
+                h = self.hidden[k]
+                nothing = skip.new_zeros(len(skip), h, *skip.shape[-2:])
+                h_space, c = before[k] if before is not None else (nothing, nothing)
+                inputs = [enlarge(states[-1][0], skip.shape[-2:])] if k and self.up else []
+                inputs += [skip, *([pooled[k]] if self.mask else []), h_space, *([nothing] if self.time else [])]
+                states.append(lstm(cell.gates(torch.cat(inputs, 1)), c))  # type: ignore[operator]
+            if self.space == "before" or (self.space == "last" and before is None):
+                before = states
+            fine = enlarge(states[-1][0], (2 * states[-1][0].shape[-2], 2 * states[-1][0].shape[-1]))
+            drawn.append(self.predict(fine)[:, 0])
+        logits = torch.stack(drawn, 1)
+        return F.avg_pool2d(logits, 2) if self.strided else logits
+
+
+class _Library(nn.Module):
+    """The library's network at the first frame of a clip."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.network = RVOS(SmallEncoder(width=width, depth=4), hidden, norm=group_norm)
+
+    def forward(self, frame: Tensor, masks: Tensor) -> Tensor:
+        logits, _ = self.network.frame(self.network.encode(frame), masks, None, masks.shape[1])
+        return logits
+
+
+def _wrong(**change: Any) -> Callable[[int, int], nn.Module]:
+    return lambda width, hidden: _FirstFrame(width, hidden, **change)
+
+
+network = OneFrame(
+    name="network",
+    reference=_Library,
+    cases={
+        "the size of the page": ((16, 32), (1, 3, 48, 48)),
+        "half as wide, not square": ((8, 16), (2, 2, 32, 48)),
+    },
+    hint="Print sum(p.numel() for p in part.parameters()) of each part and compare it with the ledger; then follow "
+    "slot 1: what does it get from slot 0?",
+    mutants={
+        "no mask": Mutant(
+            _wrong(mask=False), "Your cells have one input channel too few: each level gets the object's own mask."
+        ),
+        "no input for time": Mutant(
+            _wrong(time=False),
+            "Your gates have no input for h of the previous frame. In frame 0 it is zero, but it has its channels.",
+        ),
+        "no coarser h": Mutant(
+            _wrong(up=False),
+            "From the second level on, a cell also gets h of the coarser level, enlarged to its own size.",
+        ),
+        "the same hidden size on all levels": Mutant(
+            _wrong(halved=False),
+            "The hidden channels halve from level to level: hidden, hidden/2, hidden/4, hidden/8.",
+        ),
+        "no space": Mutant(
+            _wrong(space="none"),
+            "Each of your slots sees its own mask only: hand h and c of a slot on to the next one, at each level.",
+        ),
+        "the first slot for all": Mutant(
+            _wrong(space="last"),
+            "All your slots start from the states of slot 0: each gets those of the slot just before it.",
+        ),
+        "half the resolution": Mutant(
+            _wrong(strided=True),
+            "Your logits are smaller than the frame: enlarge the finest h to twice its size before the last "
+            "convolution.",
         ),
     },
 )
@@ -699,7 +862,7 @@ two_memory_step = Exercise(
         "frame 0": (_gates(4, 2, 5, 33), numbers(1, 4, 3, 4, seed=35), _state(1, 2, 36), None),
         "the first object of frame 0": (_gates(1, 2, 5, 38), numbers(3, 1, 3, 4, seed=40), None, None),
     },
-    hint="As in exercise 4.2, with z.chunk(5, dim=1) into i, f_space, f_time, o, g, and with one more product in c: "
+    hint="As in exercise 4.1, with z.chunk(5, dim=1) into i, f_space, f_time, o, g, and with one more product in c: "
     "sigmoid(f_time) times the c of the frame before.",
     atol=1e-5,
     mutants={
@@ -721,7 +884,7 @@ two_memory_step = Exercise(
         ),
         "the memory of time left out": Mutant(
             _two_stepping(lambda p, c_space, c_time: p[1] * c_space + p[0] * p[4]),
-            "c of the frame before is not used yet: that is the cell of exercise 4.2.",
+            "c of the frame before is not used yet: that is the cell of exercise 4.1.",
         ),
         "the memory of space left out": Mutant(
             _two_stepping(lambda p, c_space, c_time: p[2] * c_time + p[0] * p[4]),

@@ -155,6 +155,7 @@ class Diagram:
         layout: rows of keys, one line a row, ``.`` for an empty place. A part stands in one place.
         arrows: between parts.
         groups: by label, the keys of the parts that a frame is drawn around.
+        roles: what the legend calls a role here, if not as everywhere.
 
     Raises:
         TutorialError: if layout, arrows or groups name a part that is not there, or a part has no place, or two.
@@ -165,6 +166,7 @@ class Diagram:
     layout: str
     arrows: Sequence[Arrow] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    roles: Mapping[Role, str] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         placed = [key for row in self.rows for key in row if key != "."]

@@ -331,23 +331,74 @@ def rvos(network: rvos_model.RVOS, frame: Pixels, previous: Pixels) -> NetworkDi
     rows = [["."] * (2 + len(e)), ["frame", ".", *e], ["."] * (2 + len(e))]
     for n, (row, object_id) in enumerate(zip((0, 2), objects, strict=True)):
         own = solid((ids == object_id) * np.uint8(object_id))
-        p.picture(f"mask{n}", Mask, f"mask {object_id} before", own, 1, "guide")
+        p.picture(f"mask{n}", Mask, f"mask {object_id} before\n(max pool)", own, 1, "guide")
+        p.operation(f"predict{n}", Operation("predict"), Code(rvos_model.RVOS._draw, "self.predict"))
         answer = drawn[n].cpu().numpy().astype(np.uint8) * np.uint8(object_id)
         p.picture(f"answer{n}", Mask, f"answer {object_id}", solid(answer), 1, "output")
         cells = [f"cell{k}_{n}" for k in levels]
         for k, cell in zip(levels, cells, strict=True):
             tensor = trace.out(f"cells.{k}", 0, call=n)
             p.map(cell, f"cells[{k}]", tensor, "memory", Code(rvos_model.ConvLSTMCell.forward, "self.gates"))
-        arrows += chain(*cells, f"answer{n}")
+        arrows += chain(*cells, f"predict{n}", f"answer{n}")
         arrows += [Arrow(f"head{k}", cell) for k, cell in zip(levels, cells, strict=True)]
         arrows += [Arrow(f"mask{n}", cell) for cell in cells]
         rows[row][1 + len(e)] = f"mask{n}"
-        rows[row] += [*cells, f"answer{n}"]
-    rows[1] += [*(f"head{k}" for k in levels), "."]
+        rows[row] += [*cells, f"predict{n}", f"answer{n}"]
+    rows[1] += [*(f"head{k}" for k in levels), ".", "."]
     arrows += [Arrow(f"cell{k}_0", f"cell{k}_1", "carried") for k in levels]
     return NetworkDiagram(
         "RVOS: one object after the other, coarse to fine", p.parts, "\n".join(map(" ".join, rows)), arrows,
-        {"encoder": e}, p.tensors, p.code, answer,
+        {"encoder": e}, p.tensors, p.code, answer, roles={"memory": "hidden state"},
+    )  # fmt: skip
+
+
+def conv_lstm(
+    cell: rvos_model.ConvLSTMCell,
+    x: Tensor,
+    mask: Tensor | None,
+    spatial: rvos_model.State,
+    temporal: Tensor,
+) -> NetworkDiagram:
+    """One cell of RVOS: what is concatenated, the four gates, and which of the states passes the forget gate.
+
+    Args:
+        cell: any; its inputs have one sample, as its ``forward`` takes them.
+        x, mask, spatial, temporal: see :meth:`~vos_tutorial.models.rvos.ConvLSTMCell.forward`.
+    """
+    with Trace(cell) as trace:
+        h, c = cell(x, mask, spatial, temporal)
+    forward, gated = rvos_model.ConvLSTMCell.forward, rvos_model.lstm
+    p = Parts()
+    p.map("x", "x", x, "input", Code(forward, "torch.cat"))
+    if mask is not None:
+        p.map("mask", "mask", mask, "guide", Code(forward, "torch.cat"))
+    p.map("space", "h, space", spatial[0], "memory", Code(forward, "spatial[0]"))
+    p.map("time", "h, time", temporal, "memory", Code(forward, "temporal"))
+    p.map("c_before", "c, space", spatial[1], "value", Code(forward, "spatial[1]"))
+    p.operation("cat", Concat("cat"), Code(forward, "torch.cat"))
+    p.operation("gates", Operation("gates"), Code(forward, "self.gates"))
+    names = ("i", "f", "o", "g")
+    for name, part in zip(names, trace.out("gates").chunk(4, dim=1), strict=True):
+        squashed, label = (part.tanh(), "tanh(g)") if name == "g" else (part.sigmoid(), f"σ({name})")
+        p.map(name, label, squashed, "input", Code(gated, "tanh" if name == "g" else "chunk"))
+    p.operation("keep", Operation("σ(f) c + σ(i) tanh(g)"), Code(gated, "f * c"))
+    p.operation("show", Operation("σ(o) tanh(new c)"), Code(gated, "return"))
+    p.map("c", "new c", c, "value", Code(gated, "new ="))
+    p.map("h", "new h", h, "memory", Code(gated, "return"))
+    inputs = [key for key in ("x", "mask", "space", "time") if key in p.parts]
+    arrows = [*(Arrow(key, "cat") for key in inputs), *chain("cat", "gates"), *(Arrow("gates", n) for n in names)]
+    arrows += [*(Arrow(key, "keep") for key in ("c_before", "f", "i", "g")), *chain("keep", "c", "show", "h")]
+    arrows.append(Arrow("o", "show"))
+    left = [*inputs, "."]
+    rows = (
+        [left[0], ".", ".", "f", "c_before", "."],
+        [left[1], "cat", "gates", "i", "keep", "c"],
+        [left[2], ".", ".", "g", ".", "."],
+        [left[3], ".", ".", "o", "show", "h"],
+    )
+    return NetworkDiagram(
+        "A convolutional LSTM cell of RVOS", p.parts, "\n".join(map(" ".join, rows)), arrows, {}, p.tensors, p.code,
+        np.zeros((0, 0), np.uint8), roles={"memory": "hidden state", "value": "cell state"},
     )  # fmt: skip
 
 

@@ -189,7 +189,7 @@ def _legend(diagram: Diagram, width: float) -> tuple[list[Entry], int]:
     roles = {part.role for part in diagram.parts.values() if isinstance(part, FeatureMap | Mask)}
     flows = {arrow.flow for arrow in diagram.arrows} - {"data"}
     entries: list[tuple[Role | None, Flow | None, str]] = [
-        *((role, None, look.words) for role, look in ROLES.items() if role in roles),
+        *((role, None, diagram.roles.get(role, look.words)) for role, look in ROLES.items() if role in roles),
         *((None, flow, words) for flow, words in FLOWS.items() if flow in flows),
     ]
     placed, x, line = [], width, -1

@@ -75,6 +75,7 @@ async function render({ model, el }) {
   const modes = model.get("_modes");
   const rules = model.get("_rules");
   const labels = model.get("_labels");
+  const times = model.get("_times"); // what the columns are called
   const levels = model.get("_levels");
   const steps = await inflate(bytesOf(model.get("_steps")));
   const hidden = await inflate(bytesOf(model.get("_hidden")));
@@ -312,7 +313,7 @@ async function render({ model, el }) {
     const parts = [shape("text", { x: 0, y: 12, class: "vos-tick" }, "frame")];
     const [above, below] = rule.mask ? [-ch / 6, ch / 6] : [0, 0];
     for (let t = 0; t < T; t++) {
-      parts.push(shape("text", { x: x(t) + cw / 2, y: 12, class: `vos-tick vos-middle${t === t0 ? " vos-now" : ""}` }, String(t)));
+      parts.push(shape("text", { x: x(t) + cw / 2, y: 12, class: `vos-tick vos-middle${t === t0 ? " vos-now" : ""}` }, String(times[t])));
       if (rule.cut === t) {
         const at = x(t) - gap / 2;
         parts.push(shape("text", { x: at, y: 12, class: "vos-tick vos-middle vos-cut" }, gap > 20 ? "cut" : "✂"));
@@ -379,7 +380,7 @@ async function render({ model, el }) {
         canvas.getContext("2d").putImageData(image, 0, 0);
         const said = `level ${k}, channel ${channels[mode][c]}`;
         canvas.title = said;
-        canvas.setAttribute("aria-label", `Hidden state of ${labels[i]} in frame ${t}: ${said}.`);
+        canvas.setAttribute("aria-label", `Hidden state of ${labels[i]} in frame ${times[t]}: ${said}.`);
       });
     });
   }
@@ -407,25 +408,25 @@ async function render({ model, el }) {
   function describe(mode, t, i, found, lit) {
     const rule = rules[mode];
     const { part, best } = measure(mode, t, i);
-    pictureHead.textContent = `${labels[i]}, frame ${t}`;
+    pictureHead.textContent = `${labels[i]}, frame ${times[t]}`;
     covered.replaceChildren(part > 0 ? `mask: ${share(part)} of the frame` : "no mask: all below 0.5");
     if (best && part > 0) covered.append(make("br"), `IoU with ${labels[best.slot]}: ${best.iou.toFixed(2)}`);
     const overlap = best ? ` Its overlap with ${labels[best.slot]} is ${best.iou.toFixed(2)}.` : "";
-    picture.setAttribute("aria-label", `Frame ${t} with the mask of ${labels[i]}, which covers ${share(part)} of it.${overlap}`);
-    map.setAttribute("aria-label", `Probabilities of ${labels[i]} in frame ${t}.`);
+    picture.setAttribute("aria-label", `Frame ${times[t]} with the mask of ${labels[i]}, which covers ${share(part)} of it.${overlap}`);
+    map.setAttribute("aria-label", `Probabilities of ${labels[i]} in frame ${times[t]}.`);
     const reads = [];
     for (const kind of Object.keys(KINDS)) {
       for (const [pt, pi] of found[kind]) {
-        const what = { space: `h and c of ${labels[pi]}`, time: `h of frame ${pt}`, mask: `its output of frame ${pt}` }[kind];
+        const what = { space: `h and c of ${labels[pi]}`, time: `h of frame ${times[pt]}`, mask: `its output of frame ${times[pt]}` }[kind];
         reads.push([kind, what]);
       }
     }
     if (rule.mask && found.mask.length === 0) reads.push(["mask", "the given mask"]);
     const others = T * N - 1;
     const count = lit.size - 1;
-    summary.replaceChildren(make("b", {}, `${labels[i]}, frame ${t}`), reads.length > 0 ? " reads " : " reads no other cell", ...reads.flatMap(([kind, what], n) => [
+    summary.replaceChildren(make("b", {}, `${labels[i]}, frame ${times[t]}`), reads.length > 0 ? " reads " : " reads no other box", ...reads.flatMap(([kind, what], n) => [
       ...(n > 0 ? [", "] : []), make("span", { class: "vos-read" }, make("span", { class: `vos-badge vos-${kind}` }, KINDS[kind][0]), ` ${what}`),
-    ]), `. ${count} of the ${others} other cells can influence it.`);
+    ]), `. ${count} of the ${others} other boxes can influence it.`);
     for (const radio of radios) radio.checked = radio.value === modes[mode];
     followRule(rule);
     buttons.forEach((row, slot) => row.forEach((button, frame) => {
@@ -434,8 +435,8 @@ async function render({ model, el }) {
       const kinds = Object.keys(KINDS).filter((kind) => found[kind].some((cell) => String(cell) === name));
       let relation = lit.has(name) ? ", indirect ancestor" : "";
       if (kinds.length > 0) relation = `, parent by ${kinds.join(" and ")}`;
-      if (current) relation = `: reads ${reads.map(([kind, what]) => `${kind}, ${what}`).join("; ") || "no other cell"}; ${count} of ${others} other cells can influence it`;
-      button.setAttribute("aria-label", `${labels[slot]}, frame ${frame}${relation}`);
+      if (current) relation = `: reads ${reads.map(([kind, what]) => `${kind}, ${what}`).join("; ") || "no other box"}; ${count} of ${others} other boxes can influence it`;
+      button.setAttribute("aria-label", `${labels[slot]}, frame ${times[frame]}${relation}`);
       button.setAttribute("aria-selected", String([frame, slot]) === String(chosen()));
       button.tabIndex = current ? 0 : -1;
     }));
@@ -445,7 +446,7 @@ async function render({ model, el }) {
   function followRule({ space, time, mask, cut }) {
     const states = {
       space: space === true ? "" : space ? " (frame 0 only)" : " (off)",
-      time: !time ? " (off)" : cut === null ? "" : ` (cut at frame ${cut})`,
+      time: !time ? " (off)" : cut === null ? "" : ` (cut at frame ${times[cut]})`,
       mask: !mask ? " (off)" : "",
     };
     for (const [kind, { state, item }] of Object.entries(legend)) {

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ...clip import Clip
 from ...errors import TutorialError
+from ...models import rvos
 from .. import figures
 from .widget import POSTER_BYTES, Widget, display_size, frame_list, heat_over, module, pack_frames, stylesheet
 
@@ -62,6 +63,43 @@ class Rollout(NamedTuple):
     time: bool = True
     mask: Mask = False
     cut: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        network: rvos.RVOS,
+        frames: torch.Tensor,
+        masks: torch.Tensor | None = None,
+        slots: int = 2,
+        recurrence: rvos.Recurrence = "ST",
+        cut: int | None = None,
+    ) -> Rollout:
+        """What a network does with a clip, as it is tested: no mask is given after frame 0.
+
+        Args:
+            network: one-shot or zero-shot.
+            frames: ``float [T, 3, H, W]`` in [0, 1].
+            masks: the given masks of frame 0, ``float [N, H, W]``; None for a zero-shot network.
+            slots: N, where no masks are given.
+            recurrence: which arrows there are; see :data:`~vos_tutorial.models.rvos.Recurrence`.
+            cut: see the class.
+
+        Raises:
+            TutorialError: if masks are missing, or given to a zero-shot network.
+        """
+        given = None if masks is None else masks[None]  # [1, N, H, W]
+        count = slots if masks is None else len(masks)
+        forget = () if cut is None else (cut,)
+        with torch.no_grad():
+            row = list(rvos.unroll(network, frames[None], given, count, recurrence, forget=forget))
+        return cls(
+            torch.stack([frame.probability[0] for frame in row]),  # [T, N, H, W]
+            [torch.stack([h[0] for h in level]) for level in zip(*(frame.hidden for frame in row), strict=True)],
+            space="first frame" if recurrence == "T released" else "S" in recurrence,
+            time="T" in recurrence,
+            mask="from frame 2" if network.one_shot else False,
+            cut=cut,
+        )
 
 
 def parents(
@@ -145,6 +183,7 @@ class RecurrenceGrid(Widget):
         start: the cell to begin with, ``(frame, object)``; the last slot of the middle frame without.
         mode: the roll-out to begin with; the first without.
         labels: names of the slots; "slot 0", "slot 1", ... without.
+        times: the numbers of the frames in their clip, if some were left out; 0, 1, ... without.
         one_network: the roll-outs come from the same weights, so show the same channels and the same scale in all;
             False chooses them for each roll-out.
         max_side: pixels on the long side of frames and masks as sent.
@@ -174,6 +213,7 @@ class RecurrenceGrid(Widget):
     _modes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _rules = traitlets.List(traitlets.Dict()).tag(sync=True)  # by mode: space, time, mask, cut
     _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _times = traitlets.List(traitlets.Int()).tag(sync=True)
     _steps = traitlets.Bytes().tag(sync=True)  # zlib of uint8 [modes, T, N, H, W], 0..15
     _levels = traitlets.List(traitlets.Dict()).tag(sync=True)  # size, shown; by mode: channels, scale
     _hidden = traitlets.Bytes().tag(sync=True)  # zlib of uint8 [modes][levels][T, N, channels, h, w], 128 is 0
@@ -188,6 +228,7 @@ class RecurrenceGrid(Widget):
         *,
         mode: str | None = None,
         labels: Sequence[str] = (),
+        times: Sequence[int] = (),
         one_network: bool = True,
         max_side: int = 128,
         alt: str = "RVOS's grid of recurrence",
@@ -210,6 +251,11 @@ class RecurrenceGrid(Widget):
         names = [str(label) for label in labels] or [f"slot {i}" for i in range(self._count)]
         if len(names) != self._count:
             raise TutorialError(f"there are {len(names)} labels for {self._count} slots; give one for each.")
+        numbers = [int(t) for t in times] or list(range(len(self._pictures)))
+        if len(numbers) != len(self._pictures):
+            raise TutorialError(
+                f"there are {len(numbers)} times for {len(self._pictures)} frames; give one for each."
+            )
         self._size = display_size(height, width, max_side)
         self._maps = {name: _in_steps(p, self._size) for name, p in probabilities.items()}
         levels, self._states = _pack_hidden(rollouts, (len(self._pictures), self._count), one_network)
@@ -224,6 +270,7 @@ class RecurrenceGrid(Widget):
             _modes=list(rollouts),
             _rules=[{"space": r.space, "time": r.time, "mask": r.mask, "cut": r.cut} for r in rollouts.values()],
             _labels=names,
+            _times=numbers,
             _steps=zlib.compress(b"".join(steps.tobytes() for steps in self._maps.values()), 9),
             _levels=levels,
             _hidden=zlib.compress(b"".join(h.tobytes() for states in self._states for h in states), 9),
@@ -268,16 +315,16 @@ class RecurrenceGrid(Widget):
         cell, mode = self._chosen(cell, mode)
         found = self._ancestors(cell, mode)
         read = [
-            f"{kind} ({KINDS[kind][3]}) from {self._labels[i]} of frame {t}"
+            f"{kind} ({KINDS[kind][3]}) from {self._labels[i]} of frame {self._times[t]}"
             for kind in KINDS
             for t, i in sorted(found[kind])
         ]
         total = len(set().union(*found.values()))
-        reads = f"reads {', '.join(read)}" if read else "reads no other cell"
+        reads = f"reads {', '.join(read)}" if read else "reads no other box"
         return (
             f"The grid of {len(self._pictures)} frames and {self._count} slots, roll-out {mode}: "
-            f"{self._labels[cell[1]]} in frame {cell[0]} {reads}; "
-            f"{total} of the {len(self._pictures) * self._count - 1} other cells can influence it."
+            f"{self._labels[cell[1]]} in frame {self._times[cell[0]]} {reads}; "
+            f"{total} of the {len(self._pictures) * self._count - 1} other boxes can influence it."
         )
 
     def _chosen(self, cell: Cell | None, mode: str | None) -> tuple[Cell, str]:
@@ -331,7 +378,7 @@ class RecurrenceGrid(Widget):
         found = self._ancestors(cell, mode)
         lit = set().union(*found.values()) | {cell}
         for t in range(board.frames):
-            axes.text(board.x(t) + board.w / 2, -6, str(t), ha="center", va="bottom", fontsize=9)
+            axes.text(board.x(t) + board.w / 2, -6, str(self._times[t]), ha="center", va="bottom", fontsize=9)
             if t > 0 and t == rule.cut:
                 axes.text(board.x(t) - board.gap / 2, -6, "cut", ha="center", va="bottom", fontsize=8)
             for i in range(board.objects):
@@ -349,7 +396,7 @@ class RecurrenceGrid(Widget):
         for i, label in enumerate(self._labels):
             axes.text(-42, board.y(i) + board.h / 2, label, ha="right", va="center", fontsize=9)
         axes.text(-42, -6, "frame", ha="right", va="bottom", fontsize=9)
-        axes.set_title(f"{mode}: ancestors of {self._labels[cell[1]]} in frame {cell[0]}", pad=16)
+        axes.set_title(f"{mode}: ancestors of {self._labels[cell[1]]} in frame {self._times[cell[0]]}", pad=16)
         axes.set_xlim(-board.label, board.columns - board.label)
         axes.set_ylim(board.rows - board.top, -board.top)
         axes.set_aspect("equal")
@@ -382,7 +429,7 @@ class RecurrenceGrid(Widget):
         picture = np.asarray(Image.fromarray(self._pictures[t]).resize(self._size[::-1], Image.Resampling.LANCZOS))
         ids = np.where(steps >= STEPS // 2, i + 1, 0).astype(np.uint8)
         panels = {
-            f"{self._labels[i]}, frame {t}": figures.overlay(picture, ids),
+            f"{self._labels[i]}, frame {self._times[t]}": figures.overlay(picture, ids),
             "probability": heat_over(picture, steps / (STEPS - 1)),
         }
         for k, states in enumerate(self._states[number]):
