@@ -25,7 +25,6 @@ MAX_LINES, MEDIAN_LINES = 25, 8
 TO_REBUILD = (
     "03_rgmp_reference_guidance",
     "04_rvos_recurrence",
-    "06_stcnn_adversarial_training",
 )
 
 # The headings of a method notebook, in this order, by a word each must contain (DESIGN.md, "Skeleton").

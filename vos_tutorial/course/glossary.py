@@ -48,10 +48,18 @@ GLOSSARY: dict[str, str] = {
         "a video, DAVIS-2017 keeps several apart."
     ),
     "decoder": "The half of a network that turns coarse features back into a mask of full resolution.",
+    "deep supervision": (
+        "A loss on side outputs inside a network, beside the one on the final output, so that early parts learn "
+        "at once."
+    ),
     "detach": "To cut a tensor out of the graph, so that no gradient flows through it.",
     "dice loss": (
         "1 minus the Dice score: twice the overlap of two masks, divided by the sum of their areas, computed on "
         "probabilities. Small objects weigh as much as large ones."
+    ),
+    "dilation": (
+        "Gaps between the weights of a convolution, so that it sees further without more weights and without a "
+        "stride. Growing a mask by a radius is also called dilation."
     ),
     "discriminator": "The network in a GAN that learns to tell real frames from generated ones.",
     "distractor": "Something that looks like the object and is not the object: a look-alike.",
@@ -70,6 +78,14 @@ GLOSSARY: dict[str, str] = {
         "Training a network further, with few steps, on something narrower: on this task after ImageNet, or on frame "
         "0 of one video at test time."
     ),
+    "generator": (
+        "A network that makes pictures: in STCNN the next frame, from past frames; in a GAN also from noise, so "
+        "that one past has many answers."
+    ),
+    "gradient penalty": (
+        "A term in a [discriminator](#discriminator)'s loss that keeps its slope small. R1 penalises the squared "
+        "gradient with respect to real pictures."
+    ),
     "ground truth": "The true masks, with which an answer is compared; often just *the truth*.",
     "guide mask": (
         "A rough mask that is fed to the network together with the frame, to say which object is meant. In "
@@ -78,6 +94,10 @@ GLOSSARY: dict[str, str] = {
     "hidden state": "What a recurrent network carries from one step to the next.",
     "key": (
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
+    ),
+    "linear probe": (
+        "A weighted sum that is trained on frozen features, to find out what can be read from them. It cannot "
+        "compute much by itself, so what it finds must have been there."
     ),
     "mask": (
         "What is there, for each pixel of a frame. In a file an [object id](#object-id); inside a method one yes or "
@@ -94,6 +114,10 @@ GLOSSARY: dict[str, str] = {
     "online": (
         "A method is online if its answer for a frame uses no later frame. Also: *online tuning*, training on "
         "frame 0 at test time."
+    ),
+    "online fine-tuning": (
+        "Training a network further on frame 0 of a video, for one object, before the video is segmented. The "
+        "object is then in the weights."
     ),
     "open loop": (
         "A method, or one step of it, is given the truth as its input instead of its own previous answer. Opposite: "
@@ -128,6 +152,10 @@ GLOSSARY: dict[str, str] = {
     "seed": (
         "The number from which random numbers start. With the same seed a program draws the same clip, or begins "
         "with the same weights."
+    ),
+    "self-supervised learning": (
+        "Training whose targets come from the data themselves, without annotation: for example the next frame of "
+        "a video."
     ),
     "semi-supervised": (
         "The task of this course: one frame of each video has a mask, that of the object to follow. It says how "
