@@ -9,8 +9,8 @@
 #
 # {{pages}} · paper: [Xu, Wen, Li, Bo and Huang, CVPR 2019](https://arxiv.org/abs/1904.02363)
 #
-# An object wears the texture of its background, so no single frame shows it. A *spatiotemporal* CNN, STCNN, finds it:
-# one half of it has watched video without labels and learned what the next frame will look like.
+# An object wears the texture of its background, so no single frame shows it. A *spatiotemporal* CNN, STCNN, finds it: one
+# half of it has watched video without labels and learned what the next frame will look like.
 
 # %% tags=["setup"]
 from dataclasses import replace
@@ -51,11 +51,12 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves, and nobody has
-# to label anything for that. STCNN learns this first, and then segments with it.
+# Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves,
+# and nobody has to label anything for that. STCNN learns this first, and then segments with it.
 #
-# The page has two halves. **Motion without labels** is about prediction and what it teaches (sections 1 to 4). **A GAN and one video** is
-# about a second network that judges pictures, and about weights that are tuned to one object (sections 5 and 6).
+# The page has two halves. **Motion without labels** is about prediction and what it teaches (sections 1 to 4). **A GAN and
+# one video** is about a second network that tells real pictures from painted ones, and about weights that are tuned to one
+# object (sections 5 and 6).
 #
 # ## You will learn
 #
@@ -82,8 +83,9 @@ figures.show(
 #
 # 1. A network paints the next frame of videos like the one above. Copying the last frame has a mean squared error of
 #    {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths. What will the network reach?
-# 2. An object is about to turn left or right, with equal chance. A network trained with the squared error must paint *one* next frame. What will
-#    it paint? And if a second network rewards frames that look real: will its squared error fall, or rise?
+# 2. An object is about to turn left or right, with equal chance. A network trained with the squared error must paint *one*
+#    next frame. What will it paint? And if a second network rewards frames that look real: will its squared error fall, or
+#    rise?
 # 3. When STCNN segments a frame it is given no mask, not even that of frame 0. How can it know which object is meant?
 
 # %% [markdown]
@@ -91,8 +93,9 @@ figures.show(
 #
 # ## 1. The idea by hand
 #
-# A dot moves one cell to the right per frame. Four frames are known. You know the fifth, and nobody has labelled it for you: the *video
-# itself* holds the answer. This is {{term:self-supervised learning}}. The baseline is to *copy the last frame*:
+# A dot moves one cell to the right per frame. Four frames are known. You know the fifth, and nobody has labelled it for
+# you: the *video itself* holds the answer. This is {{term:self-supervised learning}}. The baseline is to *copy the last
+# frame*:
 
 # %%
 row = torch.eye(8)[1:6]  # frames 0 to 4, one per row
@@ -118,8 +121,8 @@ figures.show(
 )
 
 # %% [markdown]
-# A subtraction is enough here because neither the camera nor the light changes. In real video everything moves a little. So let a network
-# learn what *usually* comes next. It gets δ = 4 past frames, and must paint the one after them:
+# A subtraction is enough here because neither the camera nor the light changes. In real video everything moves a little. So
+# let a network learn what *usually* comes next. It gets δ = 4 past frames, and must paint the one after them:
 
 
 # %%
@@ -134,10 +137,12 @@ _ = check.shapes(window=(window, "B T 3 H W"), frame=(frame, "B 3 H W"))
 # %% [markdown]
 # ## 2. The generator, built
 #
-# The network that paints is the {{term:generator}}. Four colour frames are stacked to 12 channels; their order *is* the order of time. It never
-# sees the current frame, because that would be the answer. Everything it is made of follows, in torch only.
+# The network that paints is the {{term:generator}}. Four colour frames are stacked to 12 channels; their order *is* the
+# order of time. It never sees the current frame, because that would be the answer. Everything it is made of follows, in
+# torch only.
 #
-# **The block** is the *bottleneck* of ResNets: 1×1, 3×3 and 1×1 convolutions, and a shortcut. (`dilation` is for section 4.)
+# **The block** is the *bottleneck* of ResNets: 1×1, 3×3 and 1×1 convolutions, and a shortcut. (`dilation` is for section
+# 4.)
 
 
 # %% tags=["setup"]
@@ -189,8 +194,8 @@ e1, e2, e3, e4 = Encoder(12)(window.flatten(1, 2))
 _ = check.shapes(stacked=(window.flatten(1, 2), "B 12 H W"), e1=e1, e2=e2, e3=e3, e4=e4)
 
 # %% [markdown]
-# **Up.** A *transposed convolution* doubles a map: each cell stamps a small pattern on the larger map, two cells apart, and overlapping stamps add up. By hand, the cells 4 and 8
-# with the stamp ¼ ¾ ¾ ¼: <!-- given -->
+# **Up.** A *transposed convolution* doubles a map: each cell stamps a small pattern on the larger map, two cells apart, and
+# overlapping stamps add up. By hand, the cells 4 and 8 with the stamp ¼ ¾ ¾ ¼: <!-- given -->
 #
 # | | | | | | | |
 # |---|---|---|---|---|---|---|
@@ -203,8 +208,8 @@ stamp = torch.tensor([0.25, 0.75, 0.75, 0.25])[None, None]
 print(F.conv_transpose1d(torch.tensor([[[4.0, 8.0]]]), stamp, stride=2).flatten().tolist())
 
 # %% [markdown]
-# This stamp *interpolates*, and ours start with it; then they learn. `padding=1` cuts one cell off each side, so that n cells become 2n. (Sizes
-# that do not divide by 16 need more care; see the [appendix](appendix/06_details.ipynb), A.)
+# This stamp *interpolates*, and ours start with it; then they learn. `padding=1` cuts one cell off each side, so that n
+# cells become 2n. (Sizes that do not divide by 16 need more care; see the [appendix](appendix/06_details.ipynb), A.)
 
 
 # %%
@@ -219,8 +224,9 @@ class Enlarge(nn.Module):
 
 
 # %% [markdown]
-# Three enlargements give three maps, d1, d2 and d3. The encoder's maps join the first two on the way. The finest one, e1, does not: with it, the network could
-# copy the last frame and understand nothing. The picture is d3 seen through a 1×1 convolution; tanh keeps its colours in [−1, 1].
+# Three enlargements give three maps, d1, d2 and d3. The encoder's maps join the first two on the way. The finest one, e1,
+# does not: with it, the network could copy the last frame and understand nothing. The picture is d3 seen through a 1×1
+# convolution; tanh keeps its colours in [−1, 1].
 
 
 # %%
@@ -296,14 +302,15 @@ figures.show(
 
 # %% [markdown]
 # Three networks, {{results/06_stcnn.json:prediction.clips}} unseen clips, squared error in thousandths: copying
-# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}}, painting {{results/06_stcnn.json:prediction.camouflage.0|.1f}},
-# {{results/06_stcnn.json:prediction.camouflage.1|.1f}} and {{results/06_stcnn.json:prediction.camouflage.2|.1f}}.
+# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}}, painting
+# {{results/06_stcnn.json:prediction.camouflage.0|.1f}}, {{results/06_stcnn.json:prediction.camouflage.1|.1f}} and
+# {{results/06_stcnn.json:prediction.camouflage.2|.1f}}.
 #
-# <details><summary>Prediction 1</summary>Hardly less than copying: about a tenth. Most of the frame stands still, and there copying is perfect. But it
-# is not the picture we want; it is what the network had to know.</details>
+# <details><summary>Prediction 1</summary>Hardly less than copying: about a tenth. Most of the frame stands still, and there
+# copying is perfect. But it is not the picture we want; it is what the network had to know.</details>
 #
-# **A linear probe.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at each cell. A sum cannot
-# compute much by itself, so what it finds must have been there (a {{term:linear probe}}).
+# **A linear probe.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at
+# each cell. A sum cannot compute much by itself, so what it finds must have been there (a {{term:linear probe}}).
 
 
 # %%
@@ -349,15 +356,16 @@ names = {"pixels": "pixels", "random": "untrained maps", "pretrained": "maps tha
 tables.table({shown: probed[name] for name, shown in names.items()}, notes="IoU, percent; three seeds")
 
 # %% [markdown]
-# **Painting has put the object into the maps, where a weighted sum can find it, and nobody has shown the network a mask.** The finest map, d3, knows
-# most. (Our random weights differ between seeds and between the two tables, so trust differences larger than the spread.)
+# **Painting has put the object into the maps, where a weighted sum can find it, and nobody has shown the network a mask.**
+# The finest map, d3, knows most. (Our random weights differ between seeds and between the two tables, so trust differences
+# larger than the spread.)
 #
 # ## 4. The segmenter, built
 #
 # The second half sees the current frame only. Then the two are joined.
 #
-# **A dilated encoder.** A mask needs resolution, but strides are how a network gets to see far. {{term:Dilation|dilation}} sees as far without
-# them: a filter with holes.
+# **A dilated encoder.** A mask needs resolution, but strides are how a network gets to see far. {{term:Dilation|dilation}}
+# sees as far without them: a filter with holes.
 
 # %%
 single = torch.zeros(1, 1, 9)
@@ -368,8 +376,8 @@ spatial = Encoder(3, dilated=True)(frame)
 _ = check.shapes(**{f"map {i}": m for i, m in enumerate(spatial)})
 
 # %% [markdown]
-# **Pyramid pooling** (Zhao et al., CVPR 2017) puts the average over the whole map beside each cell, and the averages over its quarters,
-# ninths and 36ths. So each cell knows what kind of place it is in.
+# **Pyramid pooling** (Zhao et al., CVPR 2017) puts the average over the whole map beside each cell, and the averages over
+# its quarters, ninths and 36ths. So each cell knows what kind of place it is in.
 
 
 # %%
@@ -396,8 +404,9 @@ class Pyramid(nn.Module):
 
 
 # %% [markdown]
-# **The gate.** The decoder draws a coarse mask first, and refines where that mask saw the object: $y = x + m \cdot \text{block}(x)$. The paper calls
-# it attention; there are no queries and keys in it. By hand: a cell has x = 2, and the block would add 1.
+# **The gate.** The decoder draws a coarse mask first, and refines where that mask saw the object: $y = x + m \cdot
+# \text{block}(x)$. The paper calls it attention; there are no queries and keys in it. By hand: a cell has x = 2, and the
+# block would add 1.
 
 # %%
 x, refinement = 2.0, 1.0
@@ -405,7 +414,8 @@ for m in (0.0, 0.5, 1.0):
     print(f"mask {m}: refined {x + m * refinement}; if everything were multiplied: {m * (x + refinement)}")
 
 # %% [markdown]
-# Where the coarse mask says *background*, x passes unchanged. Multiplying everything would erase it, and a coarse mistake could never be fixed.
+# Where the coarse mask says *background*, x passes unchanged. Multiplying everything would erase it, and a coarse mistake
+# could never be fixed.
 
 
 # %% tags=["builds:vos_tutorial.models.stcnn.Gate"]
@@ -424,8 +434,9 @@ class Gate(nn.Module):
 
 
 # %% [markdown]
-# **The join.** From the pyramid, the coarsest map goes down level by level, and the encoder's map of the level, the *lateral*, is added. At each level the generator's
-# map of that level comes in from the side: stack, and one 3×3 convolution. What goes on down is the spatial map alone.
+# **The join.** From the pyramid, the coarsest map goes down level by level, and the encoder's map of the level, the
+# *lateral*, is added. At each level the generator's map of that level comes in from the side: stack, and one 3×3
+# convolution. What goes on down is the spatial map alone.
 
 
 # %%
@@ -457,8 +468,8 @@ class MaskDecoder(nn.Module):
 
 
 # %% [markdown]
-# Five masks come out: from the pyramid, from three levels, and a final one from all of them. The coarse ones steer the gates, so each has a loss of its own early in
-# training ({{term:deep supervision}}). The whole network:
+# Five masks come out: from the pyramid, from three levels, and a final one from all of them. The coarse ones steer the
+# gates, so each has a loss of its own early in training ({{term:deep supervision}}). The whole network:
 
 
 # %% tags=["variant-of:vos_tutorial.models.stcnn.STCNN"]
@@ -503,7 +514,7 @@ with torch.no_grad():
     space = still(frame, None).logits
 shown = {"frame 9": frame[0]}
 shown |= {
-    n: figures.answer(frame[0], x[0, -1] > 0, hidden.masks[9] > 0)
+    n: figures.answer(frame[0], x[0, -1] > 0, hidden.masks[9] > 0, width=300)
     for n, x in (("space only", space), ("STCNN", logits))
 }
 figures.show(
@@ -513,10 +524,12 @@ figures.show(
 )
 
 # %% [markdown]
-# **Detach or not?** Should the loss of the masks also change the generator? In the released code d1 to d3 are *detached* before the join: the generator learns from its
-# own loss only. `detach=False` lets the masks' gradient through. Section 12 measures both.
+# **Detach or not?** Should the loss of the masks also change the generator? In the released code d1 to d3 are *detached*
+# before the join: the generator learns from its own loss only. `detach=False` lets the masks' gradient through. Section 12
+# measures both.
 #
-# How much of this is the generator's merit, and how much the labels'? Three seeds, IoU on {{results/06_stcnn.json:camouflage.clips}} unseen clips:
+# How much of this is the generator's merit, and how much the labels'? Three seeds, IoU on
+# {{results/06_stcnn.json:camouflage.clips}} unseen clips:
 
 # %% tags=["reference"]
 camouflage = tables.stored("06_stcnn", "camouflage", "IoU")
@@ -533,14 +546,16 @@ tables.table(
 )
 
 # %% [markdown]
-# Time finds the object: without a generator nothing is found, with an untrained one no more than a guess. Frozen features that only learned to paint are as good as a generator
-# that learned from {{results/06_stcnn.json:camouflage.labelled}} labelled clips
-# ({{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} against {{results/06_stcnn.json:camouflage.mean.scratch.moving|.1f}}; seeds vary by more than that). Doing both is best
-# on each seed. And when the object stands still, nobody finds it, as it must be.
+# Time finds the object: without a generator nothing is found, with an untrained one no more than a guess. Frozen features
+# that only learned to paint are as good as a generator that learned from {{results/06_stcnn.json:camouflage.labelled}}
+# labelled clips ({{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} against
+# {{results/06_stcnn.json:camouflage.mean.scratch.moving|.1f}}; seeds vary by more than that). Doing both is best on each
+# seed. And when the object stands still, nobody finds it, as it must be.
 #
 # **With fewer labels** the gap grows: from {{results/06_stcnn.json:camouflage.few}} labelled clips, masks alone teach
 # {{results/06_stcnn.json:camouflage.mean.scratch + few.moving|.1f}}, painting first and then both
-# {{results/06_stcnn.json:camouflage.mean.pretrained + learning + few.moving|.1f}}. That is what unlabelled video is good for.
+# {{results/06_stcnn.json:camouflage.mean.pretrained + learning + few.moving|.1f}}. That is what unlabelled video is good
+# for.
 
 # %% [markdown]
 # # A GAN and one video
@@ -549,7 +564,8 @@ tables.table(
 #
 # ### The best answer is a blur
 #
-# One pixel will be white (1) or black (0), with equal chance, and you must paint it now. Which grey has the least squared error?
+# One pixel will be white (1) or black (0), with equal chance, and you must paint it now. Which grey has the least squared
+# error?
 
 # %%
 greys = torch.linspace(0, 1, 5)
@@ -557,8 +573,9 @@ errors = 0.5 * greys**2 + 0.5 * (greys - 1) ** 2
 print({f"paint {g:.2f}": round(e, 3) for g, e in zip(greys.tolist(), errors.tolist(), strict=True)})
 
 # %% [markdown]
-# The middle: the *mean* of what may come. It will never be right, and no larger network changes that, because it is the right answer to the question that the squared
-# error asks. Here is a small world with such a fork. A disc moves up, and then steps to the left or to the right, *wider than the disc itself*:
+# The middle: the *mean* of what may come. It will never be right, and no larger network changes that, because it is the
+# right answer to the question that the squared error asks. Here is a small world with such a fork. A disc moves up, and
+# then steps to the left or to the right, *wider than the disc itself*:
 
 
 # %%
@@ -587,8 +604,9 @@ figures.show(
 )
 
 # %% [markdown]
-# A painter for it: two convolutions down, two up. It also gets **noise**, four random numbers per sample: without noise, one past always gives one picture. We enlarge by
-# *resizing*, then convolving; stamps can leave a checkerboard, which looks like sharpness to a measurement ([appendix](appendix/06_details.ipynb), B).
+# A painter for it: two convolutions down, two up. It also gets **noise**, four random numbers per sample: without noise,
+# one past always gives one picture. We enlarge by *resizing*, then convolving; stamps can leave a checkerboard, which looks
+# like sharpness to a measurement ([appendix](appendix/06_details.ipynb), B).
 
 
 # %%
@@ -610,10 +628,11 @@ class Painter(nn.Module):
 
 
 # %% [markdown]
-# ### A second network judges
+# ### The discriminator
 #
-# The {{term:discriminator}} sees a past and a next frame, and gives a logit for *real*. It learns as any classifier does, by cross-entropy: true
-# frames are real, painted ones are not. (Goodfellow et al., 2014: *generative adversarial networks*, GAN.)
+# The {{term:discriminator}} sees a past and a next frame, and gives a logit for *real*. It learns as any classifier does,
+# by cross-entropy: true frames are real, painted ones are not. (Goodfellow et al., 2014: *generative adversarial networks*,
+# GAN.)
 
 
 # %%
@@ -629,14 +648,17 @@ class Critic(nn.Module):
 
 
 # %% [markdown]
-# The painter has two goals: small squared error, and a frame that the discriminator takes for real. With D the probability that it gives to *real*, and a small weight λ:
+# The painter has two goals: small squared error, and a frame that the discriminator takes for real. With D the probability
+# that it gives to *real*, and a small weight λ:
 #
 # $$L_G = \text{mean squared error} - \lambda \log D(\text{painted})$$
 #
-# Why not minimise $\log(1 - D)$, the discriminator's own loss with its sign reversed? With respect to the logit its slope is $-D$; the slope of $-\log D$ is $-(1 - D)$. Early on, every painted frame is recognised: with
-# D = 0.01 the slopes are −0.01 and −0.99. <!-- given -->
-# Where the painter is worst, the first form hardly pushes. So use the second (*non-saturating*) one, as the authors do. The discriminator's turn comes first. `softplus(-z)` is
-# $-\log D$. Note the `detach`: the discriminator's loss must not reach the painter. The last term, {{term:R1|gradient penalty}} (Mescheder et al., 2018), keeps its slope at real frames small, so that it stays a smooth guide.
+# Why not minimise $\log(1 - D)$, the discriminator's own loss with its sign reversed? With respect to the logit its slope
+# is $-D$; the slope of $-\log D$ is $-(1 - D)$. Early on, every painted frame is recognised: with D = 0.01 the slopes are
+# −0.01 and −0.99. <!-- given --> Where the painter is worst, the first form hardly pushes. So use the second
+# (*non-saturating*) one, as the authors do. The discriminator's turn comes first. `softplus(-z)` is $-\log D$. Note the
+# `detach`: the discriminator's loss must not reach the painter. The last term, {{term:R1|gradient penalty}} (Mescheder et
+# al., 2018), keeps its slope at real frames small, so that it stays a smooth guide.
 
 
 # %%
@@ -690,8 +712,9 @@ figures.show(
 )
 
 # %% [markdown]
-# In numbers, over 64 pasts with 16 samples each. *One side*: one of the two places shows more than half of the disc, and three times as much as the other. *Both seen*: pasts whose samples include both
-# sides. *Sharpness*: mean gradient, relative to the true frames.
+# In numbers, over 64 pasts with 16 samples each. *One side*: one of the two places shows more than half of the disc, and
+# three times as much as the other. *Both seen*: pasts whose samples include both sides. *Sharpness*: mean gradient,
+# relative to the true frames.
 
 
 # %%
@@ -701,7 +724,7 @@ def steepness(x):
 
 
 @torch.no_grad()
-def judged(painter, samples=16):
+def scored(painter, samples=16):
     noise = torch.randn(64 * samples, 4, generator=torch.Generator().manual_seed(2))
     painted = painter(past.repeat_interleave(samples, 0), noise).unflatten(0, (64, samples))
     places = (future[:, None] > 0.5, other[:, None] > 0.5)
@@ -717,21 +740,24 @@ def judged(painter, samples=16):
 
 
 # %% tags=["run"]
-rows = {name: [judged(network) for network in networks] for name, networks in painters.items()}
+rows = {name: [scored(network) for network in networks] for name, networks in painters.items()}
 rows = {name: {k: [run[k] for run in runs] for k in runs[0]} for name, runs in rows.items()}
 tables.table(rows, notes="three seeds; mean ± standard deviation")
 
 # %% [markdown]
-# <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a critic each sample chooses, and is
-# sharper. Its squared error <em>rises</em>, towards twice as much: half of the time it chooses the side that does not come, and a random guess has twice the error of the
-# mean.</details>
+# <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a
+# critic each sample chooses, and is sharper. Its squared error <em>rises</em>, towards twice as much: half of the time it
+# chooses the side that does not come, and a random guess has twice the error of the mean.</details>
 #
-# **Looking real and being close to the truth are two different things.** A GAN answers another question: not *what is the mean of what may come?* but *what may come?*
+# **Looking real and being close to the truth are two different things.** A GAN answers another question: not *what is the
+# mean of what may come?* but *what may come?*
 #
 # ### What STCNN does
 #
-# STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> At our scale, such a game does not choose: on the STCNN generator, with three seeds, the object
-# was on one side only in not a single one of {{results/06_stcnn.json:fork.clips}} clips. What it did to the *features* is in section 12. The discriminator, built:
+# STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> At our
+# scale, such a game does not choose: on the STCNN generator, with three seeds, the object was on one side only in not a
+# single one of {{results/06_stcnn.json:fork.clips}} clips. What it did to the *features* is in section 12. The
+# discriminator, built:
 
 
 # %%
@@ -754,17 +780,19 @@ discriminator.load_state_dict(seeing.discriminator.judge.state_dict())
 _ = check.close("the library's logit", discriminator(painted), seeing.discriminator(painted), atol=1e-4)
 
 # %% [markdown]
-# A discriminator that is always right teaches nothing, and neither does one that is always fooled. The authors keep the two close: below a cross-entropy of 0.3 the discriminator stops learning, above 0.7 the
-# generator stops, and if both have stopped, both go on ([appendix](appendix/06_details.ipynb), C). <!-- given -->
+# A discriminator that is always right teaches nothing, and neither does one that is always fooled. The authors keep the two
+# close: below a cross-entropy of 0.3 the discriminator stops learning, above 0.7 the generator stops, and if both have
+# stopped, both go on ([appendix](appendix/06_details.ipynb), C). <!-- given -->
 #
 # ## 6. One video
 #
 # ### Which object?
 #
-# Look at what goes in: a frame, and four past frames. *No mask.* Every method so far is told in each frame what to follow. STCNN is told once, before the video begins: **its
-# weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
+# Look at what goes in: a frame, and four past frames. *No mask.* Every method so far is told in each frame what to follow.
+# STCNN is told once, before the video begins: **its weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
 #
-# One picture is soon learned by heart. So make many of it, as *lucid dreams* (Khoreva et al., 2019): cut the object out, fill the hole, change the light, bend the object, and put it down somewhere else.
+# One picture is soon learned by heart. So make many of it, as *lucid dreams* (Khoreva et al., 2019): cut the object out,
+# fill the hole, change the light, bend the object, and put it down somewhere else.
 
 # %%
 two = list(sprites.benchmark(3, ["multiple_objects"]))[2]
@@ -782,7 +810,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Then the spatial half learns from the dreams; the generator stays. A dream has no past, so the authors repeat it four times: a video in which nothing moves.
+# Then the spatial half learns from the dreams; the generator stays. A dream has no past, so the authors repeat it four
+# times: a video in which nothing moves.
 
 
 # %%
@@ -802,7 +831,8 @@ def tune(network, frame, mask, steps, batch=4):
 
 
 # %% [markdown]
-# From here on, we use the network that ships as *STCNN*. It learned from generated video, longer than yours will (section 7).
+# From here on, we use the network that ships as *STCNN*. It learned from generated video, longer than yours will (section
+# 7).
 
 # %%
 trained = models.trained("stcnn").eval()
@@ -814,8 +844,9 @@ with torch.no_grad():
 # %% [markdown]
 # ### The motion gate
 #
-# The mask does one more thing. Objects do not jump, so whatever is far from the previous mask is erased: threshold the previous probability at 0.4, grow it by a radius (40 pixels at 480 lines), and multiply. By hand, with a
-# radius of 1: <!-- given -->
+# The mask does one more thing. Objects do not jump, so whatever is far from the previous mask is erased: threshold the
+# previous probability at 0.4, grow it by a radius (40 pixels at 480 lines), and multiply. By hand, with a radius of 1: <!--
+# given -->
 
 # %%
 previous, says = torch.zeros(5, 9), torch.zeros(5, 9)
@@ -833,7 +864,8 @@ figures.show(
 
 
 # %% [markdown]
-# That is the whole method. Each object has a network tuned to it and a gate; the generator runs once per frame, because it does not know about objects.
+# That is the whole method. Each object has a network tuned to it and a gate; the generator runs once per frame, because it
+# does not know about objects.
 
 
 # %%
@@ -855,9 +887,11 @@ theirs = propagate(stcnn.segmenter(library), two.frames, mask.to(torch.uint8))
 _ = check.equal("your loop and the library's", mine > 0.5, theirs == 1)
 
 # %% [markdown]
-# (In frames 1 to 3 there are not enough past frames. The first is repeated, and the released code then ends the window with the *current* frame, which training never did.)
+# (In frames 1 to 3 there are not enough past frames. The first is repeated, and the released code then ends the window with
+# the *current* frame, which training never did.)
 #
-# Does it know which object is meant? Give it the first mask of one object, then of another, and compare the answers (the {{term:mask-swap test}}):
+# Does it know which object is meant? Give it the first mask of one object, then of another, and compare the answers (the
+# {{term:mask-swap test}}):
 
 # %% tags=["run"]
 swapped = {}
@@ -867,12 +901,13 @@ for n in (0, 2 if here.is_smoke else 20):
 tables.table(swapped, decimals=2)
 
 # %% [markdown]
-# In this clip the objects are far apart, so the gate alone can separate them. Averaged over {{results/06_stcnn.json:clips_per_condition}} clips, the answers overlap by
+# In this clip the objects are far apart, so the gate alone can separate them. Averaged over
+# {{results/06_stcnn.json:clips_per_condition}} clips, the answers overlap by
 # {{results/06_stcnn.json:mask_swap.untuned|.2f}} before tuning and {{results/06_stcnn.json:mask_swap.tuned|.3f}} after
 # {{results/06_stcnn.json:online_steps}} steps.
 #
-# <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the video begins: identity is in the weights. Untuned, only the gate
-# separates objects.</details>
+# <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the
+# video begins: identity is in the weights. Untuned, only the gate separates objects.</details>
 #
 # How many steps? J for {{results/06_stcnn.json:online.clips}} clips per condition, one network:
 
@@ -919,7 +954,8 @@ figures.show(
 )
 
 # %% [markdown]
-# **The masks' loss.** Cross-entropy for each of the five masks. In the joint stage, the weight of the first four falls from 1 to 0. (We add Dice for the final mask, as in notebook 02.)
+# **The masks' loss.** Cross-entropy for each of the five masks. In the joint stage, the weight of the first four falls from
+# 1 to 0. (We add Dice for the final mask, as in notebook 02.)
 
 
 # %% tags=["variant-of:vos_tutorial.models.stcnn.segmentation_loss"]
@@ -937,7 +973,8 @@ expected = stcnn.segmentation_loss(logits, batch["mask"], sides=0.5)
 _ = check.close("the library's loss", mask_loss(logits, batch["mask"], 0.5), expected, atol=1e-4)
 
 # %% [markdown]
-# **Who gets which gradient.** In stage 1 two players learn at once, and each loss must move its own player only. One step, as two backward passes:
+# **Who gets which gradient.** In stage 1 two players learn at once, and each loss must move its own player only. One step,
+# as two backward passes:
 
 
 # %%
@@ -965,7 +1002,8 @@ def train(network, batches, weight, lr):
 
 
 # %% [markdown]
-# The library does the same in one backward pass. Three steps with each, from the same initial weights (and without the rule that stops a player):
+# The library does the same in one backward pass. Three steps with each, from the same initial weights (and without the rule
+# that stops a player):
 
 # %%
 torch.manual_seed(0)
@@ -986,7 +1024,8 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 # %% [markdown]
 # ### Your run
 #
-# The first three stages, with half of the steps of the recipe `cpu`, to save your time. The loop saves its state: stop the cell and run it again, and it resumes.
+# The first three stages, with half of the steps of the recipe `cpu`, to save your time. The loop saves its state: stop the
+# cell and run it again, and it resumes.
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -1028,8 +1067,9 @@ scores = {n: {"J": 100 * evaluation.evaluate(m, clips, "davis2017").average().J.
 tables.table(scores, notes=f"percent; {len(clips)} clip(s)")
 
 # %% [markdown]
-# The *reference* has about nine times your steps, on clips that look more like a camera's. J on {{results/06_stcnn.json:clips_per_condition}} clips per condition,
-# half as many as on other pages, because each object costs its tuning; all methods here are measured on the same clips:
+# The *reference* has about nine times your steps, on clips that look more like a camera's. J on
+# {{results/06_stcnn.json:clips_per_condition}} clips per condition, half as many as on other pages, because each object
+# costs its tuning; all methods here are measured on the same clips:
 
 # %% tags=["reference"]
 benchmark = tables.stored("06_stcnn", "benchmark")
@@ -1043,19 +1083,21 @@ columns = {
 tables.compare(benchmark, methods=columns)
 
 # %% [markdown]
-# **Tuning does most of the work.** With look-alikes J rises from {{results/06_stcnn.json:benchmark.distractors.untuned|.1f}} to
-# {{results/06_stcnn.json:benchmark.distractors.STCNN long|.1f}}, with several objects from {{results/06_stcnn.json:benchmark.multiple_objects.untuned|.1f}} to
-# {{results/06_stcnn.json:benchmark.multiple_objects.STCNN long|.1f}}, level with STM. Where the object changes its looks, frame 0 teaches nothing new
-# ({{results/06_stcnn.json:benchmark.appearance_change.untuned|.1f}} and {{results/06_stcnn.json:benchmark.appearance_change.STCNN long|.1f}}). Once it has been
-# hidden or out of view, STCNN stays far behind STM ({{results/06_stcnn.json:benchmark.out_of_view.STCNN long|.1f}} against
-# {{results/06_stcnn.json:benchmark.out_of_view.STM long|.1f}}). The short recipe, tuned, is as good on clean clips, and worse with look-alikes:
-# {{results/06_stcnn.json:benchmark.distractors.recipe mean|.1f}} on average over three seeds.
+# **Tuning does most of the work.** With look-alikes J rises from
+# {{results/06_stcnn.json:benchmark.distractors.untuned|.1f}} to {{results/06_stcnn.json:benchmark.distractors.STCNN long|.1f}}, with several objects from {{results/06_stcnn.json:benchmark.multiple_objects.untuned|.1f}} to
+# {{results/06_stcnn.json:benchmark.multiple_objects.STCNN long|.1f}}, level with STM. Where the object changes its looks,
+# frame 0 teaches nothing new ({{results/06_stcnn.json:benchmark.appearance_change.untuned|.1f}} and
+# {{results/06_stcnn.json:benchmark.appearance_change.STCNN long|.1f}}). Once it has been hidden or out of view, STCNN stays
+# far behind STM ({{results/06_stcnn.json:benchmark.out_of_view.STCNN long|.1f}} against
+# {{results/06_stcnn.json:benchmark.out_of_view.STM long|.1f}}). The short recipe, tuned, is as good on clean clips, and
+# worse with look-alikes: {{results/06_stcnn.json:benchmark.distractors.recipe mean|.1f}} on average over three seeds.
 
 # %% [markdown]
 # ## 9. Look inside
 #
-# Step through the video of the hidden object. The panels: the frame, the painted frame, where painted and last frame differ, the mask from space only, the mask with time. Then **freeze
-# the video**: from the chosen frame on it repeats itself. *After how many frames is the temporal half blind?*
+# Step through the video of the hidden object. The panels: the frame, the painted frame, where painted and last frame
+# differ, the mask from space only, the mask with time. Then **freeze the video**: from the chosen frame on it repeats
+# itself. *After how many frames is the temporal half blind?*
 
 # %% tags=["run"]
 from vos_tutorial.course.widgets import MotionLens
@@ -1072,12 +1114,13 @@ figures.show(
 )
 
 # %% [markdown]
-# <details><summary>Answer</summary>Four. Right after the stop, the window still holds frames in which something moved. When all four are the same, nothing is
-# expected to happen. The frame itself has not changed.</details>
+# <details><summary>Answer</summary>Four. Right after the stop, the window still holds frames in which something moved. When
+# all four are the same, nothing is expected to happen. The frame itself has not changed.</details>
 #
 # ## 10. Real video, or photographs
 #
-# If you have a DAVIS folder (see `data/README.md`), this cell shows its frames; otherwise shapes cut out of photographs, over photographs.
+# If you have a DAVIS folder (see `data/README.md`), this cell shows its frames; otherwise shapes cut out of photographs,
+# over photographs.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
@@ -1114,15 +1157,16 @@ rows["CPU seconds per video"] = {shown: real["seconds"][k] for k, shown in names
 tables.table(rows, notes="J in percent where nothing else is said; one seed")
 
 # %% [markdown]
-# Here, 60 steps are not enough: they reach {{results/06_stcnn.json:real.J.STCNN 60 steps.mean.0|.1f}}, the copied mask {{results/06_stcnn.json:real.J.copy first.mean.0|.1f}}.
-# 200 steps reach {{results/06_stcnn.json:real.J.STCNN 200 steps.mean.0|.1f}}, STM {{results/06_stcnn.json:real.J.STM long run.mean.0|.1f}}. Look at the sequences, though: of *motocross-jump*, tuning
-# for 60 steps loses what the untuned network finds. And three sequences say little about a method.
+# Here, 60 steps are not enough: they reach {{results/06_stcnn.json:real.J.STCNN 60 steps.mean.0|.1f}}, the copied mask
+# {{results/06_stcnn.json:real.J.copy first.mean.0|.1f}}. 200 steps reach {{results/06_stcnn.json:real.J.STCNN 200 steps.mean.0|.1f}}, STM {{results/06_stcnn.json:real.J.STM long run.mean.0|.1f}}. Look at the sequences, though: of
+# *motocross-jump*, tuning for 60 steps loses what the untuned network finds. And three sequences say little about a method.
 #
 # ## 11. Break it
 #
 # ### Blind the temporal half
 #
-# The hidden object in five worlds: it moves; it never moves; it stopped four frames ago; the camera shakes; it jumps, and we ask in the frame of the jump.
+# The hidden object in five worlds: it moves; it never moves; it stopped four frames ago; the camera shakes; it jumps, and
+# we ask in the frame of the jump.
 
 # %%
 stopped = torch.arange(16).clamp(max=5)
@@ -1143,8 +1187,8 @@ for name, world in worlds.items():
 # %%
 figures.show(
     figures.gallery(shown, columns=5),
-    "Frame nine in five worlds, with STCNN's mask and the true outline: mostly right if the object moves; nearly empty if it never moved or has "
-    "stopped; scattered under a shaking camera; at the old place after a jump.",
+    "Frame nine in five worlds, with STCNN's mask and the true outline: mostly right if the object moves; empty if it never moved, has "
+    "stopped, or if the camera shakes; at the old place after a jump.",
     "One frame in five worlds. Only motion betrays this object, and only the kind of motion that the network knows.",
 )
 
@@ -1157,7 +1201,8 @@ tables.table(rows, notes="IoU, percent; three seeds")
 # %% [markdown]
 # ### Jump out of the gate
 #
-# An object jumps from left to right in frame 8, as after a cut. The network is tuned to it, and follows with and without a gate:
+# An object jumps from left to right in frame 8, as after a cut. The network is tuned to it, and follows with and without a
+# gate:
 
 # %% tags=["run"]
 scene, t = sprites.describe(7_000_000, split="test"), np.arange(sprites.LENGTH)
@@ -1167,7 +1212,7 @@ path = {"x": np.where(t < 8, -0.5, 0.5) + 0.01 * t, "y": 0.2 * np.sin(7_000_000)
 )
 knows = stcnn.fine_tune(trained, jump_frames[0], jump_ids[0] > 0, steps=2 if here.is_smoke else 40)
 found = {
-    n: propagate(stcnn.segmenter(knows, gate=g), jump_frames, jump_ids[0])
+    n: 2 * propagate(stcnn.segmenter(knows, gate=g), jump_frames, jump_ids[0])
     for n, g in (("gate", 0.4), ("no gate", None))
 }
 figures.show(
@@ -1178,8 +1223,10 @@ figures.show(
 )
 
 # %% [markdown]
-# In the clips that we measured, nothing was left inside the gate, so it opened. Had a wrong blob survived in it, the object would have stayed lost. And what is the gate good for? J with look-alikes
-# is {{results/06_stcnn.json:gate.on.distractors|.1f}} with it and {{results/06_stcnn.json:gate.off.distractors|.1f}} without ({{results/06_stcnn.json:gate.clips}} clips, one network, tuned).
+# In the clips that we measured, nothing was left inside the gate, so it opened. Had a wrong blob survived in it, the object
+# would have stayed lost. And what is the gate good for? J with look-alikes is
+# {{results/06_stcnn.json:gate.on.distractors|.1f}} with it and {{results/06_stcnn.json:gate.off.distractors|.1f}} without
+# ({{results/06_stcnn.json:gate.clips}} clips, one network, tuned).
 #
 # ## 12. What the paper claims, and what we saw
 #
@@ -1191,7 +1238,8 @@ figures.show(
 # | an adversarial loss on the painted frame | with λ = 0.01 it harmed the features at our scale: {{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} without, {{results/06_stcnn.json:camouflage.mean.pretrained + adversarial.moving|.1f}} with; two of three networks found nothing |
 # | tuning to frame 0 | yes: the largest effect on this page (section 8) |
 #
-# The authors' network reaches 83.8 for both J and F on DAVIS-2016, by a public leaderboard (2019). <!-- given --> The text of the paper was not at hand, so its own tables are not quoted here.
+# The authors' network reaches 83.8 for both J and F on DAVIS-2016, by a public leaderboard (2019). <!-- given --> The text
+# of the paper was not at hand, so its own tables are not quoted here.
 #
 # **Does the adversarial loss help the features?** Three seeds each, same masks, same steps:
 
@@ -1201,12 +1249,13 @@ rows = {s: {"mask, moving": camouflage[k]["moving"], "linear probe": probed[k]["
 tables.table(rows, rows="the generator's training", notes="IoU, percent; three seeds")
 
 # %% [markdown]
-# *Looks real* and *useful* are two things too. (One weight, 0.01, on one kind of video. The paper's 0.001 would do less harm, and less of anything; we have not tried others here.)
+# *Looks real* and *useful* are two things too. (One weight, 0.01, on one kind of video. The paper's 0.001 would do less
+# harm, and less of anything; we have not tried others here.)
 #
 # ## 13. At paper scale
 #
-# Both encoders are ResNet-101, the discriminator is an Inception-v3. On the device `meta` tensors have shapes but no data, so counting is free. A backward pass
-# costs about twice a forward pass; the discriminator's share is left out.
+# Both encoders are ResNet-101, the discriminator is an Inception-v3. On the device `meta` tensors have shapes but no data,
+# so counting is free. A backward pass costs about twice a forward pass; the discriminator's share is left out.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -1238,23 +1287,27 @@ else:
     print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 
 # %% [markdown]
-# For pictures and videos of your own, pass `FolderStills(folder)` and `VideoClips(DavisFolder(root))` to the task; stage 1 reads no masks. In a terminal, on several GPUs:
-# `torchrun --nproc_per_node 4 -m vos_tutorial train stcnn --profile gpu`. We had no GPU for this page, so there is no result to show.
+# For pictures and videos of your own, pass `FolderStills(folder)` and `VideoClips(DavisFolder(root))` to the task; stage 1
+# reads no masks. In a terminal, on several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train stcnn --profile gpu`.
+# We had no GPU for this page, so there is no result to show.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
 # Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
 #
-# **Exercise 6.1** (25 minutes, hard) *The generator from its ledger.* Close section 2 and keep only its ledger. Write `painter(frames)`, which returns an
-# `nn.Module` from `B 3·frames H W` to `B 3 H/2 W/2`. You may use `Bottleneck`. The check counts parameters and looks at shapes, so names are up to you.
+# **Exercise 6.1** (25 minutes, hard) *The generator from its ledger.* Close section 2 and keep only its ledger. Write
+# `painter(frames)`, which returns an `nn.Module` from `B 3·frames H W` to `B 3 H/2 W/2`. You may use `Bottleneck`. The
+# check counts parameters and looks at shapes, so names are up to you.
 #
-# What the ledger does not say: `conv1` is 7×7 with stride 2 and no bias, and a ReLU follows its norm. The four bottlenecks are 24, 24, 32 and 32 channels wide inside. `squeeze` and `paint` are 1×1 convolutions
-# with bias. An `enlarge` is a 3×3 convolution with bias, group norm, ReLU, and a 4×4 transposed convolution without bias.
+# What the ledger does not say: `conv1` is 7×7 with stride 2 and no bias, and a ReLU follows its norm. The four bottlenecks
+# are 24, 24, 32 and 32 channels wide inside. `squeeze` and `paint` are 1×1 convolutions with bias. An `enlarge` is a 3×3
+# convolution with bias, group norm, ReLU, and a 4×4 transposed convolution without bias.
 #
 # <details><summary>Hint 1</summary>Check <code>conv1</code> first: 24 × 12 × 49 weights for four frames.</details>
-# <details><summary>Hint 2</summary><code>enlarge[1]</code> has more parameters than 64 channels explain: two maps are stacked before it.</details>
-# <details><summary>Hint 3</summary>Which of the encoder's four maps does no squeeze take? That one stays unused.</details>
+# <details><summary>Hint 2</summary><code>enlarge[1]</code> has more parameters than 64 channels explain: two maps are
+# stacked before it.</details> <details><summary>Hint 3</summary>Which of the encoder's four maps does no squeeze take? That
+# one stays unused.</details>
 
 
 # %% tags=["exercise"]
@@ -1293,12 +1346,15 @@ def painter(frames):
 _ = check_06.painter(painter)
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.2** (10 minutes, medium) *Who learns?* Write `who_learns(loss, parts)`: for each part, the length of its gradient, which is the root of the sum of squares over *all* its parameters; 0 if
-# the loss does not reach it. Only look: whatever is in `.grad` must stay as it was. Then predict, and test on `models.build("stcnn", scaffold=True)`: which of generator,
-# discriminator, encoder and decoder get a gradient from (a) the squared error of the painted frame, (b) the discriminator's *real* for a painted frame, (c) the final mask's loss, detached or not, (d) the *first* side output's loss?
+# **Exercise 6.2** (10 minutes, medium) *Who learns?* Write `who_learns(loss, parts)`: for each part, the length of its
+# gradient, which is the root of the sum of squares over *all* its parameters; 0 if the loss does not reach it. Only look:
+# whatever is in `.grad` must stay as it was. Then predict, and test on `models.build("stcnn", scaffold=True)`: which of
+# generator, discriminator, encoder and decoder get a gradient from (a) the squared error of the painted frame, (b) the
+# discriminator's *real* for a painted frame, (c) the final mask's loss, detached or not, (d) the *first* side output's
+# loss?
 #
-# <details><summary>Hint</summary><code>torch.autograd.grad(loss, list(part.parameters()), retain_graph=True, allow_unused=True)</code> gives <code>None</code> for a tensor that is not
-# reached.</details>
+# <details><summary>Hint</summary><code>torch.autograd.grad(loss, list(part.parameters()), retain_graph=True,
+# allow_unused=True)</code> gives <code>None</code> for a tensor that is not reached.</details>
 
 
 # %% tags=["exercise"]
@@ -1317,44 +1373,59 @@ def who_learns(loss, parts):
 _ = check_06.who_learns(who_learns)
 
 # %% [markdown] tags=["solution-note"]
-# (a) The generator. (b) Generator *and* discriminator: called plainly, the discriminator also learns to call painted frames real. That is why `play` wipes its gradient before its turn, and `gradients` asks for the
-# generator's parameters only. (c) Encoder and decoder; with `detach=False` the generator too, all but its last convolution, which paints: the masks use the maps before it. (d) Encoder and decoder only, because no temporal
-# map has joined yet. So "end to end" is a statement about a graph, and four lines can check it.
+# (a) The generator. (b) Generator *and* discriminator: called plainly, the discriminator also learns to call painted frames
+# real. That is why `play` wipes its gradient before its turn, and `gradients` asks for the generator's parameters only. (c)
+# Encoder and decoder; with `detach=False` the generator too, all but its last convolution, which paints: the masks use the
+# maps before it. (d) Encoder and decoder only, because no temporal map has joined yet. So "end to end" is a statement about
+# a graph, and four lines can check it.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.3** (15 minutes, medium, experiment) Guess first: what happens to *one side* and to the error if λ is ten times smaller, and ten times larger? Then call `judged(play(w, 0))` for w = 0.005, 0.05 and 0.5, and for 0.05 with the noise
-# set to zero (in `Painter.forward`).
+# **Exercise 6.3** (15 minutes, medium, experiment) Guess first: what happens to *one side* and to the error if λ is ten
+# times smaller, and ten times larger? Then call `scored(play(w, 0))` for w = 0.005, 0.05 and 0.5, and for 0.05 with the
+# noise set to zero (in `Painter.forward`).
 #
-# <details><summary>Hint</summary>Put the results into a dictionary and give it to <code>tables.table</code>. Each run takes about ten seconds.</details>
-# <details><summary>Where the answer lies</summary>With λ = 0.005 about a quarter of the samples choose, and the error is about 20 thousandths; with 0.05 about nine in ten do, and it is 25 to 36, depending on the seed; with 0.5 about eight in ten. <!-- given --></details>
+# <details><summary>Hint</summary>Put the results into a dictionary and give it to <code>tables.table</code>. Each run takes
+# about ten seconds.</details> <details><summary>Where the answer lies</summary>With λ = 0.005 about a quarter of the
+# samples choose, and the error is about 20 thousandths; with 0.05 about nine in ten do, and it is 25 to 36, depending on
+# the seed; with 0.5 about eight in ten. <!-- given --></details>
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 6.4** (10 minutes, hard, in words) A colleague says: *after tuning, STCNN is just a network that has memorised frame 0. Drop the generator.* (a) Which experiment would decide that, and what must be the same in both arms? (b) In which video must the
-# generator win? (c) In which video can it do harm? (d) Why can tuning on repeated stills teach the network to ignore time?
+# **Exercise 6.4** (10 minutes, hard, in words) A colleague says: *after tuning, STCNN is just a network that has memorised
+# frame 0. Drop the generator.* (a) Which experiment would decide that, and what must be the same in both arms? (b) In which
+# video must the generator win? (c) In which video can it do harm? (d) Why can tuning on repeated stills teach the network
+# to ignore time?
 #
-# <details><summary>Answer</summary>(a) Train and tune a network without a generator on the same masks, for as many steps, and compare on the same clips, with several seeds; also one with an untrained generator, which has as many weights
-# (section 8). (b) Where frame 0 does not tell object from background, but motion does. (c) Where motion misleads: a shaking camera, a moving background. (d) In the dreams nothing moves, so the temporal maps carry no
-# information, and the join may learn to do without them. On camouflage, IoU fell from {{results/06_stcnn.json:online.time.moving.0|.0f}} to {{results/06_stcnn.json:online.time.moving.1|.0f}} after 20 steps, and was back at
-# {{results/06_stcnn.json:online.time.moving.3|.0f}} after 200 (eight clips, one seed; we have not looked into why).</details>
+# <details><summary>Answer</summary>(a) Train and tune a network without a generator on the same masks, for as many steps,
+# and compare on the same clips, with several seeds; also one with an untrained generator, which has as many weights
+# (section 8). (b) Where frame 0 does not tell object from background, but motion does. (c) Where motion misleads: a shaking
+# camera, a moving background. (d) In the dreams nothing moves, so the temporal maps carry no information, and the join may
+# learn to do without them. On camouflage, IoU fell from {{results/06_stcnn.json:online.time.moving.0|.0f}} to
+# {{results/06_stcnn.json:online.time.moving.1|.0f}} after 20 steps, and was back at
+# {{results/06_stcnn.json:online.time.moving.3|.0f}} after 200 (eight clips, one seed; we have not looked into
+# why).</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
 # **1.** A generator has a tenth of the squared error of a grey picture. Why do you ask for another number?
 #
-# <details><summary>Answer</summary>Copying the last frame costs nothing and is often better than that. Only what is below the copy was learned about motion.</details>
+# <details><summary>Answer</summary>Copying the last frame costs nothing and is often better than that. Only what is below
+# the copy was learned about motion.</details>
 #
 # **2.** The discriminator's error on painted frames is 0.05. Good news?
 #
-# <details><summary>Answer</summary>For nobody. It recognises every painting, so its answer hardly changes when the painting changes a little: it gives the generator no direction.</details>
+# <details><summary>Answer</summary>For nobody. It recognises every painting, so its answer hardly changes when the painting
+# changes a little: it gives the generator no direction.</details>
 #
 # **3.** A linear probe on frozen features reaches an IoU of 40, on untrained ones 20. What has been shown, and what not?
 #
-# <details><summary>Answer</summary>That training put something into the features from which a weighted sum can read the mask. Not that features without it would be worse after fine-tuning.</details>
+# <details><summary>Answer</summary>That training put something into the features from which a weighted sum can read the
+# mask. Not that features without it would be worse after fine-tuning.</details>
 #
 # **4.** You tune STCNN to an object, and then show it a clip without that object. What still acts as if it were there?
 #
-# <details><summary>Answer</summary>The weights: they mark what resembles it. The gate only says where, and it opens once the mask is empty.</details>
+# <details><summary>Answer</summary>The weights: they mark what resembles it. The gate only says where, and it opens once
+# the mask is empty.</details>
 
 # %% [markdown]
 # ## Recap
@@ -1374,18 +1445,23 @@ _ = check_06.who_learns(who_learns)
 # | five masks | `B 5 H W` | logits: pyramid, three levels, final |
 # | gate | `O H W` | around each object's previous mask, or everywhere |
 #
-# **Next.** A future that is painted in one pass is a blur, or one guess. How to draw *samples* from what may come, without a game of two players, is the subject of
-# [notebook 07](07_align_your_flow.ipynb). Solutions of the exercises are in a
+# **Next.** A future that is painted in one pass is a blur, or one guess. How to draw *samples* from what may come, without
+# a game of two players, is the subject of [notebook 07](07_align_your_flow.ipynb). Solutions of the exercises are in a
 # [notebook of their own](solutions/06_stcnn_adversarial_training.ipynb). [← 05 STM](05_stm_key_value_memory.ipynb)
 
 # %% [markdown]
 # ## References
 #
-# * K. Xu, L. Wen, G. Li, L. Bo, Q. Huang: [Spatiotemporal CNN for Video Object Segmentation](https://arxiv.org/abs/1904.02363). CVPR 2019. Networks, losses, stages, dreams, gate and window follow the authors' code, which has a top-down path that we repaired
-#   ([appendix](appendix/06_details.ipynb), D). Ours: the Dice loss, the sizes of the small networks, one run per object, and sections 5 and 12.
+# * K. Xu, L. Wen, G. Li, L. Bo, Q. Huang: [Spatiotemporal CNN for Video Object
+#   Segmentation](https://arxiv.org/abs/1904.02363). CVPR 2019. Networks, losses, stages, dreams, gate and window follow the
+#   authors' code, which has a top-down path that we repaired ([appendix](appendix/06_details.ipynb), D). Ours: the Dice
+#   loss, the sizes of the small networks, one run per object, and sections 5 and 12.
 # * I. Goodfellow and others: [Generative Adversarial Nets](https://arxiv.org/abs/1406.2661). NeurIPS 2014.
-# * L. Mescheder, A. Geiger, S. Nowozin: [Which Training Methods for GANs do actually Converge?](https://arxiv.org/abs/1801.04406) ICML 2018 (R1).
+# * L. Mescheder, A. Geiger, S. Nowozin: [Which Training Methods for GANs do actually
+#   Converge?](https://arxiv.org/abs/1801.04406) ICML 2018 (R1).
 # * A. Khoreva and others: [Lucid Data Dreaming for Video Object Segmentation](https://arxiv.org/abs/1703.09554). IJCV 2019.
-# * S. Caelles and others: [One-Shot Video Object Segmentation](https://arxiv.org/abs/1611.05198). CVPR 2017 (OSVOS): tuning to frame 0.
-# * G. Alain, Y. Bengio: [Understanding Intermediate Layers Using Linear Classifier Probes](https://arxiv.org/abs/1610.01644). 2016.
+# * S. Caelles and others: [One-Shot Video Object Segmentation](https://arxiv.org/abs/1611.05198). CVPR 2017 (OSVOS): tuning
+#   to frame 0.
+# * G. Alain, Y. Bengio: [Understanding Intermediate Layers Using Linear Classifier
+#   Probes](https://arxiv.org/abs/1610.01644). 2016.
 # * H. Zhao and others: [Pyramid Scene Parsing Network](https://arxiv.org/abs/1612.01105). CVPR 2017.
