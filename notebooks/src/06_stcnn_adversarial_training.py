@@ -525,8 +525,8 @@ figures.show(
 
 # %% [markdown]
 # **Detach or not?** Should the loss of the masks also change the generator? In the released code d1 to d3 are *detached*
-# before the join: the generator learns from its own loss only. `detach=False` lets the masks' gradient through. Section 12
-# measures both.
+# before the join: the generator learns from its own loss only. `detach=False` lets the masks' gradient through. The table
+# below has both.
 #
 # How much of this is the generator's merit, and how much the labels'? Three seeds, IoU on
 # {{results/06_stcnn.json:camouflage.clips}} unseen clips:
@@ -632,7 +632,7 @@ class Painter(nn.Module):
 #
 # The {{term:discriminator}} sees a past and a next frame, and gives a logit for *real*. It learns as any classifier does,
 # by cross-entropy: true frames are real, painted ones are not. (Goodfellow et al., 2014: *generative adversarial networks*,
-# GAN.)
+# GAN.) Ours is called `Critic`, to tell it from STCNN's own.
 
 
 # %%
@@ -754,10 +754,10 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 #
 # ### What STCNN does
 #
-# STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> At our
-# scale, such a game does not choose: on the STCNN generator, with three seeds, the object was on one side only in not a
-# single one of {{results/06_stcnn.json:fork.clips}} clips. What it did to the *features* is in section 12. The
-# discriminator, built:
+# STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> We
+# could not make that game choose at our scale: in a fork that was narrower than its object, three networks put the object
+# on one side only in none of {{results/06_stcnn.json:fork.clips}} clips. What the game did to the *features* is in section
+# 12. STCNN's discriminator, built:
 
 
 # %%
@@ -845,8 +845,7 @@ with torch.no_grad():
 # ### The motion gate
 #
 # The mask does one more thing. Objects do not jump, so whatever is far from the previous mask is erased: threshold the
-# previous probability at 0.4, grow it by a radius (40 pixels at 480 lines), and multiply. By hand, with a radius of 1: <!--
-# given -->
+# previous probability at 0.4, grow it by a radius (40 pixels at 480 lines), and multiply. By hand, with a radius of 1: <!-- given -->
 
 # %%
 previous, says = torch.zeros(5, 9), torch.zeros(5, 9)
