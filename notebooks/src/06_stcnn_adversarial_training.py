@@ -70,7 +70,7 @@ figures.show(
 #
 # | | |
 # |---|---|
-# | to read and do | about 150 minutes, of which 60 for the exercises |
+# | to read and do | about 195 minutes, of which 60 for the exercises |
 # | to run | {{results/run_cards.json:06_stcnn_adversarial_training.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; peak memory {{results/run_cards.json:06_stcnn_adversarial_training.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02, convolutions, cross-entropy, the gradient of a loss |
 #
@@ -698,17 +698,20 @@ painters = {name: [play(w, s, steps) for s in seeds] for name, w in (("squared e
 
 # %% tags=["run"]
 past, future, other = forks(64, torch.Generator().manual_seed(999))
-shown = {"one future": future[1], "the other": other[1]}
+shown, noise = (
+    {"one future": future[1], "the other": other[1]},
+    torch.randn(8, 4, generator=torch.Generator().manual_seed(1)),
+)
 for name, networks in painters.items():
-    noise = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        samples = networks[0](past[1:2].expand(4, -1, -1, -1), noise)
-    shown |= {f"{name}, sample {i + 1}": sample for i, sample in enumerate(samples[: 2 if "squared" in name else 4])}
+        samples = networks[0](past[1:2].expand(8, -1, -1, -1), noise)
+    count = 2 if name == "squared error" else 8
+    shown |= {f"{name} {i + 1}": sample for i, sample in enumerate(samples[:count])}
 figures.show(
-    figures.gallery({name: x.clamp(0, 1).expand(3, -1, -1) for name, x in shown.items()}, columns=4, height=1.4),
-    "Eight pictures for one past: the disc on one side; on the other side; two samples trained by the squared error, both with two faint discs; "
-    "four samples trained with a critic, each with one disc, some on the left and some on the right.",
-    "One past, other noise: the squared error paints both futures at half strength; with a critic, each sample chooses.",
+    figures.gallery({name: x.clamp(0, 1).expand(3, -1, -1) for name, x in shown.items()}, columns=6, height=1.1),
+    "Twelve pictures for one past: the disc on one side; on the other side; two samples trained by the squared error, both with two "
+    "faint discs; eight samples trained with a critic, each with one bright disc, on the left or on the right.",
+    "One past, other noise. The squared error paints both futures at half strength; with a critic, each sample chooses.",
 )
 
 # %% [markdown]
@@ -1229,7 +1232,7 @@ figures.show(
 #
 # ## 12. What the paper claims, and what we saw
 #
-# | the paper's claim (Xu et al.) | what we saw |
+# | the paper's claim (Xu et al., abstract) | what we saw |
 # |---|---|
 # | prediction without labels helps segmentation | on camouflage, yes, most of all with few labels (section 4) |
 # | joint training | if the masks' loss may change the generator: {{results/06_stcnn.json:camouflage.mean.pretrained + learning.moving|.1f}} against {{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} detached, better on each of three seeds. The released code detaches |
@@ -1386,7 +1389,7 @@ _ = check_06.who_learns(who_learns)
 # <details><summary>Hint</summary>Put the results into a dictionary and give it to <code>tables.table</code>. Each run takes
 # about ten seconds.</details> <details><summary>Where the answer lies</summary>With λ = 0.005 about a quarter of the
 # samples choose, and the error is about 20 thousandths; with 0.05 about nine in ten do, and it is 25 to 36, depending on
-# the seed; with 0.5 about eight in ten. <!-- given --></details>
+# the seed; with 0.5 about eight in ten. <!-- given --> Without noise, one past gives the same picture each time, whatever λ is.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 6.4** (10 minutes, hard, in words) A colleague says: *after tuning, STCNN is just a network that has memorised
