@@ -1093,6 +1093,11 @@ tables.compare(benchmark, methods=columns)
 # far behind STM ({{results/06_stcnn.json:benchmark.out_of_view.STCNN long|.1f}} against
 # {{results/06_stcnn.json:benchmark.out_of_view.STM long|.1f}}). The short recipe, tuned, is as good on clean clips, and
 # worse with look-alikes: {{results/06_stcnn.json:benchmark.distractors.recipe mean|.1f}} on average over three seeds.
+#
+# **Is this more than a segmenter tuned to frame 0?** Without the generator, STCNN is close to OSVOS (Caelles et al., 2017).
+# On camouflage the generator is all that matters. On this benchmark, where an object's looks give it away, we have not
+# tested what it adds; `python experiments/stcnn.py measure --only timeless` would, with networks that have no generator, or
+# an untrained one, tuned in the same way. Until then, do not credit the table above to motion.
 
 # %% [markdown]
 # ## 9. Look inside
