@@ -150,6 +150,7 @@ def norm(channels):
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
+# %% tags=["setup"]
 class Bottleneck(nn.Module):
     def __init__(self, into, width, out, stride=1, dilation=1):
         super().__init__()
