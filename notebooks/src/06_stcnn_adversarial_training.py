@@ -1041,9 +1041,8 @@ yours = run.network
 # %% tags=["run"]
 steps = [i for i, record in enumerate(run.history, start=1) if "val_loss" in record]
 figure, axes = figures.blank(1, 2, height=2.4)
-for cell, (key, label) in zip(
-    axes[0], {"val_pixel": "val_pixel": "squared error, painted frame": "IoU"}.items(), strict=True
-):
+names = {"val_pixel": "squared error, painted frame", "val_iou": "IoU"}
+for cell, (key, label) in zip(axes[0], names.items(), strict=True):
     cell.plot(steps, [record[key] for record in run.validation], color=figures.BLUE)
     cell.set(xlabel="step", ylabel=label)
 for cell in axes[0]:
