@@ -1329,7 +1329,8 @@ else:
 #
 # <details><summary>Hint 1</summary>Check <code>conv1</code> first: 24 × 12 × 49 weights for four frames.</details>
 # <details><summary>Hint 2</summary><code>enlarge[1]</code> has more parameters than 64 channels explain: two maps are
-# stacked before it.</details> <details><summary>Hint 3</summary>Which of the encoder's four maps does no squeeze take? That
+# stacked before it.</details>
+# <details><summary>Hint 3</summary>Which of the encoder's four maps does no squeeze take? That
 # one stays unused.</details>
 
 
@@ -1408,7 +1409,8 @@ _ = check_06.who_learns(who_learns)
 # noise set to zero (in `Painter.forward`).
 #
 # <details><summary>Hint</summary>Put the results into a dictionary and give it to <code>tables.table</code>. Each run takes
-# about ten seconds.</details> <details><summary>Where the answer lies</summary>With λ = 0.005 about a quarter of the
+# about ten seconds.</details>
+# <details><summary>Where the answer lies</summary>With λ = 0.005 about a quarter of the
 # samples choose, and the error is about 20 thousandths; with 0.05 about nine in ten do, and it is 25 to 36, depending on
 # the seed; with 0.5 about eight in ten. <!-- given --> Without noise, one past gives the same picture each time, whatever λ is.</details>
 
