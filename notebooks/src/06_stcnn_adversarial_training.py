@@ -1247,9 +1247,17 @@ figures.show(
 
 # %% [markdown]
 # In the clips that we measured, nothing was left inside the gate, so it opened. Had a wrong blob survived in it, the object
-# would have stayed lost. And what is the gate good for? J with look-alikes is
-# {{results/06_stcnn.json:gate.on.distractors|.1f}} with it and {{results/06_stcnn.json:gate.off.distractors|.1f}} without
-# ({{results/06_stcnn.json:gate.clips}} clips, one network, tuned).
+# would have stayed lost. What is the gate good for? J without tuning
+# ({{results/06_stcnn.json:gate.clips}} clips per condition, one network):
+#
+# | | behind walls | fast motion | look-alikes |
+# |---|---|---|---|
+# | gate | {{results/06_stcnn.json:gate_untuned.on.occlusion|.1f}} | {{results/06_stcnn.json:gate_untuned.on.fast_motion|.1f}} | {{results/06_stcnn.json:gate_untuned.on.distractors|.1f}} |
+# | no gate | {{results/06_stcnn.json:gate_untuned.off.occlusion|.1f}} | {{results/06_stcnn.json:gate_untuned.off.fast_motion|.1f}} | {{results/06_stcnn.json:gate_untuned.off.distractors|.1f}} |
+#
+# It costs J where objects are fast, and helps a little where there is something else to be mistaken for the object. After
+# tuning, look-alikes give {{results/06_stcnn.json:gate.on.distractors|.1f}} with it and
+# {{results/06_stcnn.json:gate.off.distractors|.1f}} without.
 #
 # ## 12. What the paper claims, and what we saw
 #
