@@ -358,9 +358,9 @@ def timeless() -> dict[str, Any]:
     of = of_condition(("clean", "occlusion", "distractors"), CLIPS)
     result: dict[str, Any] = {"clips": CLIPS, "steps": ONLINE, "J": {c: {} for c in of}}
     for name in TIMELESS:
-        for c, clips in of.items():
+        seeds = TRAININGS.seeds(name)
+        for c, clips in of.items() if seeds else ():
             print("timeless", name, c, flush=True)
-            seeds = TRAININGS.seeds(name)
             result["J"][c][name.split(", ")[1]] = [runs.j_of(Tuned(name, s, ONLINE), clips) for s in seeds]
     return {"timeless": result}
 
@@ -369,7 +369,7 @@ def timeless() -> dict[str, Any]:
 def timeless_hidden(count: int = 8) -> dict[str, Any]:
     """The same on hidden objects, before and after tuning to frame 0: IoU in frame 4, when the object has moved."""
     result: dict[str, Any] = {"clips": count, "steps": ONLINE, "IoU": {}}
-    for name in HIDDEN_TUNED:
+    for name in (name for name in HIDDEN_TUNED if TRAININGS.seeds(name)):
         rows: dict[str, list[float]] = {"untuned": [], "tuned": []}
         for seed in TRAININGS.seeds(name):
             network, _ = loaded(name, seed)
