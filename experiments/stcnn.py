@@ -508,6 +508,35 @@ def camouflage(count: int = 64) -> dict[str, Any]:
     return {"camouflage": result}
 
 
+BLURS = tuple(range(1, 17, 2))  # pixels across
+THRESHOLDS = tuple(np.geomspace(0.005, 0.2, 40).tolist())
+
+
+def differences(window: Tensor, frame: Tensor, blur: int) -> Tensor:
+    """How much each pixel's surroundings have changed since the last frame, ``float [N, H, W]``."""
+    change = (frame - window[:, -1]).abs().mean(1, keepdim=True)  # [N, 1, H, W]
+    return F.avg_pool2d(change, blur, 1, blur // 2, count_include_pad=False)[:, 0]
+
+
+def frame_difference(count: int = 64) -> dict[str, Any]:
+    """What no network is needed for: whatever has changed since the last frame.
+
+    The width of the blur and the threshold are those that do best on as many labelled clips as the networks had.
+    """
+    size = VARIANTS["pretrained"].stages[0].size
+    frames, masks = CamouflageClips().batch(range(LABELLED), size, 5)
+    truth, scores = masks[:, -1] > 0, {}
+    for blur in BLURS:
+        change = differences(frames[:, :-1], frames[:, -1], blur)
+        scores |= {(blur, t): iou(change > t, truth).mean().item() for t in THRESHOLDS}
+    blur, threshold = max(scores, key=lambda choice: scores[choice])
+    found = {
+        world: percent(iou(differences(window, frame, blur) > threshold, there).mean().item())
+        for world, (window, frame, there) in worlds(count, size).items()
+    }
+    return {"frame_difference": {"clips": count, "blur": blur, "threshold": round(threshold, 4), "IoU": found}}
+
+
 # ------------------------------------------------------------------------------------------------------- probe
 
 PROBED = {"random": "random", "pretrained": "pretrained", "pretrained + adversarial": "pretrained, adversarial"}
@@ -730,6 +759,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "online": online,
     "prediction": prediction,
     "camouflage": camouflage,
+    "frame difference": frame_difference,
     "probe": probes,
     "fork": fork,
     "gate": gate,
