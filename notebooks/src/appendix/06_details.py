@@ -197,7 +197,8 @@ _ = check.equal("the pyramid's mask is the same", found[0][0], found[1][0])
 shown = {"frame 4": frames[4], "repaired": found[0][-1], "as released": found[1][-1], "truth": clip.masks[4] > 0}
 figures.show(
     figures.gallery(shown, columns=4),
-    "A frame; the tuned network's probabilities with the repaired path, a solid object; with the released path, torn; and the true mask.",
+    "A frame; the tuned network's probabilities with the repaired path, a solid object; with the released path, the object with a blurred "
+    "outline and faint patches around it; and the true mask.",
     "The same weights, tuned to this object, with both paths.",
 )
 
