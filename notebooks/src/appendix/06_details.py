@@ -223,8 +223,7 @@ else:
 # weights: all features, the painted frame, the five masks of the joint network and of stage 2, the generator with its
 # ReLUs, and the discriminator, at a size at which maps are cut and padded. The features agree within 0.4 % of their spread,
 # the logits within 0.004, the discriminator within 0.0001; in double precision our own network differs from itself by as
-# much. <!-- given --> `tests/test_stcnn.py` repeats the comparison where the file is, and shows that each of a list of
-# mistakes would be found.
+# much. <!-- given -->
 #
 # ## F. Before there is a past
 #

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .diagrams import Arrow, Diagram, Frame, Loss, Operation
+from .masks import Pixels, as_picture
+from .palette import Role
 from .tracing import chain
 
 
-def two_players(past: np.ndarray, future: np.ndarray, painted: np.ndarray) -> Diagram:
+def two_players(past: Pixels, future: Pixels, painted: Pixels) -> Diagram:
     """A painter that is given noise, and a critic that tells its frames from real ones, each in its turn.
 
     Args:
-        past: the last known frame, ``uint8 [H, W, 3]``.
+        past: the last known frame, ``[3, H, W]`` or ``[H, W, 3]``.
         future: a frame that came after it.
         painted: what the painter made of it.
     """
 
-    def frame(label: str, picture: np.ndarray, role: str = "input") -> Frame:
+    def frame(label: str, pixels: Pixels, role: Role = "input") -> Frame:
+        picture = as_picture(pixels)
         h, w = picture.shape[:2]
-        return Frame(label, "output" if role == "output" else "input", picture=picture, size=(h, w))
+        return Frame(label, role, picture=picture, size=(h, w))
 
     parts = {
         "past": frame("past", past),
