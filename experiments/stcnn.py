@@ -65,6 +65,10 @@ HIDDEN = (
     *("pretrained, adversarial", "scratch, few", "pretrained, learning, few"),
 )
 FORKS = ("fork, mse", "fork, adversarial")
+#: The recipe's network whose temporal half is missing, or has learned nothing.
+TIMELESS = ("video, space only", "video, random time")
+#: The same pair for hidden objects, and beside it those that learned to predict; each is tuned as well.
+HIDDEN_TUNED = ("space only", "random", "pretrained")
 ONLINE = ONLINE_RECIPES["cpu"].steps  # of tuning, where nothing else is said
 LADDER = (0, 20, 60, 200)
 CLIPS = 4  # of each condition: each object of each clip is tuned to
@@ -86,7 +90,7 @@ def key(name: str) -> str:
 
 def trainings() -> list[tuple[str, int]]:
     """All trainings: what ships, then everything once, and once more with each other seed."""
-    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *HIDDEN, *FORKS))]
+    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *TIMELESS, *HIDDEN, *FORKS))]
 
 
 def seconds(recipe: Recipe) -> float:
@@ -332,6 +336,67 @@ def gate() -> dict[str, Any]:
     return {"gate": result}
 
 
+def gate_where_it_is_blamed(steps: int, count: int = CLIPS) -> dict[str, dict[str, float]]:
+    """With and without the motion gate: behind walls, under fast motion, and beside look-alikes."""
+    of = of_condition(("occlusion", "fast_motion", "distractors"), count)
+    result: dict[str, dict[str, float]] = {}
+    for switch, threshold in (("on", 0.4), ("off", None)):
+        print("gate", switch, steps, flush=True)
+        method = Tuned(BEST, 0, steps, gate=threshold)
+        result[switch] = {c: runs.j_of(method, clips) for c, clips in of.items()}
+    return result
+
+
+# ------------------------------------------------------------------------------------- what is time worth, tuned?
+
+
+def timeless() -> dict[str, Any]:
+    """Networks with a temporal half that learned, that did not, and without one, each tuned: on the benchmark.
+
+    The full method's scores are those of the recipe's runs in :func:`main_part`, on the same clips.
+    """
+    of = of_condition(("clean", "occlusion", "distractors"), CLIPS)
+    result: dict[str, Any] = {"clips": CLIPS, "steps": ONLINE, "J": {c: {} for c in of}}
+    for name in TIMELESS:
+        seeds = TRAININGS.seeds(name)
+        for c, clips in of.items() if seeds else ():
+            print("timeless", name, c, flush=True)
+            result["J"][c][name.split(", ")[1]] = [runs.j_of(Tuned(name, s, ONLINE), clips) for s in seeds]
+    return {"timeless": result}
+
+
+@torch.no_grad()
+def timeless_hidden(count: int = 8) -> dict[str, Any]:
+    """The same on hidden objects, before and after tuning to frame 0: IoU in frame 4, when the object has moved."""
+    result: dict[str, Any] = {"clips": count, "steps": ONLINE, "IoU": {}}
+    for name in (name for name in HIDDEN_TUNED if TRAININGS.seeds(name)):
+        rows: dict[str, list[float]] = {"untuned": [], "tuned": []}
+        for seed in TRAININGS.seeds(name):
+            network, _ = loaded(name, seed)
+            size = TRAININGS.recipe(name).stages[0].size
+            frames, masks = CamouflageClips().batch(range(FRESH, FRESH + count), size, 5)
+            for title, steps in (("untuned", 0), ("tuned", ONLINE)):
+                print("timeless hidden", name, seed, title, flush=True)
+                found = []
+                for frame, mask in zip(frames, masks, strict=True):
+                    asked, _ = tuned(name, seed, frame[0], mask[0] > 0, steps)
+                    window = frame[None, :-1] if network.generator is not None else None
+                    logits = asked(frame[-1:], window, sides=False).logits
+                    found.append(float(iou(logits[:, -1] > 0, mask[-1:] > 0)))
+                rows[title].append(percent(np.mean(found)))
+        result["IoU"][key(name)] = rows
+    return {"timeless_hidden": result}
+
+
+def timeless_real(folder: Path) -> dict[str, Any]:
+    """The same on three DAVIS-2016 sequences."""
+    methods = {
+        title: [Resized(Tuned(name, s, ONLINE), SHORT_SIDE) for s in TRAININGS.seeds(name)]
+        for title, name in (("full", "recipe"), *((name.split(", ")[1], name) for name in TIMELESS))
+    }
+    return {"timeless_real": {"steps": ONLINE} | runs.real({t: m for t, m in methods.items() if m}, folder)}
+
+
 # -------------------------------------------------------------------------------------------------- prediction
 
 
@@ -441,6 +506,35 @@ def camouflage(count: int = 64) -> dict[str, Any]:
         result["IoU"][key(name)] = rows
         result["mean"][key(name)] = {world: mean(values) for world, values in rows.items()}
     return {"camouflage": result}
+
+
+BLURS = tuple(range(1, 17, 2))  # pixels across
+THRESHOLDS = tuple(np.geomspace(0.005, 0.2, 40).tolist())
+
+
+def differences(window: Tensor, frame: Tensor, blur: int) -> Tensor:
+    """How much each pixel's surroundings have changed since the last frame, ``float [N, H, W]``."""
+    change = (frame - window[:, -1]).abs().mean(1, keepdim=True)  # [N, 1, H, W]
+    return F.avg_pool2d(change, blur, 1, blur // 2, count_include_pad=False)[:, 0]
+
+
+def frame_difference(count: int = 64) -> dict[str, Any]:
+    """What no network is needed for: whatever has changed since the last frame.
+
+    The width of the blur and the threshold are those that do best on as many labelled clips as the networks had.
+    """
+    size = VARIANTS["pretrained"].stages[0].size
+    frames, masks = CamouflageClips().batch(range(LABELLED), size, 5)
+    truth, scores = masks[:, -1] > 0, {}
+    for blur in BLURS:
+        change = differences(frames[:, :-1], frames[:, -1], blur)
+        scores |= {(blur, t): iou(change > t, truth).mean().item() for t in THRESHOLDS}
+    blur, threshold = max(scores, key=lambda choice: scores[choice])
+    found = {
+        world: percent(iou(differences(window, frame, blur) > threshold, there).mean().item())
+        for world, (window, frame, there) in worlds(count, size).items()
+    }
+    return {"frame_difference": {"clips": count, "blur": blur, "threshold": round(threshold, 4), "IoU": found}}
 
 
 # ------------------------------------------------------------------------------------------------------- probe
@@ -665,18 +759,25 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "online": online,
     "prediction": prediction,
     "camouflage": camouflage,
+    "frame difference": frame_difference,
     "probe": probes,
     "fork": fork,
     "gate": gate,
+    "gate untuned": lambda: {"gate_untuned": gate_where_it_is_blamed(0)},
+    "gate tuned": lambda: {"gate_tuned": gate_where_it_is_blamed(ONLINE)},
+    "timeless": timeless,
+    "timeless hidden": timeless_hidden,
 }
+#: Parts that need real video.
+REAL: dict[str, Callable[[Path], dict[str, Any]]] = {"real": real, "timeless real": timeless_real}
 
 
 def measured(part: str, folder: Path | None) -> dict[str, Any]:
     """One part, on one thread, in a process of its own or not."""
     torch.set_num_threads(1)
-    if part == "real":
+    if part in REAL:
         assert folder is not None
-        return real(folder)
+        return REAL[part](folder)
     return PARTS[part]()
 
 
@@ -686,7 +787,7 @@ def main() -> None:
     parser.add_argument("what", choices=("list", "train", "measure", "ship"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings, or parts that are measured, at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
-    parts = (*PARTS, "real")
+    parts = (*PARTS, *REAL)
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
     if options.what == "list":
@@ -697,7 +798,7 @@ def main() -> None:
         ship()
     if options.what != "measure":
         return
-    wanted = [part for part in options.only if part != "real" or options.davis]
+    wanted = [part for part in options.only if part not in REAL or options.davis]
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for job in as_completed([pool.submit(measured, part, options.davis) for part in wanted]):
             keep(OUT, job.result(), COMMAND)

@@ -25,6 +25,7 @@ from vos_tutorial.course.figures import (
     Operation,
     networks,
     products,
+    two_players,
     unrolled,
 )
 from vos_tutorial.course.figures.drawing import BACKWARDS, LINES
@@ -132,6 +133,7 @@ def all_diagrams(clip: Clip, forms: dict[str, stm.STM]) -> list[Diagram]:
         unrolled("RGMP", frames, masks, losses=losses, carried=carried),
         unrolled("RGMP", frames, masks, reference=True, losses=losses, carried=carried),
         products.read(torch.randn(8, 3, 4), key, value),
+        two_players(*([np.zeros((16, 16, 3), np.uint8)] * 3)),
         *other_networks(clip).values(),
     ]
 
@@ -252,9 +254,11 @@ def test_the_other_networks_arrows_bring_the_channels_that_each_layer_takes(clip
         assert heard == cell.gates.in_channels - cell.hidden
     stcnn = models.build("stcnn")
     decoder = stcnn.decoder
-    assert arriving(drawn["stcnn"], "g2") == takes(stcnn.generator.encoder) == 12
+    assert arriving(drawn["stcnn"], "e1") == takes(stcnn.generator.encoder) == 12
+    for i, squeeze in enumerate(stcnn.generator.decoder.squeeze[1:], start=2):
+        assert arriving(drawn["stcnn"], f"d{i}", ("skip",)) == takes(squeeze)
     assert arriving(drawn["stcnn"], "last") == takes(decoder.last)
-    assert arriving(drawn["stcnn"], "gates[0]") == takes(decoder.joins[0])
+    assert arriving(drawn["stcnn"], "gates[0]") == takes(decoder.joins[0]) + 1  # and the mask that steers it
     assert arriving(drawn["stcnn"], "gates[0]", ("skip",)) == takes(decoder.laterals[0])
 
 

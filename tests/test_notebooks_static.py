@@ -36,7 +36,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not lint.broken_links(path, notebooks.read_notebook(path))
 
 
-@pytest.mark.parametrize("name", [n for n in notebooks.HERE.pages() if n not in lint.TO_REBUILD])
+@pytest.mark.parametrize("name", notebooks.HERE.pages())
 def test_a_page_links_to_its_neighbours(name: str) -> None:
     page = notebooks.read_notebook(notebooks.HERE.page(name))
     assert lint.missing_links(page, notebooks.neighbours(name, notebooks.HERE)) == []
@@ -195,15 +195,7 @@ def test_missing_links() -> None:
     ]
 
 
-# --- the pages that are not rebuilt yet --------------------------------------------------------------------------
-
-
-def test_the_list_of_pages_to_rebuild_only_shrinks() -> None:
-    assert set(lint.TO_REBUILD) <= set(notebooks.HERE.pages()), "it names a page that is gone"
-    assert len(lint.TO_REBUILD) <= 4, "a new page keeps within the size of a page"
-
-
 def test_an_appendix_and_the_solutions_may_be_of_any_length() -> None:
     long = notebook(text("word " * 9000))
-    for name in ("appendix/05_x.ipynb", "solutions/05_x.ipynb", *(f"{page}.ipynb" for page in lint.TO_REBUILD)):
+    for name in ("appendix/05_x.ipynb", "solutions/05_x.ipynb"):
         assert lint.page_size(name, long) == []

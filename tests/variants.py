@@ -241,13 +241,30 @@ def same_rvos(variant: Any, library: Any, seed: int) -> None:
 
 
 def same_painting(variant: Any, library: Any, seed: int) -> None:
-    from vos_tutorial.models.frame_prediction import SMALL
+    """A class of the page takes the small generator's weights and gives its picture and maps."""
+    from vos_tutorial.models.frame_prediction import small_generator
 
     torch.manual_seed(seed)
-    generator = library(SMALL, (16, 12, 8), delta=4, relu=seed % 2 == 0).eval()
-    window = torch.rand(1, 4, 3, 32 + seed, 48)
+    ours, page = small_generator().eval(), variant().eval()
+    assert isinstance(ours, library)
+    page.load_state_dict(ours.state_dict())
+    window = torch.rand(1, 4, 3, 32, 48)
     with torch.no_grad():
-        torch.testing.assert_close(variant(generator, window), tuple(generator(window)), rtol=1e-4, atol=1e-5)
+        (painted, maps), expected = page(window), ours(window)
+        torch.testing.assert_close((painted, *maps), (expected.frame, *expected.features), rtol=1e-3, atol=1e-4)
+
+
+def same_stcnn(variant: Any, library: Any, seed: int) -> None:
+    """A class of the page takes the small network's weights and gives its five masks."""
+    from vos_tutorial.models import stcnn
+
+    torch.manual_seed(seed)
+    ours, page = stcnn.build().eval(), variant().eval()
+    assert isinstance(ours, library)
+    page.load_state_dict(ours.state_dict())
+    frame, window = torch.rand(2, 3, 32, 48), torch.rand(2, 4, 3, 32, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(page(frame, window), ours(frame, window).logits, rtol=1e-3, atol=1e-3)
 
 
 def same_referee(variant: Any, library: Any, seed: int) -> None:
@@ -262,7 +279,7 @@ def same_pyramid(variant: Any, library: Any, seed: int) -> None:
     from vos_tutorial.models.layers import group_norm
 
     torch.manual_seed(seed)
-    ours, naive = library(8, 4, group_norm), variant(8, 4, group_norm)
+    ours, naive = library(8, 4, group_norm), variant(8, 4)
     naive.load_state_dict(ours.state_dict())
     x = torch.randn(2, 8, 6 + seed, 9)
     torch.testing.assert_close(naive(x), ours(x), rtol=1e-4, atol=1e-5)
@@ -326,6 +343,7 @@ VARIANTS: dict[str, Callable[[Any, Any, int], None]] = {
     "vos_tutorial.training.tasks.rvos.assign": same_assignment,
     "vos_tutorial.models.rvos.rollout": same_rollout,
     "vos_tutorial.models.frame_prediction.Generator": same_painting,
+    "vos_tutorial.models.stcnn.STCNN": same_stcnn,
     "vos_tutorial.models.stcnn.Balance": same_referee,
     "vos_tutorial.models.stcnn.PyramidPooling": same_pyramid,
     "vos_tutorial.models.stcnn.segmentation_loss": same_segmentation_loss,

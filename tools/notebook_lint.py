@@ -21,11 +21,6 @@ from tools.page_report import report, too_long
 MAX_BYTES = 1_000_000
 MAX_LINES, MEDIAN_LINES = 25, 8
 
-#: Pages that have not been rebuilt yet, and may be longer than a page should be. The list only shrinks.
-TO_REBUILD = (
-    "06_stcnn_adversarial_training",
-)
-
 # The headings of a method notebook, in this order, by a word each must contain (DESIGN.md, "Skeleton").
 METHOD = re.compile(r"0[2-7]_")
 SECTIONS = (
@@ -41,20 +36,6 @@ SECTIONS = (
     "real video",
     "break it",
     "what the paper claims",
-    "paper scale",  # the cell that trains on a GPU
-    "exercises",
-    "quiz",
-    "recap",
-    "references",
-)
-SECTIONS_BEFORE = (
-    "run card",
-    "problem",  # see the last method fail
-    "predict",
-    "train",
-    "reference run",
-    "look inside",
-    "break it",
     "paper scale",  # the cell that trains on a GPU
     "exercises",
     "quiz",
@@ -231,8 +212,7 @@ def sections(name: str, notebook: NotebookNode) -> list[str]:
         return ["it does not begin with a title"]
     if "/" in name:  # solutions, appendix
         return []
-    method = SECTIONS_BEFORE if name.removesuffix(".ipynb") in TO_REBUILD else SECTIONS
-    wanted = method if METHOD.match(name) else ("run card",)
+    wanted = SECTIONS if METHOD.match(name) else ("run card",)
     titles = [title.lower() for title in headings(notebook)]
     at = 0
     for word in wanted:
@@ -270,14 +250,14 @@ def shown_as_written(name: str, notebook: NotebookNode) -> list[str]:
 
 def page_size(name: str, notebook: NotebookNode) -> list[str]:
     """A page is no longer than a reader has patience for (``tools/page_report.py``)."""
-    if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
+    if "/" in name:
         return []
     return too_long(report(notebook, notebook))
 
 
 def honest_time(name: str, notebook: NotebookNode) -> list[str]:
     """The minutes of the run card are those of the formula, within a tenth."""
-    if "/" in name or name.removesuffix(".ipynb") in TO_REBUILD:
+    if "/" in name:
         return []
     said = next((found for _, c in _markdown(notebook) if (found := _MINUTES.search(c.source))), None)
     minutes = report(notebook, notebook).minutes
@@ -294,8 +274,6 @@ _MARK = re.compile(r"^ \(\d+ minutes, (easy|medium|hard)\b")
 
 def difficulty(name: str, notebook: NotebookNode) -> list[str]:
     """An exercise says how long it takes and how hard it is."""
-    if name.split("/")[-1].removesuffix(".ipynb") in TO_REBUILD:
-        return []
     return [
         f"exercise {number} must say '(10 minutes, medium)' after its number; the marks are easy, medium and hard"
         for _, cell in _markdown(notebook)

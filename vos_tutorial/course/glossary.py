@@ -26,6 +26,10 @@ GLOSSARY: dict[str, str] = {
         "which the Hungarian method finds."
     ),
     "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
+    "attention gate": (
+        "In STCNN's decoder: a coarse mask that says where a finer level may change what it was given. It has no "
+        "queries and keys, and so is not [attention](#attention)."
+    ),
     "autoguidance": (
         "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
         "sample away from errors, not away from other classes."
@@ -68,10 +72,18 @@ GLOSSARY: dict[str, str] = {
         "a video, DAVIS-2017 keeps several apart."
     ),
     "decoder": "The half of a network that turns coarse features back into a mask of full resolution.",
+    "deep supervision": (
+        "A loss on side outputs inside a network, beside the one on the final output, so that early parts learn "
+        "at once."
+    ),
     "detach": "To cut a tensor out of the graph, so that no gradient flows through it.",
     "dice loss": (
         "1 minus the Dice score: twice the overlap of two masks, divided by the sum of their areas, computed on "
         "probabilities. Small objects weigh as much as large ones."
+    ),
+    "dilation": (
+        "Gaps between the weights of a convolution, so that it sees further without more weights and without a "
+        "stride. Growing a mask by a radius is also called dilation."
     ),
     "discriminator": "The network in a GAN that learns to tell real frames from generated ones.",
     "distillation": (
@@ -109,6 +121,14 @@ GLOSSARY: dict[str, str] = {
         "Training a [velocity](#velocity) field: connect noise and data by straight lines, and regress to the lines' "
         "velocities. Where lines cross the network learns their mean."
     ),
+    "generator": (
+        "A network that makes pictures: in STCNN the next frame, from past frames; in a GAN also from noise, so "
+        "that one past has many answers."
+    ),
+    "gradient penalty": (
+        "A term in a [discriminator](#discriminator)'s loss that keeps its slope small. R1 penalises the squared "
+        "gradient with respect to real pictures."
+    ),
     "global convolution": (
         "A convolution over a large window, made of a tall and thin one and a long and flat one behind each other."
     ),
@@ -129,6 +149,10 @@ GLOSSARY: dict[str, str] = {
     "key": (
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
     ),
+    "linear probe": (
+        "A weighted sum that is trained on frozen features, to find out what can be read from them. It cannot "
+        "compute much by itself, so what it finds must have been there."
+    ),
     "lora": (
         "Low-rank adaptation: a trained layer stays as it is, and a product of two thin matrices beside it learns. "
         "The second one begins at zero, so at first nothing changes."
@@ -142,12 +166,20 @@ GLOSSARY: dict[str, str] = {
         "they hardly differ (a high mask-swap IoU), the network ignores its mask."
     ),
     "memory bank": "The stored keys and values of past frames.",
+    "motion gate": (
+        "In STCNN: what is far from the previous mask is erased, because objects do not jump. It opens everywhere "
+        "when the previous mask is empty."
+    ),
     "object id": "The number of an object in a mask: 1 to 254; 0 is background, 255 is [void](#void).",
     "occlusion": "Something passes in front of the object and hides it, in part or whole.",
     "one-hot": "A mask as one yes-or-no channel for each object, instead of one picture of ids.",
     "online": (
         "A method is online if its answer for a frame uses no later frame. Also: *online tuning*, training on "
         "frame 0 at test time."
+    ),
+    "online fine-tuning": (
+        "Training a network further on frame 0 of a video, for one object, before the video is segmented. The "
+        "object is then in the weights."
     ),
     "open loop": (
         "A method, or one step of it, is given the truth as its input instead of its own previous answer. Opposite: "
@@ -185,6 +217,10 @@ GLOSSARY: dict[str, str] = {
     "seed": (
         "The number from which random numbers start. With the same seed a program draws the same clip, or begins "
         "with the same weights."
+    ),
+    "self-supervised learning": (
+        "Training whose targets come from the data themselves, without annotation: for example the next frame of "
+        "a video."
     ),
     "semi-supervised": (
         "The task of this course: one frame of each video has a mask, that of the object to follow. It says how "

@@ -225,6 +225,16 @@ def _long() -> Recipe:
     )
 
 
+def _without_time(network: dict[str, Any]) -> Recipe:
+    """The recipe for a network whose temporal half has learned nothing, or is not there; the masks are the same."""
+    _, still, both = RECIPES["cpu"].stages
+    both = replace(both, options={**both.options, "prediction": 0.0, "adversarial": 0.0})
+    if network.get("temporal") is False:
+        kept = {k: v for k, v in both.options.items() if k in ("source", "max_skip", "reverse", "sides", "dice")}
+        both = replace(both, options={**kept, "objective": "spatial"})
+    return replace(RECIPES["cpu"], options={**SCAFFOLD, **network}, stages=(still, both))
+
+
 def _photos() -> Recipe:
     """For real video: a spatial half from ImageNet weights, on photographs (``--stills DIR --cutouts DIR``)."""
     ahead, still, both = RECIPES["cpu"].stages
@@ -260,5 +270,7 @@ VARIANTS: dict[str, Recipe] = {
     "fork, mse": _fork(0.0),
     "fork, adversarial": _fork(0.02),
     "long": _long(),
+    "video, space only": _without_time({"temporal": False}),
+    "video, random time": _without_time({}),
     "photos": _photos(),
 }

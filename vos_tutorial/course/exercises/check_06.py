@@ -1,4 +1,4 @@
-"""The exercises of notebook 06: blur, who learns, the gate, a misplaced path, names of tensors, a steady camera."""
+"""The exercises of notebook 06, network and who learns, and of its appendix: blur, gate, path, names, camera."""
 
 from __future__ import annotations
 
@@ -12,12 +12,108 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from ...geometry import dilate
+from ...models.frame_prediction import Generator, small_generator
+from .check_02 import FromALedger
 from .exercise import Exercise, Mutant
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     """Random numbers around 0, the same at every call."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# --- painter -----------------------------------------------------------------------------------------------------
+
+
+class _Painter(nn.Module):
+    """The page's generator, which takes frames that are stacked already, with one thing wrong if so wished."""
+
+    def __init__(self, frames: int, change: Callable[[Generator], None] | None = None, finest: bool = False) -> None:
+        super().__init__()
+        self.inner = small_generator(frames)
+        if change is not None:
+            change(self.inner)
+        if finest:
+            self.finest = nn.Conv2d(24, 24, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x.unflatten(1, (-1, 3))).frame
+        if hasattr(self, "finest"):
+            y = y + self.finest(self.inner.encoder(2 * x - 1)[0])[:, :3]
+        return y
+
+
+class _Fixed(nn.Module):
+    """It always looks at four frames; fewer are repeated."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.inner = _Painter(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(torch.cat([x, x], 1)[:, :12])
+
+
+def _squeezed_by_three(generator: Generator) -> None:
+    squeezes = generator.decoder.squeeze
+    for i, old in enumerate(list(squeezes)):
+        assert isinstance(old, nn.Conv2d)
+        squeezes[i] = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1)
+
+
+def _biased_stamps(generator: Generator) -> None:
+    for step in generator.decoder.enlarge:
+        deconv = step.deconv
+        assert isinstance(deconv, nn.ConvTranspose2d)
+        deconv.bias = nn.Parameter(torch.zeros(deconv.out_channels))
+
+
+def _without_norms(generator: Generator) -> None:
+    for step in generator.decoder.enlarge:
+        step.norm = nn.Identity()
+
+
+def _biased_first(generator: Generator) -> None:
+    generator.encoder.conv1.bias = nn.Parameter(torch.zeros(24))
+
+
+painter = FromALedger(
+    name="painter",
+    reference=_Painter,
+    cases={
+        "four frames": ((4,), (2, 12, 64, 64)),
+        "two frames, not square": ((2,), (2, 6, 32, 48)),
+    },
+    hint="Print sum(p.numel() for p in part.parameters()) of each part, from conv1 on, and compare it with the "
+    "ledger.",
+    mutants={
+        "always four frames": Mutant(
+            lambda frames: _Fixed(frames), "The first convolution has 3 input channels for each of `frames` frames."
+        ),
+        "the finest map joins too": Mutant(
+            lambda frames: _Painter(frames, finest=True),
+            "Your network has a squeeze too many: the finest of the encoder's maps does not join.",
+        ),
+        "squeezes of 3x3": Mutant(
+            lambda frames: _Painter(frames, _squeezed_by_three), "The three squeezes are 1x1 convolutions."
+        ),
+        "a bias in the stamps": Mutant(
+            lambda frames: _Painter(frames, _biased_stamps), "The transposed convolutions have no bias."
+        ),
+        "no norms on the way up": Mutant(
+            lambda frames: _Painter(frames, _without_norms),
+            "On the way up, a group norm follows each 3x3 convolution; it has 2 parameters a channel.",
+        ),
+        "a bias at the beginning": Mutant(
+            lambda frames: _Painter(frames, _biased_first),
+            "conv1 has no bias, because the norm behind it has one.",
+        ),
+        "full size": Mutant(
+            lambda frames: nn.Sequential(_Painter(frames), nn.Upsample(scale_factor=2)),
+            "The painted frame has half of the frame's height and width; leave it so.",
+        ),
+    },
+)
 
 
 # --- best_picture ------------------------------------------------------------------------------------------------

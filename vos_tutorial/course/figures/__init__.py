@@ -4,8 +4,8 @@ Every notebook shows its pictures through :func:`show`, which asks for that text
 pictures return a matplotlib ``Figure`` or a :class:`Diagram` and show nothing, so that they can be tested and saved.
 
 ``masks``, ``charts``, ``tables``, ``outlines``, ``motion`` and ``plane`` draw data. ``diagrams`` is the vocabulary of
-diagrams; ``networks``, ``rollout`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing`` put it on
-paper.
+diagrams; ``networks``, ``rollout``, ``players`` and ``products`` speak it; ``placement``, ``routes`` and ``drawing``
+put it on paper.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from .palette import (
     object_colours,
     style,
 )
+from .players import two_players
 from .rollout import unrolled
 
 __all__ = [
@@ -64,5 +65,6 @@ __all__ = [
     "answer", "answer_sheet", "as_ids", "as_picture", "bars", "blank", "captioned_sheet", "cobweb", "contact_sheet",
     "curves", "differences", "draw", "error_kinds", "error_map", "gallery", "heat_maps", "heated", "key_frames",
     "loop", "loops", "muted", "networks", "object_colours", "outlines", "overlay", "pins", "pixels", "plane",
-    "products", "show", "small_png", "step_grid", "style", "tables", "to_png", "to_svg", "unrolled",
+    "products", "show", "small_png", "step_grid", "style", "tables", "to_png", "to_svg", "two_players",
+    "unrolled",
 ]  # fmt: skip

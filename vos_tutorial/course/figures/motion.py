@@ -66,13 +66,14 @@ def loop(
     width: int = 300,
     max_bytes: int = MAX_LOOP_BYTES,
 ) -> Loop:
-    """A clip that moves, with masks upon it: a panel for each method, the truth as a white line in each.
+    """A clip that moves, with masks upon it: a panel for each method, the truth as a white line in each that answers.
 
     It never has more than ``max_bytes``: first the quality falls, then the size, then every second frame goes.
 
     Args:
         clip: a Clip, or frames ``[T, 3, H, W]`` or ``[T, H, W, 3]``.
-        masks: ids ``[T, H, W]``, or one such per method, by name; a Clip's own without (then nothing is judged).
+        masks: ids ``[T, H, W]``, or one such per method, by name, with None for bare frames; a Clip's own without
+            (then nothing is judged).
         truth: ids ``[T, H, W]``; where a Clip is given with other masks, its own.
         stills: frames of the contact sheet; five of those that move, evenly spread, without.
         fps: frames a second.
@@ -175,9 +176,11 @@ def _panels(
     frames: Pixels, masks: Mapping[str, Pixels | None], truth: Pixels | None, t: int, width: int
 ) -> Image.Image:
     """The panels of frame ``t`` side by side, each under its name and the number of the frame."""
-    right = None if truth is None else truth[t]
-    words = {f"{name}, frame {t}" if name else f"frame {t}": ids for name, ids in masks.items()}
-    painted = {w: answer(frames[t], None if ids is None else ids[t], right, width=width) for w, ids in words.items()}
+    painted = {}
+    for name, ids in masks.items():
+        right = None if truth is None or (name and ids is None) else truth[t]  # a bare video stays bare
+        words = f"{name}, frame {t}" if name else f"frame {t}"
+        painted[words] = answer(frames[t], None if ids is None else ids[t], right, width=width)
     return _grid(painted, len(painted))
 
 

@@ -431,32 +431,40 @@ def stcnn(network: stcnn_model.STCNN, frames: Pixels) -> NetworkDiagram:
     p = Parts()
     p.picture("past", Frame, f"{network.delta} frames before", pictures[-2], 3 * network.delta, "input")
     p.picture("frame", Frame, "frame", pictures[-1], 3, "input")
-    strides = [round(x.shape[-1] / m.shape[-1]) for m in trace.outs("generator.encoder")]
-    g = p.encoder("g", network.generator.encoder, strides, trace.outs("generator.encoder"))
-    features = [f"time{i}" for i in range(3)]
+    code = Code(type(network.generator.encoder).forward, "maps")
+    g = [f"e{i}" for i in range(1, 1 + len(trace.outs("generator.encoder")))]
+    for name, tensor in zip(g, trace.outs("generator.encoder"), strict=True):
+        p.map(name, name, tensor, "input", code)
+    features = ["d1", "d2", "d3"]
     for name, tensor in zip(features, told.prediction.features, strict=True):
-        stride = round(x.shape[-1] / tensor.shape[-1])
-        p.map(name, f"features 1/{stride}", tensor, "memory", Code(type(network.generator.decoder).forward, "return"))
+        p.map(name, name, tensor, "input", Code(type(network.generator.decoder).forward, "return"))
     painted = ((told.prediction.frame[0] + 1) / 2).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     p.picture("painted", Frame, "painted frame", (255 * painted).astype(np.uint8), 3, "output")
-    spatial = trace.outs("encoder")
-    names = [f"e{i}" for i in range(len(spatial))]
-    for name, tensor in zip(names, spatial, strict=True):
-        stride = round(x.shape[-1] / tensor.shape[-1])
-        p.map(name, f"1/{stride}", tensor, "input", Code(type(network.encoder).forward, "maps"))
+    names = [f"maps[{i}]" for i in range(len(trace.outs("encoder")))]
+    for name, tensor in zip(names, trace.outs("encoder"), strict=True):
+        p.map(name, name, tensor, "input", Code(type(network.encoder).forward, "maps"))
     p.map("pyramid", "pyramid", trace.out("decoder.pyramid"), "input", Code(forward, "self.pyramid"))
-    gates = [f"gates[{i}]" for i in (2, 1, 0)]
+    gates, heads = ([f"{part}[{i}]" for i in levels] for part, levels in (("gates", (2, 1, 0)), ("heads", (3, 2, 1))))
     for name in gates:
         p.map(name, name, trace.out(_module("decoder", name)), "output", Code(forward, "self.gates"))
+    for name in heads:
+        coarse = trace.out(_module("decoder", name))[0, 0].sigmoid().cpu().numpy()
+        p.picture(name, Mask, name, np.repeat((255 * coarse[..., None]).astype(np.uint8), 3, axis=2), 1, "output")
     p.map("last", "last", trace.out("decoder.last"), "output", Code(forward, "self.last"))
     answer = (told.logits[0, -1] > 0).cpu().numpy().astype(np.uint8)
     p.picture("answer", Mask, "answer", solid(answer), 1, "output")
     arrows = [*chain("past", *g, *features, "painted"), *chain("frame", *names, "pyramid", *gates, "last", "answer")]
     arrows += [Arrow(a, b, "skip") for a, b in zip(names[2::-1], gates, strict=True)]
-    arrows += [Arrow(a, b, "skip") for a, b in zip(g[2::-1], features, strict=True)]
+    arrows += [Arrow(a, b, "skip") for a, b in zip(g[2:0:-1], features[1:], strict=True)]  # the finest joins nowhere
     arrows += [Arrow(a, b) for a, b in zip(features, gates, strict=True)]
     arrows += [Arrow(part, "last") for part in ("pyramid", *gates[:2])]
-    rows = (["past", *g, ".", *features, "painted", "."], ["frame", *names, "pyramid", *gates, "last", "answer"])
+    for source, mask, gate in zip(("pyramid", *gates), heads, gates, strict=False):
+        arrows += [Arrow(source, mask), Arrow(mask, gate)]
+    rows = (
+        ["past", *g, ".", *features, "painted", "."],
+        ["frame", *names, "pyramid", *gates, "last", "answer"],
+        [".", *"." * len(names), *heads, ".", ".", "."],
+    )
     return NetworkDiagram(
         "STCNN: a generator that knows the past tells the segmenter", p.parts, "\n".join(map(" ".join, rows)), arrows,
         {"generator": [*g, *features], "encoder": names, "decoder": ["pyramid", *gates, "last"]}, p.tensors, p.code,
