@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from .errors import TutorialError
 from .evaluation import BASELINES, Segmentation, check_scorable, score, segment
 from .files import write_atomically
 from .metrics import PROTOCOLS, ProtocolName
+from .models.weights import read_about
 from .propagation import Resized, Segmenter
 
 FORMAT = 1
@@ -64,14 +65,15 @@ def entry(name: str, device: torch.device | str | None = None) -> Entry:
     """A method by name.
 
     Args:
-        name: ``"stm"``, one of its shipped variants ``"stm:photos"``, a baseline (``"copy-first"``,
-            ``"colour-memory"``, ``"label-propagation"``), or a segmenter of your own, ``"my_file.py:MySegmenter"``
-            or ``"package.module:MySegmenter"``, called without arguments. ``"@192"`` at the end lets it work at 192
+        name: ``"stm"``, one of its shipped variants ``"stm:photos"``, a training of your own
+            ``"stm:runs/mine/weights.safetensors"``, a baseline (``"copy-first"``, ``"colour-memory"``,
+            ``"label-propagation"``), or a segmenter of your own, ``"my_file.py:MySegmenter"`` or
+            ``"package.module:MySegmenter"``, called without arguments. ``"@192"`` at the end lets it work at 192
             lines; without, a network works as its file says.
         device: where networks work.
 
     Raises:
-        TutorialError: if there is no such method, variant or file.
+        TutorialError: if there is no such method, variant or file, or the file holds another method's network.
     """
     plain, at, lines = name.partition("@")
     if at and not re.fullmatch(r"[1-9]\d*", lines):
@@ -81,11 +83,13 @@ def entry(name: str, device: torch.device | str | None = None) -> Entry:
     if plain in BASELINES:
         return Entry(name, lambda: _at(BASELINES[plain](), side), about={"baseline": plain, "lines": side})
     if base in models.METHODS:
-        digest = _digest(models.weights_file(base, variant=rest).read_bytes())
+        own = rest.endswith(".safetensors")
+        file = models.weights_file(base, rest) if own else models.weights_file(base, variant=rest)
+        read_about(file).require_method(base)
         return Entry(
             name,
-            lambda: models.segmenter(base, variant=rest, device=device, short_side=side),
-            about={"weights": digest, "lines": side},
+            lambda: models.segmenter(base, file, device=device, short_side=side),
+            about={"weights": _digest(file.read_bytes()), "lines": side},
         )
     if ":" in plain:
         made, digest = _own(base, rest)
@@ -199,6 +203,18 @@ class Difference:
     wins: int
 
 
+class Contrast(NamedTuple):
+    """A frame in which one method fails and another copes."""
+
+    clip: str
+    object: int
+    frame: int
+    fails: str
+    copes: str
+    J: tuple[float, float]
+    """Of the two, in [0, 1]."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All runs, and what they may be averaged to.
@@ -232,6 +248,17 @@ class Comparison:
         return [
             clip for clip in dict.fromkeys(run.clip for run in self.runs) if all((*p, clip) in done for p in pairs)
         ]
+
+    def finished(self, methods: Sequence[str]) -> list[str]:
+        """Clips that these methods have finished with each of their seeds, whatever the others did."""
+        return replace(self, runs=tuple(run for run in self.runs if run.method in methods)).shared()
+
+    def only(self, clips: Sequence[str] | None = None, methods: Sequence[str] | None = None) -> Comparison:
+        """The runs on some clips, of some methods; methods stand in the order in which they are named."""
+        kept = [run for run in self.runs if clips is None or run.clip in clips]
+        if methods is not None:
+            kept = [run for method in methods for run in kept if run.method == method]
+        return replace(self, runs=tuple(kept))
 
     def gaps(self) -> list[str]:
         """Sentences about what is missing from the averages; empty if nothing is."""
@@ -299,16 +326,23 @@ class Comparison:
         Raises:
             TutorialError: if one of the two is not here, or no clip is shared.
         """
-        for name in (method, against):
-            if name not in self.methods():
-                raise TutorialError(f"there is no {name!r} in this comparison; it has {', '.join(self.methods())}.")
-        clips = self._need_shared()
-        gains = np.array([self._on(method, c, value) - self._on(against, c, value) for c in clips])
+        gains = np.array(self.gains(method, against, value)) / 100
         rng = np.random.default_rng(0)
         means = gains[rng.integers(0, len(gains), (RESAMPLES, len(gains)))].mean(1)
         low, high = np.quantile(means, [0.025, 0.975])
         mean, low, high = (round(100 * float(x), 2) for x in (gains.mean(), low, high))
-        return Difference(mean, low, high, len(clips), int((gains > 0).sum()))
+        return Difference(mean, low, high, len(gains), int((gains > 0).sum()))
+
+    def gains(self, method: str, against: str, value: Value = "J&F") -> list[float]:
+        """In points, for each clip of :meth:`shared` one method minus the other; see :meth:`difference`.
+
+        Raises:
+            TutorialError: if one of the two is not here, or no clip is shared.
+        """
+        for name in (method, against):
+            self._need(name)
+        clips = self._need_shared()
+        return [100 * (self._on(method, clip, value) - self._on(against, clip, value)) for clip in clips]
 
     def since_seen(self, edges: Sequence[int] = (1, 2, 3, 5, 9, 17)) -> dict[str, list[float]]:
         """J in percent of frames that show the object, by how many frames ago the truth showed it last.
@@ -357,12 +391,43 @@ class Comparison:
                         values.setdefault((run.clip, one.object, t), []).append(j)
         return max(values, key=lambda place: max(values[place]) - min(values[place]))
 
+    def contrast(self, fails: str, copes: str, attribute: str = "") -> Contrast:
+        """Where one method fails and another copes most clearly: the frame with the largest difference of J.
+
+        Args:
+            fails, copes: methods, each with its first seed.
+            attribute: of the clips; any by default.
+
+        Raises:
+            TutorialError: if one of the two is not here, or they share no such clip.
+        """
+        j: dict[str, dict[tuple[str, int, int], float]] = {}
+        for method in (fails, copes):
+            self._need(method)
+            runs = self._of(method, self.seeds(method)[0], set(self.only(methods=[fails, copes]).shared()))
+            j[method] = {
+                (run.clip, one.object, t): value
+                for run in runs
+                if not attribute or attribute in run.attributes
+                for one in run.objects
+                for t, value, ago in zip(one.frames, one.J, one.since_seen, strict=True)
+                if ago  # an object that cannot be seen makes no picture
+            }
+        if not j[fails]:
+            raise TutorialError(f"{fails} and {copes} share no clip with {attribute or 'an object'}; run them first.")
+        place = max(j[fails], key=lambda where: j[copes][where] - j[fails][where])
+        return Contrast(*place, fails, copes, (j[fails][place], j[copes][place]))
+
     def _of(self, method: str, seed: int, clips: set[str]) -> list[Run]:
         return [run for run in self.runs if (run.method, run.seed) == (method, seed) and run.clip in clips]
 
     def _on(self, method: str, clip: str, value: Value) -> float:
         runs = [run for run in self.runs if run.method == method and run.clip == clip]
         return float(np.mean([one.mean(value) for run in runs for one in run.objects]))
+
+    def _need(self, method: str) -> None:
+        if method not in self.methods():
+            raise TutorialError(f"there is no {method!r} in this comparison; it has {', '.join(self.methods())}.")
 
     def _need_shared(self) -> list[str]:
         shared = self.shared()
@@ -436,7 +501,9 @@ class Comparison:
             for one in run["objects"]:
                 one["J"], one["F"] = ([round(x, 4) for x in one[name]] for name in ("J", "F"))
         head = {"format": FORMAT, "version": __version__, "protocol": self.protocol}
-        return json.dumps({**head, "about": self.about, "digests": self.digests, "runs": runs}, indent=0) + "\n"
+        lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)  # a run a line
+        start = json.dumps({**head, "about": self.about, "digests": self.digests}, indent=0).removesuffix("\n}")
+        return f'{start},\n"runs": [\n{lines}\n]\n}}\n'
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_json`, whole or not at all."""

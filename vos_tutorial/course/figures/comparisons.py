@@ -1,54 +1,81 @@
-"""Pictures of a :class:`~vos_tutorial.comparison.Comparison`: cost, attributes, time unseen."""
+"""Pictures of a :class:`~vos_tutorial.comparison.Comparison`: cost, attributes, differences, failures, ..."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
+from ...clip import Clip
 from ...comparison import Comparison
 from ...errors import TutorialError
+from .answers import answer
 from .charts import LINES, curves
-from .masks import casing
-from .palette import INK, PAPER, blank, styled
+from .masks import Pixels, bare, casing
+from .palette import INK, PAPER, WIDTH, blank, styled
 
 GAINS = "PuOr"  # its ends differ for every kind of colour vision
 
 
 @styled
-def cost(comparison: Comparison) -> Figure:
+def cost(comparison: Comparison, spread: Mapping[str, Sequence[float]] | None = None) -> Figure:
     """J&F against processor milliseconds a frame; the dot's area grows with what the method carries along.
 
-    A vertical line goes from the worst seed to the best.
+    Args:
+        comparison: with at least one clip that all methods finished.
+        spread: for each method the values between which its upright line goes; those of its seeds without.
 
     Raises:
         TutorialError: if no clip was finished by all methods.
     """
     table, scores = comparison.cost(), comparison.by_attribute()["all"]
-    figure, axes = blank(1, 1, height=3.9)
+    figure, axes = blank(1, 1, height=4.6)
     plot = axes[0, 0]
     largest = max(max(row["state"] for row in table.values()), 1)
-    placed: list[tuple[float, float]] = []
+    texts: list[Text] = []
     for index, (method, row) in enumerate(table.items()):
-        x, y, seeds = max(row["cpu_ms"], 0.01), row["J&F"], scores[method]
+        x, y, seeds = max(row["cpu_ms"], 0.01), row["J&F"], (spread or scores)[method]
         area = 30 + 420 * row["state"] / largest
-        plot.scatter(
-            [x], [y], s=area, color=LINES[index % len(LINES)], alpha=0.75, edgecolor=INK, linewidth=0.6, zorder=2
-        )
+        colour = LINES[index % len(LINES)]
+        plot.scatter([x], [y], s=area, color=colour, alpha=0.75, edgecolor=INK, linewidth=0.6, zorder=2)
         if len(seeds) > 1:
             plot.plot([x, x], [min(seeds), max(seeds)], color=INK, linewidth=1.2, zorder=3)
-        near = sum(abs(np.log10(x / u)) < 0.35 and abs(y - v) < 5 for u, v in placed)
-        placed.append((x, y))
-        plot.annotate(
-            f"{method}  {_megabytes(row['state'])}", (x, y), (9, 7 - 13 * near), textcoords="offset points",
-            fontsize=8.5, path_effects=casing(2.5, PAPER), zorder=4,
+        texts.append(
+            plot.annotate(
+                f"{method}  {_megabytes(row['state'])}", (x, y), (8, 0), textcoords="offset points", fontsize=8.5,
+                va="center", path_effects=casing(2.5, PAPER), zorder=4,
+            )
         )  # fmt: skip
     plot.set_xscale("log")
-    plot.margins(x=0.16, y=0.12)
+    plot.margins(x=0.14, y=0.1)
     plot.set_xlabel("processor milliseconds a frame (logarithmic)")
     plot.set_ylabel("J&F, percent")
+    _apart(figure, texts)
     return figure
+
+
+def _apart(figure: Figure, texts: Sequence[Text]) -> None:
+    """Move each annotation to the first of some places at which it covers none that stands already, nor a dot."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    points = [text.axes.transData.transform(text.xy) for text in texts]  # type: ignore[union-attr, attr-defined]
+    dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+    placed: list[Bbox] = []
+    for i, text in enumerate(texts):
+        others = [*placed, *(dot for j, dot in enumerate(dots) if j != i)]
+        for side, up in [(s, u) for u in (0, 11, -11, 22, -22, 33, -33, 44, -44) for s in (8, -8)]:
+            text.set_position((side, up))
+            text.set_horizontalalignment("left" if side > 0 else "right")
+            box = text.get_window_extent(canvas.get_renderer())
+            inside = box.x0 > text.axes.bbox.x0 and box.x1 < figure.bbox.x1  # type: ignore[union-attr]
+            if inside and not any(box.overlaps(other) for other in others):
+                break
+        placed.append(box)
 
 
 def _megabytes(state: float) -> str:
@@ -60,7 +87,7 @@ def attributes(groups: Mapping[str, Mapping[str, Sequence[float]]], against: str
     """A row for each attribute, a column for each method: J&F, and in colour the difference from one method.
 
     Args:
-        groups: from :meth:`~vos_tutorial.comparison.Comparison.by_attribute`.
+        groups: from :meth:`~vos_tutorial.comparison.Comparison.by_attribute`; or any rows, such as videos.
         against: the method that the others are compared with; its column has no colour.
 
     Raises:
@@ -105,4 +132,70 @@ def unseen(comparison: Comparison, edges: Sequence[int] = (1, 2, 3, 5, 9, 17)) -
         for i, a in enumerate(edges)
     ]
     figure.axes[0].set_xticks(range(len(kept)), [names[i] for i in kept])
+    return figure
+
+
+@styled
+def gains(comparison: Comparison, against: str, methods: Sequence[str] | None = None) -> Figure:
+    """How much better or worse than one method the others are, clip by clip, with the interval of the mean.
+
+    Each clip that the two share is a small dot, their mean a line with its 95 % interval.
+
+    Args:
+        comparison: with runs of all of them.
+        against: the method to compare with.
+        methods: which of the others, from the top; all by default.
+
+    Raises:
+        TutorialError: if a method is not there, or shares no clip with the other.
+    """
+    others = [method for method in methods or comparison.methods() if method != against]
+    figure, axes = blank(1, 1, height=0.8 + 0.33 * len(others))
+    plot = axes[0, 0]
+    for y, method in enumerate(others):
+        pair = comparison.only(methods=[method, against])
+        gain, each = pair.difference(method, against), pair.gains(method, against)
+        colour = LINES[y % len(LINES)]
+        plot.plot(each, y + np.linspace(-0.22, 0.22, len(each)), "o", color=colour, markersize=2.6, alpha=0.55)
+        plot.plot([gain.low, gain.high], [y, y], color=INK, linewidth=3.2, solid_capstyle="butt")
+        plot.plot([gain.mean], [y], "|", color=PAPER, markersize=9, markeredgewidth=2.4)
+        plot.plot([gain.mean], [y], "|", color=INK, markersize=9, markeredgewidth=1.2)
+        plot.annotate(
+            f"{gain.mean:+.1f}".replace("-", "\u2212"), (1.005, y), xycoords=("axes fraction", "data"), va="center",
+            fontsize=8.5,
+        )  # fmt: skip
+    plot.axvline(0, color=INK, linewidth=1.0)
+    plot.set_yticks(range(len(others)), others)
+    plot.set_ylim(len(others) - 0.5, -0.5)
+    plot.tick_params(axis="y", length=0)
+    plot.grid(False, axis="y")
+    plot.set_xlabel(f"J&F minus that of {against}, points; a dot is a clip, the bar the 95 % interval of the mean")
+    return figure
+
+
+@styled
+def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Figure:
+    """A row for each failure: the given mask, the method that fails and the one that copes, in the same frame.
+
+    Args:
+        cases: by what makes it hard, the clip, the number of the frame, and by method ids ``[T, H, W]``, first the
+            one that fails.
+
+    Raises:
+        TutorialError: if there is no case, or an answer has another size than its clip.
+    """
+    if not cases:
+        raise TutorialError("failures() was given no case; pass {'occlusion': (clip, frame, {method: ids})}.")
+    columns = 1 + max(len(answers) for _, _, answers in cases.values())
+    tile = (WIDTH - 0.4) / max(columns, 4)
+    figure, axes = blank(len(cases), columns, tile * columns + 0.4, (tile + 0.2) * len(cases))
+    for row, (what, (clip, t, answers)) in enumerate(cases.items()):
+        shown = [("frame 0, the given mask", 0, clip.masks), *((f"frame {t}, {n}", t, a) for n, a in answers.items())]
+        for cell, (title, at, ids) in zip(axes[row], shown, strict=False):
+            truth = None if at == 0 else clip.masks[at]
+            cell.imshow(answer(clip.frames[at], ids[at], truth, width=round(200 * tile)))
+            cell.set_title(title, fontsize=8.5, pad=3)
+        for cell in axes[row]:
+            bare(cell)
+        axes[row, 0].set_ylabel(what.replace("_", " "), fontsize=9)
     return figure

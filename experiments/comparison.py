@@ -1,0 +1,320 @@
+"""What notebook 08 shows: all methods and baselines on the same clips, and what changes their scores.
+
+    python experiments/comparison.py benchmark [METHOD ...]              every run, in 08_runs.json
+    python experiments/comparison.py measure [PART ...] [--methods ...]  the rest, in 08_comparison.json
+    python experiments/comparison.py list                                methods, and what is still to be measured
+
+Both go on where they stopped, and measure a method again only if its weights have changed: a digest of them is stored
+beside each result. ``--minutes`` ends a call after so much processor time. The weights are those that ship, one
+training of each method; what another training changes stands in the results of the methods' own pages, from which
+the part ``trainings`` is taken. The spread is over three sets of clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments import own_video
+from experiments.runs import RESULTS, SEEDS, SEQUENCES, percent, swap
+from vos_tutorial import comparison, evaluation, models
+from vos_tutorial.clip import Clip
+from vos_tutorial.comparison import Comparison, Entry, entry, state_bytes
+from vos_tutorial.data.davis import DavisFolder
+from vos_tutorial.data.worlds.sprites import benchmark
+from vos_tutorial.files import write_atomically
+from vos_tutorial.metrics import region_similarity
+from vos_tutorial.propagation import propagate
+
+FILE, RUNS_FILE = RESULTS / "08_comparison.json", RESULTS / "08_runs.json"
+SETS, PER_SET = 3, 4  # of clips, for each condition
+LONG, MOMENTS = 96, (1, 2, 5, 10, 20, 40, 60, 80, 95)
+LINES, FULL = (32, 48, 64, 96, 128, 192, 256), 256
+FAILED = 0.5  # J of a frame that counts as a failure
+TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM", "stcnn": "STCNN"}
+BASELINES = {"copy first": "copy-first", "colour memory": "colour-memory", "label propagation": "label-propagation"}
+EXPENSIVE = ("STCNN", "STCNN photos")  # tuned to each object, which takes seconds
+
+
+def names() -> dict[str, str]:
+    """What tables call the methods -> what ``comparison.entry`` calls them."""
+    found = BASELINES | {title: method for method, title in TITLES.items()}
+    photos = [method for method in TITLES if models.shipped_weights(method, "photos").exists()]
+    return found | {f"{TITLES[method]} photos": f"{method}:photos" for method in photos}
+
+
+def made(name: str, lines: int | None = None) -> Entry:
+    """A method by its name in tables; ``lines`` is what it works at instead of what its file says."""
+    return replace(entry(names()[name] + (f"@{lines}" if lines else ""), "cpu"), method=name)
+
+
+# --------------------------------------------------------------------------------------------------- benchmark
+
+
+def clips() -> list[Clip]:
+    """Twelve of each condition; numbers 0 to 3 are the first set, 4 to 7 the second, 8 to 11 the third."""
+    return list(benchmark(SETS * PER_SET))
+
+
+def run_benchmark(chosen: Sequence[str], minutes: float) -> None:
+    """All runs that are missing, one method after the other."""
+    found = comparison.read(RUNS_FILE) if RUNS_FILE.exists() else Comparison()
+    began, world = time.process_time(), clips()
+    found = found.still_true_of([made(name) for name in chosen])
+    for name in chosen:
+        before = len(found.runs)
+        for step, run in comparison.steps([made(name)], world, before=found):
+            found = step
+            late = time.process_time() - began > 60 * minutes
+            if late or run.error or len(found.runs) % 40 == 0:
+                print(f"{name} on {run.clip} {run.error}", flush=True)
+                found.save(RUNS_FILE)
+            if late:
+                print("time is up; the same command goes on", flush=True)
+                return
+        if len(found.runs) > before:
+            found = in_order(found)
+            found.save(RUNS_FILE)
+            print(name, found.only(methods=[name]).by_attribute()["all"][name], flush=True)
+
+
+def in_order(found: Comparison) -> Comparison:
+    """With the methods in the order of :func:`names`, in which tables and pictures show them."""
+    order = list(names())
+    return replace(found, runs=tuple(sorted(found.runs, key=lambda run: order.index(run.method))))
+
+
+# ------------------------------------------------------------------------------------------------------- parts
+
+
+def length(name: str) -> dict[str, Any]:
+    """J some frames after the given one, a list for each set of four clips; bytes carried, early and late."""
+    method, curves, state = made(name).make(), [], {}
+    for seed in SEEDS:
+        js = []
+        for clip in own_video.clips(seed, LONG):
+            js.append(own_video.similarity(clip, propagate(method, clip.frames, (clip.first_mask == 1).byte())))
+        curves.append((100 * np.stack(js)[:, list(MOMENTS)].mean(0)).round(2).tolist())
+    clip = own_video.clips(0, LONG)[0]
+    for frames in (16, LONG):
+        propagate(method, clip.frames[:frames], (clip.first_mask == 1).byte())
+        state[str(frames)] = state_bytes(method)
+    return {"J": curves, "state": state}
+
+
+def resolution(name: str) -> dict[str, Any]:
+    """J at the full size of clips of 256 lines, a list for each number of lines that the method works at."""
+    if name in EXPENSIVE or name == "copy first":
+        return {}
+    rows: dict[str, Any] = {"J": {}, "ms": {}}
+    seen = {seed: own_video.clips(seed, 16, FULL)[:3] for seed in SEEDS}
+    for lines in LINES:
+        method, values = made(name, lines).make(), []
+        began = time.process_time()
+        answers = {s: [propagate(method, c.frames, (c.first_mask == 1).byte()) for c in seen[s]] for s in SEEDS}
+        spent = time.process_time() - began
+        for seed in SEEDS:
+            pairs = zip(seen[seed], answers[seed], strict=True)
+            values.append(percent(np.mean([own_video.similarity(c, ids)[1:].mean() for c, ids in pairs])))
+        rows["J"][str(lines)], rows["ms"][str(lines)] = values, round(1000 * spent / (16 * 3 * len(SEEDS)), 1)
+    return rows
+
+
+def first_mask(name: str) -> dict[str, Any]:
+    """J of the frames behind the first, for first masks of several qualities; a list over the sets of clips."""
+    method, rows = made(name).make(), {}
+    for kind, change in own_video.FIRST.items():
+        rows[kind] = []
+        for seed in SEEDS[:1] if name in EXPENSIVE else SEEDS:
+            values = [
+                own_video.similarity(c, propagate(method, c.frames, change(c.first_mask == 1).byte()))[1:].mean()
+                for c in own_video.clips(seed, 16)
+            ]
+            rows[kind].append(percent(np.mean(values)))
+    return {"J": rows}
+
+
+def mask_swap(name: str) -> dict[str, Any]:
+    """The IoU of the answers for two different objects of a clip, on ten clips."""
+    return {"IoU": swap(made(name).make, list(benchmark(10, ["multiple_objects"])))}
+
+
+def objects(name: str) -> dict[str, Any]:
+    """Processor milliseconds a frame for one, two and three objects of one clip; the least of several tries."""
+    clip = next(c for c in benchmark(12, ["multiple_objects"]) if len(c.objects) >= 3)
+    result = {}
+    for count in (1, 2, 3):
+        given = torch.where(clip.first_mask <= clip.objects[count - 1], clip.first_mask, 0)
+        times = []
+        for _ in range(1 if name in EXPENSIVE else 5):
+            began = time.process_time()
+            propagate(made(name).make(), clip.frames, given)
+            times.append(time.process_time() - began)
+        result[str(count)] = round(1000 * min(times) / len(clip), 2)
+    return {"ms": result}
+
+
+def confidence(name: str) -> dict[str, Any]:
+    """How well three measures tell failed frames from good ones: the area under the ROC curve, and how many fail."""
+    if name == "copy first":
+        return {}
+    method, told, failed = made(name).make(), {"probability": [], "margin": [], "steadiness": []}, []
+    for seed in SEEDS:
+        for clip in own_video.clips(seed, 32):
+            p = propagate(method, clip.frames, (clip.first_mask == 1).byte(), probabilities=True)[:, 1]  # T H W
+            inside = p > 0.5
+            j = region_similarity(clip.masks == 1, inside)
+            failed += (j[1:] < FAILED).tolist()
+            told["probability"] += [mean_inside(p[t], inside[t]) for t in range(1, len(p))]
+            told["margin"] += [float((2 * p[t] - 1).abs().mean()) for t in range(1, len(p))]
+            told["steadiness"] += region_similarity(inside[:-1], inside[1:]).tolist()
+    share = round(100 * float(np.mean(failed)), 1)
+    return {"failed": share, "AUC": {kind: separation(values, failed) for kind, values in told.items()}}
+
+
+def mean_inside(p: torch.Tensor, inside: torch.Tensor) -> float:
+    """The confidence of notebook 09: the mean probability inside the mask, or that nothing is there."""
+    return float(p[inside].mean() if inside.any() else 1 - p.max())
+
+
+def separation(sure: Sequence[float], failed: Sequence[bool]) -> float | None:
+    """How often a good frame has the higher value than a failed one, ties counting a half; None without both."""
+    values, bad = np.array(sure), np.array(failed)
+    if bad.all() or not bad.any():
+        return None
+    pairs = values[~bad][:, None] - values[bad][None]
+    return round(float((pairs > 0).mean() + (pairs == 0).mean() / 2), 3)
+
+
+def real(name: str, davis: Path) -> dict[str, Any]:
+    """J&F on three DAVIS sequences by the rules of 2016, at as many lines as the method's file says."""
+    videos, rows = DavisFolder(davis), {}
+    method, spent, frames = made(name).make(), 0.0, 0
+    for sequence in SEQUENCES:
+        clip = videos[sequence]
+        began = time.process_time()
+        answer = evaluation.segment(method, clip, "davis2016")
+        spent, frames = spent + time.process_time() - began, frames + len(clip)
+        (row,) = evaluation.score(clip, answer, "davis2016")
+        rows[sequence] = percent(row.score.summary.J_and_F)
+    return {"J&F": rows, "mean": round(float(np.mean(list(rows.values()))), 2), "ms": round(1000 * spent / frames, 1)}
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "swap": mask_swap,
+    "objects": objects,
+    "first_mask": first_mask,
+    "length": length,
+    "confidence": confidence,
+    "resolution": resolution,
+    "real": real,
+}
+
+
+def trainings() -> dict[str, Any]:
+    """J over the benchmark of other pages (8 clips a condition, STCNN 4) for three trainings of each small recipe."""
+    keys = {"MaskTrack": "02_masktrack", "RGMP": "03_rgmp", "RVOS": "04_rvos", "STM": "05_stm", "STCNN": "06_stcnn"}
+    found = {}
+    for name, file in keys.items():
+        rows = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))["benchmark"]
+        seeds = np.mean([row["recipe" if name == "STCNN" else name] for row in rows.values()], axis=0)
+        found[name] = {"J": seeds.round(2).tolist()}
+    return found
+
+
+def spread() -> dict[str, Any]:
+    """J&F on each of the three sets of clips, from the runs."""
+    runs = comparison.read(RUNS_FILE)
+    parts = [
+        runs.only([clip for clip in runs.shared() if int(clip.rpartition("-")[2]) // PER_SET == number])
+        for number in range(SETS)
+    ]
+    tables = [part.by_attribute() for part in parts]
+    return {name: {c: [t[c][name][0] for t in tables] for c in tables[0]} for name in runs.methods()}
+
+
+# ----------------------------------------------------------------------------------------------------- storing
+
+
+def stored() -> dict[str, Any]:
+    """What is there."""
+    found: dict[str, Any] = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
+    return found
+
+
+def missing(part: str, name: str, found: dict[str, Any]) -> bool:
+    """Whether a part is still to be measured, with the weights that are there now."""
+    return bool(found.get("about", {}).get(part, {}).get(name) != made(name).about)
+
+
+def measure(parts: Sequence[str], chosen: Sequence[str], minutes: float, davis: Path | None) -> None:
+    """What is missing, stored after each method."""
+    began = time.process_time()
+    for part in parts:
+        for name in chosen:
+            if not missing(part, name, stored()) or (part == "real" and davis is None):
+                continue
+            row = PARTS[part](name, davis) if part == "real" else PARTS[part](name)
+            found = stored()
+            found.setdefault(part, {})[name] = row
+            found.setdefault("about", {}).setdefault(part, {})[name] = made(name).about
+            keep(found)
+            print(f"{part}, {name}: {json.dumps(row)[:300]}", flush=True)
+            if time.process_time() - began > 60 * minutes:
+                print("time is up; the same command goes on", flush=True)
+                return
+    found = stored() | {"trainings": trainings()} | ({"sets": spread()} if RUNS_FILE.exists() else {})
+    keep(found)
+
+
+def keep(found: dict[str, Any]) -> None:
+    """Write it, parts and methods in their order."""
+    order, ours = list(names()), ("about", "sets", "trainings", *PARTS)
+    parts = {part: found[part] for part in ours if part in found}
+    for part in ("sets", *PARTS):
+        if part in parts:
+            parts[part] = {name: parts[part][name] for name in order if name in parts[part]}
+    head = {
+        "command": "python experiments/comparison.py benchmark; python experiments/comparison.py measure --davis DIR",
+        "moments": list(MOMENTS), "frames": LONG, "lines": list(LINES), "failed": FAILED,
+    }  # fmt: skip
+    write_atomically(FILE, (json.dumps(head | parts, indent=1) + "\n").encode())
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["benchmark", "measure", "list"])
+    parser.add_argument("what", nargs="*", help=f"methods, or parts: {', '.join(PARTS)}; all by default")
+    parser.add_argument("--methods", nargs="*", help="of the parts; all by default")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time (default: 5)")
+    parser.add_argument("--davis", type=Path, metavar="DIR", help="a DAVIS folder with the three sequences")
+    given = parser.parse_args()
+    known = names()
+    parts, chosen = (given.what, given.methods) if given.command != "benchmark" else ([], given.what)
+    for word, words in [*((w, PARTS) for w in parts), *((w, known) for w in chosen or [])]:
+        if word not in words:
+            parser.error(f"there is no {word!r}; choose from {', '.join(words)}")
+    torch.set_num_threads(1)
+    if given.command == "list":
+        for name in known:
+            print(name, "needs", ", ".join(part for part in PARTS if missing(part, name, stored())) or "nothing")
+    elif given.command == "benchmark":
+        run_benchmark(chosen or list(known), given.minutes)
+    else:
+        measure(parts or list(PARTS), chosen or list(known), given.minutes, given.davis)
+
+
+if __name__ == "__main__":
+    main()
