@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vos_tutorial import comparison
+from vos_tutorial import comparison, models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.comparison import Comparison, Entry, compare, entry, since_seen, state_bytes, steps
@@ -103,6 +103,46 @@ def test_frames_since_the_object_was_seen() -> None:
     table = found.since_seen((1, 2, 5))
     assert table["oracle"] == [100.0, 100.0, pytest.approx(float("nan"), nan_ok=True)]
     assert table["copy"][1] == pytest.approx(100 * (8 - 6) / (8 + 6), abs=0.01)  # frame 6, four frames after frame 2
+
+
+def test_before_hidden_and_after() -> None:
+    found = compare(PAIR, CLIPS).hidden()  # only "wall" hides its square, in the frames 3 to 5
+    assert found["oracle"] == {
+        "before": 100.0,
+        "first frame back": 100.0,
+        "later": pytest.approx(np.nan, nan_ok=True),
+    }
+    overlap = {t: 100 * (8 - t) / (8 + t) for t in (1, 2, 6)}
+    assert found["copy"]["before"] == pytest.approx((overlap[1] + overlap[2]) / 2, abs=0.01)
+    assert found["copy"]["first frame back"] == pytest.approx(overlap[6], abs=0.01)
+
+
+def test_a_part_of_a_comparison() -> None:
+    found = compare([*PAIR, Entry("late", CopyFirst)], CLIPS[:1], before=compare(PAIR, CLIPS))
+    assert found.shared() == ["slow"]
+    assert found.finished(["copy", "oracle"]) == ["slow", "fast", "wall"]
+    part = found.only(methods=["oracle", "copy"])
+    assert part.methods() == ["oracle", "copy"]
+    assert len(part.gains("oracle", "copy")) == 3
+    assert part.difference("oracle", "copy").clips == 3
+    assert found.only(["fast"]).shared() == []
+    assert found.only(["fast"], ["copy"]).by_attribute().keys() == {"all", "rush"}
+
+
+def test_where_one_fails_and_another_copes() -> None:
+    found = compare(PAIR, CLIPS)
+    worst = found.contrast("copy", "oracle")
+    assert worst[:5] == ("wall", 1, 6, "copy", "oracle")
+    assert (pytest.approx(2 / 14), 1.0) == worst.J
+    assert found.contrast("copy", "oracle", "rush")[:3] == ("fast", 1, 4)
+    assert (
+        1.0,
+        pytest.approx(7 / 9),
+    ) == found.contrast("oracle", "copy").J  # the other way round: the least bad frame
+    with pytest.raises(TutorialError, match="share no clip with rain"):
+        found.contrast("copy", "oracle", "rain")
+    with pytest.raises(TutorialError, match="there is no 'stm'"):
+        found.contrast("stm", "oracle")
 
 
 def test_where_methods_differ_most_and_frame_by_frame() -> None:
@@ -202,6 +242,10 @@ def test_entries_by_name(tmp_path: Path) -> None:
     assert entry(f"{mine}:Mine").about != entry("copy-first").about
     assert entry("stm:photos").about["weights"] != entry("stm").about["weights"]
     assert entry("masktrack@64").about["lines"] == 64
+    own = tmp_path / "w.safetensors"
+    own.write_bytes(models.shipped_weights("stm").read_bytes())
+    assert entry(f"stm:{own}").about == entry("stm").about
+    assert entry(f"stm:{own}@64").make() is not None
     for name, says in (
         ("stmm", "there is no method 'stmm'"),
         ("stm:nothing", "no variant 'nothing'"),
@@ -209,6 +253,8 @@ def test_entries_by_name(tmp_path: Path) -> None:
         (f"{mine}:Yours", "has no 'Yours'"),
         (f"{mine}:number", "cannot be called"),
         (f"{tmp_path}/none.py:Mine", "cannot be loaded"),
+        (f"rgmp:{own}", "stm"),
+        (f"stm:{tmp_path}/none.safetensors", "none.safetensors"),
     ):
         with pytest.raises(TutorialError, match=says):
             entry(name)
@@ -230,6 +276,32 @@ def test_pictures_say_what_the_numbers_say() -> None:
     assert len(comparisons.unseen(found).axes[0].get_xticks()) == 2  # groups that have frames
     with pytest.raises(TutorialError, match="there is no 'stm'"):
         comparisons.attributes(found.by_attribute(), "stm")
+
+
+def test_the_line_of_the_cost_spans_what_it_is_given() -> None:
+    found = compare(PAIR, CLIPS)
+    spread = {"copy": [10.0, 40.0, 20.0]}  # of the other method nothing is known
+    (line,) = comparisons.cost(found, spread).axes[0].lines
+    assert list(line.get_ydata()) == [10.0, 40.0]
+
+
+def test_gains_are_drawn_clip_by_clip() -> None:
+    plot = comparisons.gains(compare(PAIR, CLIPS), "oracle").axes[0]
+    dots = plot.lines[0].get_xdata()
+    assert list(dots) == pytest.approx(compare(PAIR, CLIPS).gains("copy", "oracle"))
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["copy"]
+    assert plot.texts[0].get_text().startswith("\u2212")
+
+
+def test_failures_show_the_given_mask_and_both_answers() -> None:
+    scene = CLIPS[0]
+    answers = {"copy: J 60": scene.masks[:1].expand(6, -1, -1), "oracle: J 100": scene.masks}
+    figure = comparisons.failures({"drift": (scene, 3, answers)})
+    assert [axes.get_title() for axes in figure.axes] == [
+        "frame 0, the given mask", "frame 3, copy: J 60", "frame 3, oracle: J 100"
+    ]  # fmt: skip
+    with pytest.raises(TutorialError, match="was given no case"):
+        comparisons.failures({})
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -365,6 +365,28 @@ class Comparison:
             table[method] = [round(100 * float(np.mean(group)), 2) if group else float("nan") for group in groups]
         return table
 
+    def hidden(self) -> dict[str, dict[str, float]]:
+        """J in percent of objects that are hidden in between: before, in the first frame back, and later.
+
+        Returns:
+            ``{method: {"before", "first frame back", "later"}}`` over frames of the shared clips that show the
+            object; NaN where there is none.
+        """
+        shared, table = set(self._need_shared()), {}
+        for method in self.methods():
+            groups: dict[str, list[float]] = {"before": [], "first frame back": [], "later": []}
+            runs = [run for seed in self.seeds(method) for run in self._of(method, seed, shared)]
+            for one in (one for run in runs for one in run.objects):
+                if max(one.since_seen) <= 1:
+                    continue
+                now = "before"
+                for ago, j in zip(one.since_seen, one.J, strict=True):
+                    now = "first frame back" if ago > 1 else "later" if now == "first frame back" else now
+                    if ago:
+                        groups[now].append(j)
+            table[method] = {k: round(100 * float(np.mean(v)), 2) if v else float("nan") for k, v in groups.items()}
+        return table
+
     def by_frame(self) -> dict[str, list[float]]:
         """J in percent by the number of the frame, over the objects of the shared clips; NaN where none is scored."""
         shared = set(self._need_shared())

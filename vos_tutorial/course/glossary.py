@@ -29,6 +29,10 @@ GLOSSARY: dict[str, str] = {
         "[precision](#precision) and [recall](#recall) of the outline. J&F is the mean of F and "
         "[J](#region-similarity)."
     ),
+    "bootstrap": (
+        "A way to say how sure a mean is: draw as many values as there are, with replacement, take their mean, and "
+        "repeat. The middle 95 % of these means is the interval. It knows of other clips, not of other trainings."
+    ),
     "check": (
         "A line of a page that compares your answer with the right one, and says where they differ. It never stops "
         "the page."

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from ...clip import Clip
@@ -27,7 +28,7 @@ def cost(comparison: Comparison, spread: Mapping[str, Sequence[float]] | None = 
 
     Args:
         comparison: with at least one clip that all methods finished.
-        spread: for each method the values between which its upright line goes; those of its seeds without.
+        spread: by method, the values between which its upright line goes; those of its seeds without.
 
     Raises:
         TutorialError: if no clip was finished by all methods.
@@ -37,9 +38,11 @@ def cost(comparison: Comparison, spread: Mapping[str, Sequence[float]] | None = 
     plot = axes[0, 0]
     largest = max(max(row["state"] for row in table.values()), 1)
     texts: list[Text] = []
+    radii: list[float] = []
     for index, (method, row) in enumerate(table.items()):
-        x, y, seeds = max(row["cpu_ms"], 0.01), row["J&F"], (spread or scores)[method]
-        area = 30 + 420 * row["state"] / largest
+        x, y, seeds = max(row["cpu_ms"], 0.01), row["J&F"], (spread or scores).get(method, [])
+        area = 30 + 270 * row["state"] / largest
+        radii.append(np.sqrt(area) / 2)
         colour = LINES[index % len(LINES)]
         plot.scatter([x], [y], s=area, color=colour, alpha=0.75, edgecolor=INK, linewidth=0.6, zorder=2)
         if len(seeds) > 1:
@@ -54,25 +57,33 @@ def cost(comparison: Comparison, spread: Mapping[str, Sequence[float]] | None = 
     plot.margins(x=0.14, y=0.1)
     plot.set_xlabel("processor milliseconds a frame (logarithmic)")
     plot.set_ylabel("J&F, percent")
-    _apart(figure, texts)
+    plot.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    _apart(figure, texts, radii)
     return figure
 
 
-def _apart(figure: Figure, texts: Sequence[Text]) -> None:
-    """Move each annotation to the first of some places at which it covers none that stands already, nor a dot."""
+def _apart(figure: Figure, texts: Sequence[Text], radii: Sequence[float]) -> None:
+    """Move each annotation to the first of some places at which it covers none that stands already, nor a dot.
+
+    Args:
+        figure: of them.
+        texts: each at a dot.
+        radii: of the dots, in points.
+    """
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()
     points = [text.axes.transData.transform(text.xy) for text in texts]  # type: ignore[union-attr, attr-defined]
-    dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+    scale = figure.dpi / 72
+    dots = [Bbox([p - r * scale, p + r * scale]) for p, r in zip(points, radii, strict=True)]
     placed: list[Bbox] = []
     for i, text in enumerate(texts):
         others = [*placed, *(dot for j, dot in enumerate(dots) if j != i)]
-        for side, up in [(s, u) for u in (0, 11, -11, 22, -22, 33, -33, 44, -44) for s in (8, -8)]:
-            text.set_position((side, up))
+        for side, up in [(s, u) for u in (0, 11, -11, 22, -22, 33, -33, 44, -44) for s in (1, -1)]:
+            text.set_position((side * (radii[i] + 3), up))
             text.set_horizontalalignment("left" if side > 0 else "right")
             box = text.get_window_extent(canvas.get_renderer())
-            inside = box.x0 > text.axes.bbox.x0 and box.x1 < figure.bbox.x1  # type: ignore[union-attr]
+            inside = box.x0 > text.axes.bbox.x0 and box.x1 < text.axes.bbox.x1  # type: ignore[union-attr]
             if inside and not any(box.overlaps(other) for other in others):
                 break
         placed.append(box)
