@@ -198,7 +198,7 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
     if not cases:
         raise TutorialError("failures() was given no case; pass {'occlusion': (clip, frame, {method: ids})}.")
     columns = 1 + max(len(answers) for _, _, answers in cases.values())
-    tile = (WIDTH - 0.4) / max(columns, 4)
+    tile = (WIDTH - 0.4) / max(columns, 5)
     figure, axes = blank(len(cases), columns, tile * columns + 0.4, (tile + 0.2) * len(cases))
     for row, (what, (clip, t, answers)) in enumerate(cases.items()):
         shown = [("frame 0, the given mask", 0, clip.masks), *((f"frame {t}, {n}", t, a) for n, a in answers.items())]
