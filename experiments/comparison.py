@@ -40,6 +40,7 @@ from vos_tutorial.propagation import propagate
 FILE, RUNS_FILE = RESULTS / "08_comparison.json", RESULTS / "08_runs.json"
 SETS, PER_SET = 3, 4  # of clips, for each condition
 FEW = 2  # clips for each condition that expensive methods see
+TRAINED = ("clean", "occlusion", "distractors", "multiple_objects")  # what page 06 measured for each training
 LONG, MOMENTS = 64, (1, 2, 5, 10, 20, 30, 40, 50, 63)
 LINES, FULL = (48, 64, 96, 128, 192), 192
 FIRST = ("exact", "2 pixels smaller", "2 pixels larger", "shifted by 4", "box")
@@ -248,12 +249,12 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def trainings() -> dict[str, Any]:
-    """J over the benchmark of other pages (8 clips a condition, STCNN 4) for three trainings of each small recipe."""
+    """J of three trainings of each small recipe, from the results of their pages, over the conditions that all have."""
     keys = {"MaskTrack": "02_masktrack", "RGMP": "03_rgmp", "RVOS": "04_rvos", "STM": "05_stm", "STCNN": "06_stcnn"}
     found = {}
     for name, file in keys.items():
         rows = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))["benchmark"]
-        seeds = np.mean([row["recipe" if name == "STCNN" else name] for row in rows.values()], axis=0)
+        seeds = np.mean([rows[c]["recipe" if name == "STCNN" else name] for c in TRAINED], axis=0)
         found[name] = {"J": seeds.round(2).tolist()}
     return found
 

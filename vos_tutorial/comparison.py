@@ -254,7 +254,10 @@ class Comparison:
         return replace(self, runs=tuple(run for run in self.runs if run.method in methods)).shared()
 
     def only(self, clips: Sequence[str] | None = None, methods: Sequence[str] | None = None) -> Comparison:
-        """The runs on some clips, of some methods; methods stand in the order in which they are named."""
+        """The runs on some clips, of some methods, which stand in the order in which they are named.
+
+        A method without a run on these clips is no longer in it.
+        """
         kept = [run for run in self.runs if clips is None or run.clip in clips]
         if methods is not None:
             kept = [run for method in methods for run in kept if run.method == method]

@@ -156,7 +156,7 @@ figures.show(
 # how sure we are of the average; it does not say how much clips vary.
 #
 # **What the interval does not know.** It answers: "other clips of this kind?" It says nothing about *another training* of the same network. The
-# pages 02 to 06 trained each small recipe three times. J on their benchmark:
+# pages 02 to 06 trained each small recipe three times. J over four conditions of their benchmark:
 
 # %% tags=["reference"]
 trainings = tables.stored("08_comparison", "trainings")
