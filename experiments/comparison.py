@@ -249,7 +249,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def trainings() -> dict[str, Any]:
-    """J of three trainings of each small recipe, from the results of their pages, over the conditions that all have."""
+    """J of three trainings of each small recipe, from their pages' results, over the conditions that all have."""
     keys = {"MaskTrack": "02_masktrack", "RGMP": "03_rgmp", "RVOS": "04_rvos", "STM": "05_stm", "STCNN": "06_stcnn"}
     found = {}
     for name, file in keys.items():
