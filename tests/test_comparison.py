@@ -210,6 +210,7 @@ def test_files_come_back_as_they_were(tmp_path: Path) -> None:
         (lambda d: d["runs"][0].pop("cpu_ms"), "is no comparison"),
         (lambda d: d["runs"][0]["objects"][0]["J"].pop(), "lists of different lengths"),
         (lambda d: d.pop("digests"), "is no comparison"),
+        (lambda d: d.pop("version"), "is no comparison"),
     ],
 )
 def test_files_that_cannot_be(tmp_path: Path, change: Callable[[dict[str, object]], object], says: str) -> None:
@@ -229,6 +230,10 @@ def test_other_clips_weights_or_protocols_are_not_put_side_by_side() -> None:
         ours.joined(compare([Entry("copy", CopyFirst, about={"weights": "x"})], CLIPS[:1]))
     with pytest.raises(TutorialError, match="scored by davis2017"):
         ours.joined(Comparison("davis2016"))
+    older = replace(ours, version="0.0.1")
+    with pytest.raises(TutorialError, match=r"made by version .*, the other by 0.0.1"):
+        ours.joined(older)
+    assert older.gaps()[0].startswith("The runs were made by version 0.0.1, this is ")
     with pytest.raises(TutorialError, match="scored by davis2017, not davis2016"):
         list(steps(PAIR, CLIPS, "davis2016", ours))
 

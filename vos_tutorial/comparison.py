@@ -224,12 +224,14 @@ class Comparison:
         about: for each ``"method, seed"`` what its results depend on.
         digests: of the clips, by name.
         runs: in the order in which they were made.
+        version: of this package, that made them.
     """
 
     protocol: ProtocolName = "davis2017"
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
+    version: str = __version__
 
     # ---------------------------------------------------------------------------------------- who and what
 
@@ -265,7 +267,9 @@ class Comparison:
 
     def gaps(self) -> list[str]:
         """Sentences about what is missing from the averages; empty if nothing is."""
-        said = [f"{_who(run)} failed on {run.clip}: {run.error}" for run in self.runs if run.error]
+        older = f"The runs were made by version {self.version}, this is {__version__}."
+        said = [older] * (_series(self.version) != _series(__version__))
+        said += [f"{_who(run)} failed on {run.clip}: {run.error}" for run in self.runs if run.error]
         clips = list(dict.fromkeys(run.clip for run in self.runs))
         for method in self.methods():
             for seed in self.seeds(method):
@@ -500,6 +504,10 @@ class Comparison:
         """
         if self.protocol != other.protocol:
             raise TutorialError(f"one comparison is scored by {self.protocol}, the other by {other.protocol}.")
+        if _series(self.version) != _series(other.version):
+            raise TutorialError(
+                f"one comparison was made by version {self.version}, the other by {other.version}; run one again."
+            )
         for clip in self.digests.keys() & other.digests.keys():
             if self.digests[clip] != other.digests[clip]:
                 raise TutorialError(
@@ -525,7 +533,7 @@ class Comparison:
         for run in runs:
             for one in run["objects"]:
                 one["J"], one["F"] = ([round(x, 4) for x in one[name]] for name in ("J", "F"))
-        head = {"format": FORMAT, "version": __version__, "protocol": self.protocol}
+        head = {"format": FORMAT, "version": self.version, "protocol": self.protocol}
         lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)  # a run a line
         start = json.dumps({**head, "about": self.about, "digests": self.digests}, indent=0).removesuffix("\n}")
         return f'{start},\n"runs": [\n{lines}\n]\n}}\n'
@@ -547,7 +555,8 @@ def read(path: str | os.PathLike[str]) -> Comparison:
             raise TutorialError(f"{path} has format {data['format']}, this version reads {FORMAT}; compare again.")
         if data["protocol"] not in PROTOCOLS:
             raise KeyError("protocol")
-        return Comparison(data["protocol"], data["about"], data["digests"], tuple(_run(run) for run in data["runs"]))
+        runs = tuple(_run(run) for run in data["runs"])
+        return Comparison(data["protocol"], data["about"], data["digests"], runs, str(data["version"]))
     except OSError as error:
         raise TutorialError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -563,6 +572,11 @@ def _run(data: dict[str, Any]) -> Run:
 
     rest = {key: data[key] for key in ("method", "seed", "clip", "frames", "cpu_ms", "state", "error")}
     return Run(**rest, attributes=tuple(data["attributes"]), objects=tuple(map(one, data["objects"])))
+
+
+def _series(version: str) -> str:
+    """0.1 of 0.1.3: within a series, the same weights give the same answers."""
+    return ".".join(version.split(".")[:2])
 
 
 def _named(method: str, seed: int) -> str:

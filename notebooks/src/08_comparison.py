@@ -354,8 +354,8 @@ figures.show(
 
 # %% [markdown]
 # On average STM photos has {{results/08_comparison.json:videos.STM photos.J&F|.1f}}, MaskTrack photos
-# {{results/08_comparison.json:videos.MaskTrack photos.J&F|.1f}}. Yet on *hike* and *flamingo*, slow and always in view, MaskTrack is ahead, and on *soccerball*, which rolls behind
-# trees, it has {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.1f}}. The pattern of section 3 holds on real video: what a method carries decides where it fails.
+# {{results/08_comparison.json:videos.MaskTrack photos.J&F|.1f}}. Yet on *hike* and *flamingo*, slow and always in view, MaskTrack is ahead, and on *soccerball*, where most of the ball is hidden
+# twice, it has {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.1f}}. The pattern of section 3 holds on real video: what a method carries decides where it fails.
 
 # %% [markdown]
 # ## 9. A method of your own
@@ -543,7 +543,7 @@ tables.table(table, rows="if the clip has", notes="in brackets J&F; one training
 # ### Why not just take SAM 3?
 #
 # Often you should. But know the price and the limits. It needs a GPU, while the networks of this page need {{results/08_comparison.json:benchmark.with STCNN.cost.STM.cpu_ms|.0f}} to
-# {{results/08_comparison.json:videos.STM photos.cpu_ms|.0f}} milliseconds a frame of *one CPU core*. Its weights are behind a form. And the problem is not solved: on
+# {{results/08_comparison.json:videos.STM photos.cpu_ms|.0f}} milliseconds a frame of *one CPU core*. Its weights are gated: you have to ask for them. And the problem is not solved: on
 # MOSE v2, which has small, crowded and hidden objects, SAM 2 falls from 76.4 to 50.9 J&F (as its authors report in the MOSEv2 paper, 2025). <!-- given --> When a method fails on your
 # video, a click on "run" teaches you nothing; knowing what it *carries* tells you why, and which one to try next.
 #
@@ -677,7 +677,7 @@ tables.table({n: {"failed, %": row["failed"], **row["AUC"]} for n, row in told.i
 # * Subtract clip by clip, then average; give the interval, and say what it does not know: another training.
 # * What a method carries decides where it fails: previous mask, first frame, hidden state, memory.
 # * Never average over what is missing.
-# * Price, recovery and the mask swap belong into the table, not into a footnote.
+# * Price, recovery and the mask swap belong in the table, not in a footnote.
 # * STM's memory is the root of today's tools; their papers are the next thing to read.
 #
 # | name | shape and type | what it is |
