@@ -215,11 +215,13 @@ tables.table(back, notes="J in percent; 24 clips")
 # %% [markdown]
 # ## 5. What else changes a score
 #
+# (Without STCNN in this section, except for the last table: its tuning alone would take an hour.)
+#
 # **The length of the clip.** Benchmarks have short clips, because annotation is expensive. Here are twelve clips of 64 frames (four conditions, three sets):
 
 # %% tags=["reference"]
 length = tables.stored("08_comparison", "length")
-shown = ["colour memory", "label propagation", "MaskTrack", "RGMP", "RVOS", "STM", "STCNN"]
+shown = ["colour memory", "label propagation", "MaskTrack", "RGMP", "RVOS", "STM", "STM photos"]
 moments = tables.stored("08_comparison", "moments")
 figures.show(
     figures.curves({n: length[n]["J"] for n in shown}, "frame", "J, percent", x=moments, ylim=(0, 100), height=3.6),
@@ -244,7 +246,7 @@ curves = {n: np.array([resolution[n]["J"][str(x)] for x in lines]).T for n in ch
 figures.show(
     figures.curves(curves, "lines that the method sees", "J, percent", x=lines, ylim=(0, 100), height=3.4),
     "J over the number of lines for six methods. All rise steeply up to 96 lines; then some fall again.",
-    "More lines are better only up to the size for which a network was trained. STCNN was not measured: its tuning alone would take too long.",
+    "More lines are better only up to the size for which a network was trained.",
 )
 
 # %% [markdown]
