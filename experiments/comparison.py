@@ -55,7 +55,7 @@ VIDEOS = {  # the rows of 15_photos.json that were measured with the weights tha
 TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM", "stcnn": "STCNN"}
 BASELINES = {"copy first": "copy-first", "colour memory": "colour-memory", "label propagation": "label-propagation"}
 EXPENSIVE = ("STCNN", "STCNN photos")  # tuned to each object, which takes seconds: fewer clips
-RESIZED = ("label propagation", "MaskTrack", "RGMP", "RVOS", "STM", "STM photos")
+CHOSEN = ("label propagation", "MaskTrack", "RGMP", "RVOS", "STM", "STM photos")
 
 
 def names() -> dict[str, str]:
@@ -139,7 +139,7 @@ def length(name: str) -> dict[str, Any]:
 
 def resolution(name: str) -> dict[str, Any]:
     """J at the full size of clips of 192 lines, a list for each number of lines that the method works at."""
-    if name not in RESIZED:
+    if name not in CHOSEN:
         return {}
     rows: dict[str, Any] = {"J": {}, "ms": {}}
     seen = {seed: own_video.clips(seed, 16, FULL)[:3] for seed in SEEDS}
@@ -157,7 +157,7 @@ def resolution(name: str) -> dict[str, Any]:
 
 def first_mask(name: str) -> dict[str, Any]:
     """J of the frames behind the first, for first masks of several qualities; a list over the sets of clips."""
-    if name in EXPENSIVE:
+    if name not in CHOSEN:
         return {}
     method, rows = made(name).make(), {}
     for kind in FIRST:
@@ -167,7 +167,7 @@ def first_mask(name: str) -> dict[str, Any]:
                 own_video.similarity(c, propagate(method, c.frames, own_video.FIRST[kind](c.first_mask == 1).byte()))[
                     1:
                 ].mean()
-                for c in own_video.clips(seed, 16)
+                for c in own_video.clips(seed, 10)
             ]
             rows[kind].append(percent(np.mean(values)))
     return {"J": rows}
