@@ -187,7 +187,8 @@ figures.show(
 #
 # * **MaskTrack** knows the previous mask only. While nothing jumps it is good, best of all when appearance or light change slowly. Fast motion and hiding break the chain,
 #   and it never finds back. The *photos* network, larger and trained on photographs, has the same two holes.
-# * **The colour memory** holds on through motion, hiding and camera shake, and fails when the light or the appearance changes: frame 0 is out of date.
+# * **The colour memory** holds on through motion, camera shake and leaving the picture. It fails when the light or the appearance changes, since frame 0 is then out of date, and wherever
+#   something else has the object's colours.
 # * **RGMP** and **RVOS** are in between: frame 0, or a hidden state, brings back part of what was lost.
 # * **STM** has no row in which it collapses. Its weakest are look-alikes and walls.
 #
