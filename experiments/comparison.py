@@ -125,7 +125,9 @@ def length(name: str) -> dict[str, Any]:
     """J some frames after the given one, a list for each set of four clips; bytes carried, early and late."""
     if name not in (*CHOSEN, "colour memory"):
         return {}
-    method, curves, state = made(name).make(), [], {}
+    method = made(name).make()
+    curves: list[list[float]] = []
+    state: dict[str, int] = {}
     for seed in SEEDS:
         js = []
         for clip in own_video.clips(seed, LONG):
@@ -160,7 +162,8 @@ def first_mask(name: str) -> dict[str, Any]:
     """J of the frames behind the first, for first masks of several qualities; a list over the sets of clips."""
     if name not in CHOSEN:
         return {}
-    method, rows = made(name).make(), {}
+    method = made(name).make()
+    rows: dict[str, list[float]] = {}
     for kind in FIRST:
         rows[kind] = []
         for seed in SEEDS:
@@ -198,7 +201,9 @@ def confidence(name: str) -> dict[str, Any]:
     """How well three measures tell failed frames from good ones: the area under the ROC curve, and how many fail."""
     if name == "copy first" or name in EXPENSIVE:
         return {}
-    method, told, failed = made(name).make(), {"probability": [], "margin": [], "steadiness": []}, []
+    method = made(name).make()
+    told: dict[str, list[float]] = {"probability": [], "margin": [], "steadiness": []}
+    failed: list[bool] = []
     for seed in SEEDS:
         for clip in own_video.clips(seed, 32):
             p = propagate(method, clip.frames, (clip.first_mask == 1).byte(), probabilities=True)[:, 1]  # T H W
@@ -228,7 +233,8 @@ def separation(sure: Sequence[float], failed: Sequence[bool]) -> float | None:
 
 def real(name: str, davis: Path) -> dict[str, Any]:
     """J&F on three DAVIS sequences by the rules of 2016, at as many lines as the method's file says."""
-    videos, rows = DavisFolder(davis), {}
+    videos = DavisFolder(davis)
+    rows: dict[str, float] = {}
     method, spent, frames = made(name).make(), 0.0, 0
     for sequence in SEQUENCES:
         clip = videos[sequence]

@@ -26,15 +26,18 @@ def scores(clips: int, gain: float, spread: float, seed: int) -> tuple[Array, Ar
 # --- paired -------------------------------------------------------------------------------------------------------
 
 
+def _between(a: Array, b: Array, means: Array, share: float = 0.95) -> Result:
+    """The mean gain, and the ends of the middle ``share`` of ``means``."""
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float((a - b).mean()), float(low), float(high)
+
+
 def _paired(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
-    gains = a - b
-    low, high = np.quantile(gains[draws].mean(axis=1), [0.025, 0.975])
-    return float(gains.mean()), float(low), float(high)
+    return _between(a, b, (a - b)[draws].mean(axis=1))
 
 
 def _not_paired(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
-    means = a[draws].mean(axis=1) - b[draws[::-1]].mean(axis=1)
-    return float((a - b).mean()), *(float(x) for x in np.quantile(means, [0.025, 0.975]))
+    return _between(a, b, a[draws].mean(axis=1) - b[draws[::-1]].mean(axis=1))
 
 
 def _other_sign(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
@@ -42,23 +45,19 @@ def _other_sign(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
 
 
 def _of_single_clips(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
-    gains = a - b
-    return float(gains.mean()), *(float(x) for x in np.quantile(gains[draws], [0.025, 0.975]))
+    return _between(a, b, (a - b)[draws])
 
 
 def _ninety(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
-    gains = a - b
-    return float(gains.mean()), *(float(x) for x in np.quantile(gains[draws].mean(axis=1), [0.05, 0.95]))
+    return _between(a, b, (a - b)[draws].mean(axis=1), 0.9)
 
 
 def _along_the_draws(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
-    gains = a - b
-    return float(gains.mean()), *(float(x) for x in np.quantile(gains[draws].mean(axis=0), [0.025, 0.975]))
+    return _between(a, b, (a - b)[draws].mean(axis=0))
 
 
 def _one_fixed(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
-    means = a[draws].mean(axis=1) - b.mean()
-    return float((a - b).mean()), *(float(x) for x in np.quantile(means, [0.025, 0.975]))
+    return _between(a, b, a[draws].mean(axis=1) - b.mean())
 
 
 def _worst_and_best(a: Array, b: Array, draws: NDArray[np.int64]) -> Result:
