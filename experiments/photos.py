@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
 from experiments.runs import keep, percent, swap
-from vos_tutorial import evaluation, models
+from vos_tutorial import evaluation, models, recipes
 from vos_tutorial.baselines import CopyFirst, LabelPropagation
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models.backbones import for_inference
-from vos_tutorial.models.weights import read_metadata, save_weights
+from vos_tutorial.models.weights import read_about, read_metadata, save_weights
 from vos_tutorial.propagation import Resized, Segmenter
 
 OUT = runs.RESULTS / "15_photos.json"
@@ -62,14 +62,18 @@ def without_places(recipe: str) -> str:
 
 
 def ship(method: str, folders: Sequence[Path]) -> None:
-    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended."""
+    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended.
+
+    How it is used (lines, tuning, options of the segmenter) is what the recipe "photos" says today.
+    """
     files = [folder / "weights.safetensors" for folder in folders]
     before = [read_metadata(file) for file in files]
-    last = before[-1]
+    last, recipe = before[-1], recipes.variant(method, "photos")
     about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
     about |= {
-        "lines": last["lines"],
-        "tuning": last["tuning"],
+        "lines": str(recipe.lines),
+        "tuning": str(recipe.tuning),
+        "segmenter": json.dumps(dict(recipe.segmenter)),
         "precision": "float16",
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
@@ -104,7 +108,9 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="shipped")
     parser.add_argument("--video", type=Path, required=True, metavar="DIR", help="in DAVIS-2016 layout, list val")
     parser.add_argument("--lines", type=int, default=240, help="pixels of the shorter side that the method sees")
-    parser.add_argument("--options", type=json.loads, default={}, help="of the segmenter, as JSON")
+    parser.add_argument(
+        "--options", type=json.loads, default={}, help="of the segmenter, as JSON, beside those of the weights' file"
+    )
     parser.add_argument("--only", nargs="*", help="so many videos, by name; such a row is not stored")
     parser.add_argument("--swap", action="store_true", help="measure the mask swap on generated clips, too")
 
@@ -114,21 +120,24 @@ def measure_one(given: argparse.Namespace) -> None:
     videos = DavisFolder(given.video, 2016, "val")
     videos.names = given.only or videos.names
 
+    options = given.options
     if given.method in BASELINES:
-        made, network = BASELINES[given.method](**given.options), None
+        made, network = BASELINES[given.method](**options), None
     else:
-        network = for_inference(models.trained(given.method, given.weights))
-        made = models.segmenter(given.method, network=network, **given.options)
+        about = read_about(models.weights_file(given.method, given.weights))
+        options = about.segmenter | ({"online_steps": about.tuning} if about.tuning else {}) | options
+        network = for_inference(models.trained(given.method, about.path))
+        made = models.segmenter(given.method, network=network, **options)
     row = measure(made if min(videos[0].size) == given.lines else Resized(made, given.lines), videos)
     if network is not None and given.swap:
         several = list(benchmark(10, ["multiple_objects"]))
-        row["mask_swap"] = swap(lambda: models.segmenter(given.method, network=network, **given.options), several)
+        row["mask_swap"] = swap(lambda: models.segmenter(given.method, network=network, **options), several)
     print(json.dumps(row, indent=1))
     if given.only:
         return
     words = [a if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
     command = shlex.join(["python", "experiments/photos.py", *words])
-    row |= {"lines": given.lines, "options": given.options, "folder": given.video.name, "command": command}
+    row |= {"lines": given.lines, "options": options, "folder": given.video.name, "command": command}
     stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
     keep(
         OUT,

@@ -15,11 +15,11 @@ from vos_tutorial.data.worlds.camouflage import CamouflageClips
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.geometry import iou
 from vos_tutorial.models.stcnn import STCNN
-from vos_tutorial.models.weights import read_metadata, read_weights
+from vos_tutorial.models.weights import read_about, read_metadata, read_weights
 from vos_tutorial.places import WEIGHTS
 from vos_tutorial.propagation import propagate
 
-PHOTOS = ["masktrack", "rgmp", "stm"]
+PHOTOS = ["masktrack", "rgmp", "rvos", "stm"]
 FILES = [("masktrack", ""), ("rgmp", ""), ("stm", ""), ("stm", "shared-keys"), ("stm", "paper-form-cured")]
 
 
@@ -57,6 +57,24 @@ def test_networks_for_real_video_say_what_they_saw_and_follow_a_thing(name: str)
     assert evaluation.require_mask_read(lambda: models.segmenter(name, network=network)) < 0.2
     ours = j_mean(models.segmenter(name, network=network), "camera_shake")
     assert ours > j_mean(CopyFirst(), "camera_shake") + 0.1
+
+
+def test_stcnn_for_real_video_is_tuned_to_the_thing_it_should_follow() -> None:
+    path = models.shipped_weights("stcnn", "photos")
+    assert path.stat().st_size <= 4_000_000
+    about = read_about(path)
+    assert (about.metadata["start"], about.lines, about.tuning) == ("ImageNet, EfficientNet-Lite0", 240, 120)
+    assert "cut-outs" in about.metadata["data"]
+    network = models.trained("stcnn", path)
+    (clip,) = benchmark(1, ["multiple_objects"])
+    untuned, tuned = (
+        evaluation.mask_swap_iou(
+            lambda steps=steps: models.segmenter("stcnn", network=network, online_steps=steps, **about.segmenter),
+            clip,
+        )
+        for steps in (0, 20)
+    )
+    assert tuned < untuned, "without tuning only the gates tell which object is meant"
 
 
 def test_the_form_of_the_paper_alone_does_not_read_its_mask() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -624,6 +625,18 @@ def test_late_objects_read_the_frames_that_know_them_and_no_others() -> None:
     torch.testing.assert_close(memory.read(q, 1.0), expected)
 
 
+def test_an_even_memory_spans_the_whole_clip() -> None:
+    memory, nothing = stm.Memory(3, "even"), torch.zeros(1, 1, 1, 1)
+    for now in range(40):
+        memory.store(now, nothing, nothing, given=now == 0)
+        kept = [frame.time for frame in memory.frames]
+        assert len(kept) == min(now + 1, 4)
+        assert (kept[0], kept[-1]) == (0, now)
+        gaps = [b - a for a, b in pairwise(kept)]
+        assert max(gaps, default=0) <= max(2, (now + 1) // 2)  # of the three youngest: now - 2
+    assert kept == [0, 13, 25, 39]
+
+
 def test_attention_is_counted_for_each_object_and_place() -> None:
     segmenter, (frames, mask) = STMSegmenter(small(), every=1, limit=3, policy="least used"), clip(8)
     seen = [times(segmenter) for _ in run(segmenter, frames, mask)]
@@ -763,7 +776,7 @@ def test_what_cannot_be_asked() -> None:
         ({"memory": "all"}, "no memory 'all'; choose from first, previous, both, every"),
         ({"every": 0}, "every 0th frame; use 1 or more"),
         ({"limit": -1}, "limit is -1 frames"),
-        ({"policy": "random"}, "no policy 'random'; choose from oldest, least used"),
+        ({"policy": "random"}, "no policy 'random'; choose from oldest, least used, even"),
     ],
 )
 def test_bad_options_are_one_sentence(options: dict[str, Any], message: str) -> None:

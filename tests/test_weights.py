@@ -15,6 +15,7 @@ from torch import nn
 
 from vos_tutorial import models
 from vos_tutorial.errors import TutorialError
+from vos_tutorial.models.stm import STMSegmenter
 from vos_tutorial.models.weights import load_weights, read_about, read_weights, save_weights
 
 METADATA = {"method": "masktrack", "size": "small", "seed": "0"}
@@ -165,12 +166,13 @@ SHIPPED = [p for p in sorted(models.SHIPPED.glob("*.safetensors")) if p.stem.spl
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
-    assert len(SHIPPED) == 16
+    assert len(SHIPPED) == 18
     method, _, variant = path.stem.partition("-")
     network = models.trained(method, variant=variant)
     about = read_about(path)
     assert (about.method, about.size, about.lines) == (method, "small", 240 if variant == "photos" else 128)
-    assert about.tuning == (60 if method == "stcnn" else 0)
+    tuning = {"stcnn": 120 if variant == "photos" else 60}
+    assert about.tuning == tuning.get(method, 0)
     by_path = models.trained(method, path)
     assert all(torch.equal(v, by_path.state_dict()[k]) for k, v in network.state_dict().items())
 
@@ -220,6 +222,7 @@ def test_paper_size_comes_back(tmp_path: Path) -> None:
         ({"method": "rgmp"}, r"w is of another method: it holds weights of rgmp, not of stm; ask for rgmp"),
         ({"lines": "many"}, r"lines is 'many' in its metadata"),
         ({"tuning": "-1"}, r"tuning is '-1' in its metadata"),
+        ({"segmenter": "[1]"}, r"w: the segmenter's options in its metadata cannot be read \(\[1\] is no"),
     ],
 )
 def test_what_a_file_says_is_checked(tmp_path: Path, told: dict[str, str], complaint: str) -> None:
@@ -230,6 +233,24 @@ def test_what_a_file_says_is_checked(tmp_path: Path, told: dict[str, str], compl
         models.trained("stm", tmp_path / "w")
 
 
+def test_a_segmenter_follows_what_its_file_says(tmp_path: Path) -> None:
+    about = {
+        "method": "stm",
+        "size": "small",
+        "options": '{"width": 8}',
+        "segmenter": '{"limit": 4, "policy": "even"}',
+    }
+    save_weights(tmp_path / "w", models.build("stm", width=8), about)
+    told = models.segmenter("stm", tmp_path / "w")
+    asked = models.segmenter("stm", tmp_path / "w", limit=7)
+    for made, limit in ((told, 4), (asked, 7)):
+        assert isinstance(made, STMSegmenter)
+        assert (made.memory.limit, made.memory.policy) == (limit, "even")
+    save_weights(tmp_path / "w", models.build("stm", width=8), {**about, "segmenter": '{"limt": 4}'})
+    with pytest.raises(TutorialError, match="limt"):
+        models.segmenter("stm", tmp_path / "w")
+
+
 def test_variants_that_do_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TutorialError, match="stm ships no variant 'cured'; it has paper-form, paper-form-cured"):
         models.trained("stm", variant="cured")
@@ -238,6 +259,16 @@ def test_variants_that_do_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(models, "SHIPPED", tmp_path)
     with pytest.raises(TutorialError, match="rgmp ships no variant 'x'; it has none"):
         models.trained("rgmp", variant="x")
+
+
+@pytest.mark.parametrize("length", range(32))
+def test_a_cut_file_is_no_pickle_whatever_its_length_says(tmp_path: Path, length: int) -> None:
+    """One header in 32 is so long that the file's first byte is that of a pickle."""
+    save_weights(tmp_path / "w", nn.Linear(1, 1), {"method": "stm", "size": "small", "note": "x" * (8 * length)})
+    whole = (tmp_path / "w").read_bytes()
+    (tmp_path / "w").write_bytes(whole[:100])
+    with pytest.raises(TutorialError, match="is cut short"):
+        read_about(tmp_path / "w")
 
 
 def test_files_of_torch_save_name_the_way_on(tmp_path: Path) -> None:

@@ -143,9 +143,9 @@ def segmenter(
 ) -> Segmenter:
     """A method, ready for :func:`vos_tutorial.propagation.propagate`.
 
-    A weights file says at how many lines its network works (``lines``: larger frames are shrunk, smaller ones stay)
-    and for how many steps it should be tuned to the first frame (``tuning``). A segmenter follows both, unless
-    ``short_side`` or the option ``online_steps`` say otherwise.
+    A weights file says at how many lines its network works (``lines``: larger frames are shrunk, smaller ones stay),
+    for how many steps it should be tuned to the first frame (``tuning``), and with which other options it was
+    measured (``segmenter``). A segmenter follows all of it, unless ``short_side`` or an option say otherwise.
 
     Args:
         name: from :data:`METHODS`.
@@ -174,6 +174,7 @@ def segmenter(
     if place is not None:
         network = network.to(place)
     known, reader = _options(module, network), f"{name}'s segmenter"
+    options = {**(about.segmenter if about is not None else {}), **options}
     require_known(options, list(known), name, reader)
     options = {k: check(v, known[k], k, name, reader) if is_plain(known[k]) else v for k, v in options.items()}
     if about is not None and about.tuning and "online_steps" in known:

@@ -488,7 +488,7 @@ def start_from_imagenet(network: STM) -> bool:
 # -------------------------------------------------------------------------------------- inference (section 3.6)
 
 Keep = Literal["first", "previous", "both", "every"]
-Policy = Literal["oldest", "least used"]
+Policy = Literal["oldest", "least used", "even"]
 
 LIMIT = 32
 """Predicted frames that a segmenter stores by default. With every fifth frame, no sequence of DAVIS has so many."""
@@ -590,8 +590,8 @@ class Memory:
 
     Args:
         limit: largest number of stored frames that were not given, or None.
-        policy: which of those leaves when there are too many: the oldest, or the one that got the least attention for
-            each time it was asked.
+        policy: which of those leaves when there are too many: the oldest; the one that got the least attention for
+            each time it was asked; or the one without which the others lie the most evenly over the clip.
 
     Attributes:
         frames: what the next read sees, oldest first.
@@ -626,8 +626,7 @@ class Memory:
         if keep and not given and self.limit is not None and len(free) >= self.limit:
             keep = bool(free)  # a limit of 0 keeps nothing
             if free:
-                oldest = self.policy == "oldest"
-                self._drop(free[0] if oldest else min(free, key=lambda f: f.used / max(1, f.asked)))
+                self._drop(self._dispensable(free, time))
         new = StoredFrame(time, given, len(key))
         self.frames.append(new)
         self._passing = None if keep else new
@@ -639,6 +638,17 @@ class Memory:
         if begin < len(key):
             self._banks.append(_Bank(key[begin:], value[begin:]))
             self._banks[-1].append(new, key[begin:], value[begin:])
+
+    def _dispensable(self, free: Sequence[StoredFrame], new: int) -> StoredFrame:
+        """Which of these leaves when the frame of number ``new`` comes."""
+        if self.policy == "oldest":
+            return free[0]
+        if self.policy == "least used":
+            return min(free, key=lambda f: f.used / max(1, f.asked))
+        times = sorted([*(frame.time for frame in self.frames), new])
+        before, after = [times[0] - 1, *times], [*times[1:], times[-1] + 1]
+        gap = {time: b - a for a, time, b in zip(before, times, after, strict=False)}  # left by each
+        return min(free, key=lambda f: gap[f.time])
 
     def _drop(self, frame: StoredFrame) -> None:
         self.frames.remove(frame)

@@ -73,6 +73,7 @@ class About:
         options: of the network, ``models.build(method, size, **options)``.
         lines: the shorter side of a video, in pixels, at which the network works best; None: the video's own.
         tuning: steps of tuning to frame 0 that it needs.
+        segmenter: options of the segmenter with which it was measured, where they are not the segmenter's own.
         metadata: all that the file says, as it says it.
     """
 
@@ -82,6 +83,7 @@ class About:
     options: dict[str, Any]
     lines: int | None
     tuning: int
+    segmenter: dict[str, Any]
     metadata: dict[str, str]
 
     def require_method(self, name: str) -> None:
@@ -112,17 +114,24 @@ def read_about(path: str | Path) -> About:
     """
     path, metadata = Path(path), read_metadata(path)
     method, size = metadata.get("method", "unknown"), metadata.get("size", "small")
-    try:
-        options = json.loads(metadata.get("options") or "{}")
-        if not isinstance(options, dict):
-            raise ValueError(f"{options!r} is no dictionary")
-    except ValueError as error:
-        raise TutorialError(
-            f"{path}: the network's options in its metadata cannot be read ({error}); copy or train it again."
-        ) from error
+    options = _dictionary(path, metadata, "options", "the network's options")
+    measured = _dictionary(path, metadata, "segmenter", "the segmenter's options")
     lines = _number(path, metadata, "lines", UNSAID.get(size, "0"))
     tuning = _number(path, metadata, "tuning", UNSAID_TUNING.get(method, "0") if size == "small" else "0")
-    return About(path, method, size, options, lines or None, tuning, metadata)
+    return About(path, method, size, options, lines or None, tuning, measured, metadata)
+
+
+def _dictionary(path: Path, metadata: Mapping[str, str], key: str, what: str) -> dict[str, Any]:
+    """A JSON dictionary out of the metadata; an empty one where there is none."""
+    try:
+        found = json.loads(metadata.get(key) or "{}")
+        if not isinstance(found, dict):
+            raise ValueError(f"{found!r} is no dictionary")
+    except ValueError as error:
+        raise TutorialError(
+            f"{path}: {what} in its metadata cannot be read ({error}); copy or train it again."
+        ) from error
+    return found
 
 
 def _number(path: Path, metadata: Mapping[str, str], key: str, unsaid: str) -> int:
@@ -168,10 +177,12 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]
             method = metadata.get("method", "")
             return {_new_name(name, method): file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError) as error:
-        if begin.startswith((b"PK", b"\x80")):
+        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end. It is asked
+        # first, for the length may begin as a pickle does.
+        ours = begin[8:] == b'{"'
+        if not ours and begin.startswith((b"PK", b"\x80")):
             raise TutorialError(f"{path} is not a safetensors file, but {_pytorch_file(path)}") from error
-        # Eight bytes of length, then JSON: a file that begins so and cannot be read has lost its end.
-        what = "is cut short or damaged" if begin[8:] == b'{"' else "is not a safetensors file"
+        what = "is cut short or damaged" if ours else "is not a safetensors file"
         raise TutorialError(f"{path} {what} ({error}); copy or train it again.") from error
 
 

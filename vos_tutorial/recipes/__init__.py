@@ -158,6 +158,8 @@ class Recipe:
             weights file says so, and ``evaluate --short-side`` overrides it); None keeps the video's own size.
         tuning: steps of online tuning to frame 0 when the trained network is used (``evaluate --tuning`` overrides
             it); 0 for none. Of our methods only STCNN's recipes have any.
+        segmenter: other options of the segmenter when the trained network is used, which the caller's overrule; plain
+            JSON values.
     """
 
     method: str
@@ -171,6 +173,7 @@ class Recipe:
     validate: Validate | None = None
     lines: int | None = None
     tuning: int = 0
+    segmenter: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises TutorialError without stages, with two stages of one name, or with a decay outside (0, 1)."""

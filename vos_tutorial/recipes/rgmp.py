@@ -112,6 +112,7 @@ def _photos() -> Recipe:
     """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``).
 
     First the object must be found by the reference alone. Then the previous mask comes in, but cannot be relied upon.
+    Trained with soft masks, it follows better with hard ones (as Guo et al. report, DAVIS challenge 2019, table 2).
     """
     video = RECIPES["cpu"].stages[1]
     options = {**SMALL_VIDEO, "source": "calm photos", "max_skip": 4, "spare": 2, "relit": True}
@@ -121,6 +122,7 @@ def _photos() -> Recipe:
         RECIPES["cpu"],
         options={"encoder": "imagenet", "width": 24},
         lines=240,
+        segmenter={"feedback": "hard"},
         stages=(
             replace(video, name="reference", steps=400, size=128, schedule="constant", options=alone),
             replace(video, name="photos", steps=1000, size=128, options=both),
@@ -135,8 +137,14 @@ def _trusting() -> Recipe:
     return replace(_photos(), stages=(replace(stage, name="trusting", steps=350, lr=1.5e-3, options=options),))
 
 
+def _larger() -> Recipe:
+    """With --start, from "photos, trusting": larger pictures, of which a thing fills as much as in a video."""
+    (stage,) = _trusting().stages
+    return replace(_photos(), stages=(replace(stage, name="larger", steps=300, batch=6, size=176),))
+
+
 #: What notebook 03 compares; ``python -m vos_tutorial train rgmp --variant NAME``. From "full" on, all but the last
-#: three take equally many steps.
+#: four take equally many steps.
 VARIANTS: dict[str, Recipe] = {
     "long": _long(),
     "full": _changed(),
@@ -149,4 +157,5 @@ VARIANTS: dict[str, Recipe] = {
     "recipe without reference": _without_reference(),
     "photos": _photos(),
     "photos, trusting": _trusting(),
+    "photos, larger": _larger(),
 }

@@ -259,6 +259,7 @@ def _metadata(run: TrainingRun, arguments: argparse.Namespace) -> dict[str, str]
         "steps": str(recipe.steps),
         "lines": str(recipe.lines or 0),
         "tuning": str(recipe.tuning),
+        "segmenter": json.dumps(dict(recipe.segmenter)),
         "device": planned["device"],
         "loss": _loss(run),
         "precision": "float16" if arguments.half else "float32",
