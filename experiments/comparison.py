@@ -48,9 +48,11 @@ FAILED = 0.5  # J of a frame that counts as a failure
 VIDEOS = {  # the rows of 15_photos.json that were measured with the weights that ship
     "copy first": "copy first",
     "label propagation": "label propagation, 240",
-    "RGMP photos": "RGMP, photos, trusting (350 more), 240",
+    "RVOS photos": "RVOS, photos, own (350 more), 240",
     "MaskTrack photos": "MaskTrack, photos, calm (400 more), 240",
-    "STM photos": "STM, photos, calm, longer (350 more), 240",
+    "RGMP photos": "RGMP, photos, larger, hard feedback, 240",
+    "STM photos": "STM, photos, at most 4 frames evenly, 240",
+    "STCNN photos": "STCNN, photos (2800 steps), 120 steps of tuning, 240",
 }
 TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM", "stcnn": "STCNN"}
 BASELINES = {"copy first": "copy-first", "colour memory": "colour-memory", "label propagation": "label-propagation"}
