@@ -282,7 +282,11 @@ def videos() -> dict[str, Any]:
     """J&F on the twelve videos by which the networks for real video were chosen, from ``15_photos.json``."""
     rows = json.loads((RESULTS / "15_photos.json").read_text("utf-8"))["rows"]
     wanted = ("J&F", "videos", "cpu_ms", "lines")
-    return {name: {key: rows[row][key] for key in wanted} for name, row in VIDEOS.items()}
+    found = {name: {key: rows[row][key] for key in wanted} for name, row in VIDEOS.items()}
+    for row in found.values():
+        pairs = [(row["videos"][video], score) for video, score in found["STM photos"]["videos"].items()]
+        row["minus STM photos"] = asdict(comparison.difference([a - b for a, b in pairs]))
+    return found
 
 
 def quoted(length: dict[str, Any]) -> dict[str, Any]:

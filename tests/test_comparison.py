@@ -95,6 +95,15 @@ def test_the_paired_difference_has_its_interval() -> None:
         found.difference("stm", "copy")
 
 
+def test_one_clip_can_take_back_what_nine_have_won() -> None:
+    gain = comparison.difference([5.0] * 9 + [-1.0, -1.0, -50.0])
+    assert (gain.clips, gain.wins) == (12, 9)
+    assert gain.mean == pytest.approx(-7 / 12, abs=0.01)
+    assert gain.low < -8
+    assert 3 < gain.high < 5
+    assert comparison.difference([2.0]) == comparison.Difference(2.0, 2.0, 2.0, 1, 1)
+
+
 def test_frames_since_the_object_was_seen() -> None:
     truth = torch.tensor([1, 1, 0, 0, 1, 1], dtype=torch.bool)[:, None, None]
     assert since_seen(truth) == [0, 1, 0, 0, 3, 1]

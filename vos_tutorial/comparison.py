@@ -203,6 +203,20 @@ class Difference:
     wins: int
 
 
+def difference(gains: Sequence[float]) -> Difference:
+    """The mean of paired differences, one for each clip, with its interval.
+
+    Args:
+        gains: in points, at least one.
+    """
+    each = np.array(gains, np.float64)
+    rng = np.random.default_rng(0)
+    means = each[rng.integers(0, len(each), (RESAMPLES, len(each)))].mean(1)  # [RESAMPLES]
+    low, high = np.quantile(means, [0.025, 0.975])
+    mean, low, high = (round(float(x), 2) for x in (each.mean(), low, high))
+    return Difference(mean, low, high, len(each), int((each > 0).sum()))
+
+
 class Contrast(NamedTuple):
     """A frame in which one method fails and another copes."""
 
@@ -333,12 +347,7 @@ class Comparison:
         Raises:
             TutorialError: if one of the two is not here, or no clip is shared.
         """
-        gains = np.array(self.gains(method, against, value)) / 100
-        rng = np.random.default_rng(0)
-        means = gains[rng.integers(0, len(gains), (RESAMPLES, len(gains)))].mean(1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        mean, low, high = (round(100 * float(x), 2) for x in (gains.mean(), low, high))
-        return Difference(mean, low, high, len(gains), int((gains > 0).sum()))
+        return difference(self.gains(method, against, value))
 
     def gains(self, method: str, against: str, value: Value = "J&F") -> list[float]:
         """In points, for each clip of :meth:`shared` one method minus the other; see :meth:`difference`.
