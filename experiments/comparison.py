@@ -27,11 +27,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import own_video
-from experiments.runs import RESULTS, SEEDS, SEQUENCES, percent, swap
-from vos_tutorial import comparison, evaluation, models
+from experiments.runs import RESULTS, SEEDS, percent, swap
+from vos_tutorial import comparison, models
 from vos_tutorial.clip import Clip
 from vos_tutorial.comparison import Comparison, Entry, entry, state_bytes
-from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.files import write_atomically
 from vos_tutorial.metrics import region_similarity
@@ -233,29 +232,13 @@ def separation(sure: Sequence[float], failed: Sequence[bool]) -> float | None:
     return round(float((pairs > 0).mean() + (pairs == 0).mean() / 2), 3)
 
 
-def real(name: str, davis: Path) -> dict[str, Any]:
-    """J&F on three DAVIS sequences by the rules of 2016, at as many lines as the method's file says."""
-    videos = DavisFolder(davis)
-    rows: dict[str, float] = {}
-    method, spent, frames = made(name).make(), 0.0, 0
-    for sequence in SEQUENCES:
-        clip = videos[sequence]
-        began = time.process_time()
-        answer = evaluation.segment(method, clip, "davis2016")
-        spent, frames = spent + time.process_time() - began, frames + len(clip)
-        (row,) = evaluation.score(clip, answer, "davis2016")
-        rows[sequence] = percent(row.score.summary.J_and_F)
-    return {"J&F": rows, "mean": round(float(np.mean(list(rows.values()))), 2), "ms": round(1000 * spent / frames, 1)}
-
-
-PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "swap": mask_swap,
     "objects": objects,
     "first_mask": first_mask,
     "length": length,
     "confidence": confidence,
     "resolution": resolution,
-    "real": real,
 }
 
 
@@ -334,14 +317,14 @@ def missing(part: str, name: str, found: dict[str, Any]) -> bool:
     return bool(found.get("about", {}).get(part, {}).get(name) != made(name).about)
 
 
-def measure(parts: Sequence[str], chosen: Sequence[str], minutes: float, davis: Path | None) -> None:
+def measure(parts: Sequence[str], chosen: Sequence[str], minutes: float) -> None:
     """What is missing, stored after each method."""
     began = time.process_time()
     for part in parts:
         for name in chosen:
-            if not missing(part, name, stored()) or (part == "real" and davis is None):
+            if not missing(part, name, stored()):
                 continue
-            row = PARTS[part](name, davis) if part == "real" else PARTS[part](name)
+            row = PARTS[part](name)
             found = stored()
             found.setdefault(part, {})[name] = row
             found.setdefault("about", {}).setdefault(part, {})[name] = made(name).about
@@ -362,7 +345,7 @@ def keep(found: dict[str, Any]) -> None:
         if part in parts:
             parts[part] = {name: parts[part][name] for name in order if name in parts[part]}
     head = {
-        "command": "python experiments/comparison.py benchmark; python experiments/comparison.py measure --davis DIR",
+        "command": "python experiments/comparison.py benchmark; python experiments/comparison.py measure",
         "moments": list(MOMENTS), "frames": LONG, "lines": list(LINES), "failed": FAILED,
     }  # fmt: skip
     write_atomically(FILE, (json.dumps(head | parts, indent=1) + "\n").encode())
@@ -375,7 +358,6 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help=f"methods, or parts: {', '.join(PARTS)}; all by default")
     parser.add_argument("--methods", nargs="*", help="of the parts; all by default")
     parser.add_argument("--minutes", type=float, default=5.0, help="of processor time (default: 5)")
-    parser.add_argument("--davis", type=Path, metavar="DIR", help="a DAVIS folder with the three sequences")
     given = parser.parse_args()
     known = names()
     parts, chosen = (given.what, given.methods) if given.command != "benchmark" else ([], given.what)
@@ -389,7 +371,7 @@ def main() -> None:
     elif given.command == "benchmark":
         run_benchmark(chosen or list(known), given.minutes)
     else:
-        measure(parts or list(PARTS), chosen or list(known), given.minutes, given.davis)
+        measure(parts or list(PARTS), chosen or list(known), given.minutes)
 
 
 if __name__ == "__main__":
