@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from ...augment import Corruption, Dreaming, corrupt, relight, rotate_zoom_flip
 from ...clip import VOID, object_ids
 from ...data.batches import SMALLEST, ClipSource, StillSource
-from ...data.sources.cutouts import MixedClips, Photos, photo_sources
-from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.cutouts import MixedClips, Photos
 from ...data.sources.simulated import SimulatedClips
 from ...geometry import iou
 from ...models.backbones import MaskedLiteEncoder, slow_groups
@@ -24,6 +23,7 @@ from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
 from . import require_source
+from .clips import ClipTask
 
 FAULTS = ("blank", "shifted", "another's", "stale")
 """What can be wrong with a previous mask: nothing was found; a fast object is elsewhere; a look-alike took it; it is
@@ -76,30 +76,14 @@ class RGMPOptions:
         return read(cls, stage.options, f"stage {stage.name!r}", "rgmp")
 
 
-class RGMPTask:
+class RGMPTask(ClipTask):
     """Two kinds of stages: pairs made of stills (one step long), and video, in which errors are fed back.
 
     A roll-out starts from a previous mask and takes ``recurrence`` steps, each of which feeds its answer to the next.
     The reference is any other frame of the clip in which the object shows. One object per sample is followed.
 
-    Args:
-        simulated: clips made of stills; of generated ones by default.
-        video: clips with real time; generated ones by default.
-        photos: clips made of photographs, if there are any.
+    Its sources are those of :class:`~vos_tutorial.training.tasks.clips.ClipTask`.
     """
-
-    def __init__(
-        self,
-        simulated: ClipSource | None = None,
-        video: ClipSource | None = None,
-        photos: MixedClips | None = None,
-    ) -> None:
-        self.sources: dict[str, ClipSource] = {
-            "simulated": simulated if simulated is not None else SimulatedClips(),
-            "video": video if video is not None else GeneratedClips(),
-            "lifelike": lifelike(),
-            **photo_sources(photos),
-        }
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """Roll-outs of N steps; sample i depends on seed i only.

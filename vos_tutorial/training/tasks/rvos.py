@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ...clip import VOID
 from ...data.batches import ClipSource, StillSource
-from ...data.sources.cutouts import MixedClips, Photos, photo_sources
-from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.cutouts import MixedClips, Photos
 from ...data.sources.simulated import SimulatedClips
 from ...data.worlds.discs import Discs
 from ...errors import TutorialError
@@ -26,6 +25,7 @@ from ...options import Range, read
 from ...recipes import Stage
 from ...rng import Rng, Stream
 from . import require_source
+from .clips import ClipTask
 
 #: Of real video up to 10 objects stay, the paper's number; a stage's ``slots`` may be fewer.
 VIDEO: dict[str, Any] = {"objects": 10}
@@ -138,29 +138,10 @@ class RVOSOptions:
         return read(cls, stage.options, f"stage {stage.name!r}", "rvos")
 
 
-class RVOSTask:
-    """A clip as one grid, and one backward pass over all of it; gradients cross frames through h alone.
+class RVOSTask(ClipTask):
+    """A clip as one grid, and one backward pass over all of it; gradients cross frames through h alone."""
 
-    Args:
-        simulated: clips made of stills; of generated ones by default.
-        video: clips with real time; generated ones by default.
-        photos: clips made of photographs, if there are any.
-    """
-
-    def __init__(
-        self,
-        simulated: ClipSource | None = None,
-        video: ClipSource | None = None,
-        photos: MixedClips | None = None,
-    ) -> None:
-        self.sources: dict[str, ClipSource] = {
-            "simulated": simulated if simulated is not None else SimulatedClips(),
-            "video": video if video is not None else GeneratedClips(),
-            "lifelike": lifelike(),
-            "discs": Discs(),
-            "same discs": Discs((3, 3), alike=True),
-            **photo_sources(photos),
-        }
+    worlds: ClassVar = {"discs": Discs(), "same discs": Discs((3, 3), alike=True)}
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ...clip import VOID, object_ids
 from ...data.batches import ClipSource, StillSource
-from ...data.sources.cutouts import MixedClips, Photos, photo_sources
-from ...data.sources.generated import GeneratedClips, lifelike
+from ...data.sources.cutouts import MixedClips, Photos
 from ...data.sources.simulated import SimulatedClips
 from ...geometry import iou
 from ...models.backbones import LiteEncoder, slow_groups
@@ -23,6 +22,7 @@ from ...options import Range, read
 from ...propagation import most_probable, soft_aggregate_logits
 from ...recipes import Stage
 from . import require_source
+from .clips import ClipTask
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,8 @@ class STMOptions:
         return read(cls, stage.options, f"stage {stage.name!r}", "stm")
 
 
-class STMTask:
-    """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given.
-
-    Args:
-        simulated: clips made of stills; of generated ones by default.
-        video: clips with real time; generated ones by default.
-        photos: clips made of photographs, if there are any.
-    """
-
-    def __init__(
-        self,
-        simulated: ClipSource | None = None,
-        video: ClipSource | None = None,
-        photos: MixedClips | None = None,
-    ) -> None:
-        self.sources: dict[str, ClipSource] = {
-            "simulated": simulated if simulated is not None else SimulatedClips(),
-            "video": video if video is not None else GeneratedClips(),
-            "lifelike": lifelike(),
-            **photo_sources(photos),
-        }
+class STMTask(ClipTask):
+    """Section 3.5 as a task of the training loop: short clips, each answer memorised before the next is given."""
 
     def batch(self, stage: Stage, seeds: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """``frames [B, T, 3, H, W]`` in [0, 1] and ids ``uint8 [B, T, H, W]``; sample i depends on seed i only.
