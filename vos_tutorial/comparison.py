@@ -290,14 +290,14 @@ class Comparison:
                 there = {run.clip for run in self.runs if (run.method, run.seed) == (method, seed)}
                 if missing := [clip for clip in clips if clip not in there]:
                     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                    said.append(f"{_named(method, seed)} has no result for {missing[0]}{more}.")
+                    said.append(f"{method}{f' (seed {seed})' if seed else ''} has no result for {missing[0]}{more}.")
         counts = {method: len(self.seeds(method)) for method in self.methods()}
         if len(set(counts.values())) > 1:
             said.append("Seeds: " + ", ".join(f"{method} {count}" for method, count in counts.items()) + ".")
         left_out = len(clips) - len(self.shared())
         if left_out:
             said.append(
-                f"Averages are over the {len(self.shared())} clips that all methods finished, not {len(clips)}."
+                f"Averages are over the {_clips(len(self.shared()))} that all methods finished, not {len(clips)}."
             )
         return said
 
@@ -590,6 +590,10 @@ def _series(version: str) -> str:
 
 def _named(method: str, seed: int) -> str:
     return f"{method}, {seed}"
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'s' * (count != 1)}"
 
 
 def _who(run: Run) -> str:

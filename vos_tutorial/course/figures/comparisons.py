@@ -54,7 +54,8 @@ def cost(comparison: Comparison, spread: Mapping[str, Sequence[float]] | None = 
             )
         )  # fmt: skip
     plot.set_xscale("log")
-    plot.margins(x=0.14, y=0.1)
+    plot.margins(x=0.06, y=0.1)
+    plot.set_xlim(right=4.5 * max(max(row["cpu_ms"], 0.01) for row in table.values()))  # room for names
     plot.set_xlabel("processor milliseconds a frame (logarithmic)")
     plot.set_ylabel("J&F, percent")
     plot.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -116,7 +117,7 @@ def attributes(groups: Mapping[str, Mapping[str, Sequence[float]]], against: str
     for (i, j), value in np.ndenumerate(values):
         strong = abs(gains[i, j]) > 0.6 * limit
         plot.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8.5, color=PAPER if strong else INK)
-    plot.set_xticks(range(len(methods)), methods, rotation=25, ha="left", rotation_mode="anchor")
+    plot.set_xticks(range(len(methods)), methods, rotation=32, ha="left", rotation_mode="anchor")
     plot.xaxis.tick_top()
     plot.set_yticks(range(len(groups)), [name.replace("_", " ") for name in groups])
     plot.tick_params(length=0)
@@ -198,7 +199,7 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
     if not cases:
         raise TutorialError("failures() was given no case; pass {'occlusion': (clip, frame, {method: ids})}.")
     columns = 1 + max(len(answers) for _, _, answers in cases.values())
-    tile = (WIDTH - 0.4) / max(columns, 5)
+    tile = (WIDTH - 0.4) / max(columns, 4)
     figure, axes = blank(len(cases), columns, tile * columns + 0.4, (tile + 0.2) * len(cases))
     for row, (what, (clip, t, answers)) in enumerate(cases.items()):
         shown = [("frame 0, the given mask", 0, clip.masks), *((f"frame {t}, {n}", t, a) for n, a in answers.items())]
