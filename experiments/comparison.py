@@ -262,11 +262,15 @@ def spread() -> dict[str, Any]:
 
 
 def videos() -> dict[str, Any]:
-    """J&F on the twelve videos by which the networks for real video were chosen, from ``15_photos.json``."""
+    """J&F on the twelve videos by which the networks for real video were chosen, and on three others, from
+    ``15_photos.json``.
+    """
     rows = json.loads((RESULTS / "15_photos.json").read_text("utf-8"))["rows"]
     wanted = ("J&F", "videos", "cpu_ms", "lines")
     found = {name: {key: rows[row][key] for key in wanted} for name, row in VIDEOS.items()}
-    for row in found.values():
+    for name, row in found.items():
+        other = rows[f"{name.replace(' photos', ', photos')}, davis_sample"]
+        row["three others"] = {key: other[key] for key in ("J&F", "videos")}
         pairs = [(row["videos"][video], score) for video, score in found["STM photos"]["videos"].items()]
         row["minus STM photos"] = asdict(comparison.difference([a - b for a, b in pairs]))
     return found
