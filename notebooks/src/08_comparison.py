@@ -137,7 +137,7 @@ figures.show(
 # %% [markdown]
 # ### Is the difference real?
 #
-# Clips differ far more than methods do: on an easy clip everybody is good. So do not compare two averages with two spreads. Subtract clip by clip
+# Clips differ a lot: on an easy clip every method is good. So do not compare two averages with two spreads. Subtract clip by clip
 # first, and ask how the *gain* varies. To know how sure the mean gain is, draw as many clips as you have, with
 # replacement, take their mean gain, and repeat two thousand times: the middle 95 % of these means is the interval. (This is the {{term:bootstrap}}.) <!-- given -->
 
@@ -187,7 +187,7 @@ figures.show(
 # Each column tells what its method carries.
 #
 # * **MaskTrack** knows the previous mask only. While nothing jumps it is good, best of all when appearance or light change slowly. Fast motion and hiding break the chain,
-#   and it never finds back. The *photos* network, larger and trained on photographs, has the same two holes.
+#   and it never finds its way back. The *photos* network, larger and trained on photographs, has the same two holes.
 # * **The colour memory** holds on through motion, camera shake and leaving the picture. It fails when the light or the appearance changes, since frame 0 is then out of date, and wherever
 #   something else has the object's colours.
 # * **RGMP** and **RVOS** are in between: frame 0, or a hidden state, brings back part of what was lost.
@@ -217,7 +217,7 @@ tables.table(back, notes="J in percent; 24 clips")
 # %% [markdown]
 # ## 5. What else changes a score
 #
-# (Without STCNN in this section, except for the last table: its tuning alone would take an hour.)
+# (Without STCNN in this section, except for the last table: its tuning takes too long.)
 #
 # **The length of the clip.** Benchmarks have short clips, because annotation is expensive. Here are twelve clips of 64 frames (four conditions, three sets):
 
@@ -232,7 +232,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The dip around frame 8 is not about length: there, the objects of three clips are behind a wall, where every pixel found is wrong. Compare the ends. From frame 1 to frame 63, RVOS falls from
+# The dip around frame 10 is not about length: there, the objects of three clips are behind a wall, where every pixel found is wrong. Compare the ends. From frame 1 to frame 63, RVOS falls from
 # {{results/08_comparison.json:long.RVOS.J.1|.0f}} to {{results/08_comparison.json:long.RVOS.J.63|.0f}}, MaskTrack from {{results/08_comparison.json:long.MaskTrack.J.1|.0f}} to
 # {{results/08_comparison.json:long.MaskTrack.J.63|.0f}}, RGMP from {{results/08_comparison.json:long.RGMP.J.1|.0f}} to {{results/08_comparison.json:long.RGMP.J.63|.0f}}, STM from
 # {{results/08_comparison.json:long.STM.J.1|.0f}} to {{results/08_comparison.json:long.STM.J.63|.0f}}: what is lost at the first obstacle stays lost, unless frame 0 is kept.
@@ -362,7 +362,7 @@ figures.show(
 # to {{results/08_comparison.json:videos.STCNN photos.minus STM photos.high|.0f}}, since a single video, *car-turn*, takes back most of it: {{results/08_comparison.json:videos.STCNN photos.videos.car-turn|.0f}} against {{results/08_comparison.json:videos.STM photos.videos.car-turn|.0f}}. The car turns round, and the tuning knows only
 # how it looked in frame 0. Twelve videos do not decide between the two.
 #
-# And these twelve were looked at again and again while the networks were made. Three sequences of DAVIS were kept apart, and scored once, after the choice:
+# And these twelve were looked at again and again while the networks were made. The three sequences of DAVIS were kept apart from the photos networks, and scored once, after the choice:
 
 # %% tags=["reference"]
 tables.table(
