@@ -46,6 +46,7 @@ FIRST = ("exact", "2 pixels smaller", "2 pixels larger", "shifted by 4", "box")
 FAILED = 0.5  # J of a frame that counts as a failure
 VIDEOS = {  # the rows of 15_photos.json that were measured with the weights that ship
     "copy first": "copy first",
+    "colour memory at 96": "colour memory at 96",
     "label propagation": "label propagation, 240",
     "RVOS photos": "RVOS, photos, own (350 more), 240",
     "MaskTrack photos": "MaskTrack, photos, calm (400 more), 240",

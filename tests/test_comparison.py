@@ -41,6 +41,13 @@ class Oracle(CopyFirst):
         return torch.stack([1 - inside, inside])
 
 
+class Beside(CopyFirst):
+    """Copies the masks two pixels too far to the right."""
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        return super()._predict(frame).roll(2, dims=-1)
+
+
 class Fails(CopyFirst):
     def _predict(self, frame: Tensor) -> Tensor:
         raise TutorialError("no memory left")
@@ -50,7 +57,7 @@ CLIPS = [clip("slow", 1), clip("fast", 2, "rush"), clip("wall", 1, "occlusion", 
 PAIR = [Entry("copy", CopyFirst), Entry("oracle", Oracle)]
 
 
-def test_averages_are_over_objects_and_by_attribute() -> None:
+def test_averages_are_over_clips_and_by_attribute() -> None:
     found = compare(PAIR, CLIPS)
     groups = found.by_attribute("J")
     assert list(groups) == ["all", "drift", "occlusion", "rush"]
@@ -59,6 +66,20 @@ def test_averages_are_over_objects_and_by_attribute() -> None:
     assert groups["drift"]["copy"] == [pytest.approx(100 * np.mean(one), abs=0.01)]
     assert groups["rush"]["copy"][0] < groups["drift"]["copy"][0]
     assert found.gaps() == []
+
+
+def test_the_difference_of_two_averages_is_the_average_of_the_gains() -> None:
+    """A clip counts once, however many objects it has."""
+    scene = clip("two", 2, "rush")
+    scene.masks[:, 14:20, 14:20] = 2  # a second object that stays where it is
+    found = compare([Entry("copy", CopyFirst), Entry("beside", Beside)], [clip("slow"), scene])
+    averages, cost = found.by_attribute()["all"], found.cost()
+    gain = found.difference("copy", "beside").mean
+    assert gain == pytest.approx(averages["copy"][0] - averages["beside"][0], abs=0.02)
+    assert gain == pytest.approx(cost["copy"]["J&F"] - cost["beside"]["J&F"], abs=0.02)
+    parts = [found.only([name]).by_attribute()["all"]["copy"][0] for name in ("slow", "two")]
+    assert averages["copy"][0] == pytest.approx(np.mean(parts), abs=0.02)
+    assert parts[0] != pytest.approx(parts[1], abs=1)
 
 
 def test_a_failure_is_said_and_never_averaged_over() -> None:
@@ -146,6 +167,10 @@ def test_where_one_fails_and_another_copes() -> None:
     assert hidden[:3] == ("wall", 1, 6)
     assert hidden.J[0] == pytest.approx(2 / 14)
     assert found.contrast("oracle", "copy").J[1] == pytest.approx(7 / 9)  # the other way round: the least bad frame
+    early = found.contrast("copy", "oracle", shows=lambda place: place.J[0] > 0)  # not where nothing is hit
+    assert early[:3] == ("fast", 1, 3)
+    with pytest.raises(TutorialError, match="no frame of copy and oracle will do"):
+        found.contrast("copy", "oracle", shows=lambda place: False)
     with pytest.raises(TutorialError, match="share no clip with rain"):
         found.contrast("copy", "oracle", "rain")
     with pytest.raises(TutorialError, match="there is no 'stm'"):
@@ -312,8 +337,17 @@ def test_failures_show_the_given_mask_and_both_answers() -> None:
     assert [axes.get_title() for axes in figure.axes] == [
         "frame 0, the given mask", "frame 3, copy: J 60", "frame 3, oracle: J 100"
     ]  # fmt: skip
+    assert not [axes for axes in figure.axes if axes.texts]
+    empty = comparisons.failures({"drift": (scene, 3, {"copy": scene.masks * 0, "oracle": scene.masks})})
+    assert [[text.get_text() for text in axes.texts] for axes in empty.axes] == [[], ["nothing found"], []]
     with pytest.raises(TutorialError, match="was given no case"):
         comparisons.failures({})
+
+
+def test_a_method_has_one_colour_in_all_pictures() -> None:
+    hues = comparisons.colours(["STM photos", "mine", "STM", "RGMP"])
+    assert hues["STM"] == hues["STM photos"]
+    assert len(set(hues.values())) == 3
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,13 +218,13 @@ def difference(gains: Sequence[float]) -> Difference:
 
 
 class Contrast(NamedTuple):
-    """A frame in which one method fails and another copes."""
+    """A frame in which one method fails and another succeeds."""
 
     clip: str
     object: int
     frame: int
     fails: str
-    copes: str
+    succeeds: str
     J: tuple[float, float]
     """Of the two, in [0, 1]."""
 
@@ -304,7 +304,11 @@ class Comparison:
     # --------------------------------------------------------------------------------------------- averages
 
     def by_attribute(self, value: Value = "J&F") -> dict[str, dict[str, list[float]]]:
-        """``{attribute: {method: [percent for each seed]}}`` over the objects of the shared clips; first ``"all"``.
+        """``{attribute: {method: [percent for each seed]}}`` over the shared clips; first ``"all"``.
+
+        A clip counts once, with the mean of its objects, as in :meth:`difference`: the difference of two averages is
+        then the average of the paired gains. (DAVIS-2017's own table, which ``evaluate`` prints, counts each object
+        once.)
 
         Raises:
             TutorialError: if no clip was finished by all methods.
@@ -318,16 +322,19 @@ class Comparison:
         for method in self.methods():
             for seed in self.seeds(method):
                 scores = [
-                    one.mean(value)
+                    np.mean([one.mean(value) for one in run.objects])
                     for run in self._of(method, seed, shared)
                     if attribute == "all" or attribute in run.attributes
-                    for one in run.objects
                 ]
                 table.setdefault(method, []).append(round(100 * float(np.mean(scores)), 2))
         return table
 
     def cost(self) -> dict[str, dict[str, float]]:
-        """``{method: {"J&F", "cpu_ms", "state"}}``: percent, processor milliseconds a frame, bytes; shared clips."""
+        """``{method: {"J&F", "cpu_ms", "state"}}`` over the shared clips.
+
+        Percent (see :meth:`by_attribute`), processor milliseconds a frame, and bytes at the end of the clip that
+        needs the most.
+        """
         shared = set(self._need_shared())
         scores = self._averages(shared, "J&F", "all")
         table = {}
@@ -429,20 +436,24 @@ class Comparison:
                         values.setdefault((run.clip, one.object, t), []).append(j)
         return max(values, key=lambda place: max(values[place]) - min(values[place]))
 
-    def contrast(self, fails: str, copes: str, attribute: str = "") -> Contrast:
-        """Where one method fails and another copes most clearly: the frame with the largest difference of J.
+    def contrast(
+        self, fails: str, succeeds: str, attribute: str = "", shows: Callable[[Contrast], bool] | None = None
+    ) -> Contrast:
+        """Where one method fails and another succeeds most clearly: the frame with the largest difference of J.
 
         Args:
-            fails, copes: methods, each with its first seed.
+            fails, succeeds: methods, each with its first seed.
             attribute: of the clips; any by default.
+            shows: whether a frame will do, asked from the largest difference down. Runs hold no masks, so that an
+                empty answer and one on the wrong thing are both a J of 0; a picture needs one that can be seen.
 
         Raises:
-            TutorialError: if one of the two is not here, or they share no such clip.
+            TutorialError: if one of the two is not here, they share no such clip, or no frame will do.
         """
         j: dict[str, dict[tuple[str, int, int], float]] = {}
-        for method in (fails, copes):
+        for method in (fails, succeeds):
             self._need(method)
-            runs = self._of(method, self.seeds(method)[0], set(self.only(methods=[fails, copes]).shared()))
+            runs = self._of(method, self.seeds(method)[0], set(self.only(methods=[fails, succeeds]).shared()))
             j[method] = {
                 (run.clip, one.object, t): value
                 for run in runs
@@ -452,16 +463,21 @@ class Comparison:
                 if ago  # an object that cannot be seen makes no picture
             }
         if not j[fails]:
-            raise TutorialError(f"{fails} and {copes} share no clip with {attribute or 'an object'}; run them first.")
-        place = max(j[fails], key=lambda where: j[copes][where] - j[fails][where])
-        return Contrast(*place, fails, copes, (j[fails][place], j[copes][place]))
+            raise TutorialError(
+                f"{fails} and {succeeds} share no clip with {attribute or 'an object'}; run them first."
+            )
+        for place in sorted(j[fails], key=lambda where: j[fails][where] - j[succeeds][where]):
+            found = Contrast(*place, fails, succeeds, (j[fails][place], j[succeeds][place]))
+            if shows is None or shows(found):
+                return found
+        raise TutorialError(f"no frame of {fails} and {succeeds} will do; ask less of it.")
 
     def _of(self, method: str, seed: int, clips: set[str]) -> list[Run]:
         return [run for run in self.runs if (run.method, run.seed) == (method, seed) and run.clip in clips]
 
     def _on(self, method: str, clip: str, value: Value) -> float:
         runs = [run for run in self.runs if run.method == method and run.clip == clip]
-        return float(np.mean([one.mean(value) for run in runs for one in run.objects]))
+        return float(np.mean([one.mean(value) for run in runs for one in run.objects]))  # as many objects a seed
 
     def _need(self, method: str) -> None:
         if method not in self.methods():

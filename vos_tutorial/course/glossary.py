@@ -18,6 +18,14 @@ GLOSSARY: dict[str, str] = {
         "A mask that a person drew, or checked. In this course's generated clips the program draws it, exactly."
     ),
     "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
+    "attribute": (
+        "What makes a clip hard, in a word: occlusion, fast motion, a change of light. Scores by attribute say where a "
+        "method fails; one average does not."
+    ),
+    "auc": (
+        "The area under the ROC curve. Take a good frame and a failed one: in what share of such pairs does a measure "
+        "of confidence rank the good one higher? 1 is perfect, 0.5 is a coin, and below 0.5 the measure is reversed."
+    ),
     "autoguidance": (
         "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
         "sample away from errors, not away from other classes."
@@ -48,6 +56,10 @@ GLOSSARY: dict[str, str] = {
     "closed loop": (
         "A method runs on its own output: the mask it predicted for one frame is its input for the next. Errors "
         "can pile up. Opposite: [open loop](#open-loop)."
+    ),
+    "colour memory": (
+        "A [baseline](#baseline) that has learned nothing: a place of the new frame gets the label of the places of "
+        "frame 0 that have its colour."
     ),
     "consistency model": (
         "A network that jumps from any time of a flow to the data at its end: a [flow map](#flow-map) that knows "
@@ -120,6 +132,10 @@ GLOSSARY: dict[str, str] = {
     ),
     "key": (
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
+    ),
+    "label propagation": (
+        "A [baseline](#baseline) that copies labels from the first and the last few frames to places nearby that look "
+        "alike, by features of a network that was trained for something else."
     ),
     "lora": (
         "Low-rank adaptation: a trained layer stays as it is, and a product of two thin matrices beside it learns. "
