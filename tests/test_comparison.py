@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vos_tutorial import comparison
+from vos_tutorial import comparison, models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.comparison import Comparison, Entry, compare, entry, since_seen, state_bytes, steps
@@ -41,6 +41,13 @@ class Oracle(CopyFirst):
         return torch.stack([1 - inside, inside])
 
 
+class Beside(CopyFirst):
+    """Copies the masks two pixels too far to the right."""
+
+    def _predict(self, frame: Tensor) -> Tensor:
+        return super()._predict(frame).roll(2, dims=-1)
+
+
 class Fails(CopyFirst):
     def _predict(self, frame: Tensor) -> Tensor:
         raise TutorialError("no memory left")
@@ -50,7 +57,7 @@ CLIPS = [clip("slow", 1), clip("fast", 2, "rush"), clip("wall", 1, "occlusion", 
 PAIR = [Entry("copy", CopyFirst), Entry("oracle", Oracle)]
 
 
-def test_averages_are_over_objects_and_by_attribute() -> None:
+def test_averages_are_over_clips_and_by_attribute() -> None:
     found = compare(PAIR, CLIPS)
     groups = found.by_attribute("J")
     assert list(groups) == ["all", "drift", "occlusion", "rush"]
@@ -59,6 +66,20 @@ def test_averages_are_over_objects_and_by_attribute() -> None:
     assert groups["drift"]["copy"] == [pytest.approx(100 * np.mean(one), abs=0.01)]
     assert groups["rush"]["copy"][0] < groups["drift"]["copy"][0]
     assert found.gaps() == []
+
+
+def test_the_difference_of_two_averages_is_the_average_of_the_gains() -> None:
+    """A clip counts once, however many objects it has."""
+    scene = clip("two", 2, "rush")
+    scene.masks[:, 14:20, 14:20] = 2  # a second object that stays where it is
+    found = compare([Entry("copy", CopyFirst), Entry("beside", Beside)], [clip("slow"), scene])
+    averages, cost = found.by_attribute()["all"], found.cost()
+    gain = found.difference("copy", "beside").mean
+    assert gain == pytest.approx(averages["copy"][0] - averages["beside"][0], abs=0.02)
+    assert gain == pytest.approx(cost["copy"]["J&F"] - cost["beside"]["J&F"], abs=0.02)
+    parts = [found.only([name]).by_attribute()["all"]["copy"][0] for name in ("slow", "two")]
+    assert averages["copy"][0] == pytest.approx(np.mean(parts), abs=0.02)
+    assert parts[0] != pytest.approx(parts[1], abs=1)
 
 
 def test_a_failure_is_said_and_never_averaged_over() -> None:
@@ -95,6 +116,15 @@ def test_the_paired_difference_has_its_interval() -> None:
         found.difference("stm", "copy")
 
 
+def test_one_clip_can_take_back_what_nine_have_won() -> None:
+    gain = comparison.difference([5.0] * 9 + [-1.0, -1.0, -50.0])
+    assert (gain.clips, gain.wins) == (12, 9)
+    assert gain.mean == pytest.approx(-7 / 12, abs=0.01)
+    assert gain.low < -8
+    assert 3 < gain.high <= 5
+    assert comparison.difference([2.0]) == comparison.Difference(2.0, 2.0, 2.0, 1, 1)
+
+
 def test_frames_since_the_object_was_seen() -> None:
     truth = torch.tensor([1, 1, 0, 0, 1, 1], dtype=torch.bool)[:, None, None]
     assert since_seen(truth) == [0, 1, 0, 0, 3, 1]
@@ -103,6 +133,48 @@ def test_frames_since_the_object_was_seen() -> None:
     table = found.since_seen((1, 2, 5))
     assert table["oracle"] == [100.0, 100.0, pytest.approx(float("nan"), nan_ok=True)]
     assert table["copy"][1] == pytest.approx(100 * (8 - 6) / (8 + 6), abs=0.01)  # frame 6, four frames after frame 2
+
+
+def test_before_hidden_and_after() -> None:
+    found = compare(PAIR, CLIPS).hidden()  # only "wall" hides its square, in the frames 3 to 5
+    assert found["oracle"] == {
+        "before": 100.0,
+        "first frame back": 100.0,
+        "later": pytest.approx(np.nan, nan_ok=True),
+    }
+    overlap = {t: 100 * (8 - t) / (8 + t) for t in (1, 2, 6)}
+    assert found["copy"]["before"] == pytest.approx((overlap[1] + overlap[2]) / 2, abs=0.01)
+    assert found["copy"]["first frame back"] == pytest.approx(overlap[6], abs=0.01)
+
+
+def test_a_part_of_a_comparison() -> None:
+    found = compare([*PAIR, Entry("late", CopyFirst)], CLIPS[:1], before=compare(PAIR, CLIPS))
+    assert found.shared() == ["slow"]
+    assert found.finished(["copy", "oracle"]) == ["slow", "fast", "wall"]
+    part = found.only(methods=["oracle", "copy"])
+    assert part.methods() == ["oracle", "copy"]
+    assert len(part.gains("oracle", "copy")) == 3
+    assert part.difference("oracle", "copy").clips == 3
+    assert found.only(["fast"]).methods() == ["copy", "oracle"]  # the other has no run there
+    assert found.only(["fast"], ["copy"]).by_attribute().keys() == {"all", "rush"}
+
+
+def test_where_one_fails_and_another_copes() -> None:
+    found = compare(PAIR, CLIPS)
+    worst = found.contrast("copy", "oracle")
+    assert worst == ("fast", 1, 4, "copy", "oracle", (0.0, 1.0))
+    hidden = found.contrast("copy", "oracle", "occlusion")
+    assert hidden[:3] == ("wall", 1, 6)
+    assert hidden.J[0] == pytest.approx(2 / 14)
+    assert found.contrast("oracle", "copy").J[1] == pytest.approx(7 / 9)  # the other way round: the least bad frame
+    early = found.contrast("copy", "oracle", shows=lambda place: place.J[0] > 0)  # not where nothing is hit
+    assert early[:3] == ("fast", 1, 3)
+    with pytest.raises(TutorialError, match="no frame of copy and oracle will do"):
+        found.contrast("copy", "oracle", shows=lambda place: False)
+    with pytest.raises(TutorialError, match="share no clip with rain"):
+        found.contrast("copy", "oracle", "rain")
+    with pytest.raises(TutorialError, match="there is no 'stm'"):
+        found.contrast("stm", "oracle")
 
 
 def test_where_methods_differ_most_and_frame_by_frame() -> None:
@@ -172,6 +244,7 @@ def test_files_come_back_as_they_were(tmp_path: Path) -> None:
         (lambda d: d["runs"][0].pop("cpu_ms"), "is no comparison"),
         (lambda d: d["runs"][0]["objects"][0]["J"].pop(), "lists of different lengths"),
         (lambda d: d.pop("digests"), "is no comparison"),
+        (lambda d: d.pop("version"), "is no comparison"),
     ],
 )
 def test_files_that_cannot_be(tmp_path: Path, change: Callable[[dict[str, object]], object], says: str) -> None:
@@ -191,6 +264,10 @@ def test_other_clips_weights_or_protocols_are_not_put_side_by_side() -> None:
         ours.joined(compare([Entry("copy", CopyFirst, about={"weights": "x"})], CLIPS[:1]))
     with pytest.raises(TutorialError, match="scored by davis2017"):
         ours.joined(Comparison("davis2016"))
+    older = replace(ours, version="0.0.1")
+    with pytest.raises(TutorialError, match=r"made by version .*, the other by 0.0.1"):
+        ours.joined(older)
+    assert older.gaps()[0].startswith("The runs were made by version 0.0.1, this is ")
     with pytest.raises(TutorialError, match="scored by davis2017, not davis2016"):
         list(steps(PAIR, CLIPS, "davis2016", ours))
 
@@ -202,6 +279,10 @@ def test_entries_by_name(tmp_path: Path) -> None:
     assert entry(f"{mine}:Mine").about != entry("copy-first").about
     assert entry("stm:photos").about["weights"] != entry("stm").about["weights"]
     assert entry("masktrack@64").about["lines"] == 64
+    own = tmp_path / "w.safetensors"
+    own.write_bytes(models.shipped_weights("stm").read_bytes())
+    assert entry(f"stm:{own}").about == entry("stm").about
+    assert entry(f"stm:{own}@64").make() is not None
     for name, says in (
         ("stmm", "there is no method 'stmm'"),
         ("stm:nothing", "no variant 'nothing'"),
@@ -209,6 +290,8 @@ def test_entries_by_name(tmp_path: Path) -> None:
         (f"{mine}:Yours", "has no 'Yours'"),
         (f"{mine}:number", "cannot be called"),
         (f"{tmp_path}/none.py:Mine", "cannot be loaded"),
+        (f"rgmp:{own}", "stm"),
+        (f"stm:{tmp_path}/none.safetensors", "none.safetensors"),
     ):
         with pytest.raises(TutorialError, match=says):
             entry(name)
@@ -230,6 +313,41 @@ def test_pictures_say_what_the_numbers_say() -> None:
     assert len(comparisons.unseen(found).axes[0].get_xticks()) == 2  # groups that have frames
     with pytest.raises(TutorialError, match="there is no 'stm'"):
         comparisons.attributes(found.by_attribute(), "stm")
+
+
+def test_the_line_of_the_cost_spans_what_it_is_given() -> None:
+    found = compare(PAIR, CLIPS)
+    spread = {"copy": [10.0, 40.0, 20.0]}  # of the other method nothing is known
+    (line,) = comparisons.cost(found, spread).axes[0].lines
+    assert list(line.get_ydata()) == [10.0, 40.0]
+
+
+def test_gains_are_drawn_clip_by_clip() -> None:
+    plot = comparisons.gains(compare(PAIR, CLIPS), "oracle").axes[0]
+    dots = plot.lines[0].get_xdata()
+    assert list(dots) == pytest.approx(compare(PAIR, CLIPS).gains("copy", "oracle"))
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["copy"]
+    assert plot.texts[0].get_text().startswith("\u2212")
+
+
+def test_failures_show_the_given_mask_and_both_answers() -> None:
+    scene = CLIPS[0]
+    answers = {"copy: J 60": scene.masks[:1].expand(6, -1, -1), "oracle: J 100": scene.masks}
+    figure = comparisons.failures({"drift": (scene, 3, answers)})
+    assert [axes.get_title() for axes in figure.axes] == [
+        "frame 0, the given mask", "frame 3, copy: J 60", "frame 3, oracle: J 100"
+    ]  # fmt: skip
+    assert not [axes for axes in figure.axes if axes.texts]
+    empty = comparisons.failures({"drift": (scene, 3, {"copy": scene.masks * 0, "oracle": scene.masks})})
+    assert [[text.get_text() for text in axes.texts] for axes in empty.axes] == [[], ["nothing found"], []]
+    with pytest.raises(TutorialError, match="was given no case"):
+        comparisons.failures({})
+
+
+def test_a_method_has_one_colour_in_all_pictures() -> None:
+    hues = comparisons.colours(["STM photos", "mine", "STM", "RGMP"])
+    assert hues["STM"] == hues["STM photos"]
+    assert len(set(hues.values())) == 3
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

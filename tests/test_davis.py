@@ -15,7 +15,8 @@ from PIL import Image
 from vos_tutorial import places
 from vos_tutorial.clip import davis_palette, write_mask
 from vos_tutorial.data import davis as module
-from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder, appearances, find_davis
+from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder, appearances, find_davis, write_davis
+from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.propagation import propagate
 
@@ -520,3 +521,14 @@ def test_real_davis() -> None:
     assert torch.equal(a.masks, b.masks)
     with pytest.raises(TutorialError, match="year=2016"):
         DavisFolder(SAMPLE, 2017, annotations="Annotations_2016")["libby"]
+
+
+def test_written_clips_are_read_back(tmp_path: Path) -> None:
+    (clip,) = benchmark(1, ["multiple_objects"])
+    write_davis(tmp_path / "DAVIS", [clip])
+    folder = DavisFolder(tmp_path / "DAVIS", 2017)
+    assert list(folder.names) == [clip.name]
+    again = folder[0]
+    assert torch.equal(again.masks, clip.masks)
+    assert again.frames.shape == clip.frames.shape
+    assert (again.frames.float() - clip.frames.float()).abs().mean() < 8  # JPEG

@@ -31,6 +31,7 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
     "flux": {"models", "recipes", "training"},
     "evaluation": {"propagation", "metrics", "baselines", "models", "data"},
     "comparison": {"propagation", "metrics", "models", "evaluation", ""},
+    "submission": {"propagation", "metrics", "data", "evaluation"},
     "course": {
         "propagation",
         "metrics",
@@ -42,6 +43,7 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
         "flux",
         "evaluation",
         "comparison",
+        "submission",
         "video",
     },
     "video": {"propagation", "baselines", "models"},

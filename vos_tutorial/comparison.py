@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from .errors import TutorialError
 from .evaluation import BASELINES, Segmentation, check_scorable, score, segment
 from .files import write_atomically
 from .metrics import PROTOCOLS, ProtocolName
+from .models.weights import read_about
 from .propagation import Resized, Segmenter
 
 FORMAT = 1
@@ -64,14 +65,15 @@ def entry(name: str, device: torch.device | str | None = None) -> Entry:
     """A method by name.
 
     Args:
-        name: ``"stm"``, one of its shipped variants ``"stm:photos"``, a baseline (``"copy-first"``,
-            ``"colour-memory"``, ``"label-propagation"``), or a segmenter of your own, ``"my_file.py:MySegmenter"``
-            or ``"package.module:MySegmenter"``, called without arguments. ``"@192"`` at the end lets it work at 192
+        name: ``"stm"``, one of its shipped variants ``"stm:photos"``, a training of your own
+            ``"stm:runs/mine/weights.safetensors"``, a baseline (``"copy-first"``, ``"colour-memory"``,
+            ``"label-propagation"``), or a segmenter of your own, ``"my_file.py:MySegmenter"`` or
+            ``"package.module:MySegmenter"``, called without arguments. ``"@192"`` at the end lets it work at 192
             lines; without, a network works as its file says.
         device: where networks work.
 
     Raises:
-        TutorialError: if there is no such method, variant or file.
+        TutorialError: if there is no such method, variant or file, or the file holds another method's network.
     """
     plain, at, lines = name.partition("@")
     if at and not re.fullmatch(r"[1-9]\d*", lines):
@@ -81,11 +83,13 @@ def entry(name: str, device: torch.device | str | None = None) -> Entry:
     if plain in BASELINES:
         return Entry(name, lambda: _at(BASELINES[plain](), side), about={"baseline": plain, "lines": side})
     if base in models.METHODS:
-        digest = _digest(models.weights_file(base, variant=rest).read_bytes())
+        own = rest.endswith(".safetensors")
+        file = models.weights_file(base, rest) if own else models.weights_file(base, variant=rest)
+        read_about(file).require_method(base)
         return Entry(
             name,
-            lambda: models.segmenter(base, variant=rest, device=device, short_side=side),
-            about={"weights": digest, "lines": side},
+            lambda: models.segmenter(base, file, device=device, short_side=side),
+            about={"weights": _digest(file.read_bytes()), "lines": side},
         )
     if ":" in plain:
         made, digest = _own(base, rest)
@@ -199,6 +203,32 @@ class Difference:
     wins: int
 
 
+def difference(gains: Sequence[float]) -> Difference:
+    """The mean of paired differences, one for each clip, with its interval.
+
+    Args:
+        gains: in points, at least one.
+    """
+    each = np.array(gains, np.float64)
+    rng = np.random.default_rng(0)
+    means = each[rng.integers(0, len(each), (RESAMPLES, len(each)))].mean(1)  # [RESAMPLES]
+    low, high = np.quantile(means, [0.025, 0.975])
+    mean, low, high = (round(float(x), 2) for x in (each.mean(), low, high))
+    return Difference(mean, low, high, len(each), int((each > 0).sum()))
+
+
+class Contrast(NamedTuple):
+    """A frame in which one method fails and another succeeds."""
+
+    clip: str
+    object: int
+    frame: int
+    fails: str
+    succeeds: str
+    J: tuple[float, float]
+    """Of the two, in [0, 1]."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All runs, and what they may be averaged to.
@@ -208,12 +238,14 @@ class Comparison:
         about: for each ``"method, seed"`` what its results depend on.
         digests: of the clips, by name.
         runs: in the order in which they were made.
+        version: of this package, that made them.
     """
 
     protocol: ProtocolName = "davis2017"
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
+    version: str = __version__
 
     # ---------------------------------------------------------------------------------------- who and what
 
@@ -233,30 +265,50 @@ class Comparison:
             clip for clip in dict.fromkeys(run.clip for run in self.runs) if all((*p, clip) in done for p in pairs)
         ]
 
+    def finished(self, methods: Sequence[str]) -> list[str]:
+        """Clips that these methods have finished with each of their seeds, whatever the others did."""
+        return replace(self, runs=tuple(run for run in self.runs if run.method in methods)).shared()
+
+    def only(self, clips: Sequence[str] | None = None, methods: Sequence[str] | None = None) -> Comparison:
+        """The runs on some clips, of some methods, which stand in the order in which they are named.
+
+        A method without a run on these clips is no longer in it.
+        """
+        kept = [run for run in self.runs if clips is None or run.clip in clips]
+        if methods is not None:
+            kept = [run for method in methods for run in kept if run.method == method]
+        return replace(self, runs=tuple(kept))
+
     def gaps(self) -> list[str]:
         """Sentences about what is missing from the averages; empty if nothing is."""
-        said = [f"{_who(run)} failed on {run.clip}: {run.error}" for run in self.runs if run.error]
+        older = f"The runs were made by version {self.version}, this is {__version__}."
+        said = [older] * (_series(self.version) != _series(__version__))
+        said += [f"{_who(run)} failed on {run.clip}: {run.error}" for run in self.runs if run.error]
         clips = list(dict.fromkeys(run.clip for run in self.runs))
         for method in self.methods():
             for seed in self.seeds(method):
                 there = {run.clip for run in self.runs if (run.method, run.seed) == (method, seed)}
                 if missing := [clip for clip in clips if clip not in there]:
                     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                    said.append(f"{_named(method, seed)} has no result for {missing[0]}{more}.")
+                    said.append(f"{method}{f' (seed {seed})' if seed else ''} has no result for {missing[0]}{more}.")
         counts = {method: len(self.seeds(method)) for method in self.methods()}
         if len(set(counts.values())) > 1:
             said.append("Seeds: " + ", ".join(f"{method} {count}" for method, count in counts.items()) + ".")
         left_out = len(clips) - len(self.shared())
         if left_out:
             said.append(
-                f"Averages are over the {len(self.shared())} clips that all methods finished, not {len(clips)}."
+                f"Averages are over the {_clips(len(self.shared()))} that all methods finished, not {len(clips)}."
             )
         return said
 
     # --------------------------------------------------------------------------------------------- averages
 
     def by_attribute(self, value: Value = "J&F") -> dict[str, dict[str, list[float]]]:
-        """``{attribute: {method: [percent for each seed]}}`` over the objects of the shared clips; first ``"all"``.
+        """``{attribute: {method: [percent for each seed]}}`` over the shared clips; first ``"all"``.
+
+        A clip counts once, with the mean of its objects, as in :meth:`difference`: the difference of two averages is
+        then the average of the paired gains. (DAVIS-2017's own table, which ``evaluate`` prints, counts each object
+        once.)
 
         Raises:
             TutorialError: if no clip was finished by all methods.
@@ -270,16 +322,19 @@ class Comparison:
         for method in self.methods():
             for seed in self.seeds(method):
                 scores = [
-                    one.mean(value)
+                    np.mean([one.mean(value) for one in run.objects])
                     for run in self._of(method, seed, shared)
                     if attribute == "all" or attribute in run.attributes
-                    for one in run.objects
                 ]
                 table.setdefault(method, []).append(round(100 * float(np.mean(scores)), 2))
         return table
 
     def cost(self) -> dict[str, dict[str, float]]:
-        """``{method: {"J&F", "cpu_ms", "state"}}``: percent, processor milliseconds a frame, bytes; shared clips."""
+        """``{method: {"J&F", "cpu_ms", "state"}}`` over the shared clips.
+
+        Percent (see :meth:`by_attribute`), processor milliseconds a frame, and bytes at the end of the clip that
+        needs the most.
+        """
         shared = set(self._need_shared())
         scores = self._averages(shared, "J&F", "all")
         table = {}
@@ -299,16 +354,18 @@ class Comparison:
         Raises:
             TutorialError: if one of the two is not here, or no clip is shared.
         """
+        return difference(self.gains(method, against, value))
+
+    def gains(self, method: str, against: str, value: Value = "J&F") -> list[float]:
+        """In points, for each clip of :meth:`shared` one method minus the other; see :meth:`difference`.
+
+        Raises:
+            TutorialError: if one of the two is not here, or no clip is shared.
+        """
         for name in (method, against):
-            if name not in self.methods():
-                raise TutorialError(f"there is no {name!r} in this comparison; it has {', '.join(self.methods())}.")
+            self._need(name)
         clips = self._need_shared()
-        gains = np.array([self._on(method, c, value) - self._on(against, c, value) for c in clips])
-        rng = np.random.default_rng(0)
-        means = gains[rng.integers(0, len(gains), (RESAMPLES, len(gains)))].mean(1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        mean, low, high = (round(100 * float(x), 2) for x in (gains.mean(), low, high))
-        return Difference(mean, low, high, len(clips), int((gains > 0).sum()))
+        return [100 * (self._on(method, clip, value) - self._on(against, clip, value)) for clip in clips]
 
     def since_seen(self, edges: Sequence[int] = (1, 2, 3, 5, 9, 17)) -> dict[str, list[float]]:
         """J in percent of frames that show the object, by how many frames ago the truth showed it last.
@@ -329,6 +386,28 @@ class Comparison:
                 if ago >= edges[0]:
                     groups[int(np.searchsorted(edges, ago, side="right")) - 1].append(j)
             table[method] = [round(100 * float(np.mean(group)), 2) if group else float("nan") for group in groups]
+        return table
+
+    def hidden(self) -> dict[str, dict[str, float]]:
+        """J in percent of objects that are hidden in between: before, in the first frame back, and later.
+
+        Returns:
+            ``{method: {"before", "first frame back", "later"}}`` over frames of the shared clips that show the
+            object; NaN where there is none.
+        """
+        shared, table = set(self._need_shared()), {}
+        for method in self.methods():
+            groups: dict[str, list[float]] = {"before": [], "first frame back": [], "later": []}
+            runs = [run for seed in self.seeds(method) for run in self._of(method, seed, shared)]
+            for one in (one for run in runs for one in run.objects):
+                if max(one.since_seen) <= 1:
+                    continue
+                now = "before"
+                for ago, j in zip(one.since_seen, one.J, strict=True):
+                    now = "first frame back" if ago > 1 else "later" if now == "first frame back" else now
+                    if ago:
+                        groups[now].append(j)
+            table[method] = {k: round(100 * float(np.mean(v)), 2) if v else float("nan") for k, v in groups.items()}
         return table
 
     def by_frame(self) -> dict[str, list[float]]:
@@ -357,12 +436,52 @@ class Comparison:
                         values.setdefault((run.clip, one.object, t), []).append(j)
         return max(values, key=lambda place: max(values[place]) - min(values[place]))
 
+    def contrast(
+        self, fails: str, succeeds: str, attribute: str = "", shows: Callable[[Contrast], bool] | None = None
+    ) -> Contrast:
+        """Where one method fails and another succeeds most clearly: the frame with the largest difference of J.
+
+        Args:
+            fails, succeeds: methods, each with its first seed.
+            attribute: of the clips; any by default.
+            shows: whether a frame will do, asked from the largest difference down. Runs hold no masks, so that an
+                empty answer and one on the wrong thing are both a J of 0; a picture needs one that can be seen.
+
+        Raises:
+            TutorialError: if one of the two is not here, they share no such clip, or no frame will do.
+        """
+        j: dict[str, dict[tuple[str, int, int], float]] = {}
+        for method in (fails, succeeds):
+            self._need(method)
+            runs = self._of(method, self.seeds(method)[0], set(self.only(methods=[fails, succeeds]).shared()))
+            j[method] = {
+                (run.clip, one.object, t): value
+                for run in runs
+                if not attribute or attribute in run.attributes
+                for one in run.objects
+                for t, value, ago in zip(one.frames, one.J, one.since_seen, strict=True)
+                if ago  # an object that cannot be seen makes no picture
+            }
+        if not j[fails]:
+            raise TutorialError(
+                f"{fails} and {succeeds} share no clip with {attribute or 'an object'}; run them first."
+            )
+        for place in sorted(j[fails], key=lambda where: j[fails][where] - j[succeeds][where]):
+            found = Contrast(*place, fails, succeeds, (j[fails][place], j[succeeds][place]))
+            if shows is None or shows(found):
+                return found
+        raise TutorialError(f"no frame of {fails} and {succeeds} will do; ask less of it.")
+
     def _of(self, method: str, seed: int, clips: set[str]) -> list[Run]:
         return [run for run in self.runs if (run.method, run.seed) == (method, seed) and run.clip in clips]
 
     def _on(self, method: str, clip: str, value: Value) -> float:
         runs = [run for run in self.runs if run.method == method and run.clip == clip]
-        return float(np.mean([one.mean(value) for run in runs for one in run.objects]))
+        return float(np.mean([one.mean(value) for run in runs for one in run.objects]))  # as many objects a seed
+
+    def _need(self, method: str) -> None:
+        if method not in self.methods():
+            raise TutorialError(f"there is no {method!r} in this comparison; it has {', '.join(self.methods())}.")
 
     def _need_shared(self) -> list[str]:
         shared = self.shared()
@@ -410,6 +529,10 @@ class Comparison:
         """
         if self.protocol != other.protocol:
             raise TutorialError(f"one comparison is scored by {self.protocol}, the other by {other.protocol}.")
+        if _series(self.version) != _series(other.version):
+            raise TutorialError(
+                f"one comparison was made by version {self.version}, the other by {other.version}; run one again."
+            )
         for clip in self.digests.keys() & other.digests.keys():
             if self.digests[clip] != other.digests[clip]:
                 raise TutorialError(
@@ -435,8 +558,10 @@ class Comparison:
         for run in runs:
             for one in run["objects"]:
                 one["J"], one["F"] = ([round(x, 4) for x in one[name]] for name in ("J", "F"))
-        head = {"format": FORMAT, "version": __version__, "protocol": self.protocol}
-        return json.dumps({**head, "about": self.about, "digests": self.digests, "runs": runs}, indent=0) + "\n"
+        head = {"format": FORMAT, "version": self.version, "protocol": self.protocol}
+        lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)  # a run a line
+        start = json.dumps({**head, "about": self.about, "digests": self.digests}, indent=0).removesuffix("\n}")
+        return f'{start},\n"runs": [\n{lines}\n]\n}}\n'
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_json`, whole or not at all."""
@@ -455,7 +580,8 @@ def read(path: str | os.PathLike[str]) -> Comparison:
             raise TutorialError(f"{path} has format {data['format']}, this version reads {FORMAT}; compare again.")
         if data["protocol"] not in PROTOCOLS:
             raise KeyError("protocol")
-        return Comparison(data["protocol"], data["about"], data["digests"], tuple(_run(run) for run in data["runs"]))
+        runs = tuple(_run(run) for run in data["runs"])
+        return Comparison(data["protocol"], data["about"], data["digests"], runs, str(data["version"]))
     except OSError as error:
         raise TutorialError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -473,8 +599,17 @@ def _run(data: dict[str, Any]) -> Run:
     return Run(**rest, attributes=tuple(data["attributes"]), objects=tuple(map(one, data["objects"])))
 
 
+def _series(version: str) -> str:
+    """0.1 of 0.1.3: within a series, the same weights give the same answers."""
+    return ".".join(version.split(".")[:2])
+
+
 def _named(method: str, seed: int) -> str:
     return f"{method}, {seed}"
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'s' * (count != 1)}"
 
 
 def _who(run: Run) -> str:

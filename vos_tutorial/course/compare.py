@@ -2,6 +2,7 @@
 
     python -m vos_tutorial compare --methods copy-first,stm,my_file.py:Mine --out DIR               generated clips
     python -m vos_tutorial compare --data DAVIS --year 2016 --methods stm:photos,masktrack --out DIR
+    python -m vos_tutorial compare --data DAVIS --year 2017 --split test-dev --methods stm --submit --out DIR
 
 It is the course's command, since it draws; the numbers come from :mod:`vos_tutorial.comparison`.
 """
@@ -11,18 +12,21 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 
+from .. import submission
 from ..clip import Clip
 from ..comparison import Comparison, Entry, entry, read, steps
-from ..data.davis import DavisFolder, YouTubeVosFolder
+from ..data.davis import DavisFolder, VideoFolder, YouTubeVosFolder
 from ..data.worlds.sprites import CONDITIONS, benchmark
 from ..errors import TutorialError
-from ..evaluation import BASELINES
+from ..evaluation import BASELINES, check_sequences
 from ..metrics import ProtocolName
 from ..models import METHODS
 from ..profile import current, require_device
@@ -43,7 +47,10 @@ def main(argv: list[str] | None = None) -> int:
     options = _arguments(argv)
     device = current().device if options.device is None else require_device(options.device)
     entries = [entry(name.strip(), device) for name in options.methods.split(",") if name.strip()]
-    clips, protocol = _clips(options)
+    folder, protocol = _folder(options)
+    if options.submit:
+        return _submit(options, entries, folder, protocol, device)
+    clips = _clips(options, folder)
     results = ResultsFolder(options.out, data=[Path(options.data)] if options.data else [])
     before = _earlier(results, entries, protocol)
     results.check([RUNS])
@@ -135,22 +142,63 @@ def _csv(found: Comparison) -> bytes:
     return out.getvalue().encode()
 
 
-def _clips(options: argparse.Namespace) -> tuple[Iterator[Clip], ProtocolName]:
+def _folder(options: argparse.Namespace) -> tuple[VideoFolder | None, ProtocolName]:
+    """The data set, None for generated clips, and the protocol that it is scored by."""
     if options.data is None:
-        chosen = options.sequences.split(",") if options.sequences else None
-        if unknown := [name for name in chosen or [] if name not in CONDITIONS]:
-            raise TutorialError(f"there is no condition {unknown[0]!r}; choose from {', '.join(CONDITIONS)}.")
-        return benchmark(options.clips, chosen), "davis2017"
+        return None, "davis2017"
     if options.layout == "youtube-vos":
-        folder: DavisFolder | YouTubeVosFolder = YouTubeVosFolder(options.data, options.split or "valid")
-        protocol: ProtocolName = "youtube-vos"
-    else:
-        folder = DavisFolder(options.data, year=options.year, split=options.split or "val")
-        protocol = "davis2016" if options.year == 2016 else "davis2017"
+        return YouTubeVosFolder(options.data, options.split or "valid"), "youtube-vos"
+    folder = DavisFolder(options.data, year=options.year, split=options.split or "val")
+    return folder, "davis2016" if options.year == 2016 else "davis2017"
+
+
+def _clips(options: argparse.Namespace, folder: VideoFolder | None) -> Iterator[Clip]:
+    if folder is not None:
+        names = _sequences(options, folder)
+        return (folder[name] for name in names)
+    chosen = options.sequences.split(",") if options.sequences else None
+    if unknown := [name for name in chosen or [] if name not in CONDITIONS]:
+        raise TutorialError(f"there is no condition {unknown[0]!r}; choose from {', '.join(CONDITIONS)}.")
+    return benchmark(options.clips, chosen)
+
+
+def _sequences(options: argparse.Namespace, folder: VideoFolder) -> list[str]:
     names = options.sequences.split(",") if options.sequences else list(folder.names)
     for name in names:
         folder.index_of(name)
-    return (folder[name] for name in names), protocol
+    return names
+
+
+def _submit(
+    options: argparse.Namespace,
+    entries: Sequence[Entry],
+    folder: VideoFolder | None,
+    protocol: ProtocolName,
+    device: torch.device | str,
+) -> int:
+    """For each method a folder of masks, checked; nothing is scored."""
+    if folder is None:
+        raise TutorialError("--submit writes masks for a data set's own scoring; name the data set with --data.")
+    names = _sequences(options, folder)
+    check_sequences(folder, names, protocol)
+    left_out = len(folder.names) - len(names)
+    for one in entries:
+        place = Path(options.out) / re.sub(r"[^\w.@-]+", "-", one.method)
+        results = ResultsFolder(place, data=[Path(options.data)])
+        results.begin()
+        try:
+            for name in submission.write(one.make(), folder, results, protocol, names, device):
+                print(f"{name:>20}  {one.method}", flush=True)
+        except KeyboardInterrupt:
+            print(f"stopped; the sequences that were finished are in {place}", file=sys.stderr)
+            return 130
+        finally:
+            results.end()
+        submission.check(folder, place, names)
+        print(f"{place}: {len(names)} sequences, checked (scores: the data set's own program)")
+    if left_out:
+        print(f"note: {left_out} of the list's {len(folder.names)} sequences were left out; a submission needs all.")
+    return 0
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -162,8 +210,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--methods",
         default=",".join(EVERYBODY),
-        help="with commas between; a variant as stm:photos, your own segmenter as my_file.py:Name, lines as "
-        "stm@192 (default: all that ship); the first is what the others are compared with",
+        help="with commas between; a variant as stm:photos, a training of yours as stm:FILE.safetensors, a segmenter "
+        "of yours as my_file.py:Name, lines as stm@192 "
+        "(default: all that ship); the first is what the others are compared with",
     )
     parser.add_argument("--data", help="a data set (default: the generated benchmark)")
     parser.add_argument(
@@ -173,5 +222,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", help="a list in ImageSets, or YouTube-VOS's folder (default: val, valid)")
     parser.add_argument("--sequences", help="only these, with commas between; of the benchmark: conditions")
     parser.add_argument("--clips", type=int, default=8, help="of the benchmark, for each condition (default: 8)")
+    parser.add_argument(
+        "--submit", action="store_true", help="write masks for the data set's own scoring, checked, and no scores"
+    )
     parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
     return parser.parse_args(argv)

@@ -30,6 +30,14 @@ GLOSSARY: dict[str, str] = {
         "In STCNN's decoder: a coarse mask that says where a finer level may change what it was given. It has no "
         "queries and keys, and so is not [attention](#attention)."
     ),
+    "attribute": (
+        "What makes a clip hard, in a word: occlusion, fast motion, a change of light. Scores by attribute say where a "
+        "method fails; one average does not."
+    ),
+    "auc": (
+        "The area under the ROC curve. Take a good frame and a failed one: in what share of such pairs does a measure "
+        "of confidence rank the good one higher? 1 is perfect, 0.5 is a coin, and below 0.5 the measure is reversed."
+    ),
     "autoguidance": (
         "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
         "sample away from errors, not away from other classes."
@@ -45,6 +53,10 @@ GLOSSARY: dict[str, str] = {
         "[precision](#precision) and [recall](#recall) of the outline. J&F is the mean of F and "
         "[J](#region-similarity)."
     ),
+    "bootstrap": (
+        "A way to say how sure a mean is: draw as many values as there are, with replacement, take their mean, and "
+        "repeat. The middle 95 % of these means is the interval. It knows of other clips, not of other trainings."
+    ),
     "check": (
         "A line of a page that compares your answer with the right one, and says where they differ. It never stops "
         "the page."
@@ -56,6 +68,10 @@ GLOSSARY: dict[str, str] = {
     "closed loop": (
         "A method runs on its own output: the mask it predicted for one frame is its input for the next. Errors "
         "can pile up. Opposite: [open loop](#open-loop)."
+    ),
+    "colour memory": (
+        "A [baseline](#baseline) that has learned nothing: a place of the new frame gets the label of the places of "
+        "frame 0 that have its colour."
     ),
     "consistency model": (
         "A network that jumps from any time of a flow to the data at its end: a [flow map](#flow-map) that knows "
@@ -148,6 +164,10 @@ GLOSSARY: dict[str, str] = {
     ),
     "key": (
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
+    ),
+    "label propagation": (
+        "A [baseline](#baseline) that copies labels from the first and the last few frames to places nearby that look "
+        "alike, by features of a network that was trained for something else."
     ),
     "linear probe": (
         "A weighted sum that is trained on frozen features, to find out what can be read from them. It cannot "

@@ -24,18 +24,19 @@ import copy
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, overload
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from .. import places
-from ..clip import Clip, object_ids
+from ..clip import Clip, object_ids, write_mask
 from ..errors import TutorialError
-from ..files import is_folder, listing, numbered_pictures, plain_names, read_text
+from ..files import is_folder, listing, numbered_pictures, plain_names, read_text, write_atomically
 from ..pictures import read_frame, read_mask
 
 VARIABLE = "VOS_TUTORIAL_DAVIS"
@@ -364,6 +365,30 @@ def appearances(clip: Clip) -> dict[int, Tensor]:
             later[t] = torch.where(torch.isin(mask, torch.tensor(new, dtype=torch.uint8)), mask, 0)
             seen.update(new)
     return later
+
+
+def write_davis(root: str | os.PathLike[str], clips: Iterable[Clip], split: str = "val") -> None:
+    """Clips as a folder in the layout of DAVIS-2017, which :class:`DavisFolder` reads.
+
+    Frames are JPEGs and therefore lose a little; masks are exact.
+
+    Args:
+        root: of the data set; made if missing.
+        clips: each under its name.
+        split: the list that names them.
+
+    Raises:
+        TutorialError: if a mask cannot be written.
+    """
+    names = []
+    for clip in clips:
+        pictures = Path(root) / "JPEGImages" / "480p" / clip.name
+        pictures.mkdir(parents=True, exist_ok=True)
+        for t, (frame, mask) in enumerate(zip(clip.frames, clip.masks, strict=True)):
+            Image.fromarray(frame.permute(1, 2, 0).numpy()).save(pictures / f"{t:05d}.jpg")
+            write_mask(Path(root) / "Annotations" / "480p" / clip.name / f"{t:05d}.png", mask)
+        names.append(clip.name)
+    write_atomically(Path(root) / "ImageSets" / "2017" / f"{split}.txt", "\n".join([*names, ""]).encode())
 
 
 def find_davis(year: int = 2016) -> Path | None:

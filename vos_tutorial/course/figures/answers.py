@@ -26,7 +26,9 @@ FILL = 0.3  # how much of its colour an answer's inside takes
 TRUTH = np.array([255, 255, 255], np.uint8)
 
 
-def answer(frame: Pixels, ids: Pixels | None, truth: Pixels | None = None, width: int | None = None) -> np.ndarray:
+def answer(
+    frame: Pixels, ids: Pixels | None, truth: Pixels | None = None, width: int | None = None, fill: float = FILL
+) -> np.ndarray:
     """A frame with an answer: a light fill and a line in each object's colour; the truth is a white line.
 
     Args:
@@ -34,6 +36,7 @@ def answer(frame: Pixels, ids: Pixels | None, truth: Pixels | None = None, width
         ids: the answer ``[H, W]``; None leaves the frame as it is.
         truth: ids ``[H, W]``, to judge the answer by.
         width: of the result in pixels; the frame's own without. Enlarged masks get smooth edges.
+        fill: how much of its colour an answer's inside takes, in 0..1.
 
     Returns:
         ``uint8 [H', W', 3]``.
@@ -60,7 +63,7 @@ def answer(frame: Pixels, ids: Pixels | None, truth: Pixels | None = None, width
             outside = ndimage.binary_dilation(region, iterations=1) & ~region
             if name == "answer":
                 colour = object_colours()[object_id].astype(np.float32)
-                out[region] += FILL * (colour - out[region])
+                out[region] += fill * (colour - out[region])
                 out[outside] *= 0.4
                 out[edge] = colour
             else:
@@ -125,11 +128,11 @@ def answer_sheet(
         axes[row, 0].set_ylabel(name, fontsize=9)
     if judged is not None and any(ids is not None for ids in answers.values()):
         shown = [as_ids(ids[t]) for ids in answers.values() if ids is not None for t in times]
-        _line_legend(figure, min((i for ids in shown for i in objects_in(ids)), default=1))
+        line_legend(figure, min((i for ids in shown for i in objects_in(ids)), default=1))
     return figure
 
 
-def _line_legend(figure: Figure, object_id: int) -> None:
+def line_legend(figure: Figure, object_id: int) -> None:
     """What the two lines are; the answer's has the colour of this object."""
     colour = object_colours()[object_id] / 255
     handles = [

@@ -25,9 +25,9 @@ def _seeds(values: Pixels | ArrayLike) -> np.ndarray:
     return np.atleast_2d(array(values).astype(np.float64))
 
 
-def _draw_line(axes: Axes, index: int, label: str, x: np.ndarray, seeds: np.ndarray) -> None:
+def _draw_line(axes: Axes, index: int, label: str, x: np.ndarray, seeds: np.ndarray, colour: str = "") -> None:
     """The mean over seeds with its own dash and marker, in a band from the least to the greatest seed."""
-    colour = LINES[index % len(LINES)]
+    colour = colour or LINES[index % len(LINES)]
     with np.errstate(all="ignore"):
         mean = seeds.mean(axis=0)  # NaN where a seed has none: a gap, not a guess
     if len(seeds) > 1:
@@ -48,6 +48,7 @@ def curves(
     x: Pixels | ArrayLike | None = None,
     ylim: tuple[float, float] | None = None,
     spans: Mapping[str, tuple[float, float]] | None = None,
+    colours: Mapping[str, str] | None = None,
     height: float = 3.0,
 ) -> Figure:
     """Lines over time (or steps), with a band where there are several seeds.
@@ -58,6 +59,7 @@ def curves(
         x: positions ``[T]`` of all lines; 0, 1, 2, ... without.
         ylim: the range of y.
         spans: by label, ``(from, to)`` in x: stretches to shade, an occlusion for example.
+        colours: by label; in the order of the palette without.
         height: inches.
 
     Raises:
@@ -74,7 +76,7 @@ def curves(
         position = np.arange(seeds.shape[1]) if x is None else array(x)
         if len(position) != seeds.shape[1]:
             raise TutorialError(f"line {label!r} has {seeds.shape[1]} values but x has {len(position)}.")
-        _draw_line(plot, index, label, position, seeds)
+        _draw_line(plot, index, label, position, seeds, (colours or {}).get(label, ""))
     plot.set_xlabel(xlabel)
     plot.set_ylabel(ylabel)
     plot.margins(x=0.015)

@@ -1,54 +1,123 @@
-"""Pictures of a :class:`~vos_tutorial.comparison.Comparison`: cost, attributes, time unseen."""
+"""Pictures of a :class:`~vos_tutorial.comparison.Comparison`: cost, attributes, differences, failures, ..."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Bbox
 
+from ...clip import Clip
 from ...comparison import Comparison
 from ...errors import TutorialError
-from .charts import LINES, curves
-from .masks import casing
-from .palette import INK, PAPER, blank, styled
+from .answers import answer, line_legend
+from .charts import curves
+from .masks import Pixels, as_ids, bare, casing
+from .palette import (
+    BLUE, FAINT, GREEN, INK, ORANGE, PAPER, PURPLE, SKY, VERMILLION, WIDTH, YELLOW, blank, styled,
+)  # fmt: skip
 
 GAINS = "PuOr"  # its ends differ for every kind of colour vision
+PHOTOS = " photos"  # how the name of a photo-trained network ends
+COLOURS = {  # a method has one colour in all pictures
+    "copy first": FAINT,
+    "colour memory": SKY,
+    "label propagation": INK,
+    "MaskTrack": VERMILLION,
+    "RGMP": GREEN,
+    "RVOS": PURPLE,
+    "STM": BLUE,
+    "STCNN": ORANGE,
+}
+LIGHT = 0.12  # the fill of an answer where the object's own colour matters
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """The colour of each method; a photo-trained network has that of the small one, the reader's own are yellow."""
+    return {method: COLOURS.get(method.removesuffix(PHOTOS), YELLOW) for method in methods}
 
 
 @styled
-def cost(comparison: Comparison) -> Figure:
+def cost(comparison: Comparison, spread: Mapping[str, Sequence[float]] | None = None) -> Figure:
     """J&F against processor milliseconds a frame; the dot's area grows with what the method carries along.
 
-    A vertical line goes from the worst seed to the best.
+    Args:
+        comparison: with at least one clip that all methods finished.
+        spread: by method, the values between which its upright line goes; those of its seeds without.
 
     Raises:
         TutorialError: if no clip was finished by all methods.
     """
     table, scores = comparison.cost(), comparison.by_attribute()["all"]
-    figure, axes = blank(1, 1, height=3.9)
+    figure, axes = blank(1, 1, height=4.6)
     plot = axes[0, 0]
     largest = max(max(row["state"] for row in table.values()), 1)
-    placed: list[tuple[float, float]] = []
-    for index, (method, row) in enumerate(table.items()):
-        x, y, seeds = max(row["cpu_ms"], 0.01), row["J&F"], scores[method]
-        area = 30 + 420 * row["state"] / largest
+    texts: list[Text] = []
+    radii: list[float] = []
+    bars: list[Line2D] = []
+    hues = colours(list(table))
+    for method, row in table.items():
+        x, y, seeds = max(row["cpu_ms"], 0.01), row["J&F"], (spread or scores).get(method, [])
+        area = 30 + 270 * row["state"] / largest
+        radii.append(np.sqrt(area) / 2)
+        hollow = method.endswith(PHOTOS)
         plot.scatter(
-            [x], [y], s=area, color=LINES[index % len(LINES)], alpha=0.75, edgecolor=INK, linewidth=0.6, zorder=2
-        )
+            [x], [y], s=area, facecolor=PAPER if hollow else hues[method], edgecolor=hues[method] if hollow else INK,
+            linewidth=2.2 if hollow else 0.6, zorder=2,
+        )  # fmt: skip
         if len(seeds) > 1:
-            plot.plot([x, x], [min(seeds), max(seeds)], color=INK, linewidth=1.2, zorder=3)
-        near = sum(abs(np.log10(x / u)) < 0.35 and abs(y - v) < 5 for u, v in placed)
-        placed.append((x, y))
-        plot.annotate(
-            f"{method}  {_megabytes(row['state'])}", (x, y), (9, 7 - 13 * near), textcoords="offset points",
-            fontsize=8.5, path_effects=casing(2.5, PAPER), zorder=4,
+            bars += plot.plot([x, x], [min(seeds), max(seeds)], color=INK, linewidth=1.2, zorder=3)
+        texts.append(
+            plot.annotate(
+                f"{method}  {_megabytes(row['state'])}", (x, y), (8, 0), textcoords="offset points", fontsize=8.5,
+                va="center", path_effects=casing(2.5, PAPER), zorder=4,
+            )
         )  # fmt: skip
     plot.set_xscale("log")
-    plot.margins(x=0.16, y=0.12)
+    plot.margins(x=0.06, y=0.1)
+    plot.set_xlim(right=4.5 * max(max(row["cpu_ms"], 0.01) for row in table.values()))  # room for names
     plot.set_xlabel("processor milliseconds a frame (logarithmic)")
     plot.set_ylabel("J&F, percent")
+    if plot.get_ylim()[0] > 50:
+        plot.set_ylim(bottom=50)
+    plot.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    plot.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else ""))
+    _apart(figure, texts, radii, bars)
     return figure
+
+
+def _apart(figure: Figure, texts: Sequence[Text], radii: Sequence[float], bars: Sequence[Line2D]) -> None:
+    """Move each annotation to the first of some places at which it covers none that stands already, dot or bar.
+
+    Args:
+        figure: of them.
+        texts: each at a dot.
+        radii: of the dots, in points.
+        bars: upright lines.
+    """
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    points = [text.axes.transData.transform(text.xy) for text in texts]  # type: ignore[union-attr, attr-defined]
+    scale = figure.dpi / 72
+    dots = [Bbox([p - r * scale, p + r * scale]) for p, r in zip(points, radii, strict=True)]
+    lines = [bar.get_window_extent(canvas.get_renderer()).padded(1) for bar in bars]
+    placed: list[Bbox] = []
+    for i, text in enumerate(texts):
+        others = [*placed, *lines, *(dot for j, dot in enumerate(dots) if j != i)]
+        for side, up in [(s, u) for u in (0, 11, -11, 22, -22, 33, -33, 44, -44, 55, -55) for s in (1, -1)]:
+            text.set_position((side * (radii[i] + 3), up))
+            text.set_horizontalalignment("left" if side > 0 else "right")
+            box = text.get_window_extent(canvas.get_renderer())
+            inside = box.x0 > text.axes.bbox.x0 and box.x1 < text.axes.bbox.x1  # type: ignore[union-attr]
+            if inside and not any(box.overlaps(other) for other in others):
+                break
+        placed.append(box)
 
 
 def _megabytes(state: float) -> str:
@@ -60,7 +129,7 @@ def attributes(groups: Mapping[str, Mapping[str, Sequence[float]]], against: str
     """A row for each attribute, a column for each method: J&F, and in colour the difference from one method.
 
     Args:
-        groups: from :meth:`~vos_tutorial.comparison.Comparison.by_attribute`.
+        groups: from :meth:`~vos_tutorial.comparison.Comparison.by_attribute`; or any rows, such as videos.
         against: the method that the others are compared with; its column has no colour.
 
     Raises:
@@ -78,7 +147,7 @@ def attributes(groups: Mapping[str, Mapping[str, Sequence[float]]], against: str
     for (i, j), value in np.ndenumerate(values):
         strong = abs(gains[i, j]) > 0.6 * limit
         plot.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8.5, color=PAPER if strong else INK)
-    plot.set_xticks(range(len(methods)), methods, rotation=25, ha="left", rotation_mode="anchor")
+    plot.set_xticks(range(len(methods)), methods, rotation=32, ha="left", rotation_mode="anchor")
     plot.xaxis.tick_top()
     plot.set_yticks(range(len(groups)), [name.replace("_", " ") for name in groups])
     plot.tick_params(length=0)
@@ -105,4 +174,79 @@ def unseen(comparison: Comparison, edges: Sequence[int] = (1, 2, 3, 5, 9, 17)) -
         for i, a in enumerate(edges)
     ]
     figure.axes[0].set_xticks(range(len(kept)), [names[i] for i in kept])
+    return figure
+
+
+@styled
+def gains(comparison: Comparison, against: str, methods: Sequence[str] | None = None) -> Figure:
+    """How much better or worse than one method the others are, clip by clip, with the interval of the mean.
+
+    Each clip that the two share is a small dot, their mean a line with its 95 % interval.
+
+    Args:
+        comparison: with runs of all of them.
+        against: the method to compare with.
+        methods: which of the others, from the top; all by default.
+
+    Raises:
+        TutorialError: if a method is not there, or shares no clip with the other.
+    """
+    others = [method for method in methods or comparison.methods() if method != against]
+    hues = colours(others)
+    figure, axes = blank(1, 1, height=0.8 + 0.33 * len(others))
+    plot = axes[0, 0]
+    for y, method in enumerate(others):
+        pair = comparison.only(methods=[method, against])
+        gain, each = pair.difference(method, against), pair.gains(method, against)
+        plot.plot(
+            each, y + np.linspace(-0.22, 0.22, len(each)), "o", color=hues[method], markersize=3, alpha=0.7,
+            markerfacecolor=PAPER if method.endswith(PHOTOS) else hues[method],
+        )  # fmt: skip
+        plot.plot([gain.low, gain.high], [y, y], color=INK, linewidth=3.2, solid_capstyle="butt")
+        plot.plot([gain.mean], [y], "|", color=PAPER, markersize=9, markeredgewidth=2.4)
+        plot.plot([gain.mean], [y], "|", color=INK, markersize=9, markeredgewidth=1.2)
+        plot.annotate(
+            f"{gain.mean:+.1f}".replace("-", "\u2212"), (1.005, y), xycoords=("axes fraction", "data"), va="center",
+            fontsize=8.5,
+        )  # fmt: skip
+    plot.axvline(0, color=INK, linewidth=1.0)
+    plot.set_yticks(range(len(others)), others)
+    plot.set_ylim(len(others) - 0.5, -0.5)
+    plot.tick_params(axis="y", length=0)
+    plot.grid(False, axis="y")
+    plot.set_xlabel(f"J&F minus that of {against}, points; a dot is a clip, the bar the 95 % interval of the mean")
+    return figure
+
+
+@styled
+def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Figure:
+    """A row for each failure: the given mask, the method that fails and the one that succeeds, in the same frame.
+
+    Args:
+        cases: by what makes it hard, the clip, the number of the frame, and by method ids ``[T, H, W]``, first the
+            one that fails.
+
+    Raises:
+        TutorialError: if there is no case, or an answer has another size than its clip.
+    """
+    if not cases:
+        raise TutorialError("failures() was given no case; pass {'occlusion': (clip, frame, {method: ids})}.")
+    columns = 1 + max(len(answers) for _, _, answers in cases.values())
+    tile = (WIDTH - 0.4) / max(columns, 4)
+    figure, axes = blank(len(cases), columns, tile * columns + 0.4, (tile + 0.2) * len(cases) + 0.3)
+    for row, (what, (clip, t, answers)) in enumerate(cases.items()):
+        shown = [("frame 0, the given mask", 0, clip.masks), *((f"frame {t}, {n}", t, a) for n, a in answers.items())]
+        for cell, (title, at, ids) in zip(axes[row], shown, strict=False):
+            truth = None if at == 0 else clip.masks[at]
+            cell.imshow(answer(clip.frames[at], ids[at], truth, round(200 * tile), LIGHT))
+            cell.set_title(title, fontsize=8.5, pad=3)
+            if not np.any(as_ids(ids[at])):
+                cell.text(
+                    0.5, 0.03, "nothing found", transform=cell.transAxes, ha="center", va="bottom", fontsize=9,
+                    color=PAPER, path_effects=casing(2.5),
+                )  # fmt: skip
+        for cell in axes[row]:
+            bare(cell)
+        axes[row, 0].set_ylabel(what.replace("_", " "), fontsize=9)
+    line_legend(figure, 1)
     return figure
