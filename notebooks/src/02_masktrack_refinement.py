@@ -64,7 +64,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 165 minutes, of which 60 for the exercises |
-# | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; on one quiet core that is what you wait. Peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about what you wait if the machine has nothing else to do, and several times as much if it has. Peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01, convolutions, the gradient of a loss |
 #
 # Nothing is downloaded. If you have a DAVIS folder, section 8 uses it. Two appendices go further:
@@ -78,7 +78,7 @@ figures.show(
 #    as wrong as the previous mask in a video, and with no guide at all. On clean clips, which show one object, a copied first mask has a J of
 #    {{results/02_masktrack.json:benchmark.clean.copy first|.0f}}. What will each of the three reach?
 # 2. Which of the three has the lowest training loss?
-# 3. Our network follows {{results/02_masktrack.json:loop.clips}} clips. On average, the IoU with the ground truth falls from
+# 3. Our network follows {{results/02_masktrack.json:loop.clips}} clips: half of them clean, and half in which the object bends and grows. On average, the IoU with the ground truth falls from
 #    {{results/02_masktrack.json:loop.seeds.0.out.0|.0f}} percent in frame 1 to {{results/02_masktrack.json:loop.seeds.0.out.14|.0f}} in frame 15.
 #    In how many of the clips does it end below 50?
 
@@ -246,9 +246,7 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# **Down.** The encoder halves the resolution four times, down to 1/16. After the last block one cell sees 161 × 161 pixels: 5 from the stem,
-# 8 more from `first`, 12, 24 and 48 from the three steps down, 64 from `last`. A cell in the middle sees the whole picture, but not where an edge is.
-# That is why the encoder keeps every map. <!-- given -->
+# **Down.** The encoder halves the resolution four times, down to 1/16. A *cell*, one place of the last map, depends on 161 × 161 pixels, its *receptive field*: 5 from the stem, 8 more from `first`, 12, 24 and 48 from the three steps down, 64 from `last`. So a cell in the middle sees the whole picture. But it covers 16 × 16 pixels, and cannot say where in them an edge runs. The finer maps can, so the encoder returns all four. <!-- given -->
 
 
 # %%
@@ -298,8 +296,7 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
-# **Around it.** The colours are normalised. The guide becomes −1 and +1, about as large as the colours: in a channel of tiny
-# numbers it would go unnoticed for long.
+# **Around it.** The colours are normalised. The guide becomes −1 and +1, about as large as the normalised colours. If its numbers were tiny, the network would take long to notice it.
 
 
 # %%
@@ -551,7 +548,7 @@ figures.show(
 # %% [markdown]
 # ## 6. Your run beside the reference run
 #
-# Follow clips that it has not seen, with textures that it has not seen. J in percent:
+# Follow clips that it has not seen, with textures that it has not seen. *Bending* is short for page 01's *deformation+scale*. J in percent:
 
 
 # %% tags=["run"]
@@ -571,10 +568,7 @@ scores = {c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips in se
 tables.compare({"clean": scores["clean"], "bending": scores["deformation+scale"]}, mean=False)
 
 # %% [markdown]
-# The *reference network* is the same recipe with the same seed, yet yours differs by a few points: machines round differently, and training
-# amplifies that. One training proves little, so we measured
-# three seeds on the whole benchmark, eight clips for each condition. *Bending* clips change their shape and size, *several objects* are
-# followed at once, *look-alikes* pass by, and *walls* hide the object for some frames. *Previous truth* is an oracle: the true mask of the
+# The *reference network* comes from the same recipe and the same seed, trained on another machine. Machines round differently, and a long training can amplify that; yours differs by a few points, about as much as another seed would. One training proves little, so we measured three seeds on the whole benchmark, eight clips for each condition. Four conditions have shorter names than on page 01: *bending* (deformation+scale), *several objects* (multiple_objects), *look-alikes* (distractors) and *walls* (occlusion). *Previous truth* is an oracle: the true mask of the
 # previous frame, not refined.
 
 # %% tags=["reference"]
@@ -670,13 +664,13 @@ for name, guide in {"half is missing": left, "a second one too much": doubled}.i
 tables.table(rows, notes="percent; guides with an IoU of 0.4 to 0.6, one network")
 
 # %% [markdown]
-# Removing a surplus is easier, even far away; adding what is missing hardly works.
+# Removing a surplus is easier, though not easy, even if it reaches a whole object's width to the right. Adding what is missing hardly works.
 #
 # ### The cobweb
 #
 # In a video the answer becomes the next guide. So the map is applied again and again, and between two applications the object
 # moves, which costs IoU: on average, one frame of motion leaves {{results/02_masktrack.json:loop.motion|.0f}} percent of a perfect mask.
-# Take the map as measured on random corruptions of still pictures, and predict a clip:
+# Take the map as measured on random corruptions of still pictures, and predict a clip. (All IoUs of guides here are measured before the guide is grown.)
 
 # %% tags=["reference"]
 loop, response = (tables.stored("02_masktrack", part) for part in ("loop", "response"))
@@ -691,8 +685,7 @@ for t in (1, 6, 10, 15):
 
 # %% [markdown]
 # The prediction settles after a few frames, where map and motion balance. The measured average begins higher and keeps falling. Here is the
-# prediction as a picture. The staircase starts at a perfect mask. Go left to the dashed line (one frame of motion costs IoU), then down
-# to the blue curve (the network refines), left, down … until they cross: 0.82. <!-- given -->
+# prediction as a picture. Start in the upper right corner, at a perfect mask. Go left along the upper edge to the dashed line: one frame of motion costs IoU. Go down to the blue curve: that is what the network makes of this guide. Left again, down again, until the two lines cross, at 0.82. (At its right end the blue curve lies below the diagonal: even a perfect guide comes back a little damaged.) <!-- given -->
 
 # %% tags=["reference"]
 figures.show(
@@ -715,12 +708,11 @@ figures.show(
     figures.cobweb({"random corruptions": (x, y)}, paths=paths),
     "IoU of the answer over IoU of the guide. The curve of random corruptions lies far above the diagonal. One clip stays at the "
     "top, above the curve. Another starts there too, comes down to the diagonal within five frames, and slides along it to 0.1.",
-    "One clip stays above the curve. The other repairs less from frame to frame, and from frame 5 on slides down the diagonal.",
+    "One clip stays above the curve. The other repairs its guide for four frames, and from frame 5 on slides down the diagonal.",
 )
 
 # %% [markdown]
-# In the first four frames of this clip the network still repairs its guide, less each time. From frame 5 on it returns each guide as it is,
-# and each motion takes its share. Look at the clip:
+# In frames 1 to 3 of this clip the network adds 8 to 10 points to its guide, in frame 4 only 4. <!-- given --> From frame 5 on it gives back about what it got, and each motion takes its share. Look at the clip:
 
 # %%
 drifting = videos[steps["a clip that drifts"]["clip"]]
@@ -733,7 +725,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **Why is the prediction too good?** We measured two steps on the way down from it to what happened:
+# **Why is the prediction too good at the end?** In frame 6 it is even a little too low; by frame 15 it is far too high. The table goes from the prediction to what happened, one change a row. Read the column of frame 15:
 
 # %% tags=["reference"]
 rungs = {"the staircase": predicted, "the map, applied to each clip's own guide": measured["map"]}
@@ -744,12 +736,12 @@ tables.table(
 )
 
 # %% [markdown]
-# All guide IoUs here are measured before the guide is grown.
-#
-# * *Clips have different fates* (rows 1 and 2). In frame 15, half of them are still at about
-#   {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}} or above; {{results/02_masktrack.json:loop.seeds.0.lost}} of
-#   {{results/02_masktrack.json:loop.clips}} have fallen below 50. One average guide knows nothing of that, and since the curve bends, bad
+# * *Clips have different fates* (rows 1 and 2). Half of them are still at about
+#   {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}} or above, while others are lost (how many
+#   was prediction 3). One average guide knows nothing of that, and since the curve bends, bad
 #   guides lose more than good ones gain.
+# * *The map comes from other pictures* (rows 2 and 3). In frame 6 the network repairs random guides in these clips better than the map
+#   says; in frame 15 the two nearly agree. We have not looked into why.
 # * *Its own errors are harder than random ones* (rows 3 and 4). For every guide in these clips we made a random corruption with the same
 #   IoU, and gave both to the network. Of the object's pixels outside the guide, it finds
 #   {{results/02_masktrack.json:loop.seeds.0.found.random|.0f}} percent from random guides and {{results/02_masktrack.json:loop.seeds.0.found.own|.0f}}
@@ -776,15 +768,14 @@ figures.show(
 # ## 8. Real video, or photographs
 #
 # Does a network that has only seen sprites follow real objects? If you have a DAVIS folder (see `data/README.md`), this cell shows its
-# frames. Otherwise it shows what is *not* real video: shapes cut out of photographs, over photographs, with a
-# look-alike and changing light.
+# frames. Otherwise it shows what is *not* real video: sprites filled with pieces of photographs, over another photograph, all in changed colours (the discs are coins). A look-alike passes, and the light changes.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
 
 root = find_davis()
 real_clips = DavisFolder(root) if root else None
-name = real_clips.names[0] if real_clips else "shapes cut out of photographs"
+name = real_clips.names[0] if real_clips else "sprites filled with photographs"
 hard = {"attributes": ["distractors", "illumination"], "textures": "photos", "split": "test"}
 video = real_clips[name] if real_clips else sprites.make_clip(20, size=128, length=24, **hard)
 follower = models.segmenter("masktrack", short_side=128)
@@ -801,7 +792,7 @@ figures.show(
 
 # %% [markdown]
 # In the stored picture the mask spills onto a disc of the background that the object passes. In frame 17 it has lost the lower half of the
-# object, and keeps the disc instead. Now real video: three DAVIS-2016
+# object and holds the disc. In frame 23 it covers most of the object again, and still the disc: from a part that was kept, a mask can grow back. Now real video: three DAVIS-2016
 # sequences, in percent. The network sees 128 pixels of the shorter side:
 
 # %% tags=["reference"]
@@ -824,7 +815,7 @@ tables.table(rows, notes="mean ± standard deviation of three seeds; fine-tuned:
 # ### Start from ImageNet and real pictures: what it is worth
 #
 # The paper's network starts from ImageNet and learns from photographs. So does the variant `photos`: an EfficientNet-Lite0 encoder from
-# ImageNet, and 1,755 steps on shapes cut out of photographs. The clip above, once more: <!-- given -->
+# ImageNet, and 1,755 steps on real objects that were cut out of photographs and moved over others. The clip above, once more: <!-- given -->
 
 # %% tags=["run"]
 pretrained = models.segmenter("masktrack", variant="photos")
@@ -842,8 +833,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture the second network stays on the object, and leaves the disc alone. (More than one thing is different here: the encoder,
-# the pictures, and the number of steps.) On the twelve real sequences by which this variant was chosen, at 240 lines, and beside it two methods
+# In the stored picture the second network leaves the discs alone and covers the object to the end, with small spills onto the look-alike. (More than one thing is different: the encoder, the pictures and their size, the steps, and the corruption, which is stronger.) On the twelve real sequences by which this variant was chosen, at 240 lines, and beside it two methods
 # that learn nothing about masks:
 
 # %% tags=["reference"]
@@ -924,7 +914,7 @@ figures.show(
 #
 # The paper changes one thing at a time. We did so too, with your recipe at its full length; one seed each. One thing is not the same:
 # the paper's runs are fine-tuned on frame 0, ours are not. Its numbers are J over
-# all 50 videos of DAVIS-2016 (Perazzi et al., table 1); ours are J / F on the benchmark, in percent.
+# all 50 videos of DAVIS-2016 (Perazzi et al., table 1); ours are J / F on the benchmark, in percent. The first row is the reference network of section 6.
 #
 # | what is changed | the paper: J | clean: J / F | bending: J / F | several objects: J / F |
 # |---|---|---|---|---|
@@ -968,7 +958,7 @@ figures.show(
 # ## 11. At paper scale
 #
 # On a GPU, the same loop trains the paper's network: DeepLabv2 on VGG-16, 321 pixels, 20,000 steps of 10 pictures with SGD. It starts from
-# ImageNet, where the first convolution has three input channels. A weight has the shape `O C k k`, so the guide needs one more slice along `C`:
+# ImageNet, where the first convolution has three input channels. A weight has the shape `O C k k`, so the guide needs one more slice along `C`. We fill it with numbers close to zero: at the first step the network still computes its ImageNet features, undisturbed. (The U-Net of section 3 has no features to protect, so there the guide counts from the start.)
 
 
 # %% tags=["builds:vos_tutorial.models.masktrack.inflate"]
@@ -1017,8 +1007,7 @@ else:
 # `network(width)`, which returns an `nn.Module` from `B 4 H W` to logits `B 2 H/2 W/2`. The ledger is for width 16; all channels scale
 # with the width. The checks count parameters and look at shapes, so names are up to you.
 #
-# What the ledger does not say: a block is 3×3 convolution, group norm (8 channels a group), ReLU, 3×3 convolution, group norm, plus a shortcut,
-# then ReLU. The convolutions of a block have no bias; the first one carries the stride. The stem is 5×5 with stride 2, followed by a ReLU;
+# What the ledger does not say: a block is 3×3 convolution, group norm (8 channels a group), ReLU, 3×3 convolution, group norm, plus a shortcut, then ReLU. The shortcut is the input itself if channels and resolution stay, else a 1×1 convolution. Pad so that only the stride changes the resolution. The convolutions of a block have no bias; the first one carries the stride. The stem is 5×5 with stride 2, followed by a ReLU;
 # `lateral` and `logits` are 1×1 convolutions. These three kinds have a bias.
 #
 # <details><summary>Hint 1</summary>Write the block first. Block(16, 16) has 4,672 parameters: 2 × 16 × 16 × 9 in the convolutions and
@@ -1117,8 +1106,7 @@ _ = check_02.merge(merge)
 # p > (1 - p)², that is p > 0.382. <!-- given --> Each of them alone is unlikely; that *neither* is there is less likely still.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 2.3** (10 minutes, medium, experiment) *Grow more, or not at all.* Our loop grows the previous mask by one pixel. Measure the mean J over
-# `videos` with the reference network and `dilation` 0, 1, 2 and 4. First guess the order. Then argue: does the result show that one *should* grow the guide?
+# **Exercise 2.3** (10 minutes, medium, experiment) *Grow more, or not at all.* Our loop grows the previous mask by one pixel. In a new cell, measure the mean J over `videos` (the 16 clips of section 2) with the reference network and `dilation` 0, 1, 2 and 4. First guess the order. Then argue: does the result show that one *should* grow the guide?
 #
 # <details><summary>Hint</summary><code>j_mean(masktrack.segmenter(reference, dilation=2), videos)</code></details>
 # <details><summary>Where the answer lies</summary>For 0, 1, 2 and 4 pixels: {{results/02_masktrack.json:dilation.0.0|.0f}}, {{results/02_masktrack.json:dilation.1.0|.0f}},
@@ -1165,8 +1153,8 @@ _ = check_02.merge(merge)
 # * The previous mask is almost right. A network with a fourth input channel learns to fix it.
 # * Its training data are single pictures: corrupt the true mask, and ask for it back.
 # * The guide says which object, the picture says where exactly. With exact guides in training, the network ignores the picture.
-# * In closed loop, errors become guides. A few clips drift and never come back; an average hides that.
-# * Only the previous mask is carried on. Once it is lost, the object is lost.
+# * In closed loop, errors become guides. Some clips drift; an average hides that.
+# * Only the previous mask is carried on. Once it no longer touches the object, only luck brings the object back.
 #
 # | tensor | shape | |
 # |---|---|---|
