@@ -204,8 +204,12 @@ def flow_map_width(steps, error=0.02):
 
 
 # %%
+def in_steps(n):
+    return f"{n} step{'s' * (n > 1)}"
+
+
 rows = {"consistency model": consistency_width, "flow map": flow_map_width}
-errors = {name: {f"{n} steps": float((of(n) - c).abs()) for n in (1, 2, 4, 8, 16)} for name, of in rows.items()}
+errors = {name: {in_steps(n): float((of(n) - c).abs()) for n in (1, 2, 4, 8, 16)} for name, of in rows.items()}
 tables.table(errors, decimals=4, rows="distance of the width to 0.5")
 
 # %% [markdown]
@@ -339,7 +343,7 @@ def by_euler(steps):
 
 
 figures.show(
-    figures.plane.clouds({f"{n} step{'s' * (n > 1)}": by_euler(n) for n in (1, 2, 4, 64)}),
+    figures.plane.clouds({in_steps(n): by_euler(n) for n in (1, 2, 4, 64)}),
     "Samples with 1, 2, 4 and 64 steps: a point-like cloud, a blurred cloud, blurred squares, and squares with clear edges.",
     "Your teacher by Euler's method: one step gives the mean of the data, 64 steps the board.",
 )
@@ -568,7 +572,7 @@ def heun(velocity, x, steps=64):
 def distances(network, of):
     goal = heun(of, noise)
     made = {n: flow_map.sample(network, noise, flow_map.even_times(n)) for n in (1, 2, 4, 8)}
-    return {f"{n} steps": sliced_wasserstein(x, goal) for n, x in made.items()}
+    return {in_steps(n): sliced_wasserstein(x, goal) for n, x in made.items()}
 
 
 rows = {"teacher, Euler": distances(lambda x, t, s: your_teacher(x, t), your_teacher)}
@@ -587,11 +591,7 @@ students = stored["students"]
 
 def by_steps(of, chosen=(1, 2, 4, 8, 16), goal="to teacher"):
     seeds = of[goal]["seeds"]
-    return {
-        f"{n} step{'s' * (n > 1)}": [seed[i] for seed in seeds]
-        for i, n in enumerate(stored["step counts"])
-        if n in chosen
-    }
+    return {in_steps(n): [seed[i] for seed in seeds] for i, n in enumerate(stored["step counts"]) if n in chosen}
 
 
 names = {"emd": "AYF-EMD", "lmd": "AYF-LMD", "mean flow": "MeanFlow", "consistency": "consistency, re-noised"}
@@ -789,7 +789,7 @@ made = {n: {k: generators.generate(of.given(captions), start, k) for k in (1, 2,
 
 # %% tags=["run"]
 goal = generators.generate(picture_teacher.given(captions), start, 64)
-rows = {n: {f"{k} steps": float((x - goal).square().mean().sqrt()) for k, x in of.items()} for n, of in made.items()}
+rows = {n: {in_steps(k): float((x - goal).square().mean().sqrt()) for k, x in of.items()} for n, of in made.items()}
 tables.table(rows, decimals=3, rows="distance to the teacher's 64 steps")
 
 # %% [markdown]
