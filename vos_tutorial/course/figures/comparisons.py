@@ -19,7 +19,19 @@ from .answers import answer, line_legend
 from .charts import curves
 from .masks import Pixels, as_ids, bare, casing
 from .palette import (
-    BLUE, FAINT, GREEN, INK, ORANGE, PAPER, PURPLE, SKY, VERMILLION, WIDTH, YELLOW, blank, styled,
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PAPER,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    WIDTH,
+    YELLOW,
+    blank,
+    styled,
 )  # fmt: skip
 
 GAINS = "PuOr"  # its ends differ for every kind of colour vision
