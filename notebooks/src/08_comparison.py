@@ -13,6 +13,8 @@
 # the wrong question: the score of what, on what, at what price, and what happens when it fails?
 
 # %% tags=["setup"]
+import contextlib
+import io
 import tempfile
 from pathlib import Path
 
@@ -472,9 +474,9 @@ if found:
 root = Path(tempfile.mkdtemp())
 write_davis(root / "DAVIS", pair)
 out = root / "out"
-compare(
-    ["--data", str(root / "DAVIS"), "--year", "2017", "--methods", "colour-memory", "--submit", "--out", str(out)]
-)
+data = ["--data", str(root / "DAVIS"), "--year", "2017"]
+with contextlib.redirect_stdout(io.StringIO()):
+    compare([*data, "--methods", "colour-memory", "--submit", "--out", str(out)])
 print(*sorted(str(file.relative_to(out)) for file in out.glob("colour-memory/*/0000[01].png")), sep="\n")
 
 # %% [markdown]

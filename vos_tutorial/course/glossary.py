@@ -24,7 +24,8 @@ GLOSSARY: dict[str, str] = {
     ),
     "auc": (
         "The area under the ROC curve. Take a good frame and a failed one: in what share of such pairs does a "
-        "measure of confidence rank the good one higher? 1 is perfect, 0.5 is a coin, and below 0.5 the measure is reversed."
+        "measure of confidence rank the good one higher? 1 is perfect, 0.5 is a coin, and below 0.5 the measure is "
+        "reversed."
     ),
     "autoguidance": (
         "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
