@@ -31,12 +31,13 @@ GLOSSARY: dict[str, str] = {
         "queries and keys, and so is not [attention](#attention)."
     ),
     "attribute": (
-        "What makes a clip hard, in a word: occlusion, fast motion, a change of light. Scores by attribute say where a "
-        "method fails; one average does not."
+        "What makes a clip hard, in a word: occlusion, fast motion, a change of light. Scores by attribute say where "
+        "a method fails; one average does not."
     ),
     "auc": (
-        "The area under the ROC curve. Take a good frame and a failed one: in what share of such pairs does a measure "
-        "of confidence rank the good one higher? 1 is perfect, 0.5 is a coin, and below 0.5 the measure is reversed."
+        "The area under the ROC curve. Take a good frame and a failed one: in what share of such pairs does a "
+        "measure of confidence rank the good one higher? 1 is perfect, 0.5 is a coin, and below 0.5 the measure is "
+        "reversed."
     ),
     "autoguidance": (
         "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
@@ -166,8 +167,8 @@ GLOSSARY: dict[str, str] = {
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
     ),
     "label propagation": (
-        "A [baseline](#baseline) that copies labels from the first and the last few frames to places nearby that look "
-        "alike, by features of a network that was trained for something else."
+        "A [baseline](#baseline) that copies labels from the first and the last few frames to places nearby that "
+        "look alike, by features of a network that was trained for something else."
     ),
     "linear probe": (
         "A weighted sum that is trained on frozen features, to find out what can be read from them. It cannot "
