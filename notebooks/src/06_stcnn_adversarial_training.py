@@ -51,8 +51,8 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# The comparison is not a fair one, and you should know how: STCNN learned on synthetic video of this kind, STM on other
-# synthetic video. On the other hand, STM was given the mask of frame 0, and here STCNN does not use it.
+# The comparison is not quite fair: STCNN learned on synthetic video of this kind, STM did not. On the other hand, STM is
+# given the mask of frame 0, and here STCNN does not use it.
 #
 # Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves,
 # and nobody has to label anything for that. STCNN learns this first, and then segments with it.
@@ -124,8 +124,8 @@ figures.show(
 )
 
 # %% [markdown]
-# A subtraction is enough here because neither the camera nor the light changes. Keep it in mind: thresholded, it is the
-# baseline of this page. In real video everything moves a little. So let a network learn what *usually* comes next. It gets δ = 4 past frames, and must paint the one after them:
+# A subtraction is enough here because neither the camera nor the light changes. Thresholded, it is the baseline of this
+# page. In real video everything moves a little. So let a network learn what *usually* comes next. It gets δ = 4 past frames, and must paint the one after them:
 
 
 # %%
@@ -383,7 +383,7 @@ _ = check.shapes(**{f"map {i}": m for i, m in enumerate(spatial)})
 
 # %% [markdown]
 # **Pyramid pooling** (Zhao et al., CVPR 2017) puts the average over the whole map beside each cell, and the averages over
-# its quarters, ninths and 36ths. So each cell knows what kind of place it is in.
+# its quarters, ninths and 36ths.
 
 
 # %%
@@ -562,17 +562,16 @@ tables.table(rows, notes="IoU, percent; networks: three seeds")
 # take the table as a reason for STCNN: it asks what a network *learns* from video. The difference fails when the camera
 # shakes (section 11).
 #
-# Time finds the object: without a generator nothing is found, with an untrained one no more than a guess. Frozen features
-# that only learned to paint are about as good as a generator that learned from
+# Among the networks, time finds the object: without a generator nothing is found, with an untrained one no more than a guess.
+# Frozen features that only learned to paint are about as good as a generator that learned from
 # {{results/06_stcnn.json:camouflage.labelled}} labelled clips
 # ({{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} against
 # {{results/06_stcnn.json:camouflage.mean.scratch.moving|.1f}}; seeds vary by more than that). Doing both is best on each
-# seed. And when the object stands still, nobody finds it, as it must be.
+# seed. When the object stands still, nobody finds it.
 #
 # **With fewer labels** the gap grows. From {{results/06_stcnn.json:camouflage.labelled}} labelled clips, painting first and
 # then both gives about one and a half times the IoU of masks alone; from {{results/06_stcnn.json:camouflage.few}}, about
-# three times ({{results/06_stcnn.json:camouflage.mean.pretrained + learning + few.moving|.1f}} against
-# {{results/06_stcnn.json:camouflage.mean.scratch + few.moving|.1f}}). That is what unlabelled video is good for.
+# three times. That is what unlabelled video is good for.
 
 # %% [markdown]
 # # A GAN and one video
@@ -803,10 +802,9 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 # could not make that game choose at our scale, even with λ = 0.02. In a fork that was narrower than its object, we gave
 # {{results/06_stcnn.json:fork.clips}} clips to each of three networks, and no painted frame chose a side. <!-- given -->
 #
-# So λ has several values on this page: 0.05 in your game, which is about choosing; 0.02 in the fork just named; 0.001, the
-# paper's, in your training of STCNN (section 7); 0.1 in the three steps that compare two training loops, so that a mistake
-# would show; and 0.01 where we ask what the game does to the *features* (section 12). <!-- given --> STCNN's discriminator,
-# built:
+# So λ has several values on this page: 0.05 in your game, so that it chooses; the paper's 0.001 in your training of STCNN
+# (section 7); 0.1 in the three steps that compare two training loops, so that a mistake would show; 0.01 where we ask what
+# the game does to the *features* (section 12). <!-- given --> STCNN's discriminator, built:
 
 
 # %%
@@ -956,8 +954,7 @@ tables.table(swapped, decimals=2)
 # %% [markdown]
 # Averaged over {{results/06_stcnn.json:clips_per_condition}} clips, the answers overlap by
 # {{results/06_stcnn.json:mask_swap.untuned|.2f}} before tuning and {{results/06_stcnn.json:mask_swap.tuned|.3f}} after
-# {{results/06_stcnn.json:online_steps}} steps. Where objects are far apart, the motion gate alone separates them, tuned or
-# not.
+# {{results/06_stcnn.json:online_steps}} steps. Where objects are far apart, the motion gate alone separates them.
 #
 # <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the
 # video begins: identity is in the weights. Untuned, only the motion gate separates objects.</details>
@@ -1105,8 +1102,8 @@ figures.show(
 )
 
 # %% [markdown]
-# In stage 2 the generator is not trained, and yet its error rises. That is the average: it catches up with the generator's
-# last weights, which paint worse than an average over many steps. The IoU has to wait for stage 3, which joins the halves.
+# In stage 2 the generator is not trained, and yet its error rises: the running average catches up with its last weights,
+# which paint worse than an average over many steps. The IoU has to wait for stage 3, which joins the halves.
 #
 # ## 8. Your run beside the reference run
 #
@@ -1157,7 +1154,7 @@ tables.compare(benchmark, methods=columns)
 #
 # **On this benchmark, the generator adds nothing that we can measure.** Here an object's looks give it away, and tuning
 # learns them from frame 0. On camouflage the generator is all that matters (section 4). So the question about a video is:
-# does its frame 0 show the object? (Not tested here: an untrained generator. One network on real video: section 10.)
+# does its frame 0 show the object? (One network on real video: section 10.)
 
 # %% [markdown]
 # ## 9. Look inside
@@ -1286,11 +1283,10 @@ rows = {"frame difference": {label: difference[kind] for kind, label in kinds.it
 tables.table(rows, notes="IoU, percent; networks: three seeds")
 
 # %% [markdown]
-# In the picture nothing is found under the shaking camera. That is this frame; averaged over
-# {{results/06_stcnn.json:camouflage.clips}} clips, the networks find less than half of what they find at rest, or more,
-# depending on how they learned. The frame difference falls furthest, from
+# The picture is one frame, in which nothing is found under the shaking camera. Averaged over
+# {{results/06_stcnn.json:camouflage.clips}} clips, the networks keep 40 to 70 % of their IoU. <!-- given --> The frame difference falls furthest, from
 # {{results/06_stcnn.json:frame_difference.IoU.moving|.1f}} to {{results/06_stcnn.json:frame_difference.IoU.shake|.1f}}: now everything changes. In the frame of a
-# jump it is far ahead, because it sees the new place, which no past frame could tell.
+# jump it is ahead: it sees the new place, which no past frame could tell.
 #
 # ### Jump out of the motion gate
 #
@@ -1350,8 +1346,8 @@ rows = {s: {"mask, moving": camouflage[k]["moving"], "linear probe": probed[k]["
 tables.table(rows, rows="the generator's training", notes="IoU, percent; three seeds")
 
 # %% [markdown]
-# *Looks real* and *useful* are two things too. We tested only 0.01, ten times the paper's weight, on one kind of video, so
-# this says nothing about 0.001. Not tested either: an untrained generator on the benchmark (section 8). <!-- given -->
+# *Looks real* and *useful* are two things too. We tested only 0.01, ten times the paper's weight, so this says nothing about
+# 0.001. Not tested either: an untrained generator on the benchmark. <!-- given -->
 #
 # ## 13. At paper scale
 #
@@ -1386,10 +1382,9 @@ for stage in gpu.stages:
 tables.table(rows, rows="stage", decimals=0)
 
 # %% [markdown]
-# The generator is the cheaper half by far, although both encoders are equally deep. Half of the gap is dilation: without
-# strides, the two deepest groups of layers work on larger maps (0.56 TFLOP in the encoder against the generator's 0.13). The
-# other half is the decoder, whose last layers work at half resolution (0.50). <!-- given --> A GPU that does 100 TFLOP each
-# second would need about an hour for all of stage 1, if nothing ever waited; expect several times that. <!-- given -->
+# Both encoders are equally deep, and yet the spatial half costs seven times as much. Half of the gap is dilation: without
+# strides, the deepest layers work on larger maps (0.56 TFLOP against the generator's encoder, 0.13). The other half is the
+# decoder, which ends at half resolution (0.50). <!-- given -->
 
 # %% tags=["run"]
 if here.name == "gpu":
