@@ -137,6 +137,15 @@ def test_a_clip_alone_is_not_judged(clip: Clip) -> None:
     assert figures.loop(clip).data != figures.loop(clip, {"": clip.masks}).data  # this one has a white line
 
 
+def test_a_bare_panel_shows_no_outline(clip: Clip) -> None:
+    bare = {"the video": None, "right": clip.masks}
+    judged, unjudged = (figures.loop(clip.frames, bare, truth) for truth in (clip.masks, None))
+    panels = [np.asarray(Image.open(io.BytesIO(found.data)).convert("RGB"), np.int16) for found in (judged, unjudged)]
+    change = np.abs(panels[0] - panels[1]).max(2) > 60  # [H, W]
+    assert not change[:, : change.shape[1] // 2 - 8].any()
+    assert change[:, change.shape[1] // 2 + 8 :].any()
+
+
 @pytest.mark.parametrize("limit", [60_000, 12_000])
 def test_a_loop_never_gets_too_large(limit: int) -> None:
     loop = figures.loop(noise(), np.zeros((12, 60, 90), np.uint8), max_bytes=limit, width=180)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import symtable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -49,6 +50,44 @@ def test_in_step_with_its_source(name: str) -> None:
 
 def test_every_notebook_has_a_source() -> None:
     assert not notebooks.without_source()
+
+
+def assigned(cell: str) -> set[str]:
+    """Names that a cell gives a value to; what it defines or imports is meant to stay."""
+    symbols = symtable.symtable(cell, "cell", "exec").get_symbols()
+    return {s.get_name() for s in symbols if s.is_assigned() and not (s.is_imported() or s.is_namespace())}
+
+
+def globals_read(table: symtable.SymbolTable, inside: str = "") -> Iterator[tuple[str, str]]:
+    """``(function or class, name)`` for each global that a named function, or a method of a class, reads."""
+    for child in table.get_children():
+        name = inside or child.get_name()
+        if child.get_type() == "function" and name.isidentifier():
+            yield from ((name, s.get_name()) for s in child.get_symbols() if s.is_global() and s.is_referenced())
+        yield from globals_read(child, name)
+
+
+def pulled_away(cells: Sequence[str]) -> list[str]:
+    """Functions that read a global which a later cell binds again: an exercise that calls them meets another."""
+    found, given = [], [assigned(cell) for cell in cells]
+    for i, cell in enumerate(cells):
+        for function, name in sorted(set(globals_read(symtable.symtable(cell, "cell", "exec")))):
+            before, after = (any(name in names for names in part) for part in (given[: i + 1], given[i + 1 :]))
+            if before and after and function not in ("genexpr", "listcomp", "setcomp", "dictcomp", "lambda"):
+                found.append(f"{function}() reads {name}, which a later cell binds again")
+    return found
+
+
+@pytest.mark.parametrize("name", notebooks.HERE.names())
+def test_a_function_keeps_the_globals_that_it_reads(name: str) -> None:
+    cells = notebooks.read_source(notebooks.HERE.source(name)).cells
+    assert not pulled_away([cell.source for cell in cells if cell.cell_type == "code"])
+
+
+def test_a_global_that_is_bound_again_is_found() -> None:
+    cells = ["past = 1", "def scored():\n    return past", "past = 2"]
+    assert pulled_away(cells) == ["scored() reads past, which a later cell binds again"]
+    assert pulled_away([*cells[:2], "def other():\n    past = 2"]) == []
 
 
 @pytest.mark.parametrize("name", notebooks.HERE.names())

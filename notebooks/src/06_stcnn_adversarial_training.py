@@ -51,22 +51,19 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# The comparison is not a fair one, and you should know how: STCNN learned on synthetic video of this kind, STM on other
-# synthetic video. On the other hand, STM was given the mask of frame 0, and here STCNN does not use it.
+# The comparison is not quite fair: STCNN learned on synthetic video of this kind, STM did not. On the other hand, STM is
+# given the mask of frame 0, and here STCNN does not use it.
 #
 # Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves,
-# and nobody has to label anything for that. STCNN learns this first, and then segments with it.
-#
-# The page has two halves. **Motion without labels** is about prediction and what it teaches (sections 1 to 4). **A GAN and
-# one video** is about a second network that tells real pictures from painted ones, and about weights that are tuned to one
-# object (sections 5 and 6).
+# and nobody has to label anything for that. STCNN learns this first (sections 1 to 4). Then come two additions: a second
+# network that tells real pictures from painted ones, and weights that are tuned to one object (5 and 6).
 #
 # ## You will learn
 #
-# * to make training data from unlabelled video, and to find out with a linear probe what a network knows;
-# * to build STCNN layer by layer and load trained weights into your own class;
+# * to learn from unlabelled video, and to find out with a linear probe what a network knows;
+# * to build STCNN layer by layer and load trained weights into it;
 # * to train a generator against a discriminator, and to say who gets which gradient;
-# * to tune a network to one video, and to test what its two halves are worth.
+# * to tune a network to one video, and to test what its halves are worth.
 
 # %% [markdown]
 # ## Run card
@@ -77,12 +74,9 @@ figures.show(
 # | to run | {{results/run_cards.json:06_stcnn_adversarial_training.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; peak memory {{results/run_cards.json:06_stcnn_adversarial_training.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02 (05 for the comparison above), convolutions, cross-entropy, the gradient of a loss |
 #
-# Nothing is downloaded. If you have a DAVIS folder, section 10 uses it. Details and five more exercises are in the
-# [appendix](appendix/06_details.ipynb).
+# Nothing is downloaded. Details and five more exercises are in the [appendix](appendix/06_details.ipynb).
 #
 # ## Predict
-#
-# Write down your guesses. Each answer is folded at the place where it is settled.
 #
 # 1. A network paints the next frame of videos like the one above. Copying the last frame has a mean squared error of
 #    {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (colours go from −1 to 1). What will the network reach?
@@ -96,8 +90,8 @@ figures.show(
 #
 # ## 1. The idea by hand
 #
-# A dot moves one cell to the right per frame. Four frames are known. You know the fifth, and nobody has labelled it for
-# you: the *video itself* holds the answer. This is {{term:self-supervised learning}}. The baseline is to *copy the last
+# A dot moves one cell to the right per frame. Four frames are known. You know the fifth without any label: the *video itself*
+# holds the answer. This is {{term:self-supervised learning}}. The baseline is to *copy the last
 # frame*:
 
 # %%
@@ -112,7 +106,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The gap between the two is what can be learned about motion. Now two frames of the video above, and their difference:
+# Now two frames of the video above, and their difference:
 
 # %%
 change = (hidden.frames[9] / 255 - hidden.frames[8] / 255).abs()[0]
@@ -124,8 +118,8 @@ figures.show(
 )
 
 # %% [markdown]
-# A subtraction is enough here because neither the camera nor the light changes. Keep it in mind: thresholded, it is the
-# baseline of this page. In real video everything moves a little. So let a network learn what *usually* comes next. It gets δ = 4 past frames, and must paint the one after them:
+# A subtraction is enough here because neither the camera nor the light changes. Thresholded, it is the baseline of this
+# page. In real video everything moves a little. So let a network learn what *usually* comes next. It gets δ = 4 past frames, and must paint the one after them:
 
 
 # %%
@@ -141,8 +135,7 @@ _ = check.shapes(window=(window, "B T 3 H W"), frame=(frame, "B 3 H W"))
 # ## 2. The generator, built
 #
 # The network that paints is the {{term:generator}}. Four colour frames are stacked to 12 channels; their order *is* the
-# order of time. It never sees the current frame, because that would be the answer. Everything it is made of follows, in
-# torch only.
+# order of time. It never sees the current frame, because that would be the answer.
 #
 # **The block** is the *bottleneck* of ResNets: 1×1, 3×3 and 1×1 convolutions, and a shortcut. (`dilation` is for section
 # 4.)
@@ -259,7 +252,7 @@ class Generator(nn.Module):
 
 
 # %% [markdown]
-# Is that the library's generator? Trained weights must fit into your class, and give the same picture and maps.
+# Trained weights must fit into your class, and give the library's picture and maps.
 
 # %%
 generator = Generator().eval()
@@ -286,9 +279,9 @@ tables.table(ledger, notes=f"{sum(p.numel() for p in generator.parameters()):,} 
 # %% [markdown]
 # ## 3. What does it know?
 #
-# Your generator now holds the weights of `seeing`, which had 400 steps of painting camouflage. Later, `seeing` did learn
-# from masks, but their gradient was stopped before it reached the generator (section 4, *Detach or not?*). So no mask has
-# ever changed these weights. What do they paint for frame 9?
+# Your generator now holds the weights of `seeing`, after 400 steps of painting camouflage. `seeing` did learn from masks
+# later, but their gradient never reached its generator (section 4, *Detach or not?*): no mask has changed these weights.
+# What do they paint for frame 9?
 
 
 # %%
@@ -307,11 +300,11 @@ figures.show(
 )
 
 # %% [markdown]
-# <details><summary>Prediction 1</summary>About 10 % less than copying:
+# <details><summary>Prediction 1</summary>About a tenth less than copying:
 # {{results/06_stcnn.json:prediction.camouflage.1|.1f}} to {{results/06_stcnn.json:prediction.camouflage.0|.1f}} instead of
 # {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks,
-# {{results/06_stcnn.json:prediction.clips}} unseen clips). Most of the frame stands still, and there copying is perfect. But
-# it is not the picture we want; it is what the network had to know.</details>
+# {{results/06_stcnn.json:prediction.clips}} unseen clips). Most of the frame stands still. And it is not the picture we
+# want, but what the network had to know.</details>
 #
 # **A linear probe.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at
 # each cell. A sum cannot compute much by itself, so what it finds must have been there (a {{term:linear probe}}).
@@ -361,10 +354,9 @@ tables.table({shown: probed[name] for name, shown in names.items()}, notes="IoU,
 
 # %% [markdown]
 # **Painting has put the object into the maps, where a weighted sum can find it, and nobody has shown the network a mask.**
-# The finest map, d3, knows most. (Our random weights differ between seeds and between the two tables, so trust differences
-# larger than the spread. The large spread of the pixels is one probe of three:
-# {{results/06_stcnn.json:probe.IoU.pixels.all.1|.1f}}, the others have {{results/06_stcnn.json:probe.IoU.pixels.all.0|.1f}}
-# and {{results/06_stcnn.json:probe.IoU.pixels.all.2|.1f}}.)
+# The finest map, d3, knows most. (Random weights differ between the two tables. The large spread of the
+# pixels is one probe of three: {{results/06_stcnn.json:probe.IoU.pixels.all.1|.1f}}, the others have
+# {{results/06_stcnn.json:probe.IoU.pixels.all.0|.1f}} and {{results/06_stcnn.json:probe.IoU.pixels.all.2|.1f}}.)
 #
 # ## 4. The segmenter, built
 #
@@ -382,8 +374,8 @@ spatial = Encoder(3, dilated=True)(frame)
 _ = check.shapes(**{f"map {i}": m for i, m in enumerate(spatial)})
 
 # %% [markdown]
-# **Pyramid pooling** (Zhao et al., CVPR 2017) puts the average over the whole map beside each cell, and the averages over
-# its quarters, ninths and 36ths. So each cell knows what kind of place it is in.
+# **Pyramid pooling** ([Zhao et al., CVPR 2017](https://arxiv.org/abs/1612.01105)) puts the average over the whole map beside each cell, and the averages over
+# its quarters, ninths and 36ths.
 
 
 # %%
@@ -420,8 +412,7 @@ for m in (0.0, 0.5, 1.0):
     print(f"mask {m}: refined {x + m * refinement}; if everything were multiplied: {m * (x + refinement)}")
 
 # %% [markdown]
-# Where the coarse mask says *background*, x passes unchanged. Multiplying everything would erase it, and a coarse mistake
-# could never be fixed.
+# Where the coarse mask says *background*, x passes unchanged. Multiplying everything would erase it for good.
 
 
 # %% tags=["builds:vos_tutorial.models.stcnn.Gate"]
@@ -532,10 +523,7 @@ figures.show(
 
 # %% [markdown]
 # **Detach or not?** Should the loss of the masks also change the generator? In the released code d1 to d3 are *detached*
-# before the join: the generator learns from its own loss only. `detach=False` lets the masks' gradient through. The table
-# below has both.
-#
-# How much of this is the generator's merit, and how much the labels'? Three seeds, IoU on
+# before the join: the generator learns from its own loss only. `detach=False` lets the masks' gradient through. Both, on
 # {{results/06_stcnn.json:camouflage.clips}} unseen clips:
 
 # %% tags=["reference"]
@@ -557,22 +545,17 @@ tables.table(rows, notes="IoU, percent; networks: three seeds")
 
 # %% [markdown]
 # **The first row needs no network**, and it is the best. It blurs the difference of the last two frames over
-# {{results/06_stcnn.json:frame_difference.blur}} × {{results/06_stcnn.json:frame_difference.blur}} pixels and thresholds it;
-# blur and threshold were chosen on the labelled clips. In this world nothing else changes, so this is all you need. Do not
-# take the table as a reason for STCNN: it asks what a network *learns* from video. The difference fails when the camera
-# shakes (section 11).
+# {{results/06_stcnn.json:frame_difference.blur}} × {{results/06_stcnn.json:frame_difference.blur}} pixels and thresholds it
+# (both chosen on the labelled clips). In this world nothing else changes. So the table is no reason for STCNN: it asks what a
+# network *learns* from video. When the camera shakes, the difference fails (section 11).
 #
-# Time finds the object: without a generator nothing is found, with an untrained one no more than a guess. Frozen features
-# that only learned to paint are about as good as a generator that learned from
-# {{results/06_stcnn.json:camouflage.labelled}} labelled clips
-# ({{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} against
-# {{results/06_stcnn.json:camouflage.mean.scratch.moving|.1f}}; seeds vary by more than that). Doing both is best on each
-# seed. And when the object stands still, nobody finds it, as it must be.
+# Without a generator nothing is found, with an untrained one no more than a guess. Frozen features that only learned to paint
+# are about as good as a generator that learned from {{results/06_stcnn.json:camouflage.labelled}} labelled clips; seeds vary
+# by more than that. Doing both is best on each seed. When the object stands still, nobody finds it.
 #
 # **With fewer labels** the gap grows. From {{results/06_stcnn.json:camouflage.labelled}} labelled clips, painting first and
-# then both gives about one and a half times the IoU of masks alone; from {{results/06_stcnn.json:camouflage.few}}, about
-# three times ({{results/06_stcnn.json:camouflage.mean.pretrained + learning + few.moving|.1f}} against
-# {{results/06_stcnn.json:camouflage.mean.scratch + few.moving|.1f}}). That is what unlabelled video is good for.
+# then both gives one and a half times the IoU of masks alone; from {{results/06_stcnn.json:camouflage.few}}, three times.
+# That is what unlabelled video is good for.
 
 # %% [markdown]
 # # A GAN and one video
@@ -590,8 +573,8 @@ errors = 0.5 * greys**2 + 0.5 * (greys - 1) ** 2
 print({f"paint {g:.2f}": round(e, 3) for g, e in zip(greys.tolist(), errors.tolist(), strict=True)})
 
 # %% [markdown]
-# The middle: the *mean* of what may come. It will never be right, and no larger network changes that, because it is the
-# right answer to the question that the squared error asks. Here is a small world with such a fork. A disc moves up, and
+# The middle: the *mean* of what may come. No larger network changes that, because it is the right answer to what the squared
+# error asks. Here is a small world with such a fork. A disc moves up, and
 # then steps to the left or to the right, *wider than the disc itself*:
 
 
@@ -622,8 +605,8 @@ figures.show(
 
 # %% [markdown]
 # A painter for it: two convolutions down, two up. It also gets **noise**, four random numbers per sample: without noise,
-# one past always gives one picture. We enlarge by *resizing*, then convolving; stamps can leave a checkerboard, which looks
-# like sharpness to a measurement ([appendix](appendix/06_details.ipynb), B).
+# one past always gives one picture. We enlarge by *resizing*, because stamps can leave a checkerboard
+# ([appendix](appendix/06_details.ipynb), B).
 
 
 # %%
@@ -680,10 +663,8 @@ class Critic(nn.Module):
 # | 0.5 | −0.5 | −0.5 |
 # | 0.9 | −0.9 | −0.1 |
 #
-# Early on, every painted frame is recognised: the first row. Where the painter is worst, the first form hardly pushes. So
-# use the second (*non-saturating*) one, as the authors do.
-#
-# The players take turns. In each turn one of them learns:
+# Early on, every painted frame is recognised: the first row. There the first form hardly pushes. So use the second
+# (*non-saturating*) one, as the authors do. The players take turns:
 
 # %%
 pictures = (past[0, 2], future[0], (future + other)[0] / 2)
@@ -792,21 +773,17 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 # chooses the side that does not come, and a random guess has twice the error of the mean. In the stored run the ratio is
 # RATIO on average.</details>
 #
-# The mean gradient hardly tells the two apart: two discs at half strength have about as much edge as one at full strength.
-#
-# **Looking real and being close to the truth are two different things.** A GAN answers another question: not *what is the
-# mean of what may come?* but *what may come?*
+# **Looking real and being close to the truth are two different things.** A GAN does not ask for the mean of what may come, but
+# for *one thing* that may.
 #
 # ### What STCNN does
 #
 # STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> We
 # could not make that game choose at our scale, even with λ = 0.02. In a fork that was narrower than its object, we gave
 # {{results/06_stcnn.json:fork.clips}} clips to each of three networks, and no painted frame chose a side. <!-- given -->
-#
-# So λ has several values on this page: 0.05 in your game, which is about choosing; 0.02 in the fork just named; 0.001, the
-# paper's, in your training of STCNN (section 7); 0.1 in the three steps that compare two training loops, so that a mistake
-# would show; and 0.01 where we ask what the game does to the *features* (section 12). <!-- given --> STCNN's discriminator,
-# built:
+# (λ is 0.05 in your game, so that it chooses; 0.001 in your training of STCNN; 0.1 in a comparison of two loops, so that a
+# mistake would show; 0.01 in section 12, which asks what the game does to the *features*.) <!-- given --> STCNN's
+# discriminator, built:
 
 
 # %%
@@ -832,16 +809,14 @@ _ = check.close("the library's logit", discriminator(painted), seeing.discrimina
 # A discriminator that is always right teaches nothing, and neither does one that is always fooled. But did the table not say
 # that the slope is largest when it is right? That is the slope with respect to the *logit*. When painted and real frames are
 # easily told apart, the logit hardly changes with the picture. The product of the two slopes is all that the painter
-# receives, and it is small, or points nowhere useful. The authors keep the two
-# close: below a cross-entropy of 0.3 the discriminator stops learning, above 0.7 the generator stops, and if both have
+# receives, and it is small, or points nowhere useful. So the authors keep the two close: below a cross-entropy of 0.3 the discriminator stops learning, above 0.7 the generator stops, and if both have
 # stopped, both go on ([appendix](appendix/06_details.ipynb), C). <!-- given -->
 #
 # ## 6. One video
 #
 # ### Which object?
 #
-# Look at what goes in: a frame, and four past frames. *No mask.* Every method so far is told in each frame what to follow.
-# STCNN is told once, before the video begins: **its weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
+# Look at what goes in: a frame, and four past frames. *No mask.* STCNN is told what to follow once, before the video begins: **its weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
 #
 # One picture is soon learned by heart. So make many of it, as *lucid dreams* (Khoreva et al., 2019): cut the object out,
 # fill the hole, change the light, bend the object, and put it down somewhere else.
@@ -916,11 +891,10 @@ figures.show(
 
 
 # %% [markdown]
-# That is the whole method. Each object has a network tuned to it and a motion gate; the generator runs once per frame,
-# because it does not know about objects.
+# Each object has a network tuned to it and a motion gate; the generator, which knows no objects, runs once per frame.
 #
-# In frames 1 to 3 there are not enough past frames. The first is repeated, and the released code then ends the window with
-# the *current* frame, which training never did. We do the same. In the code, four copies of frame 0 stand in front of the
+# In frames 1 to 3 the past is too short. Frame 0 is repeated, and like the released code we then end the window with the
+# *current* frame, which training never did. In the code, four copies of frame 0 stand in front of the
 # video, so frame t of the video is `frames[t + 4]`. A radius of 8 is 40 pixels at 480 lines, scaled to our 96. <!-- given -->
 
 
@@ -943,8 +917,8 @@ theirs = propagate(stcnn.segmenter(library), two.frames, mask.to(torch.uint8))
 _ = check.equal("your loop and the library's", mine > 0.5, theirs == 1)
 
 # %% [markdown]
-# Does it know which object is meant? Give it the first mask of one object, then of another, and compare the answers (the
-# {{term:mask-swap test}}). In this clip two objects begin side by side:
+# Does it know which object is meant? Give it the first mask of one object, then of another (the {{term:mask-swap test}}). In
+# this clip two objects begin side by side:
 
 # %% tags=["run"]
 close, swapped = list(sprites.benchmark(4, ["multiple_objects"]))[3], {}
@@ -956,8 +930,7 @@ tables.table(swapped, decimals=2)
 # %% [markdown]
 # Averaged over {{results/06_stcnn.json:clips_per_condition}} clips, the answers overlap by
 # {{results/06_stcnn.json:mask_swap.untuned|.2f}} before tuning and {{results/06_stcnn.json:mask_swap.tuned|.3f}} after
-# {{results/06_stcnn.json:online_steps}} steps. Where objects are far apart, the motion gate alone separates them, tuned or
-# not.
+# {{results/06_stcnn.json:online_steps}} steps.
 #
 # <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the
 # video begins: identity is in the weights. Untuned, only the motion gate separates objects.</details>
@@ -1076,8 +1049,7 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 # %% [markdown]
 # ### Your run
 #
-# The first three stages, with half of the steps of the recipe `cpu`, to save your time. The loop saves its state: stop the
-# cell and run it again, and it resumes.
+# The first three stages, with half of the steps of the recipe `cpu`. Stop the cell and run it again: it resumes.
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -1105,12 +1077,12 @@ figures.show(
 )
 
 # %% [markdown]
-# In stage 2 the generator is not trained, and yet its error rises. That is the average: it catches up with the generator's
-# last weights, which paint worse than an average over many steps. The IoU has to wait for stage 3, which joins the halves.
+# In stage 2 the generator is not trained, and yet its error rises: the running average catches up with its last weights,
+# which paint worse than an average over many steps. The IoU has to wait for stage 3, which joins the halves.
 #
 # ## 8. Your run beside the reference run
 #
-# Clean clips, before and after tuning. Yours was tuned for 20 steps only, to save your time:
+# Clean clips; yours is tuned for 20 steps only:
 
 # %% tags=["run"]
 clips = list(sprites.benchmark(1 if here.is_smoke else 2, ["clean"]))
@@ -1121,9 +1093,9 @@ scores = {n: {"J": 100 * evaluation.evaluate(m, clips, "davis2017").average().J.
 tables.table(scores, notes=f"percent; {len(clips)} clip(s)")
 
 # %% [markdown]
-# In the stored run yours beats the copied mask, by far once it is tuned. The *reference* has about nine times your steps, on clips that look more like a camera's. J on
-# {{results/06_stcnn.json:clips_per_condition}} clips per condition, half as many as on other pages, because each object
-# costs its tuning; all methods here are measured on the same clips:
+# In the stored run yours beats the copied mask. The *reference* has about nine times your steps, on clips that look more like a camera's. J on
+# {{results/06_stcnn.json:clips_per_condition}} clips per condition, the same ones for all
+# methods:
 
 # %% tags=["reference"]
 benchmark = tables.stored("06_stcnn", "benchmark")
@@ -1137,14 +1109,9 @@ columns = {
 tables.compare(benchmark, methods=columns)
 
 # %% [markdown]
-# **Tuning does most of the work.** With look-alikes J rises from
-# {{results/06_stcnn.json:benchmark.distractors.untuned|.1f}} to {{results/06_stcnn.json:benchmark.distractors.STCNN long|.1f}}, with several objects from {{results/06_stcnn.json:benchmark.multiple_objects.untuned|.1f}} to
-# {{results/06_stcnn.json:benchmark.multiple_objects.STCNN long|.1f}}, level with STM. Where the object changes its looks,
-# frame 0 teaches nothing new ({{results/06_stcnn.json:benchmark.appearance_change.untuned|.1f}} and
-# {{results/06_stcnn.json:benchmark.appearance_change.STCNN long|.1f}}). Once it has been hidden or out of view, STCNN stays
-# far behind STM ({{results/06_stcnn.json:benchmark.out_of_view.STCNN long|.1f}} against
-# {{results/06_stcnn.json:benchmark.out_of_view.STM long|.1f}}). The short recipe, tuned, is as good on clean clips, and
-# worse with look-alikes: {{results/06_stcnn.json:benchmark.distractors.recipe mean|.1f}} on average over three seeds.
+# **Tuning does most of the work.** With look-alikes J rises from {{results/06_stcnn.json:benchmark.distractors.untuned|.1f}} to
+# {{results/06_stcnn.json:benchmark.distractors.STCNN long|.1f}}. Where the object changes its looks, frame 0 teaches nothing
+# new. Once it has been hidden or out of view, STCNN stays far behind STM. 
 #
 # **Is this more than a segmenter tuned to frame 0?** Without the generator, STCNN is close to OSVOS (Caelles et al., 2017).
 # We trained such a network on the same masks, for as many steps, and tuned it in the same way (one seed; beside it, three
@@ -1157,13 +1124,12 @@ tables.compare(benchmark, methods=columns)
 #
 # **On this benchmark, the generator adds nothing that we can measure.** Here an object's looks give it away, and tuning
 # learns them from frame 0. On camouflage the generator is all that matters (section 4). So the question about a video is:
-# does its frame 0 show the object? (Not tested here: an untrained generator. One network on real video: section 10.)
+# does its frame 0 show the object?
 
 # %% [markdown]
 # ## 9. Look inside
 #
-# Step through the video of the hidden object. The panels: the frame, the painted frame, where painted and last frame
-# differ, the mask from space only, the mask with time. Then **freeze the video**: from the chosen frame on it repeats
+# Step through the video of the hidden object. Then **freeze the video**: from the chosen frame on it repeats
 # itself. *After how many frames is the temporal half blind?*
 
 # %% tags=["run"]
@@ -1181,14 +1147,13 @@ figures.show(
 )
 
 # %% [markdown]
-# <details><summary>Answer</summary>Four. Right after the stop, the window still holds frames in which something moved. When
-# all four are the same, nothing is expected to happen. The frame itself has not changed. For the same reason IoU is 0 in
+# <details><summary>Answer</summary>Four: then all frames of the window are the same, and nothing is expected to happen. For the
+# same reason IoU is 0 in
 # frame 1: its window is frame 0, four times.</details>
 #
 # ## 10. Real video, or photographs
 #
-# If you have a DAVIS folder (see `data/README.md`), this cell shows its frames; otherwise shapes cut out of photographs,
-# over photographs.
+# With a DAVIS folder (see `data/README.md`) this cell shows its frames; otherwise shapes cut out of photographs.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
@@ -1213,9 +1178,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture, the untuned network takes both purple shapes. After 40 steps it separates them at first, and
-# confuses them later: they have one texture, and the light changes. Now real video: three DAVIS-2016 sequences, one network,
-# the shorter side reduced to 128 pixels:
+# Now real video: three DAVIS-2016 sequences, one network, the shorter side reduced to 128 pixels:
 
 # %% tags=["reference"]
 real = tables.stored("06_stcnn", "real")
@@ -1227,9 +1190,8 @@ rows["CPU seconds per video"] = {shown: real["seconds"][k] for k, shown in names
 tables.table(rows, notes="J in percent where nothing else is said; one seed")
 
 # %% [markdown]
-# Here, 60 steps are not enough: they reach {{results/06_stcnn.json:real.J.STCNN 60 steps.mean.0|.1f}}, the copied mask
-# {{results/06_stcnn.json:real.J.copy first.mean.0|.1f}}. 200 steps reach {{results/06_stcnn.json:real.J.STCNN 200 steps.mean.0|.1f}}, STM {{results/06_stcnn.json:real.J.STM long run.mean.0|.1f}}. Look at the sequences, though: of
-# *motocross-jump*, tuning for 60 steps loses what the untuned network finds. And three sequences say little about a method.
+# Here 60 steps are not enough: they are level with the copied mask. And of *motocross-jump*, they lose what the untuned network
+# finds. Three sequences say little about a method.
 #
 # ### Start from ImageNet and photographs
 #
@@ -1244,9 +1206,8 @@ tables.table(rows, notes="J in percent where nothing else is said; one seed")
 # | STCNN, photos, tuned | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.J|.1f}} | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.F|.1f}} | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.J&F|.1f}} |
 # | the same weights without the generator | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.J|.1f}} | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.F|.1f}} | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.J&F|.1f}} |
 #
-# On these sequences it is level with STM in J and ahead in F. Without its generator it has the same J, and slightly less F:
-# **also here, nearly all of it is tuning.** Frame 0 of a real video shows the object, so tuning has something to hold on to.
-# But on the three sequences of the table before, which were scored only once, it has J
+# Without its generator it has the same J, and slightly less F: **also here, nearly all of it is tuning.** But on the three
+# sequences of the table before, scored once, it has J
 # {{results/15_photos.json:rows.STCNN, photos, davis_sample.J|.1f}}, STM {{results/15_photos.json:rows.STM, photos, davis_sample.J|.1f}}. And of *car-turn* it has J {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.videos.car-turn|.0f}}, MaskTrack
 # {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.car-turn|.0f}}.
 #
@@ -1286,11 +1247,10 @@ rows = {"frame difference": {label: difference[kind] for kind, label in kinds.it
 tables.table(rows, notes="IoU, percent; networks: three seeds")
 
 # %% [markdown]
-# In the picture nothing is found under the shaking camera. That is this frame; averaged over
-# {{results/06_stcnn.json:camouflage.clips}} clips, the networks find less than half of what they find at rest, or more,
-# depending on how they learned. The frame difference falls furthest, from
-# {{results/06_stcnn.json:frame_difference.IoU.moving|.1f}} to {{results/06_stcnn.json:frame_difference.IoU.shake|.1f}}: now everything changes. In the frame of a
-# jump it is far ahead, because it sees the new place, which no past frame could tell.
+# The picture is one frame, in which nothing is found under the shaking camera. Averaged over
+# {{results/06_stcnn.json:camouflage.clips}} clips, the networks keep 38 to 70 % of their IoU, <!-- given --> and the frame
+# difference falls furthest: now everything changes. In the frame of a jump it is ahead: it sees the new place, which no past
+# frame could tell.
 #
 # ### Jump out of the motion gate
 #
@@ -1316,18 +1276,9 @@ figures.show(
 )
 
 # %% [markdown]
-# In the clips that we measured, nothing was left inside the motion gate, so it opened. Had a wrong blob survived in it, the object
-# would have stayed lost. What is the motion gate good for? J without tuning
-# ({{results/06_stcnn.json:gate.clips}} clips per condition, one network):
-#
-# | | behind walls | fast motion | look-alikes |
-# |---|---|---|---|
-# | gate | {{results/06_stcnn.json:gate_untuned.on.occlusion|.1f}} | {{results/06_stcnn.json:gate_untuned.on.fast_motion|.1f}} | {{results/06_stcnn.json:gate_untuned.on.distractors|.1f}} |
-# | no gate | {{results/06_stcnn.json:gate_untuned.off.occlusion|.1f}} | {{results/06_stcnn.json:gate_untuned.off.fast_motion|.1f}} | {{results/06_stcnn.json:gate_untuned.off.distractors|.1f}} |
-#
-# It helps behind walls and costs J where objects are fast. With look-alikes it seems to help a little, also after tuning
-# ({{results/06_stcnn.json:gate.on.distractors|.1f}} with it, {{results/06_stcnn.json:gate.off.distractors|.1f}} without):
-# two points, which four clips cannot establish.
+# Nothing was left inside the motion gate, so it opened. Had a wrong blob survived in it, the object would have stayed lost. The
+# gate helps behind walls, and costs J where objects are fast; with look-alikes it gains two points, which four clips cannot
+# establish ([appendix](appendix/06_details.ipynb), G).
 #
 # ## 12. What the paper claims, and what we saw
 #
@@ -1350,8 +1301,8 @@ rows = {s: {"mask, moving": camouflage[k]["moving"], "linear probe": probed[k]["
 tables.table(rows, rows="the generator's training", notes="IoU, percent; three seeds")
 
 # %% [markdown]
-# *Looks real* and *useful* are two things too. We tested only 0.01, ten times the paper's weight, on one kind of video, so
-# this says nothing about 0.001. Not tested either: an untrained generator on the benchmark (section 8). <!-- given -->
+# We tested only 0.01, ten times the paper's weight, so this says nothing about 0.001. Not tested either: an untrained
+# generator on the benchmark. <!-- given -->
 #
 # ## 13. At paper scale
 #
@@ -1386,10 +1337,8 @@ for stage in gpu.stages:
 tables.table(rows, rows="stage", decimals=0)
 
 # %% [markdown]
-# The generator is the cheaper half by far, although both encoders are equally deep. Half of the gap is dilation: without
-# strides, the two deepest groups of layers work on larger maps (0.56 TFLOP in the encoder against the generator's 0.13). The
-# other half is the decoder, whose last layers work at half resolution (0.50). <!-- given --> A GPU that does 100 TFLOP each
-# second would need about an hour for all of stage 1, if nothing ever waited; expect several times that. <!-- given -->
+# The spatial half costs seven times as much. Half of the gap is dilation: its deepest layers work on larger maps (0.56 TFLOP;
+# the generator's encoder has 0.13). The other half is its decoder (0.50). <!-- given -->
 
 # %% tags=["run"]
 if here.name == "gpu":
@@ -1400,18 +1349,17 @@ else:
     print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 
 # %% [markdown]
-# For pictures and videos of your own, pass `FolderStills(folder)` and `VideoClips(DavisFolder(root))` to the task; stage 1
-# reads no masks. In a terminal, on several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train stcnn --profile gpu`.
+# In a terminal, on several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train stcnn --profile gpu`.
 # We had no GPU for this page, so there is no result to show.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
+# In the first two, replace the line that raises; the check names the usual mistakes.
 #
 # **Exercise 6.1** (25 minutes, hard) *The generator from its ledger.* Close section 2 and keep only its ledger. Write
 # `painter(frames)`, which returns an `nn.Module` from `B 3·frames H W` to `B 3 H/2 W/2`. You may use `Bottleneck`. The
-# check counts parameters and looks at shapes, so names are up to you.
+# check counts parameters and looks at shapes.
 #
 # What the ledger does not say: `conv1` is 7×7 with stride 2 and no bias, and a ReLU follows its norm. The four bottlenecks
 # are 24, 24, 32 and 32 channels wide inside. `squeeze` and `paint` are 1×1 convolutions with bias. An `enlarge` is a 3×3
@@ -1420,9 +1368,7 @@ else:
 # squeezed map. At the end comes tanh. All norms are `norm(channels)`, as above.
 #
 # <details><summary>Hint 1</summary>Check <code>conv1</code> first: 24 × 12 × 49 weights for four frames.</details>
-# <details><summary>Hint 2</summary><code>enlarge[1]</code> has more parameters than 64 channels explain: two maps are
-# stacked before it.</details>
-# <details><summary>Hint 3</summary>Which of the encoder's four maps does no squeeze take? That
+# <details><summary>Hint 2</summary>Which of the encoder's four maps does no squeeze take? That
 # one stays unused.</details>
 
 
@@ -1516,35 +1462,28 @@ _ = check_06.who_learns(who_learns)
 # video must the generator win? (c) In which video can it do harm? (d) Why can tuning on repeated stills teach the network
 # to ignore time?
 #
-# <details><summary>Answer</summary>(a) Train and tune a network without a generator on the same masks, for as many steps,
-# and compare on the same clips, with several seeds; also one with an untrained generator, which has as many weights
-# (section 8). (b) Where frame 0 does not tell object from background, but motion does. (c) Where motion misleads: a shaking
-# camera, a moving background. (d) In the dreams nothing moves, so the temporal maps carry no information, and the join may
-# learn to do without them. On camouflage, IoU fell from {{results/06_stcnn.json:online.time.moving.0|.0f}} to
+# <details><summary>Answer</summary>(a) Train and tune a network without a generator on the same masks, for as many steps, and compare on the same clips,
+# with several seeds (section 8). (b) Where frame 0 does not tell object from background, but motion does. (c) Where motion misleads: a shaking
+# camera, a moving background. (d) In the dreams nothing moves, and the join may learn to do
+# without the temporal maps. On camouflage, IoU fell from {{results/06_stcnn.json:online.time.moving.0|.0f}} to
 # {{results/06_stcnn.json:online.time.moving.1|.0f}} after 20 steps, and was back at
-# {{results/06_stcnn.json:online.time.moving.3|.0f}} after 200 (eight clips, one seed; we have not looked into
-# why).</details>
+# {{results/06_stcnn.json:online.time.moving.3|.0f}} after 200 (eight clips, one seed).</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
 #
-# **1.** A generator has a tenth of the squared error of a grey picture. Why do you ask for another number?
-#
-# <details><summary>Answer</summary>Copying the last frame costs nothing and is often better than that. Only what is below
-# the copy was learned about motion.</details>
-#
-# **2.** The discriminator's error on painted frames is 0.05. Good news?
+# **1.** The discriminator's error on painted frames is 0.05. Good news?
 #
 # <details><summary>Answer</summary>For nobody. It recognises every painting, so its logit hardly changes when the painting
 # changes a little. The slope of −log D with respect to that logit is large, but the generator receives the product of both,
 # which is small or points nowhere useful.</details>
 #
-# **3.** A linear probe on frozen features reaches an IoU of 40, on untrained ones 20. What has been shown, and what not?
+# **2.** A linear probe on frozen features reaches an IoU of 40, on untrained ones 20. What has been shown, and what not?
 #
 # <details><summary>Answer</summary>That training put something into the features from which a weighted sum can read the
 # mask. Not that features without it would be worse after fine-tuning.</details>
 #
-# **4.** You tune STCNN to an object, and then show it a clip without that object. What still acts as if it were there?
+# **3.** You tune STCNN to an object, and then show it a clip without that object. What still acts as if it were there?
 #
 # <details><summary>Answer</summary>The weights: they mark what resembles it. The motion gate only says where, and it opens once
 # the mask is empty.</details>
@@ -1554,7 +1493,7 @@ _ = check_06.who_learns(who_learns)
 #
 # * Each video holds its own labels: the next frame. Beat the copied last frame, or nothing was learned about motion. And
 #   where nothing else moves, try a subtraction first.
-# * Maps that learned to paint know where the object is. With few masks, that is worth most.
+# * Maps that learned to paint know where the object is; that is worth most with few masks.
 # * The squared error answers with the mean of all futures. A GAN with noise answers with one of them, at up to twice the error.
 # * No mask enters STCNN. Which object is meant is in its weights, tuned to frame 0, and in a motion gate.
 # * When nothing moves, the temporal half is blind. Where looks give the object away, tuning alone does as well.
@@ -1562,23 +1501,20 @@ _ = check_06.who_learns(who_learns)
 # | tensor | shape | |
 # |---|---|---|
 # | window | `B 4 3 H W` | past frames; stacked to 12 channels in [−1, 1] |
-# | frame | `B 3 H W` | the current one; the generator does not see it |
-# | painted frame | `B 3 H/2 W/2` | thrown away after training |
 # | d1, d2, d3 | `B C h w`, coarse to fine | what the generator knows; joined to the spatial half |
 # | five masks | `B 5 H W` | logits: pyramid, three levels, final |
 # | motion gate | `O H W` | around each object's previous mask, or everywhere |
 #
-# **Next.** A future that is painted in one pass is a blur, or one guess. How to draw *samples* from what may come, without
-# a game of two players, is the subject of [notebook 07](07_align_your_flow.ipynb). Solutions of the exercises are in a
+# **Next.** How to draw *samples* of what may come, without a game of two players: [notebook 07](07_align_your_flow.ipynb). Solutions of the exercises are in a
 # [notebook of their own](solutions/06_stcnn_adversarial_training.ipynb). [← 05 STM](05_stm_key_value_memory.ipynb)
 
 # %% [markdown]
 # ## References
 #
 # * K. Xu, L. Wen, G. Li, L. Bo, Q. Huang: [Spatiotemporal CNN for Video Object
-#   Segmentation](https://arxiv.org/abs/1904.02363). CVPR 2019. Networks, losses, stages, dreams, gate and window follow the
-#   authors' code, which has a top-down path that we repaired ([appendix](appendix/06_details.ipynb), D). Ours: the Dice
-#   loss, the sizes of the small networks, one run per object, and sections 5 and 12.
+#   Segmentation](https://arxiv.org/abs/1904.02363). CVPR 2019. We follow the
+#   authors' code, but for a top-down path that we repaired ([appendix](appendix/06_details.ipynb), D), the Dice loss, and the
+#   sizes of the small networks.
 # * I. Goodfellow and others: [Generative Adversarial Nets](https://arxiv.org/abs/1406.2661). NeurIPS 2014.
 # * L. Mescheder, A. Geiger, S. Nowozin: [Which Training Methods for GANs do actually
 #   Converge?](https://arxiv.org/abs/1801.04406) ICML 2018 (R1).
@@ -1587,4 +1523,3 @@ _ = check_06.who_learns(who_learns)
 #   to frame 0.
 # * G. Alain, Y. Bengio: [Understanding Intermediate Layers Using Linear Classifier
 #   Probes](https://arxiv.org/abs/1610.01644). 2016.
-# * H. Zhao and others: [Pyramid Scene Parsing Network](https://arxiv.org/abs/1612.01105). CVPR 2017.
