@@ -69,7 +69,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 185 minutes, of which 75 for the exercises |
-# | to run | {{results/run_cards.json:03_rgmp_reference_guidance.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about what you wait on a quiet machine, and several times as much on a busy one. Peak memory {{results/run_cards.json:03_rgmp_reference_guidance.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:03_rgmp_reference_guidance.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about your wait on an idle machine, several times that on a busy one. Peak memory {{results/run_cards.json:03_rgmp_reference_guidance.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02, convolutions, the gradient of a loss |
 #
 # Nothing is downloaded. If you have a DAVIS folder, section 7 uses it. The authors' code, sizes, scales and padding are in the
@@ -77,7 +77,7 @@ figures.show(
 #
 # ## Predict
 #
-# Write down your guesses. Each answer is folded at the place where it is settled.
+# Write down your guesses. Each answer is folded where it is settled.
 #
 # 1. Three networks were trained with both cues. On clean clips their mean J is {{results/03_rgmp.json:benchmark.clean.mean|.1f}}. Without
 #    any further training we take away the previous mask, or the reference. What is left in each case?
@@ -130,7 +130,7 @@ what = (frame9 - frame0[mask0].mean()).abs() < 0.2
 print("what and where:", int((what & where).sum()), "pixels;  what alone:", int(what.sum()), "pixels")
 
 # %% [markdown]
-# Here "where" is wrong and must be ignored. We could write a rule: *if nothing near looks right, look everywhere.* But "near" and
+# Here "where" is wrong and must be ignored. We could write a rule: *if nothing nearby looks right, look everywhere.* But "nearby" and
 # "looks right" have no exact meaning in a real picture, so **let a network learn both, and when to trust which.**
 
 # %% [markdown]
@@ -182,8 +182,7 @@ class Encoder(nn.Module):
 
 # %% [markdown]
 # **Siamese.** Two pairs go through *the same* encoder, with the same weights: the *reference*, frame 0 with its given mask, and
-# the *target*, the current frame with the previous mask. Where picture and mask look alike, the features are alike, whichever pair
-# they come from. Only then does it make sense to compare them.
+# the *target*, the current frame with the previous mask. Similar inputs give similar features, whichever pair they come from. Only then does it make sense to compare them.
 
 # %%
 pair = next(sprites.benchmark(1, ["multiple_objects"]))
@@ -198,8 +197,7 @@ _ = check.shapes(half=target[0], quarter=target[1], eighth=target[2], sixteenth=
 # The mask enters at full resolution, because a coarse cell that is half covered has forgotten *which* half. The price: all
 # maps belong to *one* object and *one* previous mask, so three objects cost three encodings of each frame.
 #
-# **Compare over a large window.** The object may have moved far since frame 0. A cell of the coarsest map stands for 16 pixels here and 32 in the paper, so a 3×3
-# convolution compares places one cell apart, and a 7×7 convolution three. But 7×7 has 49 weights for each pair of channels. RGMP takes a
+# **Compare over a large window.** The object may have moved far since frame 0. A cell of the coarsest map stands for 16 pixels here and 32 in the paper; a 3×3 convolution compares places one cell apart, and a 7×7 convolution three. But 7×7 has 49 weights for each pair of channels. RGMP takes a
 # {{term:global convolution}} (Peng et al., CVPR 2017): a column, then a row. What becomes of a dot?
 
 # %%
@@ -429,7 +427,7 @@ _ = check.close("the library's", merged, odds / odds.sum(), atol=1e-5)
 # %% [markdown]
 # ## 4. Train it
 #
-# **The batch.** Comparing takes many different objects, and in 2018 DAVIS had 60 training videos. So RGMP, too, begins with stills. One
+# **The batch.** Learning to compare takes many different objects, and in 2018 DAVIS had 60 training videos. So RGMP, too, begins with stills. One
 # picture, warped and relit twice, or an object pasted on two backgrounds, gives a *pair*: reference and target. There is no frame in between, so the
 # previous mask is made up, as in notebook 02: the target's true mask, corrupted. Then comes *video*: `recurrence` targets in a row, with up to
 # `max_skip` frames left out between them. The first previous mask is the true one of the frame before the first target.
@@ -647,7 +645,7 @@ figures.show(
 # {{results/03_rgmp.json:experiments.curve.teacher forcing.2.23|.1f}}; with its own, through time, {{results/03_rgmp.json:experiments.curve.full.0.23|.1f}},
 # {{results/03_rgmp.json:experiments.curve.full.1.23|.1f}} and {{results/03_rgmp.json:experiments.curve.full.2.23|.1f}}.</details>
 #
-# Late in long clips, training on its own masks wins in three of three pairs of runs. **The gradient through time adds nothing that we could see**:
+# Late in long clips, networks trained on their own masks win in three of three pairs of runs. **The gradient through time adds nothing that we could see**:
 # detach is level with it. Our rollouts have four steps at most, and training is short.
 #
 # ### The loop
@@ -733,15 +731,14 @@ sets = {c: list(sprites.benchmark(1 if here.is_smoke else 8, [c])) for c in ("cl
 tables.compare({c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips in sets.items()}, mean=False)
 
 # %% [markdown]
-# In the stored output, your run beats the copied first mask, and on clean clips is far from MaskTrack. The last column shows what more training gives.
+# In the stored output, your run beats the copied first mask, but on clean clips is far behind MaskTrack. The last column shows what more training gives.
 #
 # **Do not trust a single short run.** The stored output comes from seed 0. So does the first of our three seeds below, whose J on clean clips is
 # {{results/03_rgmp.json:benchmark.clean.RGMP.0|.1f}}. Data and initial weights are the same; what differs is how sums are rounded, for instance with another number of
-# threads. After 50 steps the losses agree within one percent; in the end J differs by more than twenty points. <!-- given --> So our three seeds are three draws: pairing
+# threads. After 50 steps the losses agree within one percent; by the end, J differs by more than twenty points. <!-- given --> So our three seeds are three draws: pairing
 # by seed controls little, and counts of runs cannot settle gaps of a few points.
 #
-# Now the whole benchmark, eight clips for each condition, with three seeds of your recipe, three of the same recipe *without* a reference, in
-# training and in use, and three of MaskTrack; the first of these is the network above:
+# Now the whole benchmark, eight clips for each condition, with three seeds each of your recipe, of the same recipe *without* a reference (in training and in use), and of MaskTrack, whose first seed is the network above:
 
 # %% tags=["reference"]
 benchmark = tables.stored("03_rgmp", "benchmark")
@@ -856,7 +853,7 @@ tables.compare({c: {k: switches[k][c] for k in shown} for c in conditions}, meth
 # ## 7. Real video, or photographs
 #
 # If you have a DAVIS folder (see `data/README.md`), this cell shows its frames. Otherwise it shows what is *not* real video: a shape cut out of a photograph, over
-# another photograph, with a look-alike and changing light. Two networks follow: the shipped network, which has seen sprites only, and the
+# another photograph, with a look-alike and changing light. Two networks track it: the shipped one, which has seen only sprites, and the
 # variant `photos`, with an encoder from ImageNet and a wider comparison (64 channels, at 1/8), trained on shapes cut out of photographs. <!-- given -->
 
 # %% tags=["run"]
@@ -885,7 +882,7 @@ figures.show(
 # In the stored picture both networks follow the rose to the end. From frame 12 on `photos` also takes the look-alike, a shape cut from the same rose. Over
 # seeds 20 to 25, `photos` is ahead in three of six, with a mean J of 82.3 against 71.1. <!-- given -->
 #
-# Real video: the twelve sequences by which the variant was chosen, at 240 lines. First come two methods that learn nothing about masks: the copied first mask, and *label
+# Real video: the twelve sequences on which the variant was chosen, at 240 lines. First come two methods that learn nothing about masks: the copied first mask, and *label
 # propagation*, which compares places by ImageNet features and passes labels on from frame 0 and a few previous frames.
 
 # %% tags=["reference"]
@@ -898,8 +895,7 @@ tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.
 
 # %% [markdown]
 # **In J, RGMP does not beat label propagation**: {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.J|.1f}} against {{results/15_photos.json:rows.label propagation, 240.J|.1f}}. Its outlines are better, so it is ahead in J&F. But MaskTrack,
-# without a reference, is about as good. The last row is the variant that ships. It feeds back *hard* masks, which on these sequences, and so by choice, is better than soft. On three
-# sequences that nothing was chosen by, J is {{results/15_photos.json:rows.RGMP, photos, davis_sample.J|.1f}} for RGMP, {{results/15_photos.json:rows.label propagation, davis_sample.J|.1f}} for label propagation and
+# without a reference, is about as good. The last row is the variant that ships. It feeds back *hard* masks, chosen because they beat soft ones on these sequences. On three held-out sequences, J is {{results/15_photos.json:rows.RGMP, photos, davis_sample.J|.1f}} for RGMP, {{results/15_photos.json:rows.label propagation, davis_sample.J|.1f}} for label propagation and
 # {{results/15_photos.json:rows.MaskTrack, photos, davis_sample.J|.1f}} for MaskTrack.
 #
 # Single sequences go both ways. On *soccerball*, where the ball rolls behind trees, J is {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.soccerball|.0f}} for MaskTrack,
@@ -1086,7 +1082,7 @@ def network(width):
 _ = check_03.network(network)
 
 # %% [markdown] tags=["solution-note"]
-# A module that cuts the comparison in two passes as well. Two encoders, one for each stream, would have about 390,000 parameters more, and their
+# A module with the comparison cut in two also passes. Two encoders, one for each stream, would have about 390,000 parameters more, and their
 # features would not be comparable before training. <!-- given -->
 
 # %% [markdown] tags=["exercise-text"]
@@ -1121,8 +1117,7 @@ _ = check_03.roll_out(roll_out)
 # be kept until the end. Hard needs no `detach()`: a comparison has no gradient.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.3** (20 minutes, medium, experiment) *Renew the reference.* Change `follow` so that after every `renew` frames the guidance is made anew, from the current frame and its own answer. Measure the mean
-# J of `built` on the eight clips each of `clean`, `occlusion` and `appearance_change`, for `renew` = 1, 4 and never. First guess: which condition gains, and which loses most? Start here:
+# **Exercise 3.3** (20 minutes, medium, experiment) *Renew the reference.* Change `follow` so that after every `renew` frames the guidance is recomputed from the current frame and its answer. Measure the mean J of `built` on eight clips each of `clean`, `occlusion` and `appearance_change`, for `renew` = 1, 4 and never. First guess: which condition gains, and which loses most? Start here:
 #
 # ```python
 # def follow(network, frames, mask, renew=None): ...
@@ -1138,7 +1133,7 @@ _ = check_03.roll_out(roll_out)
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 3.4** (10 minutes, hard, in words) A public re-implementation has a bug much like this one. The code runs, the loss falls. What is
-# wrong, what is lost, and from which step on? Which experiment of this page would show it?
+# wrong, what is lost, and from which step on? Which experiment on this page would show it?
 #
 # ```python
 # guidance = network.prepare(frames[0], true_mask)
@@ -1179,7 +1174,7 @@ _ = check_03.roll_out(roll_out)
 #
 # * The previous mask says where the object was, frame 0 says what it is. One network gets both.
 # * Both go through one encoder; concatenation, long thin convolutions and a ReLU compare them over a large window.
-# * Train in the loop in which you test. Own answers in training helped late in long clips; the gradient through them did not help at our scale.
+# * Train in the loop you will test in. That helped late in long clips; the gradient through the fed-back masks did not help at our scale.
 # * The reference brings the object back after a wall. Where the previous mask is good, MaskTrack is better at this size.
 # * Frame 0 grows old, its comparison has few channels, and each object costs a full pass.
 #

@@ -54,8 +54,7 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# You look at this clip and see two things, although nobody gave you a mask. After the first, you go on to the *next*. A method that does this needs no
-# annotator. And it can, in principle, leave room for what is taken already. Here are three objects, each followed by MaskTrack on its own:
+# You look at this clip and see two things, although nobody gave you a mask. After the first, you go on to the *next*. A method that does this needs no annotator, and can, in principle, avoid what is already taken. Here are three objects, each followed by MaskTrack on its own:
 
 # %%
 crowd = list(sprites.benchmark(5, ["multiple_objects"]))[4]
@@ -75,8 +74,7 @@ figures.show(
 # %% [markdown]
 # Merging the three answers afterwards repairs most of this (section 3), but no network has learned to make room.
 #
-# **What to expect on real video.** Networks that learned from photographs, on twelve training sequences of DAVIS-2016, in percent. (They were chosen on these
-# sequences, so the numbers are optimistic.)
+# **What to expect on real video.** Networks trained on photographs, scored on twelve DAVIS-2016 training sequences, in percent. (We also chose them on these sequences, so the numbers are optimistic.)
 
 # %% tags=["reference"]
 stored = {
@@ -433,7 +431,7 @@ tables.table(
 # %% [markdown]
 # ### Which levels know whose mask it is?
 #
-# Two slots see the same frame. A level whose states do not differ cannot know which object it is to draw; one whose states differ on the two objects may.
+# Two slots see the same frame. If a level's states do not differ, it cannot know which object to draw; if they differ on the two objects, it may.
 # Compare slots 0 and 2:
 
 # %%
@@ -452,7 +450,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The coarsest level, which could see the whole scene, is nearly dead. Why should it live? The finest level reads the previous mask too, and the loss looks
+# The coarsest level, which could see the whole scene, hardly tells the slots apart. Why should it? The finest level reads the previous mask too, and the loss looks
 # only at the finest level ([appendix](appendix/04_details.ipynb), I).
 
 # %% [markdown]
@@ -490,8 +488,7 @@ with torch.no_grad():
         _ = check.close(f"zero-shot, {way}", traverse(blind, frames[:4], None, 3, way), library, atol=1e-3)
 
 # %% [markdown]
-# S and T are the paper's switches: space, time, or both. One-shot, frame 0 is traversed as well, with the given masks, for the sake of its h. Frame 1 gets the
-# given masks once more (`given=2`), since no answer is as good. From frame 2 on, each slot is fed its own soft answer, and no other.
+# S and T are the paper's switches: space, time, or both. One-shot, frame 0 is traversed too, with the given masks, just for its h. Frame 1 gets the given masks again (`given=2`), since any answer would be worse. From frame 2 on, each slot is fed its own soft answer, and no other.
 #
 # Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end; what is fed back stays as it was
 # drawn.
@@ -514,8 +511,7 @@ figures.show(
 #
 # ### Cut the space arrows
 #
-# Take the zero-shot network, which was trained with both arrows, and merely cut those between its slots. In frame 0, slot 0 sees the frame and zeros, and so does slot 1. The weights are the same. So the
-# masks are the same, and so is the h that they leave. In frame 1 each slot sees the frame and the same h, and so on:
+# Take the zero-shot network, which was trained with both arrows, and merely cut those between its slots. In frame 0, both slots see the frame and zeros, through the same weights. So they draw the same mask and leave the same h. In frame 1, both see the frame and that h, and so on:
 
 # %%
 disc_frames = pair.frames.float() / 255
@@ -711,9 +707,7 @@ costs = torch.stack([zero_shot_costs(blind, frames, ids) for frames, ids in pair
 _ = check.close("the library's zero-shot loss", costs.mean(), task.loss(zero_shot, discs, stage)[0], atol=1e-4)
 
 # %% [markdown]
-# Through what does the gradient travel back in time? The fed masks are *detached*, so a late cost cannot ask an early frame for a better mask. (RGMP, in notebook 03,
-# lets it.) But it can ask for a better h. In training, frame 1 already gets the network's own answer to frame 0 (`given=1`): the network is to practise on
-# answers. Only the coarsest level's h is drawn:
+# How does the gradient travel back in time? The fed masks are *detached*, so a late cost cannot ask an early frame for a better mask (in RGMP, notebook 03, it can), only for a better h. In the second stage, frame 1 already gets the network's own answer to frame 0 (`given=1`), so that it learns to work from answers. Only the coarsest h is drawn:
 
 # %%
 clip, ids = batch["frames"][0, :3], batch["masks"][0, :3]
@@ -795,7 +789,7 @@ figures.show(
 # %% [markdown]
 # ## 5. Your run beside the reference run
 #
-# J in percent, on clips that it has not seen:
+# J in percent, on unseen clips:
 
 
 # %% tags=["run"]
@@ -809,7 +803,7 @@ sets = {c: list(sprites.benchmark(1 if here.is_smoke else 8, [c])) for c in ("cl
 tables.compare({c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips in sets.items()}, mean=False)
 
 # %% [markdown]
-# The *reference network* is the one that ships. It took 5,500 steps where yours took 400, had the extra term for empty targets, and ended on clips with
+# The *reference network* is the one that ships. It was trained for 5,500 steps (yours: 400), with the extra term for empty targets, finally on clips with
 # clutter, blur and a moving camera. <!-- given --> The whole benchmark, with three seeds of your recipe (MaskTrack: the mean of its three):
 
 # %% tags=["reference"]
@@ -826,8 +820,7 @@ tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 # %% [markdown]
 # ## 6. Look inside
 #
-# Here is the grid of section 1, alive. Choose a box: its ancestors stay lit, its parents carry the letter of their arrow, and below are its mask and
-# its hidden states. The buttons switch to another roll-out of the *same* weights: trained with both arrows, and merely cut.
+# Here is the grid of section 1, alive. Choose a box: all that can influence it stay lit, the direct ones with the letter of their arrow; its mask and hidden states are below. The buttons cut arrows of the *same* weights, trained with both.
 #
 # **One question.** *Which arrow can this network do without: space or time?* Look at the last two frames.
 
@@ -879,8 +872,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture, RVOS keeps the object and adds background that it has passed; the network for photographs adds a part of the look-alike. Now real video: three DAVIS-2016 sequences, J in percent, networks that learned
-# from sprites.
+# In our picture, RVOS keeps the object but adds background that the object has passed; the network trained on photographs adds part of the look-alike. Now real video: networks trained on sprites, three DAVIS-2016 sequences, J in percent.
 
 # %% tags=["reference"]
 real = tables.stored("04_rvos", "real", "J")
@@ -893,8 +885,7 @@ tables.compare({s: {n: row[s] for n, row in real.items()} for s in list(real["co
 # {{results/04_rvos.json:real.J.copy first.mean.0|.1f}}: on real video, sprites are not enough for RVOS. Three
 # sequences say little about a method.
 #
-# And networks that start from ImageNet and learn from photographs, on the twelve sequences by which they were chosen (see the top: optimistic). The second stage is on the
-# network's own masks:
+# Next, networks that start from ImageNet and learn from photographs, on the twelve sequences used to choose them (optimistic, as above). The second stage uses the network's own masks:
 
 # %% tags=["reference"]
 trained = {  # the log's name: steps of the first stage, of the second, time arrow
@@ -913,8 +904,7 @@ tables.table(scores, notes="percent; steps of the two stages; 240 lines, one see
 
 # %% [markdown]
 # *RVOS b* ships as the variant `photos`. It beats the copied first mask
-# ({{results/15_photos.json:rows.RVOS, photos, own (350 more), 240.J&F|.1f}} against {{results/15_photos.json:rows.copy first.J&F|.1f}}), and label propagation, which learns nothing about masks, beats
-# it ({{results/15_photos.json:rows.label propagation, 240.J&F|.1f}}). Cut its time arrow, and it is back at
+# ({{results/15_photos.json:rows.RVOS, photos, own (350 more), 240.J&F|.1f}} against {{results/15_photos.json:rows.copy first.J&F|.1f}}), but not label propagation, which learns nothing about masks ({{results/15_photos.json:rows.label propagation, 240.J&F|.1f}}). Cut its time arrow, and it is back at
 # {{results/15_photos.json:rows.RVOS, photos, own, no state through time, 240.J&F|.1f}}. On DAVIS-2017 test-dev, the paper's network has a J of 48.0 (Ventura et al., table 4): other clips, not comparable.
 
 # %% [markdown]
@@ -990,7 +980,7 @@ figures.show(
 
 # %% [markdown]
 # Of {{results/04_rvos.json:crossing.clips}} such clips, the reference network has both objects right at the end in {{results/04_rvos.json:crossing.kept.RVOS long.identical.0|.0f}} percent, and exchanged in {{results/04_rvos.json:crossing.switched.RVOS long.identical.0|.0f}}. Two *different* objects fare no better:
-# {{results/04_rvos.json:crossing.kept.RVOS long.different.0|.0f}} percent. If the paths lie apart, it is {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}}. So it is mostly the meeting that undoes it. STM, which looks back at frame 0, keeps
+# {{results/04_rvos.json:crossing.kept.RVOS long.different.0|.0f}} percent. If identical objects keep apart, it is {{results/04_rvos.json:crossing.kept.RVOS long.identical but apart.0|.0f}}. So the meeting does most of the damage. STM, which looks back at frame 0, keeps
 # {{results/04_rvos.json:crossing.kept.STM long.different.0|.0f}} percent of the different pairs and {{results/04_rvos.json:crossing.kept.STM long.identical.0|.0f}} of the identical ones.
 
 # %% [markdown]
@@ -1060,7 +1050,7 @@ tables.table(
 )
 
 # %% [markdown]
-# Ten objects cost MaskTrack ten times as much as one, and RVOS less than half as much again: the expensive part, the encoder, does not know of objects.
+# For ten objects, MaskTrack costs ten times as much as for one, RVOS less than half as much again: its expensive part, the encoder, runs once a frame.
 #
 # On a GPU, the same loop trains it: 10 slots, clips of five frames, batch 4, Adam at 1e-3 for heads and decoder and 1e-6 for the ResNet, which starts from
 # ImageNet; two stages of 20 epochs each. <!-- given -->
@@ -1189,7 +1179,7 @@ _ = check_04.slot_cost(slot_cost)
 
 # %% [markdown] tags=["solution-note"]
 # The slope with respect to the *logit* is q: largest where the slot is most sure of its mistake, and 0 where it draws nothing. The mean of q would do as well, but its
-# slope q (1 − q) fades for q near 1. Adding 1 to numerator and denominator of the IoU is another fix that one finds in code. Then the cost of an empty target is 1 − 1 / (A + 1) for a drawn area A, with the
+# slope q (1 − q) fades for q near 1. Another common fix adds 1 to the numerator and denominator of the IoU. Then the cost of an empty target is 1 − 1 / (A + 1) for a drawn area A, with the
 # slope 1 / (A + 1)²: a small wrong patch is removed, a large one hardly. In the library the term is the option `empty` of a training stage; by default it is 0, as in the paper.
 
 # %% [markdown] tags=["exercise-text"]

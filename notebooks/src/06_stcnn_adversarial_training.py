@@ -52,7 +52,7 @@ figures.show(
 # ## Why you would want it
 #
 # The comparison is not quite fair: STCNN learned on synthetic video of this kind, STM did not. On the other hand, STM is
-# given the mask of frame 0, and here STCNN does not use it.
+# given the mask of frame 0, which STCNN does not use here.
 #
 # Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves,
 # and nobody has to label anything for that. STCNN learns this first (sections 1 to 4). Then come two additions: a second
@@ -263,7 +263,7 @@ _ = check.shapes(d1=d1, d2=d2, d3=d3, painted=(painted, "B 3 h w"))
 _ = check.close("picture and maps", (painted, d1, d2, d3), (expected.frame, *expected.features), atol=1e-4)
 
 # %% [markdown]
-# As a ledger, which you will need in exercise 6.1:
+# Its ledger, for exercise 6.1:
 
 # %%
 ledger, parts = {}, {f"layers[{i}]": layer for i, layer in enumerate(generator.encoder.layers)}
@@ -303,8 +303,7 @@ figures.show(
 # <details><summary>Prediction 1</summary>About a tenth less than copying:
 # {{results/06_stcnn.json:prediction.camouflage.1|.1f}} to {{results/06_stcnn.json:prediction.camouflage.0|.1f}} instead of
 # {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks,
-# {{results/06_stcnn.json:prediction.clips}} unseen clips). Most of the frame stands still. And it is not the picture we
-# want, but what the network had to know.</details>
+# {{results/06_stcnn.json:prediction.clips}} unseen clips). Most of the frame stands still. And what we want is not the picture, but what the network had to know.</details>
 #
 # **A linear probe.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at
 # each cell. A sum cannot compute much by itself, so what it finds must have been there (a {{term:linear probe}}).
@@ -353,7 +352,7 @@ names = {"pixels": "pixels", "random": "untrained maps", "pretrained": "maps tha
 tables.table({shown: probed[name] for name, shown in names.items()}, notes="IoU, percent; three seeds")
 
 # %% [markdown]
-# **Painting has put the object into the maps, where a weighted sum can find it, and nobody has shown the network a mask.**
+# **Painting has put the object into the maps, where a weighted sum can find it, though the generator never saw a mask.**
 # The finest map, d3, knows most. (Random weights differ between the two tables. The large spread of the
 # pixels is one probe of three: {{results/06_stcnn.json:probe.IoU.pixels.all.1|.1f}}, the others have
 # {{results/06_stcnn.json:probe.IoU.pixels.all.0|.1f}} and {{results/06_stcnn.json:probe.IoU.pixels.all.2|.1f}}.)
@@ -431,9 +430,7 @@ class Gate(nn.Module):
 
 
 # %% [markdown]
-# **The join.** From the pyramid, the coarsest map goes down level by level, and the encoder's map of the level, the
-# *lateral*, is added. At each level the generator's map of that level comes in from the side: stack, and one 3×3
-# convolution. What goes on down is the spatial map alone.
+# **The join.** The pyramid's map goes down level by level, and at each level the encoder's map, the *lateral*, is added. There the generator's map joins from the side: stack, then one 3×3 convolution. Only the spatial map continues to the next level.
 
 
 # %%
@@ -549,9 +546,8 @@ tables.table(rows, notes="IoU, percent; networks: three seeds")
 # (both chosen on the labelled clips). In this world nothing else changes. So the table is no reason for STCNN: it asks what a
 # network *learns* from video. When the camera shakes, the difference fails (section 11).
 #
-# Without a generator nothing is found, with an untrained one no more than a guess. Frozen features that only learned to paint
-# are about as good as a generator that learned from {{results/06_stcnn.json:camouflage.labelled}} labelled clips; seeds vary
-# by more than that. Doing both is best on each seed. When the object stands still, nobody finds it.
+# Without a generator nothing is found; with an untrained one, no more than by chance. Frozen features that only learned to paint
+# are about as good as a generator that learned from {{results/06_stcnn.json:camouflage.labelled}} labelled clips: seeds vary by more than the gap. Doing both is best on each seed. When the object stands still, nothing finds it.
 #
 # **With fewer labels** the gap grows. From {{results/06_stcnn.json:camouflage.labelled}} labelled clips, painting first and
 # then both gives one and a half times the IoU of masks alone; from {{results/06_stcnn.json:camouflage.few}}, three times.
@@ -663,8 +659,7 @@ class Critic(nn.Module):
 # | 0.5 | −0.5 | −0.5 |
 # | 0.9 | −0.9 | −0.1 |
 #
-# Early on, every painted frame is recognised: the first row. There the first form hardly pushes. So use the second
-# (*non-saturating*) one, as the authors do. The players take turns:
+# Early on, every painted frame is recognised (the first row), and there the first form hardly pushes. So use the second, *non-saturating* one, as the authors do. The players take turns:
 
 # %%
 pictures = (past[0, 2], future[0], (future + other)[0] / 2)
@@ -735,7 +730,7 @@ figures.show(
 
 # %% [markdown]
 # In numbers, over 64 pasts with 16 samples each. *One side*: one of the two places shows more than half of the disc, and
-# three times as much as the other. *Both seen*: pasts some of whose samples choose the one side, and some the other. *Sharpness*: mean gradient,
+# three times as much as the other. *Both seen*: pasts for which some samples choose one side, and some the other. *Sharpness*: mean gradient,
 # relative to the true frames.
 
 
@@ -778,10 +773,8 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 #
 # ### What STCNN does
 #
-# STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> We
-# could not make that game choose at our scale, even with λ = 0.02. In a fork that was narrower than its object, we gave
-# {{results/06_stcnn.json:fork.clips}} clips to each of three networks, and no painted frame chose a side. <!-- given -->
-# (λ is 0.05 in your game, so that it chooses; 0.001 in your training of STCNN; 0.1 in a comparison of two loops, so that a
+# STCNN's generator gets no noise, its discriminator sees one frame and no past, and λ is only 0.001. <!-- given --> At our scale, that game never made a painter choose, even with λ = 0.02. In a fork narrower than its object, three networks painted {{results/06_stcnn.json:fork.clips}} clips each, and no frame chose a side. <!-- given -->
+# (λ is 0.05 in your game, so that samples choose; 0.001 in your training of STCNN; 0.1 in a comparison of two loops, so that a
 # mistake would show; 0.01 in section 12, which asks what the game does to the *features*.) <!-- given --> STCNN's
 # discriminator, built:
 
@@ -818,7 +811,7 @@ _ = check.close("the library's logit", discriminator(painted), seeing.discrimina
 #
 # Look at what goes in: a frame, and four past frames. *No mask.* STCNN is told what to follow once, before the video begins: **its weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
 #
-# One picture is soon learned by heart. So make many of it, as *lucid dreams* (Khoreva et al., 2019): cut the object out,
+# One picture is soon memorised. So make many from it, as *lucid dreams* (Khoreva et al., 2019): cut the object out,
 # fill the hole, change the light, bend the object, and put it down somewhere else.
 
 # %%
@@ -933,7 +926,7 @@ tables.table(swapped, decimals=2)
 # {{results/06_stcnn.json:online_steps}} steps.
 #
 # <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the
-# video begins: identity is in the weights. Untuned, only the motion gate separates objects.</details>
+# video begins: identity is in the weights. Before tuning, only the motion gate separates objects.</details>
 #
 # How many steps? J for {{results/06_stcnn.json:online.clips}} clips per condition, one network:
 
@@ -1111,7 +1104,7 @@ tables.compare(benchmark, methods=columns)
 # %% [markdown]
 # **Tuning does most of the work.** With look-alikes J rises from {{results/06_stcnn.json:benchmark.distractors.untuned|.1f}} to
 # {{results/06_stcnn.json:benchmark.distractors.STCNN long|.1f}}. Where the object changes its looks, frame 0 teaches nothing
-# new. Once it has been hidden or out of view, STCNN stays far behind STM. 
+# new. Once it has been out of sight, STCNN stays far behind STM.
 #
 # **Is this more than a segmenter tuned to frame 0?** Without the generator, STCNN is close to OSVOS (Caelles et al., 2017).
 # We trained such a network on the same masks, for as many steps, and tuned it in the same way (one seed; beside it, three
@@ -1190,13 +1183,11 @@ rows["CPU seconds per video"] = {shown: real["seconds"][k] for k, shown in names
 tables.table(rows, notes="J in percent where nothing else is said; one seed")
 
 # %% [markdown]
-# Here 60 steps are not enough: they are level with the copied mask. And of *motocross-jump*, they lose what the untuned network
-# finds. Three sequences say little about a method.
+# Here 60 steps are not enough: they are level with the copied mask. On *motocross-jump* they lose what the untuned network finds. Three sequences say little about a method.
 #
 # ### Start from ImageNet and photographs
 #
-# The variant `photos` has an EfficientNet-Lite0 from ImageNet in its spatial half, learned from shapes cut out of photographs, and is
-# tuned for 120 steps. On the twelve real sequences by which these variants were chosen (one seed each, all at 240 lines): <!-- given -->
+# The variant `photos` has an EfficientNet-Lite0 from ImageNet in its spatial half, was trained on shapes cut out of photographs, and is tuned for 120 steps. On the twelve real sequences used to choose these variants (one seed each, all at 240 lines): <!-- given -->
 #
 # | | J | F | J&F |
 # |---|---|---|---|
@@ -1207,8 +1198,8 @@ tables.table(rows, notes="J in percent where nothing else is said; one seed")
 # | the same weights without the generator | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.J|.1f}} | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.F|.1f}} | {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.J&F|.1f}} |
 #
 # Without its generator it has the same J, and slightly less F: **also here, nearly all of it is tuning.** But on the three
-# sequences of the table before, scored once, it has J
-# {{results/15_photos.json:rows.STCNN, photos, davis_sample.J|.1f}}, STM {{results/15_photos.json:rows.STM, photos, davis_sample.J|.1f}}. And of *car-turn* it has J {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.videos.car-turn|.0f}}, MaskTrack
+# sequences of the table before, scored once, its J is
+# {{results/15_photos.json:rows.STCNN, photos, davis_sample.J|.1f}}, STM's is {{results/15_photos.json:rows.STM, photos, davis_sample.J|.1f}}. On *car-turn* its J is {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.videos.car-turn|.0f}}, MaskTrack's
 # {{results/15_photos.json:rows.MaskTrack, photos (1355 steps), 240.videos.car-turn|.0f}}.
 #
 # ## 11. Break it
@@ -1249,8 +1240,7 @@ tables.table(rows, notes="IoU, percent; networks: three seeds")
 # %% [markdown]
 # The picture is one frame, in which nothing is found under the shaking camera. Averaged over
 # {{results/06_stcnn.json:camouflage.clips}} clips, the networks keep 38 to 70 % of their IoU, <!-- given --> and the frame
-# difference falls furthest: now everything changes. In the frame of a jump it is ahead: it sees the new place, which no past
-# frame could tell.
+# difference falls furthest: now everything changes. In the frame of a jump it is ahead: it sees the new place, which no past frame shows.
 #
 # ### Jump out of the motion gate
 #
@@ -1442,8 +1432,7 @@ _ = check_06.who_learns(who_learns)
 # (a) The generator. (b) Generator *and* discriminator: called plainly, the discriminator also learns to call painted frames
 # real. That is why `play` wipes its gradient before its turn, and `gradients` asks for the generator's parameters only. (c)
 # Encoder and decoder; with `detach=False` the generator too, all but its last convolution, which paints: the masks use the
-# maps before it. (d) Encoder and decoder only, because no temporal map has joined yet. So "end to end" is a statement about
-# a graph, and four lines can check it.
+# maps before it. (d) Encoder and decoder only, because no temporal map has joined yet.
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 6.3** (15 minutes, medium, experiment) Guess first: what happens to *one side* and to the error if λ is ten
