@@ -771,7 +771,7 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 # <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a
 # critic nearly every sample chooses one. Its squared error <em>rises</em>, towards twice as much: half of the time it
 # chooses the side that does not come, and a random guess has twice the error of the mean. In the stored run the ratio is
-# RATIO on average.</details>
+# RATIO.</details>
 #
 # **Looking real and being close to the truth are two different things.** A GAN does not ask for the mean of what may come, but
 # for *one thing* that may.
