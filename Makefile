@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PARTS := lint types unit notebooks-check nbval browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test $(PARTS) nbval-lax notebooks site bench pins clean distclean
+.PHONY: help setup lab test $(PARTS) nbval-lax notebooks site course bench pins clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ $(PARTS) nbval-lax: setup
 site: setup  ## the course as web pages in build/site, with live widgets; no network, no kernel (some minutes)
 	@$(PY) tools/build_site.py $(ARGS)
 
+course: setup  ## the teaching kit in build/kit (syllabus, slides, questions, archives), and the site
+	@$(PY) tools/build_course.py $(ARGS)
+
 bench: setup  ## run the benchmarks
 	@$(PY) tools/suite.py $@
 
@@ -33,7 +36,7 @@ notebooks: setup  ## rebuild notebooks/*.ipynb from notebooks/src, run them, sto
 
 pins: setup  ## rewrite constraints.txt after a change of pyproject.toml; versions that still fit stay
 	$(PY) -m pip install -q uv
-	$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	$(PY) -m uv pip compile pyproject.toml --extra dev --extra grading --universal --python-version 3.10 \
 	    --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
 
 clean:  ## remove caches; .venv, data and runs stay

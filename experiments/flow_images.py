@@ -3,6 +3,7 @@
     python experiments/flow_images.py train NAME [--seed 0]     one training, see NAMES; resumes where it stopped
     python experiments/flow_images.py ship                      what readers get, in half precision
     python experiments/flow_images.py measure                   the samplers, beside each other
+    python experiments/flow_images.py guided                    the same with a guided teacher, and its weight
     python experiments/flow_images.py directions                how long |g| is while students learn
     python experiments/flow_images.py video                     MaskTrack on generated stills, beside sprites
     python experiments/flow_images.py real --davis DIR          the same networks on real video
@@ -59,8 +60,8 @@ from vos_tutorial.training.tasks.masktrack import task as masktrack_task
 ROOT = runs.ROOT / "runs" / "images"
 OUT = runs.RESULTS / "07_flow_images.json"
 COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure"
-NAMES = ("reader", "early", "teacher", "student", "short", "too-fast", "without-s", "adversarial")
-FROM = {"teacher": "early", "adversarial": "student"}
+NAMES = ("reader", "early", "teacher", "student", "guided", "short", "too-fast", "without-s", "adversarial")
+FROM = {"teacher": "early", "guided": "student", "adversarial": "student"}
 FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
 
 # ---------------------------------------------------------------------------------------------------- train
@@ -94,8 +95,10 @@ def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
     if name == "teacher":
         return load_teacher(path=weights("early")), tasks.FlowMatching(), recipes.TEACHER["cpu"]
     teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    if name == "adversarial":
+    if name in ("guided", "adversarial"):
         student = load_student(path=weights("student"), teacher=teacher)
+        if name == "guided":
+            return student, tasks.Distillation(weak), recipes.GUIDED["cpu"]
         return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
     kinds = {"student": "STUDENT", "short": "SHORT", "too-fast": "TOO_FAST", "without-s": "WITHOUT_S"}
     recipe = getattr(recipes, kinds[name])["cpu"]
@@ -219,6 +222,35 @@ def samplers(teacher: DiT, judge: Judge, captions: Tensor, noise: Tensor) -> dic
     return found
 
 
+WEIGHTS = (1.0, 3.0)  # of guidance, beside GUIDANCE: compared by the pictures after 64 steps
+FEWER = 64  # captions for this comparison
+
+
+def of_guidance(name: str) -> dict[str, Any]:
+    """A guided teacher and its student, at every number of steps: its paths bend more.
+
+    Args:
+        name: of the captions. For the open ones other weights are measured too, by the teacher alone.
+    """
+    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
+    student, judge = load_student(path=weights("guided"), teacher=teacher), Judge()
+    captions, noise = inputs(CAPTIONS[name])
+    network = of_teacher(teacher, weak, GUIDANCE)
+    reference = drawn(network, captions, noise, REFERENCE)
+    rows = {str(steps): judge(drawn(network, captions, noise, steps), captions, reference) for steps in FEW}
+    rows[str(REFERENCE)] = judge(reference, captions, reference)
+    jumps = {str(steps): judge(drawn(student.given, captions, noise, steps), captions, reference) for steps in FEW}
+    found: dict[str, Any] = {"weight": GUIDANCE, "training": told("guided", 0), "teacher": rows, "student": jumps}
+    if name == "open":
+        captions, noise = captions[:FEWER], noise[:FEWER]
+        samples = {weight: drawn(of_teacher(teacher, weak, weight), captions, noise, REFERENCE) for weight in WEIGHTS}
+        samples[GUIDANCE] = reference[:FEWER]
+        found["choice"] = {f"{weight:g}": judge(x, captions, None) for weight, x in sorted(samples.items())}
+        found["choice"]["captions"] = FEWER
+    print("guided", name, found, flush=True)
+    return found
+
+
 def told(name: str, seed: int) -> dict[str, int]:
     """Steps and seconds of a training."""
     about = read_metadata(weights(name, seed))
@@ -326,6 +358,7 @@ SHIPPED = {
     "teacher": "teacher",
     "weak": "early",
     "student": "student",
+    "student-guided": "guided",
     "student-adversarial": "adversarial",
     "student-without-s": "without-s",
     "reader": "reader",
@@ -355,7 +388,7 @@ def ship() -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "ship", "measure", "directions", "video", "real"))
+    parser.add_argument("what", choices=("train", "ship", "measure", "guided", "directions", "video", "real"))
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
@@ -368,6 +401,9 @@ def main() -> None:
         ship()
     elif given.what == "measure":
         keep(OUT, images(), COMMAND)
+    elif given.what == "guided":
+        for name in CAPTIONS:
+            keep(OUT, {f"guided, {name}": of_guidance(name)}, COMMAND)
     elif given.what == "directions":
         keep(OUT, {"direction": directions()}, COMMAND)
     elif given.what == "video":

@@ -1,6 +1,7 @@
 """Measure networks for real video on a folder of videos; writes ``15_photos.json``, one row for each call.
 
     python experiments/photos.py measure NAME METHOD --weights FILE --video DIR --lines 192 [--options JSON]
+    python experiments/photos.py swap METHOD [METHOD ...]      the mask swap of shipped networks, on generated clips
     python experiments/photos.py ship METHOD RUN [RUN ...]     the weights of the last run, with what all runs saw
 
 Networks, steps and rules of the memory are chosen by such rows. The folder has DAVIS-2016's layout, and a list
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,6 +36,7 @@ from vos_tutorial.models.weights import read_about, read_metadata, save_weights
 from vos_tutorial.propagation import Resized, Segmenter
 
 OUT = runs.RESULTS / "15_photos.json"
+COMMAND = "python experiments/photos.py measure, once for each row, as the row says; mask_swap: swap METHOD"
 BASELINES = {"copy-first": CopyFirst, "label-propagation": LabelPropagation}
 
 
@@ -91,12 +94,16 @@ def main() -> None:
     shipping = what.add_parser("ship")
     shipping.add_argument("method", choices=models.METHODS)
     shipping.add_argument("runs", nargs="+", type=Path)
+    swapping = what.add_parser("swap")
+    swapping.add_argument("methods", choices=models.METHODS, nargs="+")
     measuring = what.add_parser("measure")
     add_measuring(measuring)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "ship":
         ship(given.method, given.runs)
+    elif given.what == "swap":
+        swap_shipped(given.methods)
     else:
         measure_one(given)
 
@@ -111,8 +118,46 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options", type=json.loads, default={}, help="of the segmenter, as JSON, beside those of the weights' file"
     )
+    parser.add_argument("--network", type=json.loads, default={}, help="other options of the network, as JSON")
     parser.add_argument("--only", nargs="*", help="so many videos, by name; such a row is not stored")
     parser.add_argument("--swap", action="store_true", help="measure the mask swap on generated clips, too")
+
+
+def used(
+    method: str, weights: str | Path, more: dict[str, Any], form: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A network, and the options of its segmenter: those of the weights' file, and more that overrule them.
+
+    With another form (options of the network) the weights fill what both forms have.
+    """
+    about = read_about(models.weights_file(method, weights))
+    options = about.segmenter | ({"online_steps": about.tuning} if about.tuning else {}) | more
+    if form:
+        network = models.build(method, "small", **(about.options | form))
+        models.start_from(method, network, about.path)
+    else:
+        network = models.trained(method, about.path)
+    return for_inference(network), options
+
+
+def placeless(word: str) -> str:
+    """A path from ``runs/`` or ``data/`` on: what lies before is this machine's."""
+    return re.sub(r"^/.*?/(runs|data)/", r"\1/", word)
+
+
+def swapped(method: str, network: nn.Module, options: dict[str, Any]) -> float:
+    """The mask swap on ten generated clips with several objects."""
+    several = list(benchmark(10, ["multiple_objects"]))
+    return swap(lambda: models.segmenter(method, network=network, **options), several)
+
+
+def swap_shipped(methods: Sequence[str]) -> None:
+    """The mask swap of each shipped network, used as its file says; stored beside the rows."""
+    stored = json.loads(OUT.read_text()).get("mask_swap", {})
+    for method in methods:
+        stored[method] = swapped(method, *used(method, models.shipped_weights(method, "photos"), {}, {}))
+        print(method, stored[method], flush=True)
+    keep(OUT, {"mask_swap": stored}, COMMAND)
 
 
 def measure_one(given: argparse.Namespace) -> None:
@@ -124,26 +169,19 @@ def measure_one(given: argparse.Namespace) -> None:
     if given.method in BASELINES:
         made, network = BASELINES[given.method](**options), None
     else:
-        about = read_about(models.weights_file(given.method, given.weights))
-        options = about.segmenter | ({"online_steps": about.tuning} if about.tuning else {}) | options
-        network = for_inference(models.trained(given.method, about.path))
+        network, options = used(given.method, given.weights, options, given.network)
         made = models.segmenter(given.method, network=network, **options)
     row = measure(made if min(videos[0].size) == given.lines else Resized(made, given.lines), videos)
     if network is not None and given.swap:
-        several = list(benchmark(10, ["multiple_objects"]))
-        row["mask_swap"] = swap(lambda: models.segmenter(given.method, network=network, **options), several)
+        row["mask_swap"] = swapped(given.method, network, options)
     print(json.dumps(row, indent=1))
     if given.only:
         return
-    words = [a if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
+    words = [placeless(a) if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
     command = shlex.join(["python", "experiments/photos.py", *words])
     row |= {"lines": given.lines, "options": options, "folder": given.video.name, "command": command}
     stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
-    keep(
-        OUT,
-        {"rows": stored | {given.name: row}},
-        "python experiments/photos.py measure, once for each row, as the row says",
-    )
+    keep(OUT, {"rows": stored | {given.name: row}}, COMMAND)
 
 
 if __name__ == "__main__":

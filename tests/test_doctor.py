@@ -272,7 +272,17 @@ def test_a_gpu_that_torch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "CHECKOUT", tmp_path / "gone")
+    monkeypatch.setenv(places.RUNS_VARIABLE, str(tmp_path / "gone" / "runs"))
     assert "cannot be written to" in only_problem(list(doctor.folders())).fix
+
+
+def test_one_read_only_copy_for_many_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "CHECKOUT", tmp_path / "gone")
+    monkeypatch.setenv(places.RUNS_VARIABLE, str(tmp_path / "mine"))
+    (finding,) = doctor.folders()
+    assert finding.level == "note"
+    assert f"training runs go to {tmp_path / 'mine'}" in finding.fix
+    assert not (tmp_path / "mine").exists(), "looking makes nothing"
 
 
 def test_an_installed_package_tells_where_downloads_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

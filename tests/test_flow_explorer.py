@@ -112,6 +112,29 @@ def test_the_still_and_the_name(networks: tuple[PlaneVelocity, PlaneFlowMap]) ->
     assert explorer.poster() != poster
 
 
+def test_the_still_shows_the_tab_that_is_open(networks: tuple[PlaneVelocity, PlaneFlowMap]) -> None:
+    flat = torch.zeros(5, 3, 8, 8)
+    flat[3, 0], flat[4, 2] = 1, 1  # three black pictures, a red one, a blue one
+    explorer = FlowExplorer(*networks, images={"teacher": {1: flat, 8: flat}, "student": {1: flat}}, samples=9)
+
+    def far_from_grey(channel: int) -> int:
+        """Pixels in which a colour stands out."""
+        seen = np.asarray(Image.open(io.BytesIO(explorer.poster())).convert("RGB")).astype(int)
+        return int((seen[..., channel] - seen[..., [c for c in range(3) if c != channel]].max(-1) > 200).sum())
+
+    explorer.tab = "pictures"
+    assert len(explorer.poster()) <= POSTER_BYTES
+    assert far_from_grey(0) == far_from_grey(2) == 0, "the first three are black"
+    explorer.picture = 3
+    assert far_from_grey(0) > 1000, "the chosen one and those next to it: black, red, blue"
+    assert far_from_grey(0) == pytest.approx(far_from_grey(2), rel=0.05)
+    explorer.tab = "plane"
+    assert Image.open(io.BytesIO(explorer.poster())).size == (800, 230)
+    alone = FlowExplorer(*networks, samples=9)
+    alone.tab = "pictures"
+    assert Image.open(io.BytesIO(alone.poster())).size == (800, 230), "without pictures there is no second tab"
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -22,10 +22,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(experiment, "OUT", tmp_path / "results.json")
     monkeypatch.setattr(generators, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(recipes, "SMALL", NETWORK)
-    for name in ("COUNT", "REFERENCE"):
+    for name in ("COUNT", "REFERENCE", "FEWER"):
         monkeypatch.setattr(experiment, name, 8)
     monkeypatch.setattr(experiment, "FEW", (1, 2))
-    for kind in ("EARLY", "TEACHER", "STUDENT", "SHORT", "TOO_FAST", "WITHOUT_S", "ADVERSARIAL", "READER"):
+    for kind in ("EARLY", "TEACHER", "STUDENT", "GUIDED", "SHORT", "TOO_FAST", "WITHOUT_S", "ADVERSARIAL", "READER"):
         smoke = getattr(recipes, kind)["smoke"]
         network = {} if kind == "READER" else NETWORK
         monkeypatch.setitem(getattr(recipes, kind), "cpu", dataclasses.replace(smoke, options=network))
@@ -55,6 +55,14 @@ def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.Ca
     assert "colour" not in found["open"]["teacher"]["1"]
     assert "distance" not in found["real"]
     assert found["training"]["adversarial"]["steps"] == 3
+    for captions in ("whole", "open"):
+        found = experiment.of_guidance(captions)
+        assert found["weight"] == recipes.GUIDED["gpu"].stages[0].options["guidance"], "measured as it was trained"
+        assert found["teacher"]["8"]["distance"] == 0
+        assert set(found["student"]) == {"1", "2"}
+        assert found["student"]["1"]["distance"] > 0
+        assert ("choice" in found) == (captions == "open")
+    assert set(found["choice"]) == {"1", "2", "3", "captions"}
     experiment.ship()
     shipped = sorted(path.name for path in (small / "weights").iterdir())
     assert shipped == sorted(f"flow-images-{name}.safetensors" for name in experiment.SHIPPED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -444,3 +446,23 @@ def test_features_that_are_missing_or_cut_are_sentences(tmp_path: Path, monkeypa
 def test_what_ships_says_no_place_of_the_machine_that_trained_it() -> None:
     said = '{"data": {"/home/me/data/coco_stills": {"digest": "c6", "files": 720}}, "seed": 0}'
     assert photos.without_places(said) == '{"data": {"coco_stills": {"digest": "c6", "files": 720}}, "seed": 0}'
+
+
+def test_a_stored_command_says_no_place_of_this_machine() -> None:
+    assert photos.placeless("/home/me/vos/runs/stm/photos-0/weights.safetensors") == (
+        "runs/stm/photos-0/weights.safetensors"
+    )
+    assert photos.placeless("data/weights/stm-photos.safetensors") == "data/weights/stm-photos.safetensors"
+    commands = [row["command"] for row in json.loads(photos.OUT.read_text())["rows"].values()]
+    assert not [command for command in commands if re.search(r"[ '=]/", command)]
+
+
+def test_a_network_can_be_measured_in_another_form() -> None:
+    weights = models.shipped_weights("stcnn", "photos")
+    whole, options = photos.used("stcnn", weights, {}, {})
+    assert options == {"online_steps": 120, "online": {"batch": 1, "lr": 0.004}}
+    space, options = photos.used("stcnn", weights, {"online_steps": 2}, {"temporal": False})
+    assert options["online_steps"] == 2
+    assert whole.generator is not None
+    assert space.generator is None
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in space.state_dict().items())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +56,13 @@ def test_downloads_of_an_installed_package_go_to_the_user(monkeypatch: pytest.Mo
     assert folder.name == places.NAME
     assert folder.is_absolute()
     assert places.PACKAGE not in folder.parents
+
+
+def test_runs_are_kept_where_they_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(places.RUNS_VARIABLE, raising=False)
+    assert places.find_runs(tmp_path) == tmp_path / "runs"
+    assert places.find_runs(None) == Path("runs")
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode == os.W_OK))
+    assert places.find_runs(tmp_path) == Path("runs"), "one read-only copy for many: each has runs of their own"
+    monkeypatch.setenv(places.RUNS_VARIABLE, str(tmp_path / "mine"))
+    assert places.find_runs(tmp_path) == tmp_path / "mine"

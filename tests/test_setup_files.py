@@ -68,7 +68,7 @@ def test_every_pin_is_exact_and_names_no_place() -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_hold_all_that_pyproject_asks_for(python: str) -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    extras = ("dependencies", "course", "video", "flux", "site", "train", "dev")
+    extras = ("dependencies", "course", "video", "flux", "site", "grading", "train", "dev")
     lists = re.findall(rf"^(?:{'|'.join(extras)}) = (\[.*?\])$", text, flags=re.DOTALL | re.MULTILINE)
     assert len(lists) == len(extras)
     assert text[text.index("[project.optional-dependencies]") :].split("\n[")[0].count(" = [") == len(extras) - 1

@@ -311,8 +311,12 @@ def folders() -> Iterator[Finding]:
         return
     folder = places.CHECKOUT
     refusal = _refusal(folder)
+    runs = places.find_runs(folder).expanduser().resolve()
     if refusal is None:
         yield Finding("files", "checkout", f"{folder}, writable")
+    elif folder not in runs.parents and _refusal(_existing(runs)) is None:  # one copy for many, as on a server
+        fix = f"{folder} is read-only, so training runs go to {runs}; downloads are for those who may write there."
+        yield Finding("files", "checkout", f"{folder}, read-only", "note", fix)
     else:
         fix = f"{folder} cannot be written to ({_reason(refusal)}); copy the course to a folder of your own."
         yield Finding("files", "checkout", f"{folder}, read-only", "problem", fix)

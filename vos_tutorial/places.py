@@ -7,6 +7,7 @@ downloads where the operating system keeps the data of programs.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from shlex import quote
@@ -35,8 +36,23 @@ WEIGHTS = CHECKOUT / "data" / "weights" if CHECKOUT else PACKAGE / "weights"
 RESULTS = CHECKOUT / "data" / "results" if CHECKOUT else PACKAGE / "results"
 """The numbers of the reference runs, ``*.json``."""
 
-RUNS = CHECKOUT / "runs" if CHECKOUT else Path("runs")
-"""Where notebooks keep their training runs: in the checkout, or else below the working folder."""
+RUNS_VARIABLE = "VOS_TUTORIAL_RUNS"
+
+
+def find_runs(checkout: Path | None = CHECKOUT) -> Path:
+    """The folder that ``VOS_TUTORIAL_RUNS`` names; else ``runs`` in the checkout, or below the working folder.
+
+    The latter where there is no checkout, and where it cannot be written: on a server, many read one copy of the
+    course, and each keeps runs of their own.
+    """
+    named = os.environ.get(RUNS_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return checkout / "runs" if checkout and os.access(checkout, os.W_OK) else Path("runs")
+
+
+RUNS = find_runs()
+"""Where notebooks keep their training runs."""
 
 
 def downloads() -> Path:

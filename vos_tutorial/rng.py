@@ -54,6 +54,8 @@ class Stream(IntEnum):
     """A picture of the captioned world."""
     FLOW = 23
     """What a training of a flow draws beside its pictures: noise, times, and which words are left out."""
+    GRADED = 40
+    """Fresh cases of a graded exercise."""
     MIRROR = 17
     """STCNN's clips played backwards and turned."""
 

@@ -10,7 +10,7 @@
 # {{pages}} ·
 # paper: [Sabour, Fidler and Kreis, NeurIPS 2025](https://arxiv.org/abs/2506.14603)
 #
-# A generator turns noise into data, one small step after another, and every step is a call to a large network. A *flow map* jumps.
+# A generator turns noise into data, one small step after another, and every step is a call to a large network. A {{term:flow map}} jumps.
 # We build one in the plane, where you can see every sample, then on pictures with masks, and train a segmenter on what it draws.
 
 # %% tags=["setup"]
@@ -67,10 +67,10 @@ figures.show(
 # ## You will learn
 #
 # * to train a flow from noise to data, and why it needs many steps;
-# * what a flow map is, and why a *consistency model*, its special case, gets worse with more steps;
-# * to derive the AYF-EMD loss, and to code it with one forward-mode derivative (JVP);
-# * to distil a teacher in half a minute, and to find two bugs that look like mediocre results;
-# * to turn a picture generator into a two-step one with LoRA adapters, here and on FLUX.
+# * what a flow map is, and why a {{term:consistency model}}, its special case, gets worse with more steps;
+# * to derive the AYF-{{term:EMD|eulerian map distillation}} loss, and to code it with one forward-mode derivative ({{term:JVP|jvp}});
+# * to {{term:distil|distillation}} a teacher in half a minute, and to find two bugs that look like mediocre results;
+# * to turn a picture generator into a two-step one with {{term:LoRA|lora}} adapters, here and on FLUX.
 
 # %% [markdown]
 # ## Run card
@@ -85,9 +85,9 @@ figures.show(
 #
 # ## Predict
 #
-# Write down your guesses. Each answer is folded at the place where it is settled.
+# Write down your guesses. Each answer is folded where it is settled.
 #
-# 1. Data are two points, −1 and +1. You start at any noise and take *one* Euler step of a perfect teacher. Where do you land?
+# 1. Data are two points, −1 and +1. You start at any noise and take *one* {{term:Euler|euler method}} step of a perfect teacher. Where do you land?
 # 2. A consistency model with a constant error of two per cent makes samples with 1, 4 or 16 steps. Which is best?
 # 3. In the derivative of your loss you forget a 1 and write 0. Does the training crash, stall, or look fine?
 
@@ -113,7 +113,7 @@ print("noise", needed.tolist(), " probability", [round(p, 2) for p in likely.tol
 
 # %% [markdown]
 # A network cannot know which line you are on. Trained with squared error it learns the mean of their velocities:
-# $v(x, t) = \mathbb{E}[x_1 - x_0 \mid x_t = x]$. That is the *velocity field*, and following it leads from noise to data (Lipman et al., 2023).
+# $v(x, t) = \mathbb{E}[x_1 - x_0 \mid x_t = x]$. That is the {{term:velocity}} field. Learning it is called {{term:flow matching}} (Lipman et al., 2023), and following it leads from noise to data.
 
 
 # %%
@@ -345,8 +345,7 @@ figures.show(
 )
 
 # %% [markdown]
-# To put a number on it: project two clouds on a line, sort them, compare point by point, and average over directions. This *sliced
-# Wasserstein distance* (SW2) is 0 for equal clouds. Two fresh draws of 8,000 data points are {{results/07_flow_map.json:floor.mean|.3f}} apart; that is the *sampling floor*. <!-- given -->
+# To put a number on it: project two clouds on a line, sort them, compare point by point, and average over directions. This {{term:sliced Wasserstein distance|sliced wasserstein distance}} (SW2) is 0 for equal clouds. Two fresh draws of 8,000 data points are {{results/07_flow_map.json:floor.mean|.3f}} apart; that is the {{term:sampling floor}}. <!-- given -->
 
 # %% [markdown]
 # ## 3. The flow map, built
@@ -485,7 +484,7 @@ def warm_up(step, length, cap=0.99):
 
 
 # %% [markdown]
-# Third, choose the **times**: first how long a jump is, then where it lies. (Sources disagree about how AYF does this; another reading is compared in section 6.)
+# Third, choose the **times**: first how long a jump is, then where it lies. (Sources disagree; another reading is compared in section 6.)
 
 
 # %% tags=["builds:vos_tutorial.models.flow_map.interval_first"]
@@ -579,7 +578,7 @@ tables.table(rows | {"reference": distances(reference, teacher)}, decimals=3)
 # %% [markdown]
 # Your row equals the reference, to about three digits: same seed, same recipe.
 #
-# And three seeds of everything (stored results of our runs):
+# Three seeds of everything (stored results):
 
 # %% tags=["reference"]
 stored = tables.stored("07_flow_map")
@@ -608,7 +607,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # stays level: {{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.consistency.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} with 1, 4 and 16 steps (EMD: {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}}, {{results/07_flow_map.json:students.emd.to data.mean.2|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}}). So only the closed form of section 1
 # shows it getting worse.
 #
-# *LMD* is at least as good as EMD in the plane. On images the paper finds the opposite. *MeanFlow*, which
+# *LMD* is at least as good as EMD in the plane. *MeanFlow*, which
 # has no teacher, is less exact: {{results/07_flow_map.json:students.mean flow.to teacher.mean.0|.3f}} with one jump.
 #
 # Times drawn the other way, two at once and sorted (one seed), give {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} with one step and {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}} with four.
@@ -660,9 +659,9 @@ figures.show(
 # %% [markdown]
 # ## 8. Guidance: which bad example to move away from
 #
-# Real generators have *prompts*, and prompts need emphasis: move further in the direction that separates a good answer from a poor one,
-# $v = \lambda\, v_\text{good} + (1-\lambda)\, v_\text{poor}$ with $\lambda > 1$. Which poor answer? *Classifier-free guidance* (CFG) takes the same network without its label.
-# *Autoguidance* (Karras et al., 2024) takes a weaker version of the network, with the label. AYF uses the second one in its teacher.
+# Real generators have *prompts*, and prompts need emphasis, {{term:guidance}}: move further in the direction that separates a good answer from a poor one,
+# $v = \lambda\, v_\text{good} + (1-\lambda)\, v_\text{poor}$ with $\lambda > 1$. Which poor answer? {{term:Classifier-free guidance|classifier-free guidance}} (CFG) takes the same network without its label.
+# {{term:Autoguidance|autoguidance}} (Karras et al., 2024) takes a weaker version of the network, with the label. AYF uses the second one in its teacher.
 #
 # Try both on a ring of eight clouds. Class 0 owns four of them, class 1 the rest. The weak network is the same after a tenth of the steps.
 
@@ -751,7 +750,7 @@ _ = check.close("before training nothing changes", adapted(x), layer(x))
 
 # %% [markdown]
 # Adapters go on attention, MLP and modulation of every block, and the embedder of $s$ begins at zero as well. It reads the
-# length of the jump, $t - s$. Switch both off and you have the teacher again: one copy of the weights.
+# length of the jump, $t - s$. Switch both off and you have the teacher again.
 
 # %%
 picture_teacher = generators.load_teacher()
@@ -771,7 +770,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **Your run.** A short LoRA distillation with the library's loop; its task uses the library's `emd_direction`, the same formula as yours, now on `B 4 32 32`.
+# **Your run.** A short LoRA distillation with the library's loop and its `emd_direction`, your formula, now on `B 4 32 32`.
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -794,7 +793,7 @@ rows = {n: {f"{k} steps": float((x - goal).square().mean().sqrt()) for k, x in o
 tables.table(rows, decimals=3, rows="distance to the teacher's 64 steps")
 
 # %% [markdown]
-# Only eight pictures, so do not rank the rows by this table; the next one has 256. And a grey blur is never far from anything: look at the pictures instead.
+# Only eight pictures: do not rank by this table. And a grey blur is never far from anything.
 
 # %%
 figures.show(
@@ -804,7 +803,7 @@ figures.show(
 )  # fmt: skip
 
 # %% [markdown]
-# The explorer's second tab holds them too, large and side by side:
+# The explorer's second tab holds them too:
 
 # %% tags=["run"]
 colours = {n: {k: ((x[:, :3] + 1) / 2).clamp(0, 1) for k, x in of.items()} for n, of in made.items()}
@@ -813,9 +812,9 @@ explorer.tab = "pictures"
 explorer
 
 # %% [markdown]
-# How good are they? The captions say neither colour nor place: the noise has to decide them. A small classifier reads the other four attributes
-# off the pictures, and finds the shape: *mask* is its overlap with the generated mask. *Distance* is the root mean squared difference to the teacher's 64-step picture from the
-# same noise; precision and recall ask whether generated pictures look like real ones, and the reverse, in the classifier's features.
+# How good are they? The captions leave colour and place to the noise. A small classifier reads the other four attributes, and finds the shape: *mask* is its
+# overlap with the generated mask. *Distance* is the root mean squared difference to the teacher's 64 steps from the same noise; precision and recall ask, in the
+# classifier's features, whether generated pictures look like real ones, and the reverse.
 
 # %% tags=["reference"]
 pictures = tables.stored("07_flow_images")
@@ -831,12 +830,27 @@ tables.table({name: {c: row[c] for c in columns} for name, row in rows.items()},
 # {{results/07_flow_images.json:open.student.1.0.mask|.0f}} %. Two jumps are at about Euler's four steps in all three measures. With whole captions two jumps score as well as Euler's eight steps ({{results/07_flow_images.json:whole.student.2.0.attributes|.1f}} and
 # {{results/07_flow_images.json:whole.teacher.8.attributes|.1f}} %), but end further from the teacher ({{results/07_flow_images.json:whole.student.2.0.distance|.2f}} and {{results/07_flow_images.json:whole.teacher.8.distance|.2f}}).
 #
-# We had hoped for more: with eight jumps the advantage is nearly gone. The student trained for five minutes, and the teacher itself draws ragged shapes. (One seed; the three seeds of the *short*
-# training are in the table.) <!-- given -->
+# With eight jumps the advantage is nearly gone. (One seed; the *short* training has three.) <!-- given -->
 #
-# **Without s** the same adapters learn one velocity for all jumps. (300 steps, as many as the *short* training; one seed.) With one step its mask is {{results/07_flow_images.json:open.without-s.1.0.mask|.0f}} %,
+# **Without s** the same adapters learn one velocity for all jumps. (300 steps; one seed.) With one step its mask is {{results/07_flow_images.json:open.without-s.1.0.mask|.0f}} %,
 # against {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %: that is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}),
 # yet its mask and recall are the best of all few-step rows. A small distance and a good picture are two different things.
+#
+# **A harder teacher.** AYF distils a *guided* teacher. With autoguidance of weight {{results/07_flow_images.json:guided, open.weight|.0f}} (of 1, 2 and 3 the best by attributes) ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.1f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.1f}} %,
+# and its paths bend more: eight Euler steps end {{results/07_flow_images.json:guided, open.teacher.8.distance|.2f}} away, no longer {{results/07_flow_images.json:open.teacher.8.distance|.2f}}. Each step calls two networks. Our student, trained on from there for {{results/07_flow_images.json:guided, open.training.steps}} steps (one seed):
+#
+# | guided: sampler, steps | calls | attributes | mask | distance |
+# |---|---|---|---|---|
+# | Euler, 4 | 8 | {{results/07_flow_images.json:guided, open.teacher.4.attributes|.1f}} | {{results/07_flow_images.json:guided, open.teacher.4.mask|.1f}} | {{results/07_flow_images.json:guided, open.teacher.4.distance|.3f}} |
+# | Euler, 8 | 16 | {{results/07_flow_images.json:guided, open.teacher.8.attributes|.1f}} | {{results/07_flow_images.json:guided, open.teacher.8.mask|.1f}} | {{results/07_flow_images.json:guided, open.teacher.8.distance|.3f}} |
+# | Euler, 64 | 128 | {{results/07_flow_images.json:guided, open.teacher.64.attributes|.1f}} | {{results/07_flow_images.json:guided, open.teacher.64.mask|.1f}} | {{results/07_flow_images.json:guided, open.teacher.64.distance|.3f}} |
+# | flow map, 1 | 1 | {{results/07_flow_images.json:guided, open.student.1.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.1.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.1.distance|.3f}} |
+# | flow map, 2 | 2 | {{results/07_flow_images.json:guided, open.student.2.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.2.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.2.distance|.3f}} |
+# | flow map, 4 | 4 | {{results/07_flow_images.json:guided, open.student.4.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.4.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.4.distance|.3f}} |
+# | flow map, 8 | 8 | {{results/07_flow_images.json:guided, open.student.8.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.8.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.8.distance|.3f}} |
+#
+# Two calls are level with *eight* of the plain teacher in attributes ({{results/07_flow_images.json:open.teacher.8.attributes|.1f}} %) and better in mask ({{results/07_flow_images.json:open.teacher.8.mask|.0f}} %): the guidance is in the weights. But its own
+# teacher's eight steps stay out of reach of two jumps. We had hoped for more.
 #
 # **A last stage.** AYF ends with a short adversarial training, as in notebook 06: a critic compares one-step pictures with real ones. The student gets the loss
 # $\log(1 + e^{D(\text{real}) - D(\text{fake})})$, the critic its mirror image, and the critic's gradients are kept small. We ran 200 steps of it (the paper: 3,000) and saw no effect. <!-- given -->
@@ -845,7 +859,7 @@ tables.table({name: {c: row[c] for c in columns} for name, row in rows.items()},
 # ## 10. Back to video, and real video
 #
 # A still with an exact mask is what MaskTrack (notebook 02) learns from. Ours cost nothing to label: the mask is the fourth channel. So train MaskTrack for {{results/07_flow_images.json:video.steps}} steps on {{results/07_flow_images.json:video.stills}} stills of the
-# two-step flow map, on as many that the world draws itself, and on sprites. All else is equal, three seeds each, scored on sprite video.
+# two-step flow map, on as many that the world draws itself, and on sprites. Three seeds each, scored on sprite video.
 
 # %%
 captions = captioned.random_captions(range(40, 52))
@@ -868,7 +882,7 @@ tables.compare(groups)
 
 # %% [markdown]
 # That is a clear failure. Trained on generated stills MaskTrack scores {{results/07_flow_images.json:video.flow map, 2.0.clean|.0f}}, {{results/07_flow_images.json:video.flow map, 2.1.clean|.0f}} and {{results/07_flow_images.json:video.flow map, 2.2.clean|.0f}} on clean clips, far below a copied first
-# mask ({{results/07_flow_images.json:video.copy first.clean|.0f}}) and below training on sprites ({{results/07_flow_images.json:video.sprites.0.clean|.0f}}, {{results/07_flow_images.json:video.sprites.1.clean|.0f}}, {{results/07_flow_images.json:video.sprites.2.clean|.0f}}). But look at the row beside it: stills *drawn by the world* with exact masks
+# mask ({{results/07_flow_images.json:video.copy first.clean|.0f}}) and below training on sprites ({{results/07_flow_images.json:video.sprites.0.clean|.0f}}, {{results/07_flow_images.json:video.sprites.1.clean|.0f}}, {{results/07_flow_images.json:video.sprites.2.clean|.0f}}). But stills *drawn by the world* with exact masks
 # do no better ({{results/07_flow_images.json:video.world.0.clean|.0f}}, {{results/07_flow_images.json:video.world.1.clean|.0f}}, {{results/07_flow_images.json:video.world.2.clean|.0f}}). What is missing is the *world*: one bright shape at 32 pixels does not teach what sprite video asks.
 #
 # (With multiple objects both kinds of stills win in two seeds of three; we do not know why.)
@@ -967,7 +981,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # * Times are shifted towards noise, the more the larger the picture.
 # * Rank, learning rate, batch and picture size are our own proposal.
 #
-# The library prints first what it would cost, and what is missing here:
+# First, what it would cost, and what is missing here:
 
 # %% tags=["run"]
 from vos_tutorial.flux import estimate
@@ -975,13 +989,11 @@ from vos_tutorial.flux import estimate
 estimate.report(gpus=8)
 
 # %% [markdown]
-# On a machine that has all of it, in a terminal: `python -m vos_tutorial flux prepare PICTURES --out CACHE`, then `torchrun --nproc_per_node 8 -m vos_tutorial flux train CACHE`. The whole
+# With all of it, in a terminal: `python -m vos_tutorial flux prepare PICTURES --out CACHE`, then `torchrun --nproc_per_node 8 -m vos_tutorial flux train CACHE`. The whole
 # chain is tested on a tiny network of the same classes with random weights (`--profile smoke`). **We have not run it on FLUX itself**.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
-#
-# In the first three you write a function; in the last you run an experiment.
 #
 # **Exercise 7.1** (10 minutes, medium) *EMD from the theorem.* The paper states the gradient of the EMD loss with the *map*: $\nabla_\theta\, w'\, \mathrm{sign}(t-s)\, f_\theta^\top \frac{df}{dt}$. Our code
 # works with $F$. Take $w' = 1/(t-s)$ and write `emd_from_theorem`: the factor of $\nabla F$ that remains, from a JVP of $f$ itself.

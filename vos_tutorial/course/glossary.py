@@ -18,6 +18,10 @@ GLOSSARY: dict[str, str] = {
         "A mask that a person drew, or checked. In this course's generated clips the program draws it, exactly."
     ),
     "attention": "Weights that sum to one and say how much each row of a memory contributes to what is read.",
+    "autoguidance": (
+        "[Guidance](#guidance) away from a weaker version of the same network: smaller, or less trained. It moves a "
+        "sample away from errors, not away from other classes."
+    ),
     "back-propagation through time": (
         "Training through several frames at once: the loss of a later frame sends its gradient back through the "
         "answers for earlier ones; BPTT for short."
@@ -33,10 +37,17 @@ GLOSSARY: dict[str, str] = {
         "A line of a page that compares your answer with the right one, and says where they differ. It never stops "
         "the page."
     ),
+    "classifier-free guidance": (
+        "[Guidance](#guidance) away from what the network would do without its label or prompt; CFG for short."
+    ),
     "clip": "A short video with the masks of its objects: `frames` of shape `T 3 H W`, `masks` of shape `T H W`.",
     "closed loop": (
         "A method runs on its own output: the mask it predicted for one frame is its input for the next. Errors "
         "can pile up. Opposite: [open loop](#open-loop)."
+    ),
+    "consistency model": (
+        "A network that jumps from any time of a flow to the data at its end: a [flow map](#flow-map) that knows "
+        "only one goal. For a second step it must add fresh noise first."
     ),
     "cross-entropy": (
         "The negative logarithm of the probability that the network gave to the right answer, averaged over pixels. "
@@ -62,6 +73,9 @@ GLOSSARY: dict[str, str] = {
         "stride. Growing a mask by a radius is also called dilation."
     ),
     "discriminator": "The network in a GAN that learns to tell real frames from generated ones.",
+    "distillation": (
+        "Training a network, the student, on what another one, the teacher, answers; here to need fewer steps."
+    ),
     "distractor": "Something that looks like the object and is not the object: a look-alike.",
     "drift": (
         "The slow loss of an object: each frame's mask is a little worse than the previous one, from which it was"
@@ -70,6 +84,14 @@ GLOSSARY: dict[str, str] = {
     "encoder": (
         "The half of a network that turns a picture into feature maps, coarser and with more channels step by step."
     ),
+    "euler method": (
+        "Following a [velocity](#velocity) by straight steps: at each stop, ask for the velocity and move on along "
+        "it. The shorter the steps, the smaller the error."
+    ),
+    "eulerian map distillation": (
+        "EMD. A loss for a [flow map](#flow-map): two jumps that start at neighbouring points of a path must end at "
+        "the same place. Its sibling, Lagrangian map distillation (LMD), moves the jump's end instead of its start."
+    ),
     "exposure bias": (
         "The gap between training and use that [teacher forcing](#teacher-forcing) leaves: in training the "
         "network saw only true masks, in use it sees its own."
@@ -77,6 +99,14 @@ GLOSSARY: dict[str, str] = {
     "fine-tuning": (
         "Training a network further, with few steps, on something narrower: on this task after ImageNet, or on frame "
         "0 of one video at test time."
+    ),
+    "flow map": (
+        "A network that jumps from any time of a flow to any other in one call. It has learned the average "
+        "[velocity](#velocity) between the two times."
+    ),
+    "flow matching": (
+        "Training a [velocity](#velocity) field: connect noise and data by straight lines, and regress to the lines' "
+        "velocities. Where lines cross the network learns their mean."
     ),
     "generator": (
         "A network that makes pictures: in STCNN the next frame, from past frames; in a GAN also from noise, so "
@@ -87,17 +117,29 @@ GLOSSARY: dict[str, str] = {
         "gradient with respect to real pictures."
     ),
     "ground truth": "The true masks, with which an answer is compared; often just *the truth*.",
+    "guidance": (
+        "Pushing a generator's answer away from a poorer one, `v = λ v_good + (1 - λ) v_poor` with λ > 1. Which "
+        "poorer one: see [autoguidance](#autoguidance) and [classifier-free guidance](#classifier-free-guidance)."
+    ),
     "guide mask": (
         "A rough mask that is fed to the network together with the frame, to say which object is meant. In "
         "MaskTrack it is the previous frame's answer."
     ),
     "hidden state": "What a recurrent network carries from one step to the next.",
+    "jvp": (
+        "Jacobian-vector product: how a function's value changes when its inputs move along a given direction, the "
+        "tangent. Forward mode computes it together with the value, in one pass."
+    ),
     "key": (
         "A short vector that says what a place looks like, made for comparing. Its partner is the [value](#value)."
     ),
     "linear probe": (
         "A weighted sum that is trained on frozen features, to find out what can be read from them. It cannot "
         "compute much by itself, so what it finds must have been there."
+    ),
+    "lora": (
+        "Low-rank adaptation: a trained layer stays as it is, and a product of two thin matrices beside it learns. "
+        "The second one begins at zero, so at first nothing changes."
     ),
     "mask": (
         "What is there, for each pixel of a frame. In a file an [object id](#object-id); inside a method one yes or "
@@ -149,6 +191,9 @@ GLOSSARY: dict[str, str] = {
         "J. The area that two masks share over the area that they cover together: intersection over union, IoU, "
         "the Jaccard index."
     ),
+    "sampling floor": (
+        "The distance between two fresh sets of samples of the *same* distribution. A smaller distance says nothing."
+    ),
     "seed": (
         "The number from which random numbers start. With the same seed a program draws the same clip, or begins "
         "with the same weights."
@@ -164,6 +209,10 @@ GLOSSARY: dict[str, str] = {
     "skip connection": (
         "A shortcut that brings fine feature maps from the encoder to the decoder, because outlines are lost on "
         "the way through the coarse ones."
+    ),
+    "sliced wasserstein distance": (
+        "SW2. How far two clouds of points are apart: project both on a line, sort, compare point by point, and "
+        "average over many lines."
     ),
     "soft aggregation": (
         "Merging the answers for several objects into one distribution for each pixel, by their odds: "
@@ -183,6 +232,9 @@ GLOSSARY: dict[str, str] = {
     ),
     "top-k": "Only the k best matches of a memory may answer; all others get weight zero.",
     "value": "What is stored beside a [key](#key): what we know about the place, above all whether it is the object.",
+    "velocity": (
+        "In a generator: which way, and how fast, a sample moves at this moment of its way from noise to data."
+    ),
     "void": "Pixels for which the annotator could not say; id 255.",
     "zero-shot": (
         "Finding and following objects without being given any mask. *One-shot*: with the mask of one frame."

@@ -26,7 +26,7 @@ from .flow_map import Network, even_times, extrapolate, sample
 from .weights import load_weights, read_metadata, read_weights, save_tensors, save_weights
 
 Teacher = Literal["teacher", "weak"]
-Student = Literal["student", "student-adversarial", "student-without-s"]
+Student = Literal["student", "student-guided", "student-adversarial", "student-without-s"]
 
 # ------------------------------------------------------------------------------------------------- files
 

@@ -91,6 +91,17 @@ WITHOUT_S: dict[ProfileName, Recipe] = {
     for profile, recipe in SHORT.items()
 }
 
+#: Further, from the student: now the teacher is guided (its weight was chosen by its own pictures, with 64 steps).
+GUIDED: dict[ProfileName, Recipe] = {
+    "smoke": _recipe("smoke", Stage("guided", options={"guidance": 2.0, **OPEN}, **SMOKE)),
+    "cpu": _recipe(
+        "cpu",
+        Stage("guided", steps=360, options={"guidance": 2.0, **OPEN}, **{**LAPTOP, "lr": 4e-4, "warmup": 20}),
+        ema=0.99,
+    ),
+    "gpu": _recipe("gpu", Stage("guided", steps=40_000, options={"guidance": 2.0, **OPEN}, **GPU)),
+}
+
 #: What the page trains beside the reference.
 PAGE = _student(50, 350)
 

@@ -123,7 +123,8 @@ def train(
     Raises:
         TutorialError: if the loss or its gradient is NaN or infinite; if ``out`` holds another run (recipe, seed,
             data, start, or kind of device), or cannot be written; if a stage has options that the task does not
-            know; if there is no GPU for a gpu recipe; if a batch cannot be shared by the processes.
+            know; if there is no GPU for a gpu recipe; if a batch cannot be shared by the processes, or these found
+            ``out`` at different steps.
         KeyboardInterrupt: after Ctrl-C or SIGTERM.
     """
     check_options(task, recipe.stages)
@@ -132,6 +133,7 @@ def train(
         loop = _Loop(network, task, recipe, seed, ranks, here, start or Start())
         if out is not None:
             loop.resume(Path(out))
+            _require_one_folder(ranks, loop.steps_done, Path(out))
         bar = Progress(recipe, loop.steps_done, progress, ranks)
         with bar, Prefetch(task, recipe, seed, ranks) as batches, _a_core_for_the_data(ranks.device):
             loop.run(batches, bar, stop, checkpoint_every, log_every)
@@ -299,6 +301,15 @@ class _Loop:
 
 
 # ------------------------------------------------------------------------------------------------ the machine
+
+
+def _require_one_folder(ranks: Ranks, steps: int, out: Path) -> None:
+    """Raise in every process if they took up the run at different steps: they would wait for each other for ever."""
+    if not ranks.same(steps):
+        raise TutorialError(
+            f"the processes stand at different steps of {out}, this one at {steps}; put the folder on a disk that "
+            "every machine sees, or copy the first machine's folder to each."
+        )
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Several processes, one training run (``torchrun``): which one is this, and what do all agree on.
 
+They may be on one machine or on several; those read one folder of the run, in which only the first writes.
+
 Each process computes the gradient of its share of the batch; the gradients are averaged, and every process
 takes the same optimiser step. With one process everything here is a no-op.
 """
@@ -57,6 +59,14 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         return bool(self.mean(torch.tensor([float(flag)], device=self.device)) > 0)
+
+    def same(self, number: int) -> bool:
+        """Whether all processes hold the same number; the same answer in each."""
+        if self.world == 1:
+            return True
+        ends = torch.tensor([number, -number], device=self.device)
+        dist.all_reduce(ends, dist.ReduceOp.MAX)
+        return int(ends[0]) == -int(ends[1])
 
     def distribute(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over the processes, starting from the weights of rank 0."""

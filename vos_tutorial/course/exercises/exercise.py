@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..check import difference
+from .kept import Kept
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class Mutant:
 
     answer: Callable[..., Any]
     hint: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether all cases are right, and the one or two lines that say so."""
+
+    right: bool
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,28 +65,46 @@ class Exercise:
 
     def __call__(self, answer: Callable[..., Any]) -> bool:
         """Try ``answer`` on every case and print one or two lines. Returns whether all cases are right."""
+        verdict = self.tried(answer)
+        print(*verdict.lines, sep="\n")
+        return verdict.right
+
+    def tried(self, answer: Callable[..., Any]) -> Verdict:
+        """Try ``answer`` on every case."""
         results: dict[str, Any] = {}
         for case in self.cases:
             try:
-                results[case] = self._run(answer, case)
-            except NotImplementedError:
-                print(f"{self.name}: not written yet. For a hint, print this check's .hint.")
-                return False
+                results[case] = self.result(answer, case)
             except Exception as error:
-                print(f"{self.name}: stopped on the case '{case}' with {type(error).__name__}: {error}")
-                print(f"Hint: {self.hint}")
-                return False
+                return self.stopped(case, type(error).__name__, str(error))
+        return self.compared(results)
+
+    def result(self, answer: Callable[..., Any], case: str) -> Any:
+        """What an answer makes of a copy of one case, in the form in which it is compared; a kept answer is read."""
+        return answer.results[case] if isinstance(answer, Kept) else self._run(answer, case)
+
+    def stopped(self, case: str, kind: str, message: str) -> Verdict:
+        """The verdict on an answer that raised ``kind`` on a case; ``NotImplementedError`` is an empty one."""
+        if kind == NotImplementedError.__name__:
+            return Verdict(False, (f"{self.name}: not written yet. For a hint, print this check's .hint.",))
+        line = f"{self.name}: stopped on the case '{case}' with {kind}: {message}"
+        return Verdict(False, (line, f"Hint: {self.hint}"))
+
+    def compared(self, results: Mapping[str, Any]) -> Verdict:
+        """The verdict on the :meth:`result` of every case."""
         for case, result in results.items():
-            found = difference(result, self._run(self.reference, case), self.atol)
+            found = difference(result, self.result(self.reference, case), self.atol)
             if found is not None:
-                print(f"{self.name}: wrong on the case '{case}': {found}.")
-                print(f"Hint: {self._hint_for(results)}")
-                return False
-        print(f"{self.name}: right, {len(self.cases)} of {len(self.cases)} cases.")
-        return True
+                line = f"{self.name}: wrong on the case '{case}': {found}."
+                return Verdict(False, (line, f"Hint: {self._hint_for(results)}"))
+        return Verdict(True, (f"{self.name}: right, {len(self.cases)} of {len(self.cases)} cases.",))
 
     def _run(self, function: Callable[..., Any], case: str) -> Any:
         return function(*copy.deepcopy(self.cases[case]))
+
+    def _matches(self, result: Any, case: str) -> bool:
+        """Whether a result is the right one."""
+        return difference(result, self.result(self.reference, case), self.atol) is None
 
     def _hint_for(self, results: Mapping[str, Any]) -> str:
         """The hint of the mutant that gives the same results, else the general one."""
@@ -87,4 +114,4 @@ class Exercise:
         return self.hint
 
     def _same(self, mutant: Mutant, case: str, result: Any) -> bool:
-        return difference(result, self._run(mutant.answer, case), self.atol) is None
+        return difference(result, self.result(mutant.answer, case), self.atol) is None

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from .widget import POSTER_BYTES, Widget, frame_list, module, stylesheet
 EXTENT = 2.6  # of the plane that is shown, from the centre
 MOST_STEPS = 16
 REFERENCE = 64  # steps of Heun's method
+IN_POSTER = 3  # pictures of each sampler and number of steps that the still shows
 FRESH = 61  # the noise that a consistency model takes in step k is the first one, moved up by FRESH * k samples
 
 
@@ -178,9 +180,16 @@ class FlowExplorer(Widget):
         return {"Euler": euler, "consistency": x, "flow map": flow_map.sample(self._student, self._noise, times)}
 
     @figures.style()
-    @torch.no_grad()
     def poster(self) -> bytes:
-        """The jump and the three clouds, as a PNG of 40 kB."""
+        """The tab that is open, as a PNG of 40 kB: the jump and the three clouds, or the first pictures."""
+        figure = self._pictures_figure() if self.tab == "pictures" and self._grid else self._plane_figure()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=figures.DPI)
+        return figures.small_png(Image.open(buffer).convert("RGB"), POSTER_BYTES)
+
+    @torch.no_grad()
+    def _plane_figure(self) -> Figure:
+        """The jump of the point, and the three clouds."""
         figure, axes = figures.blank(1, 4, height=2.3)
         plots: list[Axes] = list(axes.flat)
         for plot in plots:
@@ -208,13 +217,36 @@ class FlowExplorer(Widget):
         plots[0].plot(*before.numpy().T, "o", color=figures.INK, markersize=6, markeredgecolor="white")
         plots[0].set_title(f"one jump, t = {self.t:g} to {self.s:g}")
         colours = (figures.VERMILLION, figures.GREEN, figures.BLUE)
-        plural = "" if self.steps == 1 else "s"
         for plot, (name, points), colour in zip(plots[1:], self.samples(self.steps).items(), colours, strict=True):
             plot.plot(*points.numpy().T, ".", color=colour, markersize=2.2, alpha=0.7, markeredgewidth=0)
-            plot.set_title(f"{name}, {self.steps} step{plural}: {sliced_wasserstein(points, self._reference):.3f}")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=figures.DPI)
-        return figures.small_png(Image.open(buffer).convert("RGB"), POSTER_BYTES)
+            plot.set_title(f"{name}, {_steps(self.steps)}: {sliced_wasserstein(points, self._reference):.3f}")
+        return figure
+
+    def _pictures_figure(self) -> Figure:
+        """A row for each number of steps, a column for each sampler: the chosen picture and those after it."""
+        samplers, steps, count = self._grid["samplers"], self._grid["steps"], self._grid["count"]
+        height, width = self._grid["size"]
+        several = min(IN_POSTER, count)
+        first = min(self.picture, count - several)
+        side = 7.2 / len(samplers) / several * height / width  # inches: the columns share a page that is 8 wide
+        figure, axes = figures.blank(len(steps), len(samplers), height=len(steps) * (side + 0.08) + 0.4)
+        strips = [self._strips[a:b] for a, b in pairwise(self._offsets)]
+        for n, row in zip(steps, axes, strict=True):
+            row[0].set_ylabel(_steps(n))
+            for k, plot in enumerate(row):
+                plot.set(xticks=[], yticks=[])
+                for spine in plot.spines.values():
+                    spine.set_visible(False)
+                if strip := strips[k * len(steps) + steps.index(n)]:
+                    pictures = np.asarray(Image.open(io.BytesIO(strip)).convert("RGB"))
+                    plot.imshow(pictures[:, first * width : (first + several) * width], interpolation="nearest")
+        for plot, name in zip(axes[0], samplers, strict=True):
+            plot.set_title(name)
+        return figure
+
+
+def _steps(number: int) -> str:
+    return f"{number} step{'' if number == 1 else 's'}"
 
 
 @torch.no_grad()

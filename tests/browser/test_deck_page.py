@@ -1,0 +1,98 @@
+"""A deck of slides in a browser: keys, lines one by one, notes in their own window, the overview, no barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+NAME = "00_start_here"
+AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+
+
+@pytest.fixture
+def deck(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The slides of page 00, opened from disk; at the end nothing may have been asked of the network."""
+    from tools.course import pages, slides, teaching
+    from tools.notebooks import HERE
+
+    path = tmp_path / "deck.html"
+    path.write_text(slides.deck(pages.read(HERE.page(NAME)), NAME, teaching.load(NAME)), encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda r: problems.append(r.url) if r.url.startswith(("http", "ws")) else None)
+    page.goto(path.as_uri())
+    yield page
+    context.close()
+    assert problems == []
+
+
+def title(page: Page) -> str:
+    return page.locator(".slide.now").locator("h1, h2").inner_text()
+
+
+def test_keys_turn_the_slides(deck: Page) -> None:
+    count = deck.locator(".slide").count()
+    assert deck.locator("#where").inner_text() == f"1 / {count}"
+    deck.keyboard.press("ArrowRight")
+    assert deck.locator("#where").inner_text() == f"2 / {count}"
+    assert deck.locator(".slide.now img").evaluate("image => image.naturalWidth") > 100
+    deck.keyboard.press("End")
+    assert deck.locator("#where").inner_text() == f"{count} / {count}"
+    deck.keyboard.press("Home")
+    deck.get_by_role("button", name="Next slide").click()
+    assert deck.url.endswith("#2")
+
+
+def test_points_come_one_by_one(deck: Page) -> None:
+    number = deck.evaluate("slides.findIndex((slide) => slide.querySelector('li.later'))")
+    deck.evaluate("number => show(number)", number)
+    points = deck.locator(".slide.now li.later")
+    assert [points.nth(i).is_visible() for i in range(2)] == [False, False]
+    deck.keyboard.press("ArrowRight")
+    assert [points.nth(i).is_visible() for i in range(2)] == [True, False]
+    deck.keyboard.press("ArrowLeft")
+    assert not points.nth(0).is_visible()
+    here = title(deck)
+    for _ in range(points.count() + 1):
+        deck.keyboard.press(" ")
+    assert title(deck) != here
+
+
+def test_notes_follow_in_a_window_of_their_own(deck: Page) -> None:
+    with deck.expect_popup() as opened:
+        deck.keyboard.press("n")
+    notes = opened.value
+    deck.keyboard.press("ArrowRight")
+    assert title(deck) in notes.locator("#said").inner_text()
+    assert len(notes.locator("#said").inner_text()) > 150
+    assert notes.locator("#clock").inner_text().startswith("Slide 2 of")
+    notes.keyboard.press("ArrowRight")  # the keys work there, too
+    assert deck.url.endswith("#3")
+
+
+def test_the_overview_leads_to_a_slide(deck: Page) -> None:
+    deck.keyboard.press("o")
+    assert deck.locator(".slide").nth(4).is_visible()
+    deck.locator(".slide").nth(4).click()
+    assert deck.url.endswith("#5")
+    assert not deck.locator(".slide").nth(0).is_visible()
+
+
+def test_no_barriers(deck: Page) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="axe-core is not installed")
+    deck.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
+    for number in range(deck.locator(".slide").count()):
+        deck.evaluate("number => show(number, true)", number)
+        found = deck.evaluate("rules => axe.run({ runOnly: rules })", AXE_RULES)
+        assert [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found["violations"]] == []
