@@ -1106,8 +1106,10 @@ tables.compare(benchmark, methods=columns)
 # | full | {{results/06_stcnn.json:benchmark.clean.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.occlusion.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.distractors.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.2|.1f}} |
 #
 # **On this benchmark, the generator adds nothing that we can measure.** Here an object's looks give it away, and tuning
-# learns them from frame 0. On camouflage the generator is all that matters (section 4). So the question about a video is:
-# does its frame 0 show the object? (Not tested: an untrained generator here, and both on real video.)
+# learns them from frame 0. On camouflage the generator is all that matters: tuned in the same way, IoU is
+# {{results/06_stcnn.json:timeless_hidden.IoU.space only.tuned.0|.1f}} without and
+# {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.tuned.0|.1f}} with it ({{results/06_stcnn.json:timeless_hidden.clips}} clips, one
+# seed). So ask of a video: does its frame 0 show the object? (Not tested: an untrained generator, and real video.)
 
 # %% [markdown]
 # ## 9. Look inside
@@ -1292,8 +1294,7 @@ rows = {s: {"mask, moving": camouflage[k]["moving"], "linear probe": probed[k]["
 tables.table(rows, rows="the generator's training", notes="IoU, percent; three seeds")
 
 # %% [markdown]
-# *Looks real* and *useful* are two things too. (One weight, 0.01, on one kind of video. The paper's 0.001 would do less
-# harm, and less of anything; we have not tried others here.)
+# *Looks real* and *useful* are two things too. (One weight, on one kind of video.)
 #
 # ## 13. At paper scale
 #
