@@ -137,8 +137,7 @@ _ = check.shapes(window=(window, "B T 3 H W"), frame=(frame, "B 3 H W"))
 # The network that paints is the {{term:generator}}. Four colour frames are stacked to 12 channels; their order *is* the
 # order of time. It never sees the current frame, because that would be the answer.
 #
-# **The block** is the *bottleneck* of ResNets: 1×1, 3×3 and 1×1 convolutions, and a shortcut. (`dilation` is for section
-# 4.)
+# **The block** is the *bottleneck* of ResNets: 1×1, 3×3 and 1×1 convolutions, and a shortcut.
 
 
 # %% tags=["setup"]
@@ -206,7 +205,7 @@ print(F.conv_transpose1d(torch.tensor([[[4.0, 8.0]]]), stamp, stride=2).flatten(
 
 # %% [markdown]
 # This stamp *interpolates*, and ours start with it; then they learn. `padding=1` cuts one cell off each side, so that n
-# cells become 2n. (Sizes that do not divide by 16 need more care; see the [appendix](appendix/06_details.ipynb), A.)
+# cells become 2n. (Sizes that do not divide by 16: [appendix](appendix/06_details.ipynb), A.)
 
 
 # %%
@@ -353,9 +352,8 @@ tables.table({shown: probed[name] for name, shown in names.items()}, notes="IoU,
 
 # %% [markdown]
 # **Painting has put the object into the maps, where a weighted sum can find it, though the generator never saw a mask.**
-# The finest map, d3, knows most. (Random weights differ between the two tables. The large spread of the
-# pixels is one probe of three: {{results/06_stcnn.json:probe.IoU.pixels.all.1|.1f}}, the others have
-# {{results/06_stcnn.json:probe.IoU.pixels.all.0|.1f}} and {{results/06_stcnn.json:probe.IoU.pixels.all.2|.1f}}.)
+# The finest map, d3, knows most. (The pixels' spread is one probe of three, which reached only
+# {{results/06_stcnn.json:probe.IoU.pixels.all.1|.1f}}.)
 #
 # ## 4. The segmenter, built
 #
@@ -546,8 +544,9 @@ tables.table(rows, notes="IoU, percent; networks: three seeds")
 # (both chosen on the labelled clips). In this world nothing else changes. So the table is no reason for STCNN: it asks what a
 # network *learns* from video. When the camera shakes, the difference fails (section 11).
 #
-# Without a generator nothing is found; with an untrained one, no more than by chance. Frozen features that only learned to paint
-# are about as good as a generator that learned from {{results/06_stcnn.json:camouflage.labelled}} labelled clips: seeds vary by more than the gap. Doing both is best on each seed. When the object stands still, nothing finds it.
+# Without a generator nothing is found. Frozen features that only learned to paint are about as good as a generator that learned
+# from {{results/06_stcnn.json:camouflage.labelled}} labelled clips. Doing both is best on each seed. When the object stands
+# still, nothing finds it.
 #
 # **With fewer labels** the gap grows. From {{results/06_stcnn.json:camouflage.labelled}} labelled clips, painting first and
 # then both gives one and a half times the IoU of masks alone; from {{results/06_stcnn.json:camouflage.few}}, three times.
@@ -765,8 +764,8 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 # %% [markdown]
 # <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a
 # critic nearly every sample chooses one. Its squared error <em>rises</em>, towards twice as much: half of the time it
-# chooses the side that does not come, and a random guess has twice the error of the mean. In the stored run the ratio is
-# RATIO on average.</details>
+# chooses the side that does not come, and a random guess has twice the error of the mean. In the stored run it has 1.9 times
+# the error, on average.</details>
 #
 # **Looking real and being close to the truth are two different things.** A GAN does not ask for the mean of what may come, but
 # for *one thing* that may.
@@ -809,7 +808,7 @@ _ = check.close("the library's logit", discriminator(painted), seeing.discrimina
 #
 # ### Which object?
 #
-# Look at what goes in: a frame, and four past frames. *No mask.* STCNN is told what to follow once, before the video begins: **its weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
+# What goes in is a frame, and four past frames: *no mask.* STCNN is told what to follow once, before the video begins: **its weights are tuned to the object of frame 0** ({{term:online fine-tuning}}).
 #
 # One picture is soon memorised. So make many from it, as *lucid dreams* (Khoreva et al., 2019): cut the object out,
 # fill the hole, change the light, bend the object, and put it down somewhere else.
@@ -937,7 +936,7 @@ rows["CPU seconds per object"] = dict(zip(map(str, online["steps"]), online["sec
 tables.table(rows, rows="steps of tuning", notes="percent; one seed")
 
 # %% [markdown]
-# Twenty steps bring most of it, at the price of seconds per object *before* the first frame is answered. The authors take 600. <!-- given -->
+# Twenty steps bring most of it, for seconds per object *before* the first frame is answered. The authors take 600. <!-- given -->
 #
 # ## 7. Train it
 #
@@ -1086,7 +1085,7 @@ scores = {n: {"J": 100 * evaluation.evaluate(m, clips, "davis2017").average().J.
 tables.table(scores, notes=f"percent; {len(clips)} clip(s)")
 
 # %% [markdown]
-# In the stored run yours beats the copied mask. The *reference* has about nine times your steps, on clips that look more like a camera's. J on
+# The *reference* has about nine times your steps, on clips that look more like a camera's. J on
 # {{results/06_stcnn.json:clips_per_condition}} clips per condition, the same ones for all
 # methods:
 
@@ -1116,8 +1115,10 @@ tables.compare(benchmark, methods=columns)
 # | full | {{results/06_stcnn.json:benchmark.clean.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.occlusion.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.distractors.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.2|.1f}} |
 #
 # **On this benchmark, the generator adds nothing that we can measure.** Here an object's looks give it away, and tuning
-# learns them from frame 0. On camouflage the generator is all that matters (section 4). So the question about a video is:
-# does its frame 0 show the object?
+# learns them from frame 0. On camouflage the generator is all that matters: tuned in the same way, IoU is
+# {{results/06_stcnn.json:timeless_hidden.IoU.space only.tuned.0|.1f}} without and
+# {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.tuned.0|.1f}} with it
+# ({{results/06_stcnn.json:timeless_hidden.clips}} clips, one seed). So ask of a video: does its frame 0 show the object?
 
 # %% [markdown]
 # ## 9. Look inside
@@ -1508,7 +1509,6 @@ _ = check_06.who_learns(who_learns)
 # * L. Mescheder, A. Geiger, S. Nowozin: [Which Training Methods for GANs do actually
 #   Converge?](https://arxiv.org/abs/1801.04406) ICML 2018 (R1).
 # * A. Khoreva and others: [Lucid Data Dreaming for Video Object Segmentation](https://arxiv.org/abs/1703.09554). IJCV 2019.
-# * S. Caelles and others: [One-Shot Video Object Segmentation](https://arxiv.org/abs/1611.05198). CVPR 2017 (OSVOS): tuning
-#   to frame 0.
+# * S. Caelles and others: [One-Shot Video Object Segmentation](https://arxiv.org/abs/1611.05198). CVPR 2017 (OSVOS).
 # * G. Alain, Y. Bengio: [Understanding Intermediate Layers Using Linear Classifier
 #   Probes](https://arxiv.org/abs/1610.01644). 2016.
