@@ -934,11 +934,11 @@ figures.show(
 #   objects it cannot know which one is meant, and falls below a copied mask. The paper has 72.5 without guide (Perazzi et al., table 1). Our
 #   reading: its objects stand out, and fine-tuning on frame 0 has told the network which object is meant. We did not test this.
 # * **Growing, bending.** In the paper each is worth one or two points. Here one seed says nothing that small: three shorter runs of
-#   {{results/02_masktrack.json:short_ablation.steps} steps have J between {{results/02_masktrack.json:short_ablation.J.recipe.clean.0|.0f} and {{results/02_masktrack.json:short_ablation.J.recipe.clean.1|.0f} with growing, between
-#   {{results/02_masktrack.json:short_ablation.J.no dilation.clean.2|.0f} and {{results/02_masktrack.json:short_ablation.J.no dilation.clean.1|.0f} without, so the seeds differ more than the variants.
+#   {{results/02_masktrack.json:short_ablation.steps}} steps have J between {{results/02_masktrack.json:short_ablation.J.recipe.clean.0|.0f}} and {{results/02_masktrack.json:short_ablation.J.recipe.clean.1|.0f}} with growing, between
+#   {{results/02_masktrack.json:short_ablation.J.no dilation.clean.2|.0f}} and {{results/02_masktrack.json:short_ablation.J.no dilation.clean.1|.0f}} without, so the seeds differ more than the variants.
 # * **Boxes** lose in every column, by far more than in the paper, whose network is fine-tuned on frame 0.
-# * **Three times the corruption** costs some points on clean clips, and wins under fast motion ({{results/02_masktrack.json:ablation.J.three times.fast_motion.0|.1f} against
-#   {{results/02_masktrack.json:benchmark.fast_motion.MaskTrack.0|.1f}): a network learns to repair guides as wrong as those it was shown.
+# * **Three times the corruption** costs some points on clean clips, and wins under fast motion ({{results/02_masktrack.json:ablation.J.three times.fast_motion.0|.1f}} against
+#   {{results/02_masktrack.json:benchmark.fast_motion.MaskTrack.0|.1f}}): a network learns to repair guides as wrong as those it was shown.
 # * **Fine-tuning on frame 0.** The paper: 69.9 without, 74.8 with (Perazzi et al., table 1). On our clips with look-alikes, 50 steps raise J in every
 #   one of three seeds, by more than ten points ([appendix B](appendix/02_details.ipynb)). On the three real sequences of section 8, 200 steps
 #   raise F on average but not J, and J falls on *motocross-jump*.
