@@ -106,7 +106,7 @@ tables.table(
 #
 # | | |
 # |---|---|
-# | to read and do | about 175 minutes, of which 60 for the exercises |
+# | to read and do | about 185 minutes, of which 65 for the exercises |
 # | to run | {{results/run_cards.json:04_rvos_recurrence.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; peak memory {{results/run_cards.json:04_rvos_recurrence.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 to 03; convolutions. An LSTM is explained here |
 #
@@ -507,7 +507,7 @@ figures.show(
 
 # %% [markdown]
 # Here, the merged MaskTrack is better. The network *could* leave room; does ours? With masks given, its space arrow brings little
-# (section 6). Without masks, nothing works without it:
+# (section 6). Without masks, everything depends on it.
 #
 # ### Cut the space arrows
 #
@@ -948,7 +948,7 @@ tables.table(
 )
 
 # %% [markdown]
-# With the term, less is drawn on nothing: on average under both conditions, and behind walls in every comparison of two seeds. J after the object's return is lower with it on average, J on clean clips about the same; the seeds spread too
+# With the term, less is drawn on nothing: on average under both conditions, and behind walls in every seed. J after the object's return is lower with it on average, J on clean clips about the same; the seeds spread too
 # widely to settle either.
 #
 # ### Objects that cross
@@ -1185,7 +1185,7 @@ _ = check_04.slot_cost(slot_cost)
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.3** (15 minutes, medium, experiment) *What does h know that the mask does not, and the other way round?* Follow *one* object with the reference network, on the eight clips of `clean` and of
 # `fast_motion`, and take something away: (a) forget h once, at frame 3; (b) keep h, but feed zeros as masks from frame 2 on. Add both to `traverse`, and average J from frame 3 on. Untouched, it is
-# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. Which loss does the network repair, and why?
+# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. What does the network repair, and why?
 #
 # <details><summary>Hint 1</summary>(a) <code>if t == 3: memory = [None] * slots</code>. (b) <code>previous = torch.zeros_like(previous)</code> where answers are fed back.</details>
 # <details><summary>Hint 2</summary><code>metrics.region_similarity(clip.masks == 1, ids == 1)[3:].mean()</code>, where ids come from <code>most_probable(soft_aggregate(p))</code>, frame by frame; import <code>metrics</code> from <code>vos_tutorial</code>.</details>
