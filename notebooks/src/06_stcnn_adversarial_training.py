@@ -499,7 +499,7 @@ figures.show(
 )
 
 # %% [markdown]
-# And it finds what no frame shows. Beside it, a network of the same kind without a generator, trained on as many masks:
+# And it finds what no frame shows. Beside it, a network without a generator, trained on as many masks:
 
 # %%
 still = models.trained("stcnn", models.shipped_weights("stcnn", "space-only")).eval()
@@ -668,7 +668,8 @@ figures.show(
 )
 
 # %% [markdown]
-# The critic's turn comes first. `softplus(-z)` is $-\log D$ of a logit z. The `detach` is the cross in the picture.
+# The critic's turn comes first. `softplus(-z)` is $-\log D$ of a logit z. The `detach` is the cross in the picture. (Not drawn: the
+# critic sees the past, too.)
 
 
 # %%
@@ -682,7 +683,7 @@ def critic_loss(critic, past, real, painted):
 
 # %% [markdown]
 # `penalty` is {{term:R1|gradient penalty}} (Mescheder et al., 2018): the squared slope of the critic's logit with respect to
-# the pixels of *real* frames. Kept small, it makes the critic a smooth guide. Then the game:
+# the pixels of *real* frames. Kept small, it makes the critic a smooth guide:
 
 
 # %%
@@ -1106,8 +1107,8 @@ tables.compare(benchmark, methods=columns)
 # new. Once it has been out of sight, STCNN stays far behind STM.
 #
 # **Is this more than a segmenter tuned to frame 0?** Without the generator, STCNN is close to OSVOS (Caelles et al., 2017).
-# We trained such a network on the same masks, for as many steps, and tuned it in the same way (one seed; beside it, three
-# seeds of the full recipe):
+# We trained such a network on the same masks, for as many steps, and tuned it in the same way (one seed, against three of the
+# recipe):
 #
 # | J, tuned for {{results/06_stcnn.json:timeless.steps}} steps | clean | behind walls | look-alikes |
 # |---|---|---|---|
@@ -1495,8 +1496,8 @@ _ = check_06.who_learns(who_learns)
 # | five masks | `B 5 H W` | logits: pyramid, three levels, final |
 # | motion gate | `O H W` | around each object's previous mask, or everywhere |
 #
-# **Next.** How to draw *samples* of what may come, without a game of two players: [notebook 07](07_align_your_flow.ipynb). Solutions of the exercises are in a
-# [notebook of their own](solutions/06_stcnn_adversarial_training.ipynb). [← 05 STM](05_stm_key_value_memory.ipynb)
+# **Next.** How to draw *samples* of what may come, without a game of two players: [notebook 07](07_align_your_flow.ipynb).
+# Solutions are in a [notebook of their own](solutions/06_stcnn_adversarial_training.ipynb). [← 05 STM](05_stm_key_value_memory.ipynb)
 
 # %% [markdown]
 # ## References
