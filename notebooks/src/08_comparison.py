@@ -118,7 +118,7 @@ sets = tables.stored("08_comparison", "sets")
 figures.show(
     comparisons.cost(runs.only(methods=runs.methods()[1:]), {name: row["all"] for name, row in sets.items()}),
     "J&F against processor time a frame. STM is at the top, its photos variant to its right; the colour memory is far to the left, below "
-    "them and above all other small networks.",
+    "STM and above all other small methods.",
     "Up and to the left is better; hollow dots are photo-trained networks. The area is what a method carries at the end of the clip that "
     "needs most, with several objects; the upright line spans three sets of clips. Copying (23) is below the chart.",
 )
@@ -204,7 +204,7 @@ figures.show(
 # %% [markdown]
 # ## 4. Since it was last seen
 #
-# In two conditions the object disappears for five to eight frames. That is the test for a memory. Compare J before it was hidden, in the first frame in which
+# Under two attributes, *occlusion* and *out of view*, the object disappears for a few frames. That is the test for a memory. Compare J before it was hidden, in the first frame in which
 # it is back, and in all later frames:
 
 # %% tags=["reference"]
@@ -432,7 +432,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Look at the rows in which a dozen lines without learning beat a trained network, and remember that each has two clips. If your method fails on a clip, the table
+# On *distractors*, a dozen lines without learning, which look only nearby, beat MaskTrack, RGMP and the colour memory. But each row has two clips. If your method fails on a clip, the table
 # says so and leaves the clip out for everybody:
 
 

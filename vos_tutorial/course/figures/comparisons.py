@@ -165,7 +165,8 @@ def attributes(groups: Mapping[str, Mapping[str, Sequence[float]]], against: str
     plot.tick_params(length=0)
     plot.grid(False)
     bar = figure.colorbar(image, ax=plot, fraction=0.035, pad=0.02)
-    bar.set_label(f"points above {against}")
+    bar.set_label(f"J&F minus that of {against}, points")
+    bar.ax.set_ylim(min(-5.0, float(gains.min())), max(5.0, float(gains.max())))  # only what the table uses
     return figure
 
 
