@@ -409,8 +409,6 @@ mine = follow(built, wall.frames.float() / 255, (wall.first_mask == 1).float())
 _ = check.equal("your loop and the library's", mine > 0.5, answers["RGMP"] == 1)
 
 # %% [markdown]
-# That is the clip from the top of the page, made by your loop.
-#
 # **Several objects** take a pass each, and one more pass for their *union*, with all masks together, which says where the background is. These answers
 # need not sum to one. {{term:Soft aggregation|soft aggregation}} turns each into *odds*, $q / (1 - q)$, and divides by the sum of the odds. By hand, for one
 # pixel: the objects say 0.9 and 0.8, the union 0.9, so the background is 0.1.
@@ -848,8 +846,7 @@ tables.compare({c: {k: switches[k][c] for k in shown} for c in conditions}, meth
 # without the reference {{results/03_rgmp.json:switches.no reference.clean.0|.1f}}, {{results/03_rgmp.json:switches.no reference.clean.1|.1f}} and {{results/03_rgmp.json:switches.no reference.clean.2|.1f}}.</details>
 #
 # **Not a fair race.** In training the first previous mask was blank in one of five samples, the reference never. <!-- given --> So "no reference" is an input that the network has never seen,
-# and the seeds differ by up to 33 points. <!-- given --> The swap above is the cleaner evidence. Under occlusion two of three seeds are *better* without
-# the previous mask, and two of three without the reference. <!-- given -->
+# and the seeds differ by up to 33 points. <!-- given --> The swap above is the cleaner evidence.
 
 # %% [markdown]
 # ## 7. Real video, or photographs
@@ -992,7 +989,7 @@ figures.show(
 # **The surprise is the previous mask**: without it, J is *higher* in all 15, by eleven points on average. <!-- given --> Our reading, not tested: a network that can lean on an easy previous mask is slow to learn the comparison.
 #
 # **Without a reference**, J with several objects is lower by eight points on average; elsewhere the pairs of runs disagree. After the full recipe
-# the gap is there (section 5). So ask of each ablation how long it trained. <!-- given -->
+# the gap is there (section 5). <!-- given -->
 
 # %% [markdown]
 # ## 10. At paper scale
