@@ -72,7 +72,7 @@ figures.show(
 # | to run | {{results/run_cards.json:03_rgmp_reference_guidance.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about your wait on an idle machine, several times that on a busy one. Peak memory {{results/run_cards.json:03_rgmp_reference_guidance.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02, convolutions, the gradient of a loss |
 #
-# Nothing is downloaded. If you have a DAVIS folder, section 7 uses it. The authors' code, sizes, scales and padding are in the
+# If you have a DAVIS folder, section 7 uses it. The authors' code, sizes, scales and padding are in the
 # [appendix](appendix/03_details.ipynb).
 #
 # ## Predict
@@ -407,8 +407,6 @@ mine = follow(built, wall.frames.float() / 255, (wall.first_mask == 1).float())
 _ = check.equal("your loop and the library's", mine > 0.5, answers["RGMP"] == 1)
 
 # %% [markdown]
-# That is the clip from the top of the page, made by your loop.
-#
 # **Several objects** take a pass each, and one more pass for their *union*, with all masks together, which says where the background is. These answers
 # need not sum to one. {{term:Soft aggregation|soft aggregation}} turns each into *odds*, $q / (1 - q)$, and divides by the sum of the odds. By hand, for one
 # pixel: the objects say 0.9 and 0.8, the union 0.9, so the background is 0.1.
@@ -687,7 +685,7 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 #
 # {{results/03_rgmp.json:training.steps.0}} steps on pairs, then {{results/03_rgmp.json:training.steps.1}} on video, {{results/03_rgmp.json:training.batch}} samples each. On video, the number of steps N and
 # the gaps between frames grow from 1 to 4 and from 0 to 4. One thing is ours: in one of five samples the first previous mask is *blank*. <!-- given --> Only the reference can
-# then say which object is meant, as after a wall. (We have not measured what that contributes.) Stop the cell and run it again, and training resumes.
+# then say which object is meant, as after a wall. (Not measured.) Stop the cell and run it again, and training resumes.
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -713,7 +711,7 @@ figures.show(
 )
 
 # %% [markdown]
-# ## 5. Your run beside the shipped network
+# ## 5. Your run beside the reference run
 #
 # On the same clips, J in percent. *First mask* copies the given mask into every frame. The *shipped network* is the same class, trained
 # for 4,400 steps instead of 800, the last 2,000 of them on clips with clutter, blur and a moving camera. <!-- given -->
@@ -830,8 +828,7 @@ switch
 #
 # <details><summary>Answer</summary>In this clip the reference wins. When it names object 1, all four maps show object 1; even when the previous mask is that of
 # object 2, object 2 only glows faintly. When it names object 2, all four show object 2. With a blank reference the maps smear over the picture, and are brightest
-# where the previous mask points. Try <code>list(sprites.benchmark(8, ["multiple_objects"]))[5]</code>: there the previous mask of object 2 brings much of it into the
-# answer.</details>
+# where the previous mask points. Try <code>list(sprites.benchmark(8, ["multiple_objects"]))[5]</code>, where the previous mask does more.</details>
 #
 # Over the benchmark, with three networks of your recipe, we take one cue away in use, without any new training. Look at your first guess now.
 
@@ -846,8 +843,7 @@ tables.compare({c: {k: switches[k][c] for k in shown} for c in conditions}, meth
 # without the reference {{results/03_rgmp.json:switches.no reference.clean.0|.1f}}, {{results/03_rgmp.json:switches.no reference.clean.1|.1f}} and {{results/03_rgmp.json:switches.no reference.clean.2|.1f}}.</details>
 #
 # **Not a fair race.** In training the first previous mask was blank in one of five samples, the reference never. <!-- given --> So "no reference" is an input that the network has never seen,
-# and the seeds differ by up to 33 points. <!-- given --> The swap above is the cleaner evidence. Under occlusion two of three seeds are *better* without
-# the previous mask, and two of three without the reference. <!-- given -->
+# and the seeds differ by up to 33 points. <!-- given --> The swap above is the cleaner evidence.
 
 # %% [markdown]
 # ## 7. Real video, or photographs
@@ -986,11 +982,10 @@ figures.show(
 )
 
 # %% [markdown]
-# **The surprise is the previous mask**: without it, J is *higher* in all 15, by eleven points on average. <!-- given --> Our reading, not tested: a previous mask is an easy answer, right most of
-# the time, and a network that can lean on it is slow to learn the comparison. We have no full run trained without it.
+# **The surprise is the previous mask**: without it, J is *higher* in all 15, by eleven points on average. <!-- given --> Our reading, not tested: a network that can lean on an easy previous mask is slow to learn the comparison.
 #
 # **Without a reference**, J with several objects is lower by eight points on average; elsewhere the pairs of runs disagree. After the full recipe
-# the gap is there (section 5). So ask of each ablation how long it trained. <!-- given -->
+# the gap is there (section 5). <!-- given -->
 
 # %% [markdown]
 # ## 10. At paper scale
