@@ -1016,7 +1016,7 @@ figures.show(
 )  # fmt: skip
 
 # %% [markdown]
-# <details><summary>Prediction 3</summary>{{results/04_rvos.json:claims.curriculum.mean_curve.own after truth.47|.0f}}, less than the copied first mask ({{results/04_rvos.json:claims.curriculum.copied.47|.0f}}). Each error is fed
+# <details><summary>Prediction 3</summary>{{results/04_rvos.json:claims.curriculum.mean_curve.own after truth.47|.0f}}, less than the copied first mask ({{results/04_rvos.json:claims.curriculum.copied.47|.0f}}), which objects pass again. Each error is fed
 # back, and none of our three trainings follows an object for 48 frames.</details>
 
 # %% [markdown]
@@ -1190,12 +1190,12 @@ _ = check_04.slot_cost(slot_cost)
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.3** (15 minutes, medium, experiment) *What does h know that the mask does not, and the other way round?* Follow *one* object with the reference network, on the eight clips of `clean` and of
 # `fast_motion`, and take something away: (a) forget h once, at frame 3; (b) keep h, but feed zeros as masks from frame 2 on. Add both to `traverse`, and average J from frame 3 on. Untouched, it is
-# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. What does the network repair, and why?
+# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. What is repaired, and why?
 #
 # <details><summary>Hint 1</summary>(a) <code>if t == 3: memory = [None] * slots</code>. (b) <code>previous = torch.zeros_like(previous)</code> where answers are fed back.</details>
 # <details><summary>Hint 2</summary><code>metrics.region_similarity(clip.masks == 1, ids == 1)[3:].mean()</code>, where ids come from <code>most_probable(soft_aggregate(p))</code>, frame by frame; import <code>metrics</code> from <code>vos_tutorial</code>.</details>
 # <details><summary>Where the answer lies</summary>(a) {{results/04_rvos_arrows.json:interrupted.clean.h forgotten once|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.h forgotten once|.1f}}; (b) {{results/04_rvos_arrows.json:interrupted.clean.empty masks|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.empty masks|.1f}}. A lost h is
-# written anew from frame and mask; it costs more where objects move fast. A lost mask is not repaired: whatever h knows, this network draws next to nothing. In training it always had a true mask, or its own soft answer.</details>
+# written anew from frame and mask; it costs more where objects move fast. A lost mask is not: the network seems to read it as <em>the object is away</em>. Yet in section 8 an object that comes back is found after empty masks.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.4** (10 minutes, hard, in words) Zero-shot, two objects A and B cross. Here is what slot 0 and slot 1 cost in each frame, for each object:
