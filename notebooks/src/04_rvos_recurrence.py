@@ -173,7 +173,7 @@ figures.show(
 
 # %% [markdown]
 # Count columns `t` and slots `i` from 0. How many boxes can influence box (4, 2)? All of the block above and to the left:
-# (t + 1)(i + 1) − 1 = 14. Two things follow:
+# (t + 1)(i + 1) − 1 = 14. So:
 #
 # * Nothing ever flows upward: in no frame can a slot influence one above it. So the order of the slots matters.
 # * With time alone, each row lives by itself, as in MaskTrack and RGMP. With space alone, each frame is a fresh start (except for the fed masks).
@@ -239,9 +239,6 @@ for t in range(3):
 
 # %% [markdown]
 # ## 2. The network, built
-#
-# Ours has {{results/04_rvos.json:training.parameters|,}} parameters; section 10 counts the
-# paper's.
 #
 # **The encoder** sees each frame once, whatever the number of objects, and no mask. It is the one of notebook 02, with three input channels:
 # a block of two convolutions and a shortcut, then three times half the resolution.
@@ -812,7 +809,7 @@ tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 
 # %% [markdown]
 # Your recipe beats the copied mask under every condition and stays far behind MaskTrack on clean clips. The reference network leads on average (last row), because of four conditions: fast
-# motion, occlusion, out of view and camera shake. Under the other six, MaskTrack leads.
+# motion, occlusion, out of view and camera shake.
 #
 # Does it use its mask? In the {{term:mask-swap test}} the three seeds have an IoU of {{results/04_rvos.json:mask_swap.recipe.0|.2f}}, {{results/04_rvos.json:mask_swap.recipe.1|.2f}}
 # and {{results/04_rvos.json:mask_swap.recipe.2|.2f}}, where 1 would mean that the mask is ignored.
@@ -842,13 +839,13 @@ figures.show(
 # <details><summary>Answer</summary>Space. Each slot has its own previous mask, so the slots are told apart without it: over eight clips with several objects, J is
 # {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}} with both arrows, {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} without space and
 # {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}} without time. Without time, the masks stay where they were in frame 0, and J is
-# near that of a copied first mask, {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}. So what moves the mask is in h. (Networks *trained* without an arrow are in section 9.)</details>
+# near that of a copied first mask, {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}. So what moves the mask is in h.</details>
 
 # %% [markdown]
 # ## 7. Real video, or photographs
 #
 # Trained on sprites alone, does it follow real objects? If you have a DAVIS folder (see `data/README.md`), this cell shows its frames. Otherwise it
-# shows what is *not* real video: shapes cut out of photographs, over photographs, with a look-alike and changing light.
+# shows what is *not* real video: shapes cut out of photographs, with a look-alike and changing light.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
@@ -882,8 +879,7 @@ tables.compare({s: {n: row[s] for n, row in real.items()} for s in list(real["co
 
 # %% [markdown]
 # The reference network has {{results/04_rvos.json:real.J.RVOS long run.mean.0|.1f}} on average, and the copied first mask
-# {{results/04_rvos.json:real.J.copy first.mean.0|.1f}}: on real video, sprites are not enough for RVOS. Three
-# sequences say little about a method.
+# {{results/04_rvos.json:real.J.copy first.mean.0|.1f}}: on real video, sprites are not enough for RVOS.
 #
 # Next, networks that start from ImageNet and learn from photographs, on the twelve sequences used to choose them (optimistic, as above). The second stage uses the network's own masks:
 
@@ -934,7 +930,7 @@ figures.show(
 )
 
 # %% [markdown]
-# These two networks differ in more than the loss. For a fair comparison: three trainings with the term, three without, otherwise alike.
+# They differ in more than the loss. For a fair comparison: three trainings with the term, three without, otherwise alike.
 
 # %% tags=["reference"]
 empty, rows = tables.stored("04_rvos", "claims", "empty"), {}
@@ -1010,14 +1006,13 @@ figures.show(
 )  # fmt: skip
 
 # %% [markdown]
-# <details><summary>Prediction 3</summary>{{results/04_rvos.json:claims.curriculum.mean_curve.own after truth.47|.0f}}, less than the copied first mask ({{results/04_rvos.json:claims.curriculum.copied.47|.0f}}). Each error is fed
+# <details><summary>Prediction 3</summary>{{results/04_rvos.json:claims.curriculum.mean_curve.own after truth.47|.0f}}, less than the copied first mask ({{results/04_rvos.json:claims.curriculum.copied.47|.0f}}), which objects pass again. Each error is fed
 # back, and none of our three trainings follows an object for 48 frames.</details>
 
 # %% [markdown]
 # ## 10. At paper scale
 #
-# The paper's encoder is a ResNet-101, and the hidden size is 128. What does a frame of 256 × 448 cost, for one object and for ten? (Tensors on
-# `meta` have no data, so counting costs nothing.)
+# The paper's encoder is a ResNet-101, and the hidden size is 128. What does a frame of 256 × 448 cost, for one object and for ten?
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -1185,12 +1180,12 @@ _ = check_04.slot_cost(slot_cost)
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.3** (15 minutes, medium, experiment) *What does h know that the mask does not, and the other way round?* Follow *one* object with the reference network, on the eight clips of `clean` and of
 # `fast_motion`, and take something away: (a) forget h once, at frame 3; (b) keep h, but feed zeros as masks from frame 2 on. Add both to `traverse`, and average J from frame 3 on. Untouched, it is
-# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. What does the network repair, and why?
+# {{results/04_rvos_arrows.json:interrupted.clean.untouched|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.untouched|.1f}}. Predict the other four numbers first. What is repaired, and why?
 #
 # <details><summary>Hint 1</summary>(a) <code>if t == 3: memory = [None] * slots</code>. (b) <code>previous = torch.zeros_like(previous)</code> where answers are fed back.</details>
 # <details><summary>Hint 2</summary><code>metrics.region_similarity(clip.masks == 1, ids == 1)[3:].mean()</code>, where ids come from <code>most_probable(soft_aggregate(p))</code>, frame by frame; import <code>metrics</code> from <code>vos_tutorial</code>.</details>
 # <details><summary>Where the answer lies</summary>(a) {{results/04_rvos_arrows.json:interrupted.clean.h forgotten once|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.h forgotten once|.1f}}; (b) {{results/04_rvos_arrows.json:interrupted.clean.empty masks|.1f}} and {{results/04_rvos_arrows.json:interrupted.fast_motion.empty masks|.1f}}. A lost h is
-# written anew from frame and mask; it costs more where objects move fast. A lost mask is not repaired: whatever h knows, this network draws next to nothing. In training it always had a true mask, or its own soft answer.</details>
+# written anew from frame and mask; it costs more where objects move fast. A lost mask is not: the network seems to read it as <em>the object is away</em>. Yet in section 8 an object that comes back is found after empty masks.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 4.4** (10 minutes, hard, in words) Zero-shot, two objects A and B cross. Here is what slot 0 and slot 1 cost in each frame, for each object:
@@ -1253,7 +1248,7 @@ _ = check_04.slot_cost(slot_cost)
 # ## References
 #
 # * C. Ventura, M. Bellver, A. Girbau, A. Salvador, F. Marqués, X. Giró-i-Nieto: [RVOS: End-to-End Recurrent Network for Video Object Segmentation](https://arxiv.org/abs/1903.05612). CVPR 2019. Network, loss, assignment, training and inference follow the authors' code; their results are quoted from project page and poster. Ours are: time alone in its strict form, the term for empty masks, the mean over frames, soft aggregation.
-# * A. Salvador and others: [Recurrent Neural Networks for Semantic Instance Segmentation](https://arxiv.org/abs/1712.00617). 2017 (RSIS), which traverses the objects of a single picture.
+# * A. Salvador and others: [Recurrent Neural Networks for Semantic Instance Segmentation](https://arxiv.org/abs/1712.00617). 2017 (RSIS).
 # * X. Shi and others: [Convolutional LSTM Network](https://arxiv.org/abs/1506.04214). NeurIPS 2015.
-# * S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer: [Scheduled Sampling](https://arxiv.org/abs/1506.03099). NeurIPS 2015: a curriculum against exposure bias.
-# * M. Ranzato, S. Chopra, M. Auli, W. Zaremba: [Sequence Level Training with Recurrent Neural Networks](https://arxiv.org/abs/1511.06732). ICLR 2016: the word exposure bias.
+# * S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer: [Scheduled Sampling](https://arxiv.org/abs/1506.03099). NeurIPS 2015.
+# * M. Ranzato, S. Chopra, M. Auli, W. Zaremba: [Sequence Level Training with Recurrent Neural Networks](https://arxiv.org/abs/1511.06732). ICLR 2016.
