@@ -1110,7 +1110,7 @@ tables.compare(benchmark, methods=columns)
 # %% [markdown]
 # **Tuning does most of the work.** With look-alikes J rises from {{results/06_stcnn.json:benchmark.distractors.untuned|.1f}} to
 # {{results/06_stcnn.json:benchmark.distractors.STCNN long|.1f}}. Where the object changes its looks, frame 0 teaches nothing
-# new. Once it has been hidden or out of view, STCNN stays far behind STM. 
+# new. Once it has been hidden or out of view, STCNN stays far behind STM.
 #
 # **Is this more than a segmenter tuned to frame 0?** Without the generator, STCNN is close to OSVOS (Caelles et al., 2017).
 # We trained such a network on the same masks, for as many steps, and tuned it in the same way (one seed, against three of the
