@@ -1098,7 +1098,7 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # %% [markdown]
 # ## Recap
 #
-# * A teacher knows the velocity, which is good for small steps; a flow map knows the average velocity between any two times.
+# * A teacher knows the velocity, good for small steps; a flow map knows the average velocity between any two times.
 # * EMD makes jumps from neighbouring starts end at the same point. In the limit that is one JVP with the tangents (v, 1, 0).
 # * A jump's error carries the factor s − t, so more steps do not hurt; a consistency model pays in full each time.
 # * The loss does not show whether it works; samples and the exact Gaussian map do.

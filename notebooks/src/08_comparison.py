@@ -275,6 +275,7 @@ tables.table({n: {kind: np.mean(j) for kind, j in row["J"].items()} for n, row i
 # %%
 entries = {title: name for name, title in names.items()}
 entries |= {"colour memory": "colour-memory", "label propagation": "label-propagation"}
+entries |= {f"{title} photos": f"{name}:photos" for name, title in names.items()}
 pairs = {
     "occlusion": ("MaskTrack", "STM"),
     "illumination": ("colour memory", "MaskTrack"),
@@ -327,7 +328,6 @@ figures.show(
 
 # %% tags=["run"]
 leaves = cases["out_of_view"][0]
-entries |= {f"{title} photos": f"{name}:photos" for name, title in names.items()}
 ComparisonPlayer(
     leaves,
     {n: follow(n, leaves) for n in entries},
@@ -419,10 +419,10 @@ class Chase:
 # each attribute.
 
 # %% tags=["run"]
-clips = list(benchmark(2))
+twenty = list(benchmark(2))
 wanted = ["colour memory", "MaskTrack", "RGMP", "STM"]
-few = runs.only([clip.name for clip in clips], wanted)
-ours = comparison.compare([Entry("mine", Chase)], clips, before=few)
+few = runs.only([clip.name for clip in twenty], wanted)
+ours = comparison.compare([Entry("mine", Chase)], twenty, before=few)
 gain = ours.difference("mine", "RGMP")
 print(f"mine minus RGMP: {gain.mean:+.1f} points, 95 % interval {gain.low:+.1f} to {gain.high:+.1f}")
 figures.show(
@@ -455,7 +455,7 @@ trained = {path: read_metadata(path).get("method") for path in sorted(RUNS.glob(
 found = [entry(f"{method}:{path}") for path, method in trained.items() if method in models.METHODS]
 print(len(found), "training runs of yours in", RUNS.name)
 if found:
-    print(tables.compare(comparison.compare(found, clips, before=few).by_attribute(), mean=False))
+    print(tables.compare(comparison.compare(found, twenty, before=few).by_attribute(), mean=False))
 
 # %% [markdown]
 # In a terminal, with your own class in a file and your own data, the same tables, pictures, and a JSON:
