@@ -364,7 +364,7 @@ tables.table(
 #
 # *STM photos* learned from photographs, not from this world, and ends at {{results/09_own_video.json:drift.J mean.STM photos.6|.1f}}. That
 # costs it a few points in this world. For real video it is still the one to take: it was trained on pictures of real things. On
-# the twelve real sequences by which we chose it, at 240 lines, it has J&F {{results/15_photos.json:rows.STM, photos, calm, longer (350 more), 240.J&F|.1f}};
+# the twelve real sequences by which we chose it, at 240 lines, it has J&F {{results/15_photos.json:rows.STM, photos, at most 4 frames evenly, 240.J&F|.1f}};
 # the copied first mask has {{results/15_photos.json:rows.copy first.J&F|.1f}}. <!-- given -->
 
 # %% [markdown]
