@@ -64,7 +64,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 165 minutes, of which 60 for the exercises |
-# | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about what you wait if the machine has nothing else to do, and several times as much if it has. Peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:02_masktrack_refinement.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about your wait on an idle machine, several times that on a busy one. Peak memory {{results/run_cards.json:02_masktrack_refinement.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01, convolutions, the gradient of a loss |
 #
 # Nothing is downloaded. If you have a DAVIS folder, section 8 uses it. Two appendices go further:
@@ -568,7 +568,7 @@ scores = {c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips in se
 tables.compare({"clean": scores["clean"], "bending": scores["deformation+scale"]}, mean=False)
 
 # %% [markdown]
-# The *reference network* comes from the same recipe and the same seed, trained on another machine. Machines round differently, and a long training can amplify that; yours differs by a few points, about as much as another seed would. One training proves little, so we measured three seeds on the whole benchmark, eight clips for each condition. Four conditions have shorter names than on page 01: *bending* (deformation+scale), *several objects* (multiple_objects), *look-alikes* (distractors) and *walls* (occlusion). *Previous truth* is an oracle: the true mask of the
+# The *reference network* comes from the same recipe and the same seed, trained on another machine. Machines round differently, and a long training can amplify that; yours differs by a few points, about as much as another seed would. One training proves little, so we measured three seeds on the whole benchmark, eight clips for each condition. Three more have shorter names than on page 01: *several objects* (multiple_objects), *look-alikes* (distractors) and *walls* (occlusion). *Previous truth* is an oracle: the true mask of the
 # previous frame, not refined.
 
 # %% tags=["reference"]
@@ -685,7 +685,7 @@ for t in (1, 6, 10, 15):
 
 # %% [markdown]
 # The prediction settles after a few frames, where map and motion balance. The measured average begins higher and keeps falling. Here is the
-# prediction as a picture. Start in the upper right corner, at a perfect mask. Go left along the upper edge to the dashed line: one frame of motion costs IoU. Go down to the blue curve: that is what the network makes of this guide. Left again, down again, until the two lines cross, at 0.82. (At its right end the blue curve lies below the diagonal: even a perfect guide comes back a little damaged.) <!-- given -->
+# prediction as a picture. Start in the upper right corner, at a perfect mask. Go left along the upper edge to the dashed line: one frame of motion costs IoU. Go down to the blue curve: that is what the network makes of this guide. Left again, down again, until the two lines cross, at 0.82. (At the right end, even a perfect guide comes back a little damaged.) <!-- given -->
 
 # %% tags=["reference"]
 figures.show(
@@ -741,7 +741,7 @@ tables.table(
 #   was prediction 3). One average guide knows nothing of that, and since the curve bends, bad
 #   guides lose more than good ones gain.
 # * *The map comes from other pictures* (rows 2 and 3). In frame 6 the network repairs random guides in these clips better than the map
-#   says; in frame 15 the two nearly agree. We have not looked into why.
+#   says; in frame 15 the two nearly agree. We do not know why.
 # * *Its own errors are harder than random ones* (rows 3 and 4). For every guide in these clips we made a random corruption with the same
 #   IoU, and gave both to the network. Of the object's pixels outside the guide, it finds
 #   {{results/02_masktrack.json:loop.seeds.0.found.random|.0f}} percent from random guides and {{results/02_masktrack.json:loop.seeds.0.found.own|.0f}}
@@ -912,7 +912,7 @@ figures.show(
 # %% [markdown]
 # ## 10. What the paper claims, and what we saw
 #
-# The paper changes one thing at a time. We did so too, with your recipe at its full length; one seed each. One thing is not the same:
+# The paper changes one thing at a time. So did we, with your full recipe; one seed each. One thing is not the same:
 # the paper's runs are fine-tuned on frame 0, ours are not. Its numbers are J over
 # all 50 videos of DAVIS-2016 (Perazzi et al., table 1); ours are J / F on the benchmark, in percent. The first row is the reference network of section 6.
 #
