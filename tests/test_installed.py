@@ -113,7 +113,15 @@ def test_the_library_asks_for_nine_packages(installed: Path) -> None:
     (about,) = importlib.metadata.distributions(name="vos-tutorial", path=[str(installed)])
     lines = [Requirement(line) for line in about.requires or []]
     assert [r.name for r in lines if r.marker is None] == LIBRARY
-    assert set(about.metadata.get_all("Provides-Extra") or []) == {"course", "video", "flux", "site", "train", "dev"}
+    assert set(about.metadata.get_all("Provides-Extra") or []) == {
+        "course",
+        "video",
+        "flux",
+        "site",
+        "train",
+        "grading",
+        "dev",
+    }
 
 
 # --- how it runs --------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ def test_no_two_streams_share_a_number_but_the_two_that_always_did() -> None:
 def test_the_numbers_are_those_that_every_stored_result_was_drawn_with() -> None:
     old = {"SCENE": 1, "SHAKE": 2, "STILL": 3, "GUIDE": 4, "TARGET": 5, "BENCHMARK": 9, "SIMULATED": 11}
     old |= {"GENERATED": 12, "VIDEO": 13, "CAMOUFLAGE": 14, "FORK": 15, "DREAMS": 16, "DISCS": 17, "MIRROR": 17}
-    old |= {"CUTOUTS": 18, "MIXED": 19, "ONE_OF_A_CLIP": 20, "FED": 21, "CAPTIONED": 22, "FLOW": 23}
+    old |= {"CUTOUTS": 18, "MIXED": 19, "ONE_OF_A_CLIP": 20, "FED": 21, "CAPTIONED": 22, "FLOW": 23, "GRADED": 40}
     assert {name: int(stream) for name, stream in Stream.__members__.items()} == old
 
 
