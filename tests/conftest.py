@@ -1,7 +1,8 @@
-"""Makes ``tools`` importable, and keeps torch to one thread; other fixtures live beside the tests that use them."""
+"""Makes ``tools`` importable, keeps torch to one thread, and fills the disk; what one file needs lives there."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,21 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def _full_disk(size: int) -> Iterator[None]:
+    import resource  # not on every system
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """``with full_disk(size)``: files cannot grow beyond ``size`` bytes; a write fails half-way."""
+    return _full_disk

@@ -8,14 +8,13 @@ import math
 import os
 import random
 import re
-import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -68,17 +67,6 @@ def steps_logged(out: Path) -> list[tuple[str, int]]:
 
 
 ALL_STEPS = [(stage.name, step + 1) for stage in RECIPE.stages for step in range(stage.steps)]
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Files cannot grow beyond ``size`` bytes: a write fails half-way, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # ------------------------------------------------------------------------------------------------ what it computes
@@ -504,7 +492,9 @@ def test_nan_stops_and_names_the_step_and_the_last_good_checkpoint(tmp_path: Pat
         )  # the checkpoint is good: without the poison it goes on
 
 
-def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_checkpoint(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     path = tmp_path / "checkpoint.pt"
     checkpoint = Checkpoint("{}", 0, 1, 0.0, {"w": torch.zeros(10_000)}, None, {})
     checkpoints.save_checkpoint(path, checkpoint)
@@ -518,7 +508,9 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_disk_that_fills_up_during_a_run_can_be_freed_and_the_run_resumed(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_during_a_run_can_be_freed_and_the_run_resumed(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     with full_disk(2_000), pytest.raises(TutorialError, match="cannot write"):
         run_toy(tmp_path, log_every=1)
     assert not list(tmp_path.glob("*.tmp"))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -160,19 +159,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes: what a full disk says, in the middle of a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_full_disk_in_the_middle_of_an_export(name: str, project: Project, tmp_path: Path) -> None:
+def test_a_full_disk_in_the_middle_of_an_export(
+    name: str, project: Project, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     out = tmp_path / "out"
     export(project, out, [name])
     for t in range(6):
@@ -180,7 +170,7 @@ def test_a_full_disk_in_the_middle_of_an_export(name: str, project: Project, tmp
     files = {file: content for file, content in contents(out).items() if not file.startswith(".")}
     sizes = {len(content) for content in files.values()}
     before, given = contents(out), contents(tmp_path / "project")
-    with full_after(max(sizes) // 2), pytest.raises(TutorialError, match=r"cannot write .* free some space"):
+    with full_disk(max(sizes) // 2), pytest.raises(TutorialError, match=r"cannot write .* free some space"):
         export(project, out, [name])
     after = contents(out)
     assert {file: after[file] for file in files} == files  # the earlier export is intact

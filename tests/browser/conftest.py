@@ -16,7 +16,7 @@ import pytest
 from vos_tutorial.doctor import find_chromium
 
 if TYPE_CHECKING:  # without playwright these tests skip; they must still be collected
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
     from tools.live_lab import Notebook, Server
     from vos_tutorial.course.widgets.widget import Widget
@@ -46,30 +46,60 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page_of(browser: Browser, tmp_path: Path) -> Iterator[Callable[[Widget], Page]]:
-    """``page_of(widget)``: a page that holds the widget alone, with its real state and no kernel.
+def offline(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """``offline(width, height)``: an empty page without a network.
 
     At the end of the test no error may stand in the console, and nothing may have been asked of the network.
     """
     from tools.live_lab import stay_local
 
-    context = browser.new_context(viewport={"width": 900, "height": 800})
+    contexts: list[BrowserContext] = []
     problems: list[str] = []
 
-    def open_page(widget: Widget) -> Page:
-        page = context.new_page()
+    def open_page(width: int, height: int) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
+        page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
         stay_local(page)
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda r: problems.append(r.url) if r.url.startswith(("http", "ws")) else None)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def page_of(offline: Callable[..., Page], tmp_path: Path) -> Callable[[Widget], Page]:
+    """``page_of(widget)``: an offline page that holds the widget alone, with its real state and no kernel."""
+
+    def open_page(widget: Widget) -> Page:
+        page = offline(900, 800)
         page.goto(widget.to_html(tmp_path / "widget.html").as_uri())
         page.wait_for_selector("[data-ready]")
         return page
 
-    yield open_page
-    context.close()
-    assert problems == []
+    return open_page
+
+
+@pytest.fixture
+def barriers() -> Callable[..., list[str]]:
+    """``barriers(page)``: what axe-core finds on the page against WCAG 2.1, levels A and AA."""
+    axe = pytest.importorskip("axe_core_python", reason="axe-core is not installed")
+    script = Path(axe.__file__).with_name("axe.min.js")
+
+    def look(page: Page, **options: bool) -> list[str]:
+        if not page.evaluate("'axe' in window"):
+            page.add_script_tag(path=script)
+        rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], **options}
+        found = page.evaluate("options => axe.run(options)", rules)
+        assert len(found["passes"]) > 5, "axe-core hardly looked at anything"
+        return [f"{v['id']}: {v['nodes'][0]['html'][:160]} ({len(v['nodes'])})" for v in found["violations"]]
+
+    return look
 
 
 @pytest.fixture(scope="session")

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 NAME = "00_start_here"
-AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
 @pytest.fixture
-def deck(browser: Browser, tmp_path: Path) -> Iterator[Page]:
-    """The slides of page 00, opened from disk; at the end nothing may have been asked of the network."""
+def deck(offline: Callable[..., Page], tmp_path: Path) -> Page:
+    """The slides of page 00, opened from disk."""
     from tools.course import pages, slides, teaching
     from tools.notebooks import HERE
 
     path = tmp_path / "deck.html"
     path.write_text(slides.deck(pages.read(HERE.page(NAME)), NAME, teaching.load(NAME)), encoding="utf-8")
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda r: problems.append(r.url) if r.url.startswith(("http", "ws")) else None)
+    page = offline(1280, 720)
     page.goto(path.as_uri())
-    yield page
-    context.close()
-    assert problems == []
+    return page
 
 
 def title(page: Page) -> str:
@@ -89,10 +80,7 @@ def test_the_overview_leads_to_a_slide(deck: Page) -> None:
     assert not deck.locator(".slide").nth(0).is_visible()
 
 
-def test_no_barriers(deck: Page) -> None:
-    axe = pytest.importorskip("axe_core_python", reason="axe-core is not installed")
-    deck.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
+def test_no_barriers(deck: Page, barriers: Callable[..., list[str]]) -> None:
     for number in range(deck.locator(".slide").count()):
         deck.evaluate("number => show(number, true)", number)
-        found = deck.evaluate("rules => axe.run({ runOnly: rules })", AXE_RULES)
-        assert [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found["violations"]] == []
+        assert barriers(deck) == []
