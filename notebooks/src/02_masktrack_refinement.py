@@ -389,7 +389,6 @@ def follow(network, frames, mask, radius=1):  # T 3 H W, bool H W -> bool T H W
     return torch.stack(masks)
 
 
-# %%
 mine = follow(built, clip.frames.float() / 255, clip.first_mask == 1)
 _ = check.equal("your loop and the library's", mine, answers["MaskTrack"] == 1)
 
@@ -456,7 +455,6 @@ def batch_loss(network, batch):
     return F.cross_entropy(logits, batch["target"].long()) + dice_loss(logits.softmax(1)[:, 1], batch["target"])
 
 
-# %%
 expected, _ = task.loss(reference, batch, stage)
 _ = check.close("the library's loss", batch_loss(built, batch), expected, atol=1e-4)
 
@@ -469,7 +467,6 @@ fresh = MaskTrack()
 loss = batch_loss(fresh, batch)
 loss.backward()
 
-# %%
 with torch.no_grad():
     for parameter in fresh.parameters():
         parameter -= 0.05 * parameter.grad
@@ -703,7 +700,6 @@ kinds = {"a clip that holds": "best", "a clip that drifts": "worst"}
 steps = {n: measured["clips"][k] for n, k in kinds.items()}
 paths = {n: (np.array(s["in"]) / 100, np.array(s["out"]) / 100) for n, s in steps.items()}
 
-# %% tags=["reference"]
 figures.show(
     figures.cobweb({"random corruptions": (x, y)}, paths=paths),
     "IoU of the answer over IoU of the guide. The curve of random corruptions lies far above the diagonal. One clip stays at the "
@@ -976,7 +972,6 @@ first, given = torch.randn(64, 3, 3, 3), torch.cat([picture, truth[None]])[None]
 wider = F.conv2d(given, inflate(first))
 _ = check.close("at first, the guide hardly counts", wider, F.conv2d(given[:, :3], first), atol=1e-2)
 
-# %%
 from torch.utils.flop_counter import FlopCounterMode
 
 with torch.device("meta"), FlopCounterMode(display=False) as counter:  # shapes without data: counting costs nothing
