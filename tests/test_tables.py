@@ -127,3 +127,18 @@ def test_the_chart_of_differences_shows_every_seed_and_its_mean() -> None:
         figures.differences(GROUPS, "x", "J")
     with pytest.raises(TutorialError, match="pair them first"):
         figures.differences({"a": {"x": [1.0, 2.0], "y": 1.0}}, "y", "J")
+
+
+def test_a_ledger_names_shapes_and_parameters_and_leaves_no_hooks() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.Conv2d(4, 2, 1, bias=False))
+    text = str(
+        tables.ledger(network, {"down": network[0], "head": network[1]}, torch.zeros(1, 3, 8, 6), more=", two")
+    )
+    assert [line.split() for line in text.splitlines() if line.startswith(("down", "head"))] == [
+        ["down", "4", "4", "3", "112"],
+        ["head", "2", "4", "3", "8"],
+    ]
+    assert "120 parameters in all, two" in text
+    assert not any(part._forward_hooks for part in network)
+    with pytest.raises(TutorialError, match="did not call elsewhere"):
+        tables.ledger(network, {"elsewhere": torch.nn.ReLU()}, torch.zeros(1, 3, 8, 6))

@@ -339,18 +339,12 @@ figures.show(
 # As a ledger, which you will need in exercise 2.1:
 
 # %%
-body, ledger = built.body, {}
+body = built.body
 parts = {"stem": body.encoder.stem, "first": body.encoder.first}
 parts |= {f"down[{i}]": block for i, block in enumerate(body.encoder.down)} | {"last": body.encoder.last}
 for i in (2, 1, 0):
     parts |= {f"lateral[{i}]": body.lateral[i], f"up[{i}]": body.up[i]}
-
-# %%
-for name, part in (parts | {"logits": body.logits}).items():
-    row = ledger[name] = {"C h w": "", "parameters": sum(p.numel() for p in part.parameters())}
-    part.register_forward_hook(lambda _, x, y, row=row: row.update({"C h w": " ".join(map(str, y.shape[1:]))}))
-_ = built(picture[None], guide)
-tables.table(ledger, notes=f"{sum(p.numel() for p in built.parameters()):,} parameters in all")
+tables.ledger(built, parts | {"logits": body.logits}, picture[None], guide)
 
 # %% [markdown]
 # Does the network attend to its guide? Take one picture with two objects, and give it a guide for one, then for the other:

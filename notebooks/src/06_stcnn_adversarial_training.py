@@ -109,10 +109,9 @@ figures.show(
 # Now two frames of the video above, and their difference:
 
 # %%
-change = (hidden.frames[9] / 255 - hidden.frames[8] / 255).abs()[0]
-shown = {"frame 8": hidden.frames[8], "frame 9": hidden.frames[9], "difference": change}
+a, b = hidden.frames[8:10] / 255
 figures.show(
-    figures.gallery(shown | {"true mask, frame 9": hidden.masks[9] > 0}),
+    figures.gallery({"frame 8": a, "frame 9": b, "difference": (b - a).abs()[0], "true mask": hidden.masks[9] > 0}),
     "Two frames of grain, the size of their difference, which is black but for a round patch, and the true mask in the patch's place.",
     "Where nothing moves, copying is perfect. Where the object moved, the difference covers its old place *and* its new one.",
 )
@@ -145,7 +144,6 @@ def norm(channels):
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
-# %% tags=["setup"]
 class Bottleneck(nn.Module):
     def __init__(self, into, width, out, stride=1, dilation=1):
         super().__init__()
@@ -185,7 +183,6 @@ class Encoder(nn.Module):
         return maps
 
 
-# %%
 e1, e2, e3, e4 = Encoder(12)(window.flatten(1, 2))
 _ = check.shapes(stacked=(window.flatten(1, 2), "B 12 H W"), e1=e1, e2=e2, e3=e3, e4=e4)
 
@@ -265,15 +262,11 @@ _ = check.close("picture and maps", (painted, d1, d2, d3), (expected.frame, *exp
 # Its ledger, for exercise 6.1:
 
 # %%
-ledger, parts = {}, {f"layers[{i}]": layer for i, layer in enumerate(generator.encoder.layers)}
-parts = {"conv1": generator.encoder.conv1, "norm1": generator.encoder.norm1} | parts
+parts = {"conv1": generator.encoder.conv1, "norm1": generator.encoder.norm1}
+parts |= {f"layers[{i}]": layer for i, layer in enumerate(generator.encoder.layers)}
 for i in range(3):
     parts |= {f"squeeze[{i}]": generator.decoder.squeeze[i], f"enlarge[{i}]": generator.decoder.enlarge[i]}
-for name, part in (parts | {"paint": generator.decoder.paint}).items():
-    row = ledger[name] = {"C h w": "", "parameters": sum(p.numel() for p in part.parameters())}
-    part.register_forward_hook(lambda _, x, y, row=row: row.update({"C h w": " ".join(map(str, y.shape[1:]))}))
-_ = generator(window)
-tables.table(ledger, notes=f"{sum(p.numel() for p in generator.parameters()):,} parameters in all")
+tables.ledger(generator, parts | {"paint": generator.decoder.paint}, window)
 
 # %% [markdown]
 # ## 3. What does it know?
@@ -588,7 +581,6 @@ def forks(count, random):  # three past frames, the future that comes, and the o
     return past + grain, disc(x + step, y - 2) + grain, disc(x - step, y - 2) + grain
 
 
-# %%
 past, future, other = forks(2, torch.Generator().manual_seed(3))
 shown = {f"past, {3 - i} before": past[0, i].expand(3, -1, -1) for i in range(3)}
 shown |= {"one future": future[0].expand(3, -1, -1), "the other": other[0].expand(3, -1, -1)}
@@ -712,7 +704,6 @@ def play(weight, seed, steps=500, batch=32):
 steps, seeds = (20, (0,)) if here.is_smoke else (500, (0, 1, 2))
 painters = {name: [play(w, s, steps) for s in seeds] for name, w in (("squared error", 0.0), ("with a critic", 0.05))}
 
-# %% tags=["run"]
 test_past, test_future, test_other = forks(64, torch.Generator().manual_seed(999))
 shown = {"one future": test_future[1], "the other": test_other[1]}
 noise = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
@@ -1148,20 +1139,19 @@ figures.show(
 #
 # ## 10. Real video, or photographs
 #
-# With a DAVIS folder (see `data/README.md`) this cell shows its frames; otherwise shapes cut out of photographs.
+# With a DAVIS folder (see `data/README.md`) this cell shows its frames; otherwise sprites filled with pieces of photographs.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
 
 root = find_davis()
 real_clips = DavisFolder(root) if root else None
-name = real_clips.names[0] if real_clips else "shapes cut out of photographs"
+name = real_clips.names[0] if real_clips else "sprites filled with photographs"
 hard = {"attributes": ["distractors", "illumination"], "textures": "photos", "split": "test"}
 video = real_clips[name] if real_clips else sprites.make_clip(20, size=128, length=24, **hard)
 length = 4 if here.is_smoke else 18
 frames, truth, first_mask = video.frames[:length], video.masks[:length], video.first_mask
 
-# %% tags=["run"]
 followed = {}
 for n in (0, 1 if here.is_smoke else 40):
     method = models.segmenter("stcnn", short_side=128, online_steps=n)
