@@ -372,18 +372,11 @@ figures.show(
 # As a ledger, which you will need in exercise 3.1:
 
 # %%
-e, d, ledger = built.encoder, built.decoder, {}
+e, d = built.encoder, built.decoder
 parts = {"stem": e.stem, "first": e.first, **{f"down[{i}]": e.down[i] for i in range(3)}, "last": e.last}
 parts |= {"compare": d.compare, "residual": d.residual, **{f"refine[{i}]": d.refine[i] for i in range(3)}}
-
-# %%
-for name, part in (parts | {"heads[0]": d.heads[0]}).items():
-    entry = ledger[name] = {"C h w": "", "parameters": sum(p.numel() for p in part.parameters())}
-    part.register_forward_hook(lambda _, x, y, entry=entry: entry.update({"C h w": " ".join(map(str, y.shape[1:]))}))
-_ = built(frames[5:6], masks[4:5], guidance)
-tables.table(
-    ledger, notes=f"{sum(p.numel() for p in built.parameters()):,} parameters in all, with the three other heads"
-)
+parts |= {"heads[0]": d.heads[0]}
+tables.ledger(built, parts, frames[5:6], masks[4:5], guidance, more=", with the three other heads")
 
 # %% [markdown]
 # ## 3. From one frame to a video

@@ -845,14 +845,14 @@ figures.show(
 # ## 7. Real video, or photographs
 #
 # Trained on sprites alone, does it follow real objects? If you have a DAVIS folder (see `data/README.md`), this cell shows its frames. Otherwise it
-# shows what is *not* real video: shapes cut out of photographs, with a look-alike and changing light.
+# shows what is *not* real video: sprites filled with pieces of photographs, with a look-alike and changing light.
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
 
 root = find_davis()
 videos = DavisFolder(root) if root else None
-name = videos.names[0] if videos else "shapes cut out of photographs"
+name = videos.names[0] if videos else "sprites filled with photographs"
 hard = {"attributes": ["distractors", "illumination"], "textures": "photos", "split": "test"}
 video = videos[name] if videos else sprites.make_clip(20, size=128, length=24, **hard)
 followers = {"copied": CopyFirst(), "MaskTrack": models.segmenter("masktrack", short_side=128)}

@@ -144,6 +144,7 @@ def norm(channels):
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
+# %% tags=["setup"]
 class Bottleneck(nn.Module):
     def __init__(self, into, width, out, stride=1, dilation=1):
         super().__init__()
@@ -784,7 +785,6 @@ class Discriminator(nn.Module):
         return self.score(x.mean((2, 3)))[:, 0]
 
 
-# %%
 discriminator = Discriminator()
 discriminator.load_state_dict(seeing.discriminator.judge.state_dict())
 _ = check.close("the library's logit", discriminator(painted), seeing.discriminator(painted), atol=1e-4)
