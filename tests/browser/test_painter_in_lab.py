@@ -32,6 +32,12 @@ painter""",
     "print('the last cell')",
 ]
 
+STATE = """() => [...document.querySelectorAll(".vos-paint")].map((root) => ({
+  ...root.dataset,
+  status: root.querySelector(".vp-status").textContent,
+  banner: root.querySelector(".vp-banner").textContent,
+}))"""
+
 
 @pytest.fixture(scope="module")
 def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: Server) -> Iterator[Notebook]:
@@ -51,9 +57,15 @@ def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: S
 
 
 def shown(notebook: Notebook, **data: object) -> None:
-    notebook.page.wait_for_selector(
-        ".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items())
-    )
+    """Wait until the painter says all of this; what it says instead is told if it never does."""
+    from playwright.sync_api import TimeoutError as Late
+
+    selector = ".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items())
+    try:
+        notebook.page.wait_for_selector(selector, timeout=60_000)
+    except Late:
+        found = notebook.page.evaluate(STATE)
+        raise AssertionError(f"the painter never said {data}; it says {found}") from None
 
 
 def canvas(notebook: Notebook) -> Locator:
@@ -134,7 +146,7 @@ def test_a_restart_of_the_kernel_loses_nothing(notebook: Notebook) -> None:
     shown(notebook, link="lost", unsaved=1)
     assert "run the cell again" in notebook.page.locator(".vp-banner").inner_text()
     notebook.run_all()
-    notebook.page.wait_for_selector(".vos-paint[data-ready][data-link='live'][data-unsaved='0']")
+    shown(notebook, ready="true", link="live", unsaved=0)
     notebook.eventually("bool(project.masks(0)[1][10, 75])", True)
     after = np.array(notebook.py("project.result(0).numpy().tolist()"))
     added = after != np.array(masks)
@@ -146,7 +158,7 @@ def test_a_restart_of_the_kernel_loses_nothing(notebook: Notebook) -> None:
 def test_the_cell_can_be_run_again(notebook: Notebook) -> None:
     undo = notebook.page.locator(".vos-paint").get_attribute("data-undo")
     notebook.run_all()
-    notebook.page.wait_for_selector(f".vos-paint[data-ready][data-link='live'][data-undo='{undo}']")
+    shown(notebook, ready="true", link="live", undo=undo)
     assert notebook.page.locator(".vos-paint").count() == 1
     stroke(notebook, (70, 50), (80, 50))
     shown(notebook, unsaved=0, undo=int(undo or 0) + 1)

@@ -536,6 +536,90 @@ def test_a_lost_kernel_loses_no_stroke(project: Project, show: Callable[..., Lin
     assert page.locator(".vp-banner").is_hidden()
 
 
+def changed_in_python_and_then_gone(line: Line) -> None:
+    """The page hears that masks have changed, and asks for them in vain."""
+    line.page.evaluate("window.kernel.gone = true")
+    line.painter.refresh()
+    line.pump()
+    line.page.wait_for_selector(".vos-paint[data-loading]")
+
+
+def test_what_stands_on_the_canvas_can_be_painted_on_while_its_new_masks_are_awaited(
+    project: Project, show: Callable[..., Line]
+) -> None:
+    start_with_the_square(project)
+    line = show(MaskPainter(project))
+    page = line.page
+    changed_in_python_and_then_gone(line)
+    drag(page, (60, 50), (80, 50))
+    wait_for(page, link="lost", unsaved=1)
+    seen = line.seen() == 1
+    assert seen[50, 70]
+    assert seen[square(0)].all()
+    page.evaluate("window.kernel.gone = false")
+    wait_for(page, link="live", unsaved=0)
+    page.wait_for_selector(".vos-paint:not([data-loading])")
+    np.testing.assert_array_equal(line.seen() == 1, seen)
+    np.testing.assert_array_equal(given(project, 0, 1), seen)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_new_masks_that_come_during_a_stroke_wait_for_its_end(
+    project: Project, show: Callable[..., Line], kept: bool
+) -> None:
+    start_with_the_square(project)
+    line = show(MaskPainter(project))
+    page = line.page
+    project.save_mask(0, 1, torch.from_numpy(square(5)))
+    changed_in_python_and_then_gone(line)
+    page.mouse.move(*at(page, 50, 50))
+    page.mouse.down()
+    page.mouse.move(*at(page, 60, 50), steps=4)
+    page.evaluate("window.kernel.gone = false")
+    page.wait_for_selector(".vos-paint:not([data-loading])")  # they are there
+    page.mouse.move(*at(page, 70, 50), steps=4)
+    painted = line.seen() == 1
+    assert painted[50, 50:70].all()
+    assert painted[square(0)].all()
+    if not kept:
+        key(page, "Escape")
+    page.mouse.up()
+    wait_for(page, unsaved=0, undo=int(kept))
+    page.wait_for_selector(".vos-paint:not([data-loading])")
+    expected = painted if kept else square(5)
+    np.testing.assert_array_equal(line.seen() == 1, expected)
+    np.testing.assert_array_equal(given(project, 0, 1), expected)
+
+
+def test_undo_in_a_frame_that_does_not_come_is_kept(project: Project, show: Callable[..., Line]) -> None:
+    line = show(MaskPainter(project))
+    page = line.page
+    drag(page, (20, 20), (30, 20))
+    saved(line)
+    key(page, ".")
+    wait_for(page, frame=1)
+    changed_in_python_and_then_gone(line)
+    key(page, "z", ".")
+    wait_for(page, undo=0, redo=1, unsaved=1)
+    page.evaluate("window.kernel.gone = false")
+    wait_for(page, link="live", unsaved=0, frame=1)
+    assert project.masks(0) == {}
+    key(page, ",")
+    wait_for(page, frame=0)
+    assert not line.seen().any()
+
+
+def test_the_picture_stays_where_it_is_when_the_kernel_falls_silent(
+    project: Project, show: Callable[..., Line]
+) -> None:
+    line = show(MaskPainter(project))
+    before = at(line.page, 48, 30)
+    changed_in_python_and_then_gone(line)
+    wait_for(line.page, link="lost")
+    assert line.page.locator(".vp-banner").is_visible()
+    assert at(line.page, 48, 30) == before  # under a pen, perhaps
+
+
 def test_what_a_dead_kernel_never_got_is_sent_to_the_next_one(project: Project, show: Callable[..., Line]) -> None:
     line = show(MaskPainter(project))
     page = line.page
