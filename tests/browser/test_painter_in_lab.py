@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator
+    from playwright.sync_api import FloatRect, Locator
 
     from tools.live_lab import Notebook, Server
 
@@ -51,7 +51,7 @@ def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: S
     with lab(CELLS) as opened:
         opened.run_all()
         assert opened.cell_errors() == []
-        opened.page.wait_for_selector(".vos-paint[data-ready]", timeout=90_000)  # imports, on a busy machine
+        opened.page.wait_for_selector(".vos-paint[data-ready]")
         yield opened
         assert opened.cell_errors() == []
 
@@ -62,7 +62,7 @@ def shown(notebook: Notebook, **data: object) -> None:
 
     selector = ".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items())
     try:
-        notebook.page.wait_for_selector(selector, timeout=60_000)
+        notebook.page.wait_for_selector(selector)
     except Late:
         found = notebook.page.evaluate(STATE)
         raise AssertionError(f"the painter never said {data}; it says {found}") from None
@@ -72,11 +72,19 @@ def canvas(notebook: Notebook) -> Locator:
     return notebook.page.locator(".vp-canvas")
 
 
+def resting_box(notebook: Notebook) -> FloatRect:
+    """Where the canvas lies once Jupyter has done scrolling and laying out."""
+    canvas(notebook).scroll_into_view_if_needed()
+    before, box = None, canvas(notebook).bounding_box()
+    while box is None or box != before:
+        notebook.page.wait_for_timeout(50)
+        before, box = box, canvas(notebook).bounding_box()
+    return box
+
+
 def stroke(notebook: Notebook, *points: tuple[float, float]) -> None:
     """Drag through points of the picture."""
-    canvas(notebook).scroll_into_view_if_needed()
-    box = canvas(notebook).bounding_box()
-    assert box is not None
+    box = resting_box(notebook)
     scale = min(box["width"] / W, box["height"] / H)
     left, top = box["x"] + (box["width"] - W * scale) / 2, box["y"] + (box["height"] - H * scale) / 2
     for index, (x, y) in enumerate(points):
