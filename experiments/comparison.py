@@ -314,11 +314,12 @@ def affordable() -> Comparison:
 
 
 def away(runs: Comparison) -> dict[str, Any]:
-    """Where the object disappears: the share of scored frames that do not show it, and J of these and of the others."""
+    """Where the object disappears: the share of scored frames that do not show it; J of these, and of the others."""
     found: dict[str, Any] = {}
     for name in runs.methods():
-        parts = [one for run in runs.only(methods=[name]).runs if set(run.attributes) & set(AWAY) for one in run.objects]
-        pairs = [pair for one in parts for pair in zip(one.since_seen, one.J, strict=True)]
+        seen = [run for run in runs.only(methods=[name]).runs if set(run.attributes) & set(AWAY)]
+        objects = [one for run in seen for one in run.objects]
+        pairs = [pair for one in objects for pair in zip(one.since_seen, one.J, strict=True)]
         empty, shown = ([j for ago, j in pairs if bool(ago) is there] for there in (False, True))
         found["share"] = percent(len(empty) / len(pairs))
         found[name] = {"empty": percent(np.mean(empty)), "shown": percent(np.mean(shown))}
@@ -335,7 +336,7 @@ def overall() -> dict[str, Any]:
         "J&F": {name: {c: t[name][0] for c, t in runs.by_attribute().items()} for name in runs.methods()},
         "hidden": runs.hidden(),
         "away": away(runs),
-        "clean, frame 1": {name: js[1] for name, js in runs.only(clean).by_frame().items()},
+        "clean, frame 1": {name: round(js[1], 2) for name, js in runs.only(clean).by_frame().items()},
         "minus STM": {name: asdict(pair.difference(name, "STM")) for name, pair in pairs.items()},
         "with STCNN": {"clips": len(everybody.shared()), "cost": everybody.cost()},
     }

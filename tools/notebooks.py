@@ -20,9 +20,10 @@ title, the ``setup`` cells, and all exercise cells with the solution in place.
 
 Markdown may hold ``{{results/FILE.json:path.to.value|FORMAT}}`` (from ``data/results``; FORMAT as in ``format()``,
 needed for floats), so that a number in the prose cannot drift from the run it came from; a minus comes out as a true
-one. ``<!-- given -->`` says that a paragraph's numbers are settings; readers do not get it. ``{{course}}`` is the map of
-the course, ``{{pages}}`` links to the page before, the page after and the sheets, ``{{term:guide masks|guide mask}}``
-words that link to an entry of the glossary (``{{term:void}}`` if the words are the entry's own name).
+one. ``<!-- given -->`` says that a paragraph's numbers are settings; it stays in the source. ``{{course}}`` is the
+map of the course, ``{{pages}}`` links to the page before, the page after and the sheets,
+``{{term:guide masks|guide mask}}`` words that link to an entry of the glossary (``{{term:void}}`` if the words are
+the entry's own name).
 
 The sheets are Markdown files beside the pages: ``glossary.md`` and ``cheat_sheet.md``. Every build writes them.
 
