@@ -63,7 +63,7 @@ figures.show(
 #
 # | | |
 # |---|---|
-# | to read and do | about 98 minutes, of which 40 for the exercises |
+# | to read and do | about 110 minutes, of which 40 for the exercises |
 # | to run | {{results/run_cards.json:08_comparison.cpu.cpu_seconds|.0f}} s of CPU time, no training; peak memory {{results/run_cards.json:08_comparison.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01 for J and F; one sentence about each method is below |
 #
@@ -130,7 +130,7 @@ figures.show(
 # The small STM has {{results/08_comparison.json:benchmark.J&F.STM.all|.1f}}, in {{results/08_comparison.json:benchmark.with STCNN.cost.STM.cpu_ms|.1f}} milliseconds a frame on one
 # core. (All times are CPU time. A millisecond is noise, so the order of most small networks along this axis means nothing.) STCNN would stand far to the right: on its {{results/08_comparison.json:benchmark.with STCNN.clips}} clips it has
 # {{results/08_comparison.json:benchmark.with STCNN.cost.STCNN.J&F|.1f}} where STM has {{results/08_comparison.json:benchmark.with STCNN.cost.STM.J&F|.1f}}, and needs
-# {{results/08_comparison.json:benchmark.with STCNN.cost.STCNN.cpu_ms|.0f}} milliseconds a frame, because the tuning on frame 0 is spread over sixteen frames. In a longer clip, a frame costs less.
+# {{results/08_comparison.json:benchmark.with STCNN.cost.STCNN.cpu_ms|.0f}} milliseconds a frame, because the tuning on frame 0 is spread over sixteen frames.
 # And the colour memory, which has learned nothing, reaches {{results/08_comparison.json:benchmark.J&F.colour memory.all|.1f}}, more than MaskTrack
 # ({{results/08_comparison.json:benchmark.J&F.MaskTrack.all|.1f}}), RGMP ({{results/08_comparison.json:benchmark.J&F.RGMP.all|.1f}}) and RVOS
 # ({{results/08_comparison.json:benchmark.J&F.RVOS.all|.1f}}).
@@ -256,11 +256,11 @@ figures.show(
 
 # %% [markdown]
 # From frame 20 to 63 the curves are almost flat: STM {{results/08_comparison.json:long.STM.J.20|.0f}} → {{results/08_comparison.json:long.STM.J.63|.0f}}, the colour memory {{results/08_comparison.json:long.colour memory.J.20|.0f}} → {{results/08_comparison.json:long.colour memory.J.63|.0f}}, RGMP {{results/08_comparison.json:long.RGMP.J.20|.0f}} → {{results/08_comparison.json:long.RGMP.J.63|.0f}},
-# MaskTrack {{results/08_comparison.json:long.MaskTrack.J.20|.0f}} → {{results/08_comparison.json:long.MaskTrack.J.63|.0f}}, RVOS {{results/08_comparison.json:long.RVOS.J.20|.0f}} → {{results/08_comparison.json:long.RVOS.J.63|.0f}}. Only label propagation loses ten points, {{results/08_comparison.json:long.label propagation.J.20|.0f}} → {{results/08_comparison.json:long.label propagation.J.63|.0f}}. What is lost is lost early:
-# between frames 1 and 20 RVOS falls from {{results/08_comparison.json:long.RVOS.J.1|.0f}}, MaskTrack from {{results/08_comparison.json:long.MaskTrack.J.1|.0f}}. So here a longer clip costs little by itself; what happens in it costs.
+# MaskTrack {{results/08_comparison.json:long.MaskTrack.J.20|.0f}} → {{results/08_comparison.json:long.MaskTrack.J.63|.0f}}, RVOS {{results/08_comparison.json:long.RVOS.J.20|.0f}} → {{results/08_comparison.json:long.RVOS.J.63|.0f}}. Only label propagation loses more, nearly ten points: {{results/08_comparison.json:long.label propagation.J.20|.0f}} → {{results/08_comparison.json:long.label propagation.J.63|.0f}}. What is lost is lost early:
+# between frames 1 and 20 RVOS falls from {{results/08_comparison.json:long.RVOS.J.1|.0f}}, MaskTrack from {{results/08_comparison.json:long.MaskTrack.J.1|.0f}}. So here length itself costs little.
 #
 # On such a clip, with one object, what STM carries grows from {{results/08_comparison.json:long.STM.kB.16|.0f}} kB after 16 frames to
-# {{results/08_comparison.json:long.STM.kB.64|,.0f}} kB after 64; the state of the others stays as large as it was. (Our STM keeps at most 32 predicted frames.) That growth is what XMem set out to stop (section 12).
+# {{results/08_comparison.json:long.STM.kB.64|,.0f}} kB after 64; the state of the others stays as large as it was. (The small STM keeps at most 32 predicted frames.) That growth is what XMem set out to stop (section 12).
 #
 # **The resolution.** Other clips, 192 pixels high. The method works at fewer lines, and its answer is enlarged:
 
@@ -285,7 +285,7 @@ tables.table({n: {kind: np.mean(j) for kind, j in row["J"].items()} for n, row i
 # A box costs every network most, because it says that background is object. A mask that is too small costs RGMP, RVOS and STM little: they find the rest by its looks. Label
 # propagation and the colour memory lose most there, since they copy labels and never look for an outline.
 #
-# **Another object's mask.** Does a method read its mask at all? Before you believe a score, swap the mask (notebook 05): give the mask of the other object in the clip, and compare the two answers. 0 means two different
+# **Another object's mask.** Does a method read its mask at all? Swap the mask (notebook 05): give that of the other object in the clip, and compare the two answers. 0 means two different
 # answers, 1 the same answer whatever you ask for.
 
 # %% tags=["reference"]
@@ -426,11 +426,15 @@ if not here:
 
 # %% tags=["reference"]
 worst = {n: min(row["videos"].items(), key=lambda pair: pair[1]) for n, row in found.items()}
-columns = {"the twelve": "J&F", "lines": "lines", "ms a frame": "cpu_ms"}
 tables.table(
     {
-        n: {"worst": f"{worst[n][1]:.0f}, {worst[n][0]}", "three others": row["three others"]["J&F"]}
-        | {title: row[key] for title, key in columns.items()}
+        n: {
+            "the twelve": row["J&F"],
+            "worst": f"{worst[n][1]:.0f}, {worst[n][0]}",
+            "three others": row["three others"]["J&F"],
+            "lines": row["lines"],
+            "ms a frame": row["cpu_ms"],
+        }
         for n, row in found.items()
     },
     notes="J&F; CPU milliseconds a frame on the twelve, tuning included",
@@ -485,8 +489,8 @@ figures.show(
 )
 
 # %% [markdown]
-# The interval contains 0. So these twenty clips do not decide between RGMP and a dozen lines that learned nothing, although the mean gain is more than ten points below zero! Does that make `Chase` as good as RGMP? No. It says that twenty clips are
-# too few: a method can lose by eleven points and still be *level*. With few clips, nearly everything is level. More clips would settle it.
+# The interval contains 0. So these twenty clips do not decide between RGMP and a dozen lines that learned nothing, although the mean gain is more than ten points below zero. Does that make `Chase` as good as RGMP? No. It says that twenty clips are
+# too few: a method can lose by eleven points and still be *level*. More clips would settle it.
 #
 # On *distractors*, looking only nearby helps: `Chase` beats MaskTrack, RGMP and the colour memory. But each row has two clips. If your method fails on a clip, the table
 # says so and leaves the clip out for everybody:
@@ -537,7 +541,8 @@ def verdict(part):
     level = [name for name in average if name != best and part.difference(best, name).low <= 0]
     cheapest = min([best, *level], key=lambda name: price[name]["cpu_ms"])
     d = part.difference(best, cheapest)
-    lost = f"{d.mean:.1f} ({d.low:.1f} to {d.high:.1f})" if cheapest != best else "–"
+    ends = " to ".join(tables.number(end) for end in (d.low, d.high))
+    lost = f"{d.mean:.1f} ({ends})" if cheapest != best else "–"
     row = {"best": f"{best} ({average[best]:.0f})", "level with it": ", ".join(level), "take": cheapest}
     return row | {"gain of the best over it": lost}
 
@@ -581,7 +586,7 @@ tables.table(
 # %% [markdown]
 # ## 12. What came after
 #
-# STM started a line of work that leads to the tools of today. All numbers here are the authors', not ours: J&F in percent, one training a row, and the speed that the [MOSEv2 paper](https://arxiv.org/abs/2508.05630) (table 4) measured for all of them on one RTX A6000. Sources: the STM paper,
+# STM started a line of work that leads to the tools of today. All numbers here are the authors', not ours: J&F in percent, one training a row, and the speed that the [MOSEv2 paper](https://arxiv.org/abs/2508.05630) (table 4) measured for the last four on one RTX A6000. Sources: the STM paper,
 # the READMEs and result files of STCN, XMem and SeC, and the same table.
 #
 # | network, and what it learned from | DAVIS-17 val | YouTube-VOS-19 val | MOSE val, v1 and v2 | frames a second |
@@ -599,7 +604,7 @@ tables.table(
 # * **SAM 2** takes clicks and boxes in any frame, and attends to a memory of recent frames and of prompted ones. You build the same loop in notebook 09: prompt, propagate, correct. Its memory is that of notebook 05, with a first-in, first-out policy.
 # * **SAM 3** takes a *phrase* and finds every instance of it, then follows them.
 #
-# The [appendix](appendix/08_details.ipynb), B, says more about STCN and XMem.
+# (STCN and XMem in detail: [appendix](appendix/08_details.ipynb), B.)
 #
 # ### Why not just take SAM 3?
 #
