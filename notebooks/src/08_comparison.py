@@ -397,24 +397,24 @@ print(f"STCNN minus STM: {gap['mean']:+.1f} points, 95 % interval {gap['low']:+.
 print(f"STCNN wins on {gap['wins']} of {gap['clips']}; these twelve videos {decided}.")
 
 # %% [markdown]
-# A single video weighs heavily: on *car-turn* STCNN has {{results/08_comparison.json:videos.STCNN photos.videos.car-turn|.0f}}, STM {{results/08_comparison.json:videos.STM photos.videos.car-turn|.0f}}. The car turns round; STCNN loses it probably because the tuning knows only
-# how it looked in frame 0. On *soccerball*, trees hide the ball: MaskTrack has {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.0f}} there, RGMP {{results/08_comparison.json:videos.RGMP photos.videos.soccerball|.0f}}. The licence of DAVIS does not let us store its frames in this page. If you have DAVIS
-# (see `data/README.md`), the next cell shows strips of both videos, or of one of yours. STCNN's tuning takes about half a minute.
+# A single video weighs heavily: on *car-turn* STCNN has {{results/08_comparison.json:videos.STCNN photos.videos.car-turn|.0f}}, STM {{results/08_comparison.json:videos.STM photos.videos.car-turn|.0f}}. The car turns round; STCNN keeps only patches of it, probably because the tuning knows only
+# how it looked in frame 0. On *soccerball*, the ball rolls behind trees, and MaskTrack stays at the first one: it has {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.0f}} there, RGMP {{results/08_comparison.json:videos.RGMP photos.videos.soccerball|.0f}}. The licence of DAVIS does not let us store its frames in this page. If you have DAVIS
+# (see `data/README.md`), the next cell shows strips of both videos, or of one of yours. It takes about a minute.
 
 # %% tags=["run"]
 root, short = find_davis(), profile.current().is_smoke
 folders = [DavisFolder(root, split=split) for split in ("train", "val") if root and lists_split(root, 2016, split)]
 real = {name: folder for folder in folders for name in folder.names}
-scenes = {"car-turn": ["stm:photos", "stcnn:photos"], "soccerball": ["masktrack:photos", "rgmp:photos"]}
+scenes = {"car-turn": ["stm", "stcnn"], "soccerball": ["masktrack", "rgmp"]}
 here = [name for name in scenes if name in real] or list(real)[:1]
 for name in here:
     video, followers = real[name][name], scenes.get(name, scenes["car-turn"])[: 1 if short else 2]
     frames = video.frames[: 3 if short else None]
-    answers = {n: propagate(entry(n).make(), frames, video.first_mask) for n in followers}
+    answers = {n: propagate(entry(f"{n}:photos").make(), frames, video.first_mask) for n in followers}
     figures.show(
         figures.answer_sheet(frames, answers, video.masks[: len(frames)]),
         f"Some frames of {name}, a row for each method; its answer is filled, the truth is a white line.",
-        f"{name}: {' and '.join(followers)}. Compare the fill with the white line.",
+        f"{name}: {' and '.join(followers)}, photos networks. Compare the fill with the white line.",
     )
 if not here:
     print(
