@@ -48,8 +48,7 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# A paper's table has one number for each method. That number is an average over easy and hard clips, over sharp and
-# blurred frames, over objects that stay in view and objects that leave. Two methods with the same average can fail in opposite ways. This page
+# A paper's table has one number for each method: an average over easy and hard clips, over objects that stay in view and objects that leave. Two methods with the same average can fail in opposite ways. This page
 # takes the averages apart, and shows how to tell a real difference from a lucky one.
 #
 # ## You will learn
@@ -442,7 +441,7 @@ tables.table(
 
 # %% [markdown]
 # STCNN drops from {{results/08_comparison.json:videos.STCNN photos.J&F|.1f}} to {{results/08_comparison.json:videos.STCNN photos.three others.J&F|.1f}}, MaskTrack rises from {{results/08_comparison.json:videos.MaskTrack photos.J&F|.1f}} to {{results/08_comparison.json:videos.MaskTrack photos.three others.J&F|.1f}}. Three sequences are few. But we based no choice on them, so they are worth a second
-# look before you trust a winner. (STCNN's {{results/08_comparison.json:videos.STCNN photos.cpu_ms|.0f}} ms are fewer than its {{results/08_comparison.json:benchmark.with STCNN.cost.STCNN.cpu_ms|.0f}} on small sprites, because these clips are longer: the tuning is paid once a clip.)
+# look before you trust a winner. (STCNN's {{results/08_comparison.json:videos.STCNN photos.cpu_ms|.0f}} ms are fewer than its {{results/08_comparison.json:benchmark.with STCNN.cost.STCNN.cpu_ms|.0f}} on sprites: these clips are longer, and the tuning is paid once a clip.)
 #
 # The pattern of section 3 holds: *what a method carries decides where it fails.* MaskTrack has {{results/08_comparison.json:videos.MaskTrack photos.videos.hike|.0f}} on *hike*, slow and always in view, and
 # {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.0f}} on *soccerball*; RGMP keeps frame 0 and finds the ball again.
@@ -577,11 +576,11 @@ tables.table(
 # |---|---|---|---|---|
 # | MaskTrack, with flow and CRF | 79.7, 75.4 | 12, tuning included | – | stills; tuned on frame 0 |
 # | RGMP | 81.5, 82.0 | 0.13 | 66.7 | stills, DAVIS |
-# | RVOS | – | 0.044 (P100 GPU, YouTube-VOS) | 60.6 (as others cite it) | YouTube-VOS |
+# | RVOS | – | 0.044 (P100 GPU, YouTube-VOS) | 60.6 † | YouTube-VOS |
 # | STM | 88.7, 89.9 | 0.16 | 81.8 | stills, DAVIS, YouTube-VOS |
-# | STCNN | 83.8, 83.8 (as others cite it) | – | 61.7 (as others cite it) | video, stills, DAVIS; tuned on frame 0 |
+# | STCNN | 83.8, 83.8 † | – | 61.7 † | video, stills, DAVIS; tuned on frame 0 |
 #
-# The *order* is worth a look: STM leads on DAVIS, as on our sprites.
+# († as others cite it.) The *order* is worth a look: STM leads on DAVIS, as on our sprites.
 
 # %% [markdown]
 # ## 12. What came after
