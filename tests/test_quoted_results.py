@@ -1,4 +1,4 @@
-"""Numbers that stand in more than one place agree: the table of docs/results.md, and what notebooks say of other methods."""
+"""Numbers that stand in more places agree: the table of docs/results.md, and what notebooks say of other methods."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ if mine is None:
 # page, paint frame 0.
 
 # %% tags=["run"]
-painter = MaskPainter(project, segmenter=method, alt="The clip of this page, with the mask of frame 0")
+painter = MaskPainter(project, segmenter=method, alt="The video, with the mask of frame 0")
 painter
 
 # %% [markdown]
@@ -406,7 +406,9 @@ for short_side in (128, 96, 64, 32) if mine is None else (360, 240, 120):
     if mine is None:
         print(f"{short_side:>4} lines: J {100 * region_similarity(clip.masks == 1, answer == 1)[1:].mean():.1f}")
 if mine is not None:
-    figures.show(figures.answer_sheet(frames, found), "Five frames of the video, a row for each size, with the mask found.")
+    figures.show(
+        figures.answer_sheet(frames, found), "Five frames of the video, a row for each size, with the mask found."
+    )
 
 # %% [markdown]
 # ## 8. Take it with you
