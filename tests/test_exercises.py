@@ -76,7 +76,7 @@ def test_the_blank_fails_politely(name: str, exercise: Exercise, capsys: pytest.
 
     assert not exercise(blank)
     door = next(module for module in MODULES if of(module).get(name) is exercise).__name__.rsplit(".", 1)[1]
-    said = f"{name}: not written yet. For a hint, run print({door}.{name}.hint)\n"
+    said = f"{name}: not written yet. For a hint, print({door}.{name}.hint)\n"
     assert capsys.readouterr().out == said
 
 
@@ -471,7 +471,7 @@ def test_an_exercise_of_no_page_names_itself(capsys: pytest.CaptureFixture[str])
         raise NotImplementedError
 
     assert not DOUBLE(blank)
-    assert capsys.readouterr().out == "double: not written yet. For a hint, run print(double.hint)\n"
+    assert capsys.readouterr().out == "double: not written yet. For a hint, print(double.hint)\n"
 
 
 def test_an_answer_that_changes_its_input_does_not_spoil_the_cases() -> None:

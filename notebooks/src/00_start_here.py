@@ -77,7 +77,7 @@ figures.show(
 #
 # | | |
 # |---|---|
-# | to read and do | about 28 minutes, of which 10 for the exercises |
+# | to read and do | about 32 minutes, of which 10 for the exercises |
 # | to run | {{results/run_cards.json:00_start_here.cpu.cpu_seconds|.0f}} s of CPU time, peak memory {{results/run_cards.json:00_start_here.cpu.peak_mib|,}} MiB |
 # | you need | this installation; no download, no GPU |
 #

@@ -87,7 +87,7 @@ class Exercise:
     def stopped(self, case: str, kind: str, message: str) -> Verdict:
         """The verdict on an answer that raised ``kind`` on a case; ``NotImplementedError`` is an empty one."""
         if kind == NotImplementedError.__name__:
-            return Verdict(False, (f"{self.name}: not written yet. For a hint, run print({self._door()}.hint)",))
+            return Verdict(False, (f"{self.name}: not written yet. For a hint, print({self._door()}.hint)",))
         line = f"{self.name}: stopped on the case '{case}' with {kind}: {message}"
         return Verdict(False, (line, f"Hint: {self.hint}"))
 
