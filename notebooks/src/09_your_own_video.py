@@ -92,7 +92,7 @@ if mine is None:
 #
 # | | |
 # |---|---|
-# | to read and do | about 71 minutes, of which 25 for the exercises |
+# | to read and do | about 75 minutes, of which 25 for the exercises |
 # | to run | {{results/run_cards.json:09_your_own_video.cpu.cpu_seconds|.0f}} s of CPU time, no training; peak memory {{results/run_cards.json:09_your_own_video.cpu.peak_mib|,}} MiB |
 # | you need | notebook 01; notebook 05 for what STM's *memory* is |
 #
