@@ -536,13 +536,13 @@ class MaskPainter(Widget):
         for words, y in zip(BUTTONS, (0, below + 4, below + 4 + BUTTON_ROW), strict=True):
             _draw_buttons(draw, words, y)
         for column, t in enumerate(times):
-            board.paste(self._still(t, (width, height), colours), (column * (width + 4), top))
+            board.paste(self._drawn(t, (width, height), colours), (column * (width + 4), top))
         strip = np.frombuffer(self._strip_bytes(), np.uint8).reshape(len(rows), self._length, 2)
         for row, each in enumerate(rows):
             _draw_row(draw, strip[row], top + height + 8 + 18 * row, board.width, each, colours[each.id])
         return figures.small_png(board, POSTER_BYTES)
 
-    def _still(self, t: int, size: tuple[int, int], colours: NDArray[np.uint8]) -> Image.Image:
+    def _drawn(self, t: int, size: tuple[int, int], colours: NDArray[np.uint8]) -> Image.Image:
         """Frame ``t``, ``(width, height)``, with its masks and its number."""
         picture = self.project.video.frame(t).permute(1, 2, 0).numpy()  # [H, W, 3]
         small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
@@ -576,8 +576,8 @@ def _draw_row(
 ) -> None:
     """One object's row of the strip ``uint8 [T, 2]``: bars as tall as the method is sure, given masks marked."""
     left, length = 120, len(strip)
-    for x, words in ((0, f"{each.id}"), (14, each.name[:16])):
-        draw.text((x, top + 1), words, figures.INK, _font())
+    for start, words in ((0, f"{each.id}"), (14, each.name[:16])):
+        draw.text((start, top + 1), words, figures.INK, _font())
     for t, (flags, sure) in enumerate(strip.tolist()):
         x = left + (width - left) * t / length
         end = max(x + 1, left + (width - left) * (t + 1) / length - 1)
