@@ -205,7 +205,7 @@ print("given in the frames", list(project.given(target)))
 
 # %% tags=["reference"]
 first = tables.stored("09_own_video", "first_mask")
-columns = {"the mask itself": "J of the mask", "J of the video": "J", "the same, STM photos": "J photos"}
+columns = {"the mask itself": "J of the mask", "J of the video": "J", "J with STM photos": "J photos"}
 tables.table({n: {title: first[key][n] for title, key in columns.items()} for n in first["J"]})
 
 # %% [markdown]
@@ -390,7 +390,7 @@ tables.table(
         n: {
             "J, frame 10": [s[2] for s in rows],
             "J, frame 59": [s[6] for s in rows],
-            "behind a wall before": drift["J at the end"][n]["occlusion"],
+            "frame 59, clips with a wall": drift["J at the end"][n]["occlusion"],
             "lost after": drift["lost after"][n],
         }
         for n, rows in drift["J"].items()
@@ -399,7 +399,7 @@ tables.table(
 
 # %% [markdown]
 # The object is behind a wall around frame 10 in three of the twelve clips, so the lines dip there: nothing should be found then, and
-# one wrong pixel counts as 0. *Behind a wall before* is the J of these three clips alone, in frame 59. *Lost after* is the median
+# one wrong pixel counts as 0. *Clips with a wall* are these three alone. *Lost after* is the median
 # number of frames until J first falls below a half; 60 means that at least half of the clips never fell that far.
 #
 # STM, which keeps its first mask in memory, ends at {{results/09_own_video.json:drift.J mean.STM.6|.1f}}; RGMP, which also looks at
