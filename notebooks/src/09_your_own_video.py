@@ -269,15 +269,16 @@ def quality():
 
 
 before, sure = quality(), project.confidence()[:, 0]
-figures.show(
-    figures.curves({"confidence": sure} | ({"J": before} if mine is None else {}), "frame", "", ylim=(-0.02, 1.05)),
-    "Confidence and J over the frames. J is 1 in frames 4 to 7, behind the wall, and 0 in frames 8 and 9. The confidence is lowest "
-    "in frame 8 and recovers within three frames, J only in part.",
-    "Behind the wall (frames 4 to 7) both are high. In frame 8 the wall begins to leave, and both fall. Later the method is "
-    "sure again, but still partly wrong."
-    if mine is None
-    else "Look first where the confidence is lowest.",
-)
+shown, says = {"confidence": sure}, ("The confidence over the frames.", "Look first where the confidence is lowest.")
+if mine is None:
+    shown["J"] = before
+    says = (
+        "Confidence and J over the frames. J is 1 in frames 4 to 7, behind the wall, and 0 in frames 8 and 9. The confidence is "
+        "lowest in frame 8 and recovers within three frames, J only in part.",
+        "Behind the wall (frames 4 to 7) both are high. In frame 8 the wall begins to leave, and both fall. Later the method "
+        "is sure again, but still partly wrong.",
+    )
+figures.show(figures.curves(shown, "frame", "", ylim=(-0.02, 1.05)), *says)
 
 # %% [markdown]
 # The confidence is lowest where the trouble *begins*. After that it recovers within three frames, J only in part: STM has memorised
@@ -308,21 +309,25 @@ painter
 if mine is None:  # as if you had pressed A
     project.save_mask(doubt, target, clip.masks[doubt] == 1)
 stale = np.flatnonzero(project.stale().any(1)).tolist()
-again = f"{len(stale)} frames, from {stale[0]}" if stale else "nothing; paint a correction first"
+again = (
+    f"{len(stale)} frames, from {stale[0]}" if stale else "none: nothing was painted, or a given mask follows at once"
+)
 print("to compute again:", again)
 
 # %% tags=["run"]
 project.propagate(method)
-lines = {"after one mask": before, "after a correction": quality()}
-if mine is not None:
-    lines = {"after one mask": sure, "after a correction": project.confidence()[:, 0]}
-figures.show(
-    figures.curves(lines, "frame", "J" if mine is None else "confidence", ylim=(-0.02, 1.05)),
+lines, unit = {"after one mask": before, "after a correction": quality()}, "J"
+says = (
     "J over the frames before and after the correction. Before frame 8 nothing changes; after it J rises from about 0.75 to 0.95.",
-    "One frame was corrected, by saying that the object is not there. All frames after it gain."
-    if mine is None
-    else "What a correction changed begins at its frame. Whether it is better, you see in the painter.",
+    "One frame was corrected, by saying that the object is not there. All frames after it gain.",
 )
+if mine is not None:
+    lines, unit = {"after one mask": sure, "after a correction": project.confidence()[:, 0]}, "confidence"
+    says = (
+        "The confidence before and after.",
+        "The curves part where you corrected. What is better, you see in the painter.",
+    )
+figures.show(figures.curves(lines, "frame", unit, ylim=(-0.02, 1.05)), *says)
 
 # %% [markdown]
 # How can "not here" help? It says that the look-alike is *not* the object. STM keeps that in its memory beside the first mask. Before
