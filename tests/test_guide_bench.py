@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vos_tutorial.course.widgets import GuideBench
-from vos_tutorial.course.widgets.guide_bench import LEVELS, damaged, good_bend
+from vos_tutorial.course.widgets.guide_bench import LEVELS, bent, damaged, good_bend
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.geometry import dilate, iou
@@ -57,6 +57,8 @@ def test_what_the_sliders_do() -> None:
     assert torch.equal(damaged(TRUTH, 20, 0, 50), half.roll(4, 1))
     assert float(iou(damaged(TRUTH, 0, 30, 0, seed=0), TRUTH)) == 0  # its five points lie nearly on a line
     bends = [float(iou(damaged(TRUTH, 0, bend, 0, good_bend(TRUTH)), TRUTH)) for bend in LEVELS["bend"]]
+    seeds = range(6)  # nothing is hidden, so nothing is cut off, wherever the bend goes
+    assert all(torch.equal(damaged(TRUTH, 0, 30, 0, seed), bent(TRUTH, 30, seed)) for seed in seeds)
     assert bends[0] == 1 > bends[1] > bends[-1] >= 0.5
 
 

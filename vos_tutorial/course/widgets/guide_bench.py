@@ -59,7 +59,8 @@ def damaged(mask: Tensor, shift: int, bend: int, hide: int, seed: int = 0) -> Te
     guide = bent(mask, bend, seed) if bend else mask
     centre, size = (v[0, 0] for v in extent(mask[None]))  # x alone, in [-1, 1] coordinates
     grid = identity_grid(*mask.shape)  # [H, W, 2]
-    guide = guide & (grid[..., 0] < centre + size / 2 - size * hide / 100)
+    if hide:  # else what a bend pushes past the object's right edge would be cut off
+        guide = guide & (grid[..., 0] < centre + size / 2 - size * hide / 100)
     return warp_mask(guide[None], grid[None] - torch.stack([size * shift / 100, torch.tensor(0.0)]))[0]
 
 
