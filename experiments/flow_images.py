@@ -7,6 +7,7 @@
     python experiments/flow_images.py directions                how long |g| is while students learn
     python experiments/flow_images.py video                     MaskTrack on generated stills, beside sprites
     python experiments/flow_images.py real --davis DIR          the same networks on real video
+    python experiments/flow_images.py masks                     their masks on one clip, for the page's picture
 
 Each training begins from the weights of another one (``FROM``); what is missing is named. Runs live under ``runs/``.
 """
@@ -50,7 +51,7 @@ from vos_tutorial.models.generators import (
     save_network,
 )
 from vos_tutorial.models.weights import load_weights, read_metadata, save_weights
-from vos_tutorial.propagation import Segmenter
+from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.recipes import Recipe, load
 from vos_tutorial.recipes import generators as recipes
 from vos_tutorial.training import Start, train
@@ -352,6 +353,28 @@ def real_video(root: Path) -> dict[str, Any]:
     return found
 
 
+MASKS = runs.RESULTS / "07_video_masks.json"
+SHOWN = (0, 4, 8, 11, 15)  # frames of the picture
+
+
+def video_masks() -> dict[str, Any]:
+    """What seed 0 of each source answers on the benchmark's first clip: ``runs``, see :func:`run_lengths`."""
+    clip = next(benchmark(1))
+    found: dict[str, Any] = {"clip": clip.name, "seed": 0, "size": clip.frames.shape[-1], "frames": SHOWN, "runs": {}}
+    for name in SOURCES:
+        ids = propagate(masktrack.MaskTrackSegmenter(masktrack_on(name, 0)), clip.frames, clip.first_mask)
+        found["runs"][name] = run_lengths(ids[list(SHOWN)] > 0)
+    return found
+
+
+def run_lengths(mask: Tensor) -> str:
+    """Masks, bool ``[T, H, W]``, as the lengths of stretches of background and of object, in turn, row by row."""
+    flat = torch.cat([torch.zeros(1, dtype=torch.bool), mask.flatten()])  # begins with background, even of length 0
+    lengths = torch.unique_consecutive(flat, return_counts=True)[1]
+    lengths[0] -= 1
+    return " ".join(map(str, lengths.tolist()))
+
+
 # ------------------------------------------------------------------------------------------------------ ship
 
 SHIPPED = {
@@ -388,7 +411,9 @@ def ship() -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "ship", "measure", "guided", "directions", "video", "real"))
+    parser.add_argument(
+        "what", choices=("train", "ship", "measure", "guided", "directions", "video", "real", "masks")
+    )
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
@@ -408,6 +433,8 @@ def main() -> None:
         keep(OUT, {"direction": directions()}, COMMAND)
     elif given.what == "video":
         keep(OUT, {"video": video()}, COMMAND)
+    elif given.what == "masks":
+        keep(MASKS, video_masks(), "python experiments/flow_images.py masks")
     else:
         keep(OUT, {"real video": real_video(given.davis)}, COMMAND)
 

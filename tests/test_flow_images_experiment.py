@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import flow_images as experiment
 from vos_tutorial.models import generators
@@ -79,3 +80,14 @@ def test_stills_for_masktrack(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
         experiment.run(name, 0)
     drawn = experiment.stills("flow map, 1")  # half of it noise, half of which is above zero
     assert drawn.batch([1], 48).images.shape == (1, 3, 48, 48)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_masks_are_stored_as_lengths_of_background_and_object_in_turn(first: bool) -> None:
+    mask = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(0)) > 0.5
+    mask[0, 0, 0] = first
+    lengths = [int(n) for n in experiment.run_lengths(mask).split()]
+    assert (lengths[0] == 0) == first
+    assert all(lengths[1:]), "stretches of length 0 are nowhere else"
+    back = (torch.arange(len(lengths)) % 2).repeat_interleave(torch.tensor(lengths)).reshape(2, 5, 7)
+    assert torch.equal(back, mask.long())

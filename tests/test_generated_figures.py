@@ -45,8 +45,8 @@ def test_a_sheet_outlines_the_fourth_channel() -> None:
     plain, outlined = np.split(both, 2, axis=0)
     changed = (plain != outlined).any(-1)
     inside = np.kron(images[0, 3].numpy() > 0, np.ones((6, 6))) > 0
-    assert changed[inside].mean() > 0.99
     assert changed[~inside].mean() < 0.1
+    assert 0 < changed[inside].mean() < 0.5, "a line inside the edge, and the colours as they are"
 
 
 def test_what_cannot_be_drawn_is_told() -> None:
@@ -71,6 +71,9 @@ def test_the_diagram_of_the_transformer(depth: int) -> None:
     assert drawn.tensors["words"].shape == (16, 6, 1)
     assert "s_embedder 16×1×1" in drawn.alt
     assert "frozen, with adapters" in drawn.groups
+    learned = [part.label for part in drawn.parts.values() if part.role == "value"]
+    assert learned == ["s_embedder"]
+    assert "modulates: blocks[0]" in drawn.alt
     blocks = [name for name in drawn.parts if name.startswith("blocks")]
     assert blocks == [f"blocks[{i}]" for i in ([0, 1] if depth == 2 else [0, 1, 2, 7])]
     assert "s_embedder" not in figures.networks.dit(teacher, x, 0.5, 0.2, caption).alt

@@ -123,7 +123,7 @@ def captioned_sheet(images: Pixels, sentences: Sequence[str], columns: int = 6) 
     ):
         plain = Image.fromarray(picture).resize(large, Image.Resampling.NEAREST)
         ids = Image.fromarray(mask.astype(np.uint8)).resize(large, Image.Resampling.NEAREST)
-        outlined = overlay(np.asarray(plain), np.asarray(ids), opacity=0.25)
+        outlined = overlay(np.asarray(plain), np.asarray(ids), opacity=0.0)  # a tint would change the colour it names
         _show(cell, np.concatenate([np.asarray(plain), outlined], axis=0))
         cell.set_title(_wrapped(sentence, round(126 / columns)), fontsize=7)
     return figure
