@@ -78,7 +78,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 140 minutes, of which 45 for the exercises |
-# | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it three trainings (teacher, flow map, LoRA): about your wait on an idle machine, several times that on a busy one; peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it three trainings (teacher, flow map, LoRA); on a busy machine you wait longer. Peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
 # | you need | notebook 02 for section 10; partial derivatives and the chain rule |
 #
 # Nothing is downloaded; the FLUX section needs neither a GPU nor the weights. Full tables and side paths are in the
@@ -218,8 +218,7 @@ tables.table(errors, decimals=4, rows="distance of the width to 0.5")
 # map's error comes with the factor $s - t$: short jumps make small errors, and later jumps mostly shrink them. Theorem 3.1 of the paper proves for Gaussian data: arbitrarily close to the best consistency model
 # there are models whose samples get worse as you add steps (Sabour et al., 2025).
 #
-# <details><summary>Prediction 2</summary>One step. With 16 steps the error is nearly five times as large. (If the error shrinks with t, two or four
-# steps may be best. The trained model of section 6 is closest to its teacher with one step.)</details>
+# <details><summary>Prediction 2</summary>One step. With 16 steps the error is nearly five times as large.</details>
 
 # %% [markdown]
 # ## 2. The teacher, built
@@ -466,8 +465,8 @@ _ = check.close("EMD on the true map", emd, torch.zeros_like(x), atol=1e-12)
 _ = check.close("LMD on the true map", lmd, torch.zeros_like(x), atol=1e-12)
 
 # %% [markdown]
-# **Relatives.** With $s = 0$ this is the loss of a continuous-time consistency model. With $s = t$ it is flow matching. With the single
-# line's velocity $x_1 - x_0$ in place of the teacher's, it is *MeanFlow* (Geng et al., 2025), which needs no teacher.
+# **Relatives.** $s = 0$ gives the loss of a continuous-time consistency model, $s = t$ flow matching. With the single
+# line's velocity $x_1 - x_0$ in place of the teacher's it is *MeanFlow* (Geng et al., 2025), which needs no teacher.
 #
 # ## 5. Train it
 #
@@ -608,15 +607,15 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 
 # %% [markdown]
 # One jump of AYF-EMD ends {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} from the teacher's samples; Euler is {{results/07_flow_map.json:euler.to teacher.mean.4|.3f}} away after 16 steps. (Heun's method is a stronger
-# baseline: in our benchmark it needs ten network calls to come as close.) From four steps on EMD loses a little again, because short jumps have small errors of their own.
-# With one jump {{results/07_flow_map.json:students.emd.off the board.mean.0|.0%}} of its points miss the squares; with the teacher's 64 steps {{results/07_flow_map.json:teachers.teacher.off the board.mean.0|.0%}} do.
+# baseline: in our benchmark it needs ten network calls to come as close.) From four steps on EMD loses a little again: short jumps have small errors of their own.
+# With one jump {{results/07_flow_map.json:students.emd.off the board.mean.0|.0%}} of its points miss the squares, with the teacher's 64 steps {{results/07_flow_map.json:teachers.teacher.off the board.mean.0|.0%}}.
 #
 # With one jump the *consistency model* beats EMD ({{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}). With more it moves away from the *teacher's* samples ({{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} with four), mostly because it adds fresh noise: two draws of the data are {{results/07_flow_map.json:floor.mean|.3f}} apart.
-# Measured against the *data* it is at least as close as EMD at every number of steps ({{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}} with one, {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}} with 16). Why would you still want a flow map? The same noise gives the same sample, however many steps you take, and it jumps from any $t$ to any $s$.
+# Measured against the *data* it is at least as close as EMD at every number of steps ({{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}} with one, {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}} with 16). Why still a flow map? The same noise gives the same sample, with any number of steps, and it jumps from any $t$ to any $s$.
 #
-# *LMD* is at least as good as EMD in the plane. *MeanFlow*, which has no teacher, is less exact: {{results/07_flow_map.json:students.mean flow.to teacher.mean.0|.3f}} with one jump.
+# *LMD* is at least as good as EMD in the plane. *MeanFlow*, without a teacher, is less exact.
 # If you draw two times and sort them instead of drawing the length first (one seed), one step ends at {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} and four at {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}}.
-# A flow map can take fresh noise, too; here it gains nothing ([appendix](appendix/07_details.ipynb), A).
+# Fresh noise gains a flow map nothing here ([appendix](appendix/07_details.ipynb), A).
 
 # %% [markdown]
 # ## 7. Look inside
@@ -639,12 +638,11 @@ ways = {"path": path, "Euler": straight, "flow map": jumps}
 figures.show(
     figures.plane.journeys({"three neighbours": ways}, ground=board, ylim=(-0.3, 2.3)),
     "Three neighbouring starting points: the outer two true paths part and end in different squares, the middle one ends in the gap; the jumps end near the paths' ends; Euler's steps all end near the centre.",
-    "Neighbouring paths part, and the one in the middle ends between the squares. Euler's step ends near the mean of the data, whatever the start; the jump ends near the end of the path.",
+    "Neighbouring paths part, and the one in the middle ends between the squares. Euler's step ends near the mean of the data, the jump near the end of the path.",
 )
 
 # %% [markdown]
-# <details><summary>Answer</summary>Between the squares, where there are no data. One neighbour goes to the left square, one to the right; the true map has a steep slope there, and a smooth network must pass
-# through all values between.</details>
+# <details><summary>Answer</summary>Between the squares, where there are no data. The true map has a steep slope there, and a smooth network must pass through all values between.</details>
 
 # %% [markdown]
 # ## 8. Guidance: which bad example to move away from
@@ -715,7 +713,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **The teacher** is a small *diffusion transformer* (DiT; Peebles and Xie, ICCV 2023): patches and words are tokens. The times and the mean of the words *modulate* every block: they scale, shift and gate its channels.
+# **The teacher** is a small *diffusion transformer* (DiT; Peebles and Xie, ICCV 2023): patches and words are tokens. The time and the mean of the words *modulate* every block: they scale, shift and gate its channels.
 #
 # **The student** must not cost a second copy. *LoRA* (Hu et al., ICLR 2022) leaves a layer as it is and adds a correction of low rank beside it. Its second factor begins at zero:
 
@@ -757,7 +755,7 @@ with torch.no_grad():
 # %%
 figures.show(
     figures.networks.dit(trained, x[0], 1.0, 0.0, captions[0]),
-    caption="The student on pure noise. Only the adapters in the framed blocks and the s-embedder (orange) learn; everything else is the teacher's, frozen. `refiner` is a small convolution that sees the full resolution.",
+    caption="The student on pure noise. The s-embedder (orange) and the adapters in the framed blocks learn; the rest is the teacher's, frozen. `refiner` is a small convolution at full resolution.",
 )
 
 # %% [markdown]
@@ -784,8 +782,8 @@ figures.show(
 )
 
 # %% [markdown]
-# How good are they? A small classifier reads back the four *attributes* that the captions name; a blur already gets the ground right, and one Euler step {{results/07_flow_images.json:open.teacher.1.attributes|.0f}} % of the attributes.
-# So look at *mask* first: the overlap of the generated mask with the shape that the classifier finds in the colours. *Recall*: how many real pictures have a generated one like them, in the
+# How good are they? A small classifier reads back the four *attributes* that the captions name. A blur already gets the ground right, and one Euler step {{results/07_flow_images.json:open.teacher.1.attributes|.0f}} % of the attributes.
+# So look at *mask* first, the overlap of the generated mask with the shape that the classifier finds. *Recall*: how many real pictures have a generated one like them, in the
 # classifier's features? *Distance*: root mean squared difference to the teacher's 64 steps from the same noise.
 
 # %% tags=["reference"]
@@ -888,7 +886,7 @@ tables.table(
 # %% [markdown]
 # ## 11. Break it
 #
-# Two failures that train without an error. The first shows in $|g|$ ({{results/07_flow_map.json:last length.log sigma|.1f}} and {{results/07_flow_map.json:last length.fast|.1f}} at the end, instead of {{results/07_flow_map.json:last length.emd|.3f}}); the second does not show even there.
+# Two failures train without an error. The first shows in $|g|$ ({{results/07_flow_map.json:last length.log sigma|.1f}} and {{results/07_flow_map.json:last length.fast|.1f}} at the end, instead of {{results/07_flow_map.json:last length.emd|.3f}}), the second not even there.
 #
 # **A clock that runs too fast.** The teacher reads time as waves. Give it $\log\sigma = \log\frac{t}{1-t}$ instead, as EDM does, or waves with up to 16 turns. Its velocity is as good
 # as before. But the student's loss contains the *derivative* with respect to time, and that is where the clock's slope enters: at both ends of [0, 1] for $\log\sigma$, everywhere for fast waves.
@@ -995,8 +993,7 @@ estimate.report(gpus=8)
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# **Exercise 7.1** (10 minutes, medium) *EMD from the theorem.* The paper states the gradient of the EMD loss with the *map*: $\nabla_\theta\, w'\, \mathrm{sign}(t-s)\, f_\theta^\top \frac{df}{dt}$. Our code
-# works with $F$. Take $w' = 1/(t-s)$ and write `emd_from_theorem`: the factor of $\nabla F$ that remains, from a JVP of $f$ itself.
+# **Exercise 7.1** (10 minutes, medium) *EMD from the theorem.* The theorem of section 4 speaks of the *map* $f$; our code works with $F$. Take $w' = 1/(t-s)$ and write `emd_from_theorem`: the factor of $\nabla F$ that remains, from a JVP of $f$ itself.
 #
 # <details><summary>Hint 1</summary>Only <code>(s - t) F</code> in <code>f</code> depends on the weights. What does its factor make of <code>w' sign(t - s)</code>?</details>
 # <details><summary>Hint 2</summary><code>torch.func.jvp(end, (x, t, s), (v, torch.ones_like(t), torch.zeros_like(s)))</code> gives the end and its speed.</details>
@@ -1076,13 +1073,13 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # **Exercise 7.4** (10 minutes, easy, experiment) *Move the cap.* Distil three students with `training.distil(…, cap=0.0)`, `0.9` and `1.0`, and score each with `distances`. Guess first: what does 0.0 learn? What do
 # you lose at 0.9?
 #
-# <details><summary>Hint</summary>As in <em>Your run</em>: <code>other = PlaneFlowMap(your_teacher).requires_grad_(True)</code>, <code>training.distil(other, world.checkerboard, eulerian, run, cap=0.0)</code>,
-# <code>distances(other, your_teacher)</code>. Each takes as long as yours did, about half a minute of CPU time.</details>
+# <details><summary>Hint</summary>As in <em>Your run</em>, which takes about half a minute of CPU time; the cell below has the calls.</details>
 # <details><summary>Where the answer lies</summary>One seed each. With 0.0 the student regresses to the velocity of the start: it is Euler again, {{results/07_flow_map.json:students.cap 0.to teacher.mean.0|.2f}} with one jump. With 0.9 one jump is too straight ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.0|.3f}}), and with four you
 # hardly see it ({{results/07_flow_map.json:students.cap nine tenths.to teacher.mean.2|.3f}}). With 1.0 you lose nothing here ({{results/07_flow_map.json:students.cap 1.to teacher.mean.0|.3f}} against {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}).</details>
 
 # %%
-# Your three students.
+other = PlaneFlowMap(your_teacher).requires_grad_(True)
+# training.distil(other, world.checkerboard, eulerian, run, cap=...), then distances(other, your_teacher)
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 7.5** (5 minutes, medium, in words) *The colleague.* She says: "Take a consistency model; with one step it is nearer to the data." When is she right, and when would you still take a flow map?
@@ -1130,7 +1127,7 @@ _ = check_07.derivative_by_differences(derivative_by_differences)
 # * A. Sabour, S. Fidler, K. Kreis: [Align Your Flow: Scaling Continuous-Time Flow Map Distillation](https://arxiv.org/abs/2506.14603). NeurIPS 2025.
 # * Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le: [Flow Matching for Generative Modeling](https://arxiv.org/abs/2210.02747). ICLR 2023.
 # * Y. Song, P. Dhariwal, M. Chen, I. Sutskever: [Consistency Models](https://arxiv.org/abs/2303.01469). ICML 2023.
-# * N. M. Boffi, M. S. Albergo, E. Vanden-Eijnden: [Flow Map Matching](https://arxiv.org/abs/2406.07507). 2024 (EMD and LMD of a flow).
+# * N. M. Boffi, M. S. Albergo, E. Vanden-Eijnden: [Flow Map Matching](https://arxiv.org/abs/2406.07507). 2024.
 # * Z. Geng, M. Deng, X. Bai, J. Z. Kolter, K. He: [Mean Flows for One-step Generative Modeling](https://arxiv.org/abs/2505.13447). 2025.
 # * T. Karras and others: [Guiding a Diffusion Model with a Bad Version of Itself](https://arxiv.org/abs/2406.02507). NeurIPS 2024 (autoguidance).
 # * T. Karras, M. Aittala, T. Aila, S. Laine: [Elucidating the Design Space of Diffusion-Based Generative Models](https://arxiv.org/abs/2206.00364). NeurIPS 2022 (EDM).
