@@ -7,12 +7,16 @@ Samples: the shipped networks of the plane. "Equal quality" is the sliced Wasser
 steps of Heun: the teacher takes the fewest steps, of Euler and of Heun, whose samples from the same noise come at
 least as near as the flow map's.
 
+Pictures: the shipped networks of the captioned world, with two jumps, beside as many Euler steps of their teachers as
+are at least as good in attributes, mask and distance; how many that are is in ``data/results/07_flow_images.json``.
+
     python benchmarks/flow_map.py [--repeats 5] [--threads N]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -20,12 +24,16 @@ import torch
 from convolution import in_turns, threads
 from torch import Tensor, nn
 
-from vos_tutorial.models import plane
+from vos_tutorial.data.worlds import captioned
+from vos_tutorial.models import generators, plane
 from vos_tutorial.models.flow_map import Derivative, Velocity, emd_direction, even_times, sample
+from vos_tutorial.places import RESULTS
 from vos_tutorial.samples import sliced_wasserstein
 
 SAMPLES = 8000
 TOLERANCE = 2e-2  # between the two derivatives in float32, relative to the direction
+PICTURES = 64
+JUMPS = 2
 GOAL = 5.0  # times as many samples a second of CPU time, at equal quality, as the better of Euler and Heun
 
 
@@ -131,8 +139,38 @@ def sampling(repeats: int) -> None:
         )
 
 
+@torch.no_grad()
+def pictures(repeats: int) -> None:
+    """Pictures a second with two jumps of a flow map, and with as many Euler steps of its teacher as are as good."""
+    stored = json.loads((RESULTS / "07_flow_images.json").read_text())
+    teacher, weak = generators.load_teacher(), generators.load_teacher("weak")
+    captions = captioned.random_captions(range(PICTURES))
+    noise = generators.noise_for(0, PICTURES, teacher)
+    teachers = {"": teacher.given(captions)}
+    teachers["guided, "] = generators.guided(teacher, captions, weak, stored["guided, open"]["weight"])
+    students = {"": generators.load_student("student", teacher=teacher)}
+    students["guided, "] = generators.load_student("student-guided", teacher=teacher)
+    print(f"\n{'two jumps':<16}{'pictures/s':>12}   the teacher, as good in attributes, mask and distance")
+    for kind, student in students.items():
+        for name in ("open", "whole"):
+            steps = stored[kind + name]["as good"][str(JUMPS)]["all"]
+            if steps is None:
+                print(f"{kind + name:<16}{'':>12}   no number of Euler steps is as good")
+                continue
+            works: list[Callable[[], object]] = [
+                lambda student=student: generators.generate(student.given(captions), noise, JUMPS),  # type: ignore[misc]
+                lambda kind=kind, steps=steps: generators.generate(teachers[kind], noise, steps),  # type: ignore[misc]
+            ]
+            ours, euler = in_turns(works, repeats)
+            print(
+                f"{kind + name:<16}{PICTURES / ours.cpu:>12,.0f}   Euler {steps} steps: "
+                f"{euler.cpu / ours.cpu:.1f}x slower",
+                flush=True,
+            )
+
+
 def main() -> None:
-    """Both tables."""
+    """The three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     threads(parser)
     parser.add_argument("--repeats", type=int, default=5)
@@ -141,6 +179,7 @@ def main() -> None:
     print(f"float32, {torch.get_num_threads()} threads, torch {torch.__version__}")
     derivatives(options.repeats)
     sampling(options.repeats)
+    pictures(options.repeats)
 
 
 if __name__ == "__main__":
