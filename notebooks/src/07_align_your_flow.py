@@ -819,35 +819,44 @@ explorer
 # %% tags=["reference"]
 pictures = tables.stored("07_flow_images")
 columns, few = ("attributes", "mask", "precision", "recall", "distance"), pictures["open"]
-rows = {f"Euler, {n}": few["teacher"][str(n)] for n in (1, 2, 4, 8, 64)}
-rows |= {f"flow map, {n}": few["student"][str(n)][0] for n in (1, 2, 4, 8)}
-rows |= {f"flow map, short, {n}": {c: [seed[c] for seed in few["short"][str(n)]] for c in columns} for n in (1, 2, 8)}
-rows |= {f"LoRA without s, {n}": few["without-s"][str(n)][0] for n in (1, 2, 8)}
-tables.table({name: {c: row[c] for c in columns} for name, row in rows.items()}, rows="sampler, steps", decimals=2)
+
+
+def by_seed(name, n):
+    return {c: [seed[c] for seed in few[name][str(n)]] for c in columns}
+
+
+rows = {f"Euler, {n}": {c: few["teacher"][str(n)][c] for c in columns} for n in (1, 2, 4, 8, 64)}
+rows |= {f"flow map, {n}": by_seed("student", n) for n in (1, 2, 4, 8)}
+rows |= {f"flow map, short, {n}": by_seed("short", n) for n in (1, 2, 8)}
+rows |= {f"LoRA without s, {n}": by_seed("without-s", n) for n in (1, 2, 8)}
+tables.table(rows, rows="sampler, steps", decimals=2)
 
 # %% [markdown]
 # One Euler step averages over all places and colours: hardly a shape is found where the mask says ({{results/07_flow_images.json:open.teacher.1.mask|.0f}} %). One jump of the flow map reaches
-# {{results/07_flow_images.json:open.student.1.0.mask|.0f}} %. Two jumps are at about Euler's four steps in all three measures. With whole captions two jumps score as well as Euler's eight steps ({{results/07_flow_images.json:whole.student.2.0.attributes|.1f}} and
-# {{results/07_flow_images.json:whole.teacher.8.attributes|.1f}} %), but end further from the teacher ({{results/07_flow_images.json:whole.student.2.0.distance|.2f}} and {{results/07_flow_images.json:whole.teacher.8.distance|.2f}}).
+# {{results/07_flow_images.json:open.student.mean.1.mask|.0f}} %. With whole captions two jumps score as well as Euler's eight steps ({{results/07_flow_images.json:whole.student.mean.2.attributes|.1f}} and
+# {{results/07_flow_images.json:whole.teacher.8.attributes|.1f}} %), but end further from the teacher ({{results/07_flow_images.json:whole.student.mean.2.distance|.2f}} and {{results/07_flow_images.json:whole.teacher.8.distance|.2f}}).
+#
+# **What two jumps save.** As good are {{results/07_flow_images.json:open.as good.2.attributes|d}} Euler steps by attributes, {{results/07_flow_images.json:open.as good.2.distance|d}} by distance, {{results/07_flow_images.json:open.as good.2.mask|d}} by mask. Adapters make a call {{results/07_flow_images.json:speed.slower|.0%} dearer,
+# so at equal quality Euler takes {{results/07_flow_images.json:speed.open.2.distance|.1f}} to {{results/07_flow_images.json:speed.open.2.mask|.1f}} times as long. Its guided form below, with two calls a step: {{results/07_flow_images.json:speed.guided, open.2.distance|.1f}} to {{results/07_flow_images.json:speed.guided, open.2.mask|.1f}} times.
 #
 # With eight jumps the advantage is nearly gone. (One seed; the *short* training has three.) <!-- given -->
 #
-# **Without s** the same adapters learn one velocity for all jumps. (300 steps; one seed.) With one step its mask is {{results/07_flow_images.json:open.without-s.1.0.mask|.0f}} %,
-# against {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %: that is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.8.0.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}),
+# **Without s** the same adapters learn one velocity for all jumps. (300 steps; one seed.) With one step its mask is {{results/07_flow_images.json:open.without-s.mean.1.mask|.0f}} %,
+# against {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %: that is what s is for. With eight steps it is further from the teacher than Euler ({{results/07_flow_images.json:open.without-s.mean.8.distance|.2f}} and {{results/07_flow_images.json:open.teacher.8.distance|.2f}}),
 # yet its mask and recall are the best of all few-step rows. A small distance and a good picture are two different things.
 #
 # **A harder teacher.** AYF distils a *guided* teacher. With autoguidance of weight {{results/07_flow_images.json:guided, open.weight|.0f}} (of 1, 2 and 3 the best by attributes) ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.1f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.1f}} %,
-# and its paths bend more: eight Euler steps end {{results/07_flow_images.json:guided, open.teacher.8.distance|.2f}} away, no longer {{results/07_flow_images.json:open.teacher.8.distance|.2f}}. Each step calls two networks. Our student, trained on from there for {{results/07_flow_images.json:guided, open.training.steps}} steps (one seed):
+# and its paths bend more: eight Euler steps end {{results/07_flow_images.json:guided, open.teacher.8.distance|.2f}} away, no longer {{results/07_flow_images.json:open.teacher.8.distance|.2f}}. Each step calls two networks. Our student, trained on from there for {{results/07_flow_images.json:guided, open.student.training.0.steps}} steps (one seed):
 #
 # | guided: sampler, steps | calls | attributes | mask | distance |
 # |---|---|---|---|---|
 # | Euler, 4 | 8 | {{results/07_flow_images.json:guided, open.teacher.4.attributes|.1f}} | {{results/07_flow_images.json:guided, open.teacher.4.mask|.1f}} | {{results/07_flow_images.json:guided, open.teacher.4.distance|.3f}} |
 # | Euler, 8 | 16 | {{results/07_flow_images.json:guided, open.teacher.8.attributes|.1f}} | {{results/07_flow_images.json:guided, open.teacher.8.mask|.1f}} | {{results/07_flow_images.json:guided, open.teacher.8.distance|.3f}} |
 # | Euler, 64 | 128 | {{results/07_flow_images.json:guided, open.teacher.64.attributes|.1f}} | {{results/07_flow_images.json:guided, open.teacher.64.mask|.1f}} | {{results/07_flow_images.json:guided, open.teacher.64.distance|.3f}} |
-# | flow map, 1 | 1 | {{results/07_flow_images.json:guided, open.student.1.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.1.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.1.distance|.3f}} |
-# | flow map, 2 | 2 | {{results/07_flow_images.json:guided, open.student.2.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.2.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.2.distance|.3f}} |
-# | flow map, 4 | 4 | {{results/07_flow_images.json:guided, open.student.4.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.4.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.4.distance|.3f}} |
-# | flow map, 8 | 8 | {{results/07_flow_images.json:guided, open.student.8.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.8.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.8.distance|.3f}} |
+# | flow map, 1 | 1 | {{results/07_flow_images.json:guided, open.student.mean.1.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.1.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.1.distance|.3f}} |
+# | flow map, 2 | 2 | {{results/07_flow_images.json:guided, open.student.mean.2.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.2.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.2.distance|.3f}} |
+# | flow map, 4 | 4 | {{results/07_flow_images.json:guided, open.student.mean.4.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.4.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.4.distance|.3f}} |
+# | flow map, 8 | 8 | {{results/07_flow_images.json:guided, open.student.mean.8.attributes|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.8.mask|.1f}} | {{results/07_flow_images.json:guided, open.student.mean.8.distance|.3f}} |
 #
 # Two calls are level with *eight* of the plain teacher in attributes ({{results/07_flow_images.json:open.teacher.8.attributes|.1f}} %) and better in mask ({{results/07_flow_images.json:open.teacher.8.mask|.0f}} %): the guidance is in the weights. But its own
 # teacher's eight steps stay out of reach of two jumps. We had hoped for more.
