@@ -96,7 +96,6 @@ STUDENTS = {
     "fast, bare": Student(clock="fast", **BARE),
     "sorted times": Student(times=training.sorted_pair),
     "cap 0": Student(cap=0.0),
-    "cap one half": Student(cap=0.5),
     "cap nine tenths": Student(cap=0.9),
     "cap 1": Student(cap=1.0),
 }
