@@ -611,7 +611,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # With one jump {{results/07_flow_map.json:students.emd.off the board.mean.0|.0%}} of its points miss the squares, with the teacher's 64 steps {{results/07_flow_map.json:teachers.teacher.off the board.mean.0|.0%}}.
 #
 # With one jump the *consistency model* beats EMD ({{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}). With more it moves away from the *teacher's* samples ({{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} with four), mostly because it adds fresh noise: two draws of the data are {{results/07_flow_map.json:floor.mean|.3f}} apart.
-# Measured against the *data* it is at least as close as EMD at every number of steps ({{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}} with one, {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}} with 16). Why still a flow map? The same noise gives the same sample, with any number of steps, and it jumps from any $t$ to any $s$.
+# Measured against the *data* it is at least as close as EMD at every number of steps ({{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}} with one, {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}} with 16). Why still a flow map? The same noise gives nearly the same sample, with any number of steps, and it jumps from any $t$ to any $s$.
 #
 # *LMD* is at least as good as EMD in the plane. *MeanFlow*, without a teacher, is less exact.
 # If you draw two times and sort them instead of drawing the length first (one seed), one step ends at {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} and four at {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}}.
@@ -814,11 +814,11 @@ rows |= {f"{name}, {k}": scores(samplers[name], k) for name, steps in shown.item
 tables.table(rows, rows="sampler, calls", decimals=2)
 
 # %% [markdown]
-# Yours learned for 400 steps, so 300 (three seeds) is its neighbour; the full training has {{results/07_flow_images.json:training.student.steps|,}} (one seed). More rows: [appendix](appendix/07_details.ipynb), B.
+# Yours learned for 400 steps, so 300 (three seeds) is its neighbour; the full training has {{results/07_flow_images.json:training.student.steps|,}}. More rows: [appendix](appendix/07_details.ipynb), B.
 #
 # ### Two jumps
 #
-# One Euler step averages over all places and colours: hardly a shape is found where the mask says. Two jumps are about level with *four* Euler steps in attributes and distance, and better in mask.
+# One Euler step averages over all places and colours: hardly a shape is found where the mask says. Two jumps are as good as {{results/07_flow_images.json:open.as good.2.attributes|d}} Euler steps in attributes, {{results/07_flow_images.json:open.as good.2.distance|d}} in distance and {{results/07_flow_images.json:open.as good.2.mask|d}} in mask.
 # With eight jumps attributes equal those of Euler's eight steps, mask is better, distance slightly worse.
 #
 # ### Without s
@@ -1086,7 +1086,7 @@ other = PlaneFlowMap(your_teacher).requires_grad_(True)
 # **Exercise 7.5** (5 minutes, medium, in words) *The colleague.* She says: "Take a consistency model; with one step it is nearer to the data." When is she right, and when would you still take a flow map?
 #
 # <details><summary>Where the answer lies</summary>She is right if you only ever take one step; in our plane, even with 16. Take a flow map if more steps must refine the <em>same</em> sample (preview with one call, picture with four), if
-# you want to stop between noise and data, or if a single jump errs too much: its error carries s − t.</details>
+# you want to stop between noise and data, or if a single jump errs too much: a flow map's error carries s − t.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
