@@ -286,7 +286,7 @@ def two_directions() -> Figure:
     _dot(emd, at(t), "t", shift=(-4, 8))
     _dot(emd, at(near), "t′, one teacher step on", shift=(30, -15))
     _dot(emd, (s, at(s)[1] + 0.75), "f(x, t, s)", BLUE)
-    _dot(emd, (s, at(s)[1] + 0.28), "f(x′, t′, s)", BLUE, (4, -14))
+    _dot(emd, (s, at(s)[1] + 0.28), "f(x′, t′, s)", BLUE, (0, -27))  # below the path
     t, later, s = 0.9, 0.38, 0.15
     end, target = (later, at(later)[1] + 0.55), None
     slope = float(_velocity(np.array([end[1]]), later)[0])
