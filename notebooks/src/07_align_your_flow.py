@@ -819,6 +819,7 @@ tables.table(rows, rows="sampler, calls", decimals=2)
 # ### Two jumps
 #
 # One Euler step averages over all places and colours: hardly a shape is found where the mask says. Two jumps are as good as {{results/07_flow_images.json:open.as good.2.attributes|d}} Euler steps in attributes, {{results/07_flow_images.json:open.as good.2.distance|d}} in distance and {{results/07_flow_images.json:open.as good.2.mask|d}} in mask.
+# Adapters make a call {{results/07_flow_images.json:speed.slower|.0%}} slower, so for equal quality Euler takes {{results/07_flow_images.json:speed.open.2.distance|.1f}} to {{results/07_flow_images.json:speed.open.2.mask|.1f}} times as long; from a guided teacher, with two networks at each step, {{results/07_flow_images.json:speed.guided, open.2.attributes|.1f}} to {{results/07_flow_images.json:speed.guided, open.2.mask|.1f}} times.
 # With eight jumps attributes equal those of Euler's eight steps, mask is better, distance slightly worse.
 #
 # ### Without s
