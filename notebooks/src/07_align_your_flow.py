@@ -77,7 +77,7 @@ figures.show(
 #
 # | | |
 # |---|---|
-# | to read and do | about 140 minutes, of which 45 for the exercises |
+# | to read and do | about 148 minutes, of which 45 for the exercises |
 # | to run | {{results/run_cards.json:07_align_your_flow.cpu.cpu_seconds|.0f}} s of CPU time, most of it three trainings (teacher, flow map, LoRA); on a busy machine you wait longer. Peak memory {{results/run_cards.json:07_align_your_flow.cpu.peak_mib|,}} MiB |
 # | you need | notebook 02 for section 10; partial derivatives and the chain rule |
 #
@@ -86,7 +86,7 @@ figures.show(
 #
 # ## Predict
 #
-# Write down your guesses. Each answer is folded where it is settled.
+# Write down your guesses; each answer is folded where it is settled.
 #
 # 1. Data are two points, −1 and +1. You start at any noise and take *one* {{term:Euler|euler method}} step of a perfect teacher. Where do you land?
 # 2. A consistency model with a constant error of two per cent makes samples with 1, 4 or 16 steps. Which is best?
@@ -216,7 +216,7 @@ tables.table(errors, decimals=4, rows="distance of the width to 0.5")
 # %% [markdown]
 # The consistency model pays its whole error at every jump, and the last jumps, from almost clean data, only add to it. The flow
 # map's error comes with the factor $s - t$: short jumps make small errors, and later jumps mostly shrink them. Theorem 3.1 of the paper proves for Gaussian data: arbitrarily close to the best consistency model
-# there are models whose samples get worse as you add steps (Sabour et al., 2025).
+# there are models whose samples get worse as you add steps.
 #
 # <details><summary>Prediction 2</summary>One step. With 16 steps the error is nearly five times as large.</details>
 
@@ -528,7 +528,7 @@ _ = check.close("after three steps", *(each(noise[:64], t.float(), s.float()) fo
 # %% [markdown]
 # ### Your run
 #
-# Your student, from the teacher that you trained, by the library's loop.
+# Your student, from your teacher, by the library's loop.
 
 # %% tags=["run"]
 run = training.STUDENT[here.name]
@@ -829,7 +829,7 @@ tables.table(rows, rows="sampler, calls", decimals=2)
 #
 # ### A guided teacher
 #
-# AYF distils a *guided* teacher. With autoguidance of weight {{results/07_flow_images.json:guided, open.weight|.0f}} (the best of 1, 2 and 3 by attributes) ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.0f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.0f}} % of the attributes,
+# AYF distils a *guided* teacher. With autoguidance of weight {{results/07_flow_images.json:guided, open.weight|.0f}} ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.0f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.0f}} % of the attributes,
 # and its paths bend more: eight Euler steps end {{results/07_flow_images.json:guided, open.teacher.8.distance|.2f}} away, no longer {{results/07_flow_images.json:open.teacher.8.distance|.2f}}.
 # We trained our student on from there, for {{results/07_flow_images.json:guided, open.student.training.0.steps|.0f}} steps (one seed). With two calls it now equals *eight* calls of the plain teacher in attributes ({{results/07_flow_images.json:guided, open.student.mean.2.attributes|.0f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.0f}} %) and passes them in mask ({{results/07_flow_images.json:guided, open.student.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %): the guidance is in the weights.
 # But it is no nearer to the guided teacher's samples than Euler with eight calls ([appendix](appendix/07_details.ipynb), C).
@@ -957,8 +957,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # The numbers improve with every step, too, and $|g|$ even ends *lower* than the correct run's,
 # {{results/07_flow_map.json:last length.forgotten 1|.3f}} against {{results/07_flow_map.json:last length.emd|.3f}}. So the curve will not warn you. Two checks do. *Before* you train, evaluate $g$ on the exact Gaussian map: it must be zero, and here it reaches 3.37. *After* you train, draw samples with *one* jump.
 #
-# <details><summary>Prediction 3</summary>It looks fine. No crash, a lower curve, better than Euler at every number of steps, and with one jump {{results/07_flow_map.json:students.forgotten 1.to teacher.mean.0|.2f}} from the teacher instead of
-# {{results/07_flow_map.json:students.emd.to teacher.mean.0|.2f}}.</details>
+# <details><summary>Prediction 3</summary>It looks fine: no crash, a lower curve, better than Euler at every number of steps.</details>
 
 # %% [markdown]
 # ## 12. What the paper claims, and what we saw
@@ -981,7 +980,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # * Times are shifted towards noise, more strongly for larger pictures.
 # * Rank, learning rate, batch and picture size are our own proposal.
 #
-# First, what it would cost, and what is missing here:
+# What it would cost, and what is missing here:
 
 # %% tags=["run"]
 from vos_tutorial.flux import estimate
@@ -989,7 +988,7 @@ from vos_tutorial.flux import estimate
 estimate.report(gpus=8)
 
 # %% [markdown]
-# With all of it, in a terminal: `python -m vos_tutorial flux prepare PICTURES --out CACHE`, then `torchrun --nproc_per_node 8 -m vos_tutorial flux train CACHE`.
+# In a terminal: `python -m vos_tutorial flux prepare PICTURES --out CACHE`, then `torchrun --nproc_per_node 8 -m vos_tutorial flux train CACHE`.
 # We tested the code on a tiny network with random weights (`--profile smoke`). **We have not run it on FLUX itself.**
 
 # %% [markdown] tags=["exercise-text"]
@@ -1086,7 +1085,7 @@ other = PlaneFlowMap(your_teacher).requires_grad_(True)
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 7.5** (5 minutes, medium, in words) *The colleague.* She says: "Take a consistency model; with one step it is nearer to the data." When is she right, and when would you still take a flow map?
 #
-# <details><summary>Where the answer lies</summary>She is right if you only ever take one step; in our plane, even with 16. Take a flow map if more steps must refine the <em>same</em> sample (preview with one call, picture with four), if
+# <details><summary>Where the answer lies</summary>She is right if you only ever take one step; in our plane, even with 16. Take a flow map if more steps must refine the <em>same</em> sample, if
 # you want to stop between noise and data, or if a single jump errs too much: a flow map's error carries s − t.</details>
 
 # %% [markdown] tags=["quiz"]
