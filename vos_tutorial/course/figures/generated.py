@@ -111,7 +111,7 @@ def captioned_sheet(images: Pixels, sentences: Sequence[str], columns: int = 6) 
         )
     rows = -(-len(values) // columns)
     tile = WIDTH / columns
-    figure, axes = blank(rows, columns, WIDTH, (2 * tile + 0.42) * rows)
+    figure, axes = blank(rows, columns, WIDTH, (2 * tile + 0.5) * rows)
     for cell in axes.ravel()[len(values) :]:
         cell.set_visible(False)
     height = values.shape[2]
