@@ -351,7 +351,7 @@ figures.show(
 )
 
 # %% [markdown]
-# To put a number on it: project two clouds on a line, sort them, compare point by point, and average over directions. This {{term:sliced Wasserstein distance|sliced wasserstein distance}} (SW2) is 0 for equal clouds. Two fresh draws of 8,000 data points are {{results/07_flow_map.json:floor.mean|.3f}} apart; that is the {{term:sampling floor}}. <!-- given -->
+# To put a number on it: project two clouds on a line, sort them, compare point by point, and average over directions. This {{term:sliced Wasserstein distance|sliced wasserstein distance}} (SW2) is 0 for equal clouds. Two fresh draws of 8,000 data points are {{results/07_flow_map.json:floor.mean|.3f}} apart; that is the {{term:sampling floor}}.
 
 # %% [markdown]
 # ## 3. The flow map, built
@@ -969,7 +969,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # | LMD does better than EMD in the plane, worse on images | FID with four steps: EMD 1.70, LMD 6.70 (table 5) | plane, two steps: EMD {{results/07_flow_map.json:students.emd.to teacher.mean.1|.3f}}, LMD {{results/07_flow_map.json:students.lmd.to teacher.mean.1|.3f}} | yes in the plane; pictures not tested |
 # | normalisation and warm-up stabilise | described | with one jump: slow waves {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}} with both, {{results/07_flow_map.json:students.time, bare.to teacher.mean.0|.3f}} without; fast waves {{results/07_flow_map.json:students.fast.to teacher.mean.0|.3f}} and {{results/07_flow_map.json:students.fast, bare.to teacher.mean.0|.3f}} (one seed) | yes, but only with a bad clock |
 # | autoguidance is better than CFG | FID 1.70 against 2.32 (table 5) | at weight 2: coverage {{results/07_flow_map.json:guidance.autoguidance.coverage.mean.2|.0%}} against {{results/07_flow_map.json:guidance.classifier-free.coverage.mean.2|.0%}}, spread {{results/07_flow_map.json:guidance.autoguidance.spread.mean.2|.0%}} against {{results/07_flow_map.json:guidance.classifier-free.spread.mean.2|.0%}} | yes for coverage and precision, on the ring; CFG keeps wider clouds |
-# | a short adversarial stage sharpens one step | FID 3.32 to 1.92 (table 4) | attributes in one step: {{results/07_flow_images.json:open.student.mean.1.attributes|.1f}} to {{results/07_flow_images.json:open.adversarial.mean.1.attributes|.1f}} % after 200 steps <!-- given --> | no; the paper trains for 3,000 steps |
+# | a short adversarial stage sharpens one step | FID 3.32 to 1.92 (table 4) | attributes in one step: {{results/07_flow_images.json:open.student.mean.1.attributes|.1f}} to {{results/07_flow_images.json:open.adversarial.mean.1.attributes|.1f}} % after {{results/07_flow_images.json:training.adversarial.steps|d}} steps | no; the paper trains for 3,000 steps |
 
 # %% [markdown]
 # ## 13. At paper scale: FLUX
