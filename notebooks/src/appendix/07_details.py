@@ -157,7 +157,7 @@ tables.table(
 #
 # ## E. One stabiliser at a time
 #
-# *Bare* means no normalisation, no warm-up, and $r = 1$ from the first step. SW2 to the samples of each student's own teacher:
+# *Bare* means no normalisation, no warm-up, and $r = 1$ from the first step. SW2 to the samples of each student's own teacher; three seeds (slow waves, bare: one):
 
 # %% tags=["reference"]
 clocks = {"slow waves": ("emd", "teacher"), "fast waves": ("fast", "teacher, fast")}
