@@ -872,10 +872,10 @@ figures.show(
 
 # %% tags=["reference"]
 video, real_video = pictures["video"], pictures["real video"]
-columns, rows = {"clean": "clean", "multiple objects": "multiple_objects", "mean of ten conditions": "mean"}, {}
+conditions, rows = {"clean": "clean", "multiple objects": "multiple_objects", "mean of ten conditions": "mean"}, {}
 for name, key in {"first mask, copied": "copy first", **names}.items():
     seeds = video[key] if isinstance(video[key], list) else [video[key]]
-    rows[name] = {c: [seed[condition] for seed in seeds] for c, condition in columns.items()}
+    rows[name] = {c: [seed[condition] for seed in seeds] for c, condition in conditions.items()}
     rows[name]["real video"] = real_video[key]
 tables.table(
     rows, rows="trained on", notes="J; two sprite clips a condition; real: " + ", ".join(real_video["clips"])
