@@ -7,12 +7,17 @@ Samples: the shipped networks of the plane. "Equal quality" is the sliced Wasser
 steps of Heun: the teacher takes the fewest steps, of Euler and of Heun, whose samples from the same noise come at
 least as near as the flow map's.
 
+Pictures: the shipped networks of the captioned world, with two jumps, beside the fewest Euler steps of their teachers
+that are at least as good in attributes, mask, distance, or all of them; how many is in
+``data/results/07_flow_images.json``.
+
     python benchmarks/flow_map.py [--repeats 5] [--threads N]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -20,12 +25,16 @@ import torch
 from convolution import in_turns, threads
 from torch import Tensor, nn
 
-from vos_tutorial.models import plane
-from vos_tutorial.models.flow_map import Derivative, Velocity, emd_direction, even_times, sample
+from vos_tutorial.data.worlds import captioned
+from vos_tutorial.models import generators, plane
+from vos_tutorial.models.flow_map import Derivative, Network, Velocity, emd_direction, even_times, sample
+from vos_tutorial.places import RESULTS
 from vos_tutorial.samples import sliced_wasserstein
 
 SAMPLES = 8000
 TOLERANCE = 2e-2  # between the two derivatives in float32, relative to the direction
+PICTURES = 64
+JUMPS = 2
 GOAL = 5.0  # times as many samples a second of CPU time, at equal quality, as the better of Euler and Heun
 
 
@@ -131,8 +140,35 @@ def sampling(repeats: int) -> None:
         )
 
 
+@torch.no_grad()
+def pictures(repeats: int) -> None:
+    """Pictures a second with two jumps of a flow map, and with as many Euler steps of its teacher as are as good."""
+    stored = json.loads((RESULTS / "07_flow_images.json").read_text())
+    teacher, weak = generators.load_teacher(), generators.load_teacher("weak")
+    captions = captioned.random_captions(range(PICTURES))
+    noise = generators.noise_for(0, PICTURES, teacher)
+    teachers = {"": teacher.given(captions)}
+    teachers["guided, "] = generators.guided(teacher, captions, weak, stored["guided, open"]["weight"])
+    students = {"": generators.load_student("student", teacher=teacher)}
+    students["guided, "] = generators.load_student("student-guided", teacher=teacher)
+
+    def draw(network: Network, steps: int) -> Callable[[], object]:
+        return lambda: generators.generate(network, noise, steps)
+
+    print(f"\n{'two jumps':<16}{'pictures/s':>12}   the teacher, as good by each measure")
+    for kind, name in (("", "open"), ("", "whole"), ("guided, ", "open")):
+        fewest = stored[kind + name]["as good"][str(JUMPS)]
+        works = {of: draw(teachers[kind], steps) for of, steps in fewest.items() if steps is not None}
+        ours, *others = in_turns([draw(students[kind].given(captions), JUMPS), *works.values()], repeats)
+        told = [
+            f"{of}: Euler {fewest[of]} steps, {each.cpu / ours.cpu:.1f}x slower"
+            for of, each in zip(works, others, strict=True)
+        ]
+        print(f"{kind + name:<16}{PICTURES / ours.cpu:>12,.0f}   {'; '.join(told)}", flush=True)
+
+
 def main() -> None:
-    """Both tables."""
+    """The three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     threads(parser)
     parser.add_argument("--repeats", type=int, default=5)
@@ -141,6 +177,7 @@ def main() -> None:
     print(f"float32, {torch.get_num_threads()} threads, torch {torch.__version__}")
     derivatives(options.repeats)
     sampling(options.repeats)
+    pictures(options.repeats)
 
 
 if __name__ == "__main__":

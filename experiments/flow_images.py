@@ -4,9 +4,11 @@
     python experiments/flow_images.py ship                      what readers get, in half precision
     python experiments/flow_images.py measure                   the samplers, beside each other
     python experiments/flow_images.py guided                    the same with a guided teacher, and its weight
+    python experiments/flow_images.py speed                     CPU time at equal quality, from what was measured
     python experiments/flow_images.py directions                how long |g| is while students learn
     python experiments/flow_images.py video                     MaskTrack on generated stills, beside sprites
     python experiments/flow_images.py real --davis DIR          the same networks on real video
+    python experiments/flow_images.py masks                     their masks on one clip, for the page's picture
 
 Each training begins from the weights of another one (``FROM``); what is missing is named. Runs live under ``runs/``.
 """
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +29,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.convolution import in_turns
 from experiments import runs
 from experiments.runs import keep
 from vos_tutorial import evaluation, models
@@ -50,7 +55,7 @@ from vos_tutorial.models.generators import (
     save_network,
 )
 from vos_tutorial.models.weights import load_weights, read_metadata, save_weights
-from vos_tutorial.propagation import Segmenter
+from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.recipes import Recipe, load
 from vos_tutorial.recipes import generators as recipes
 from vos_tutorial.training import Start, train
@@ -63,6 +68,12 @@ COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow
 NAMES = ("reader", "early", "teacher", "student", "guided", "short", "too-fast", "without-s", "adversarial")
 FROM = {"teacher": "early", "guided": "student", "adversarial": "student"}
 FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
+
+
+def seed_of_origin(name: str, seed: int) -> int:
+    """The seed of the weights that a training begins with: there is one teacher, and a student of each seed."""
+    return seed if FROM[name] == "student" else 0
+
 
 # ---------------------------------------------------------------------------------------------------- train
 
@@ -81,12 +92,13 @@ def weights(name: str, seed: int = 0) -> Path:
     path = folder(name, seed) / "weights.safetensors"
     if not path.exists():
         raise SystemExit(
-            f"{path.relative_to(runs.ROOT)} is missing; run python experiments/flow_images.py train {name}."
+            f"{path.relative_to(runs.ROOT)} is missing; "
+            f"run python experiments/flow_images.py train {name} --seed {seed}."
         )
     return path
 
 
-def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
+def prepared(name: str, seed: int) -> tuple[nn.Module, Any, Recipe]:
     """The network that a training begins with, its task, its recipe."""
     if name == "reader":
         return AttributeReader(), tasks.AttributeReading(), recipes.READER["cpu"]
@@ -96,7 +108,7 @@ def prepared(name: str) -> tuple[nn.Module, Any, Recipe]:
         return load_teacher(path=weights("early")), tasks.FlowMatching(), recipes.TEACHER["cpu"]
     teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
     if name in ("guided", "adversarial"):
-        student = load_student(path=weights("student"), teacher=teacher)
+        student = load_student(path=weights("student", seed), teacher=teacher)
         if name == "guided":
             return student, tasks.Distillation(weak), recipes.GUIDED["cpu"]
         return tasks.Players(student, Critic()), tasks.AdversarialDistillation(weak), recipes.ADVERSARIAL["cpu"]
@@ -112,8 +124,11 @@ def run(name: str, seed: int) -> None:
         print(out.name, "is done")
         return
     torch.manual_seed(seed)
-    network, task, recipe = prepared(name)
-    start = Start(FROM[name], str(weights(FROM[name]).relative_to(runs.ROOT))) if name in FROM else None
+    network, task, recipe = prepared(name, seed)
+    start = None
+    if name in FROM:
+        origin = weights(FROM[name], seed_of_origin(name, seed))
+        start = Start(FROM[name], str(origin.relative_to(runs.ROOT)))
     done = train(network, task, recipe, seed=seed, out=out, start=start, progress=False)
     kept = network.student if isinstance(network, tasks.Players) else network
     about = {"recipe": f"cpu, {name}", "seed": str(seed), "steps": str(recipe.steps), "device": "cpu"}
@@ -128,7 +143,9 @@ REFERENCE = 64  # steps of the teacher that everything is compared with
 FEW = (1, 2, 4, 8)
 CAPTIONS = {"whole": (), "open": ("colour", "place")}  # words that are left out
 GUIDANCE = 2.0  # weight of autoguidance, where it is measured
-SEEDS = {"student": (0,), "short": (0, 1, 2), "without-s": (0,), "adversarial": (0,)}  # too-fast: see directions
+STUDENTS = ("student", "short", "without-s", "adversarial")  # of the plain teacher; too-fast: see directions
+EQUALS = ("attributes", "mask", "distance")  # what the teacher must reach to be as good as a student
+MORE = (*range(1, 9), 10, 12, 16, 24, 32)  # the steps with which it may
 
 
 @torch.no_grad()
@@ -202,24 +219,50 @@ def images() -> dict[str, Any]:
 def samplers(teacher: DiT, judge: Judge, captions: Tensor, noise: Tensor) -> dict[str, Any]:
     """The teacher and each student, at every number of steps, on the same captions and noise."""
     reference = drawn(teacher.given, captions, noise, REFERENCE)
-    found: dict[str, Any] = {"teacher": {str(REFERENCE): judge(reference, captions, reference)}}
-    for steps in FEW:
-        found["teacher"][str(steps)] = judge(drawn(teacher.given, captions, noise, steps), captions, reference)
+
+    @functools.cache
+    def euler(steps: int) -> dict[str, float]:
+        return judge(drawn(teacher.given, captions, noise, steps), captions, reference)
+
+    found: dict[str, Any] = {"teacher": {str(steps): euler(steps) for steps in (*FEW, REFERENCE)}}
     weak = load_teacher(path=weights("early"))
     strong = drawn(of_teacher(teacher, weak, GUIDANCE), captions, noise, REFERENCE // 2)
     found["autoguidance"] = {"weight": GUIDANCE, "steps": REFERENCE // 2, **judge(strong, captions, None)}
     print("teacher", found["teacher"], flush=True)
-    for name, seeds in SEEDS.items():
-        there = [seed for seed in seeds if (folder(name, seed) / "weights.safetensors").exists()]
-        rows: dict[str, list[dict[str, float]]] = {str(steps): [] for steps in FEW}
-        for seed in there:
-            student = load_student(path=weights(name, seed), teacher=teacher)
-            for steps in FEW:
-                samples = drawn(student.given, captions, noise, steps)
-                rows[str(steps)].append(judge(samples, captions, reference))
-            print(name, seed, {steps: row[-1] for steps, row in rows.items()}, flush=True)
-        found[name] = {"seeds": there, "training": [told(name, seed) for seed in there], **rows}
+    for name in STUDENTS:
+        found[name] = of_students(name, teacher, judge, captions, noise, reference)
+    found["as good"] = {str(steps): as_good(found["student"]["mean"][str(steps)], euler) for steps in FEW[:2]}
     return found
+
+
+def of_students(
+    name: str, teacher: DiT, judge: Judge, captions: Tensor, noise: Tensor, reference: Tensor
+) -> dict[str, Any]:
+    """Every seed of a training that is done, at every number of steps, and the mean over seeds."""
+    there = [seed for seed in runs.SEEDS if (folder(name, seed) / "weights.safetensors").exists()]
+    rows: dict[str, list[dict[str, float]]] = {str(steps): [] for steps in FEW}
+    for seed in there:
+        student = load_student(path=weights(name, seed), teacher=teacher)
+        for steps in FEW:
+            samples = drawn(student.given, captions, noise, steps)
+            rows[str(steps)].append(judge(samples, captions, reference))
+        print(name, seed, {steps: row[-1] for steps, row in rows.items()}, flush=True)
+    mean = {steps: {of: runs.mean([row[of] for row in seeds]) for of in seeds[0]} for steps, seeds in rows.items()}
+    return {"seeds": there, "training": [told(name, seed) for seed in there], **rows, "mean": mean}
+
+
+def as_good(student: dict[str, float], euler: Callable[[int], dict[str, float]]) -> dict[str, int | None]:
+    """The fewest Euler steps of the teacher that are at least as good as a student, by each measure and by all."""
+    fewest: dict[str, int | None] = dict.fromkeys((*EQUALS, "all"))
+    for steps in MORE:
+        row = euler(steps)
+        reached = {of: (row[of] - student[of]) * (-1 if of == "distance" else 1) >= 0 for of in EQUALS}
+        for of, good in {**reached, "all": all(reached.values())}.items():
+            if good and fewest[of] is None:
+                fewest[of] = steps
+        if fewest["all"] is not None:
+            break
+    return fewest
 
 
 WEIGHTS = (1.0, 3.0)  # of guidance, beside GUIDANCE: compared by the pictures after 64 steps
@@ -227,21 +270,26 @@ FEWER = 64  # captions for this comparison
 
 
 def of_guidance(name: str) -> dict[str, Any]:
-    """A guided teacher and its student, at every number of steps: its paths bend more.
+    """A guided teacher and its students, at every number of steps: its paths bend more.
 
     Args:
-        name: of the captions. For the open ones other weights are measured too, by the teacher alone.
+        name: of the captions. For the open ones other weights are measured too, by the teacher alone, and how many
+            Euler steps are as good as the student.
     """
     teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    student, judge = load_student(path=weights("guided"), teacher=teacher), Judge()
+    judge, network = Judge(), of_teacher(teacher, weak, GUIDANCE)
     captions, noise = inputs(CAPTIONS[name])
-    network = of_teacher(teacher, weak, GUIDANCE)
     reference = drawn(network, captions, noise, REFERENCE)
-    rows = {str(steps): judge(drawn(network, captions, noise, steps), captions, reference) for steps in FEW}
-    rows[str(REFERENCE)] = judge(reference, captions, reference)
-    jumps = {str(steps): judge(drawn(student.given, captions, noise, steps), captions, reference) for steps in FEW}
-    found: dict[str, Any] = {"weight": GUIDANCE, "training": told("guided", 0), "teacher": rows, "student": jumps}
+
+    @functools.cache
+    def euler(steps: int) -> dict[str, float]:
+        return judge(drawn(network, captions, noise, steps), captions, reference)
+
+    found: dict[str, Any] = {"weight": GUIDANCE}
+    found["teacher"] = {str(steps): euler(steps) for steps in (*FEW, REFERENCE)}
+    found["student"] = of_students("guided", teacher, judge, captions, noise, reference)
     if name == "open":
+        found["as good"] = {str(steps): as_good(found["student"]["mean"][str(steps)], euler) for steps in FEW[:2]}
         captions, noise = captions[:FEWER], noise[:FEWER]
         samples = {weight: drawn(of_teacher(teacher, weak, weight), captions, noise, REFERENCE) for weight in WEIGHTS}
         samples[GUIDANCE] = reference[:FEWER]
@@ -255,6 +303,44 @@ def told(name: str, seed: int) -> dict[str, int]:
     """Steps and seconds of a training."""
     about = read_metadata(weights(name, seed))
     return {"steps": int(about["steps"]), "seconds": int(about["seconds"])}
+
+
+TURNS = 15  # of the stopwatch
+
+
+def speed(measured: dict[str, Any]) -> dict[str, Any]:
+    """CPU milliseconds of a network call for a picture, and how many times the students' time the teachers take.
+
+    Args:
+        measured: what :func:`images` and :func:`of_guidance` found: the Euler steps that are as good.
+
+    Returns:
+        ``milliseconds`` of a call of the teacher, the guided teacher and a student; ``slower``, the share of a
+        teacher's call that a student's takes longer, by its adapters;
+        and for each comparison, number of jumps and measure the teacher's time at equal quality over the student's;
+        None where no number of steps was as good.
+    """
+    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
+    student = load_student(path=weights("student"), teacher=teacher)
+    captions, noise = inputs()
+    some, x, t = captions[:64], noise[:64], torch.ones(len(noise[:64]))
+    networks = {"teacher": teacher.given(some), "guided": guided(teacher, some, weak, GUIDANCE)}
+    networks["student"] = student.given(some)
+    with torch.no_grad():
+        calls = [lambda network=network: network(x, t, t / 2) for network in networks.values()]
+        in_turns(calls, 1)
+        costs = dict(zip(networks, (each.cpu / len(x) for each in in_turns(calls, TURNS)), strict=True))
+    found: dict[str, Any] = {"milliseconds": {name: round(1e3 * each, 3) for name, each in costs.items()}}
+    found["slower"] = round(costs["student"] / costs["teacher"] - 1, 4)
+    for name, call in (("open", "teacher"), ("whole", "teacher"), ("guided, open", "guided")):
+        found[name] = {
+            jumps: {
+                of: None if steps is None else round(steps * costs[call] / (int(jumps) * costs["student"]), 2)
+                for of, steps in fewest.items()
+            }
+            for jumps, fewest in measured[name]["as good"].items()
+        }
+    return found
 
 
 def directions() -> dict[str, list[float]]:
@@ -352,6 +438,28 @@ def real_video(root: Path) -> dict[str, Any]:
     return found
 
 
+MASKS = runs.RESULTS / "07_video_masks.json"
+SHOWN = (0, 4, 8, 11, 15)  # frames of the picture
+
+
+def video_masks() -> dict[str, Any]:
+    """What seed 0 of each source answers on the benchmark's first clip: ``runs``, see :func:`run_lengths`."""
+    clip = next(benchmark(1))
+    found: dict[str, Any] = {"clip": clip.name, "seed": 0, "size": clip.frames.shape[-1], "frames": SHOWN, "runs": {}}
+    for name in SOURCES:
+        ids = propagate(masktrack.MaskTrackSegmenter(masktrack_on(name, 0)), clip.frames, clip.first_mask)
+        found["runs"][name] = run_lengths(ids[list(SHOWN)] > 0)
+    return found
+
+
+def run_lengths(mask: Tensor) -> str:
+    """Masks, bool ``[T, H, W]``, as the lengths of stretches of background and of object, in turn, row by row."""
+    flat = torch.cat([torch.zeros(1, dtype=torch.bool), mask.flatten()])  # begins with background, even of length 0
+    lengths = torch.unique_consecutive(flat, return_counts=True)[1]
+    lengths[0] -= 1
+    return " ".join(map(str, lengths.tolist()))
+
+
 # ------------------------------------------------------------------------------------------------------ ship
 
 SHIPPED = {
@@ -388,7 +496,8 @@ def ship() -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "ship", "measure", "guided", "directions", "video", "real"))
+    what = ("train", "ship", "measure", "guided", "speed", "directions", "video", "real", "masks")
+    parser.add_argument("what", choices=what)
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
@@ -404,10 +513,14 @@ def main() -> None:
     elif given.what == "guided":
         for name in CAPTIONS:
             keep(OUT, {f"guided, {name}": of_guidance(name)}, COMMAND)
+    elif given.what == "speed":
+        keep(OUT, {"speed": speed(json.loads(OUT.read_text()))}, COMMAND)
     elif given.what == "directions":
         keep(OUT, {"direction": directions()}, COMMAND)
     elif given.what == "video":
         keep(OUT, {"video": video()}, COMMAND)
+    elif given.what == "masks":
+        keep(MASKS, video_masks(), "python experiments/flow_images.py masks")
     else:
         keep(OUT, {"real video": real_video(given.davis)}, COMMAND)
 

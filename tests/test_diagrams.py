@@ -463,6 +463,10 @@ def test_colour_is_never_the_only_carrier() -> None:
     assert len({str(dash) for dash, _ in LINES.values()}) == len(LINES) - 1  # a stopped gradient ends in a cross
     said = texts(small())
     assert {"given mask", "answer", "features", "gradient"} <= set(said)  # the legend
+    renamed = small(roles={"guide": "prompt"}, flows={"gradient": "what is learned"})
+    assert {"prompt", "what is learned"} <= set(texts(renamed))
+    assert not {"given mask", "gradient"} & set(texts(renamed))
+    assert "loss → what is learned: answer" in renamed.alt
 
 
 def test_png_and_svg_are_small_and_repeat(clip: Clip, forms: dict[str, stm.STM]) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import flow_images as experiment
 from vos_tutorial.models import generators
@@ -59,15 +60,56 @@ def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.Ca
         found = experiment.of_guidance(captions)
         assert found["weight"] == recipes.GUIDED["gpu"].stages[0].options["guidance"], "measured as it was trained"
         assert found["teacher"]["8"]["distance"] == 0
-        assert set(found["student"]) == {"1", "2"}
-        assert found["student"]["1"]["distance"] > 0
-        assert ("choice" in found) == (captions == "open")
+        assert found["student"]["seeds"] == [0]
+        assert found["student"]["mean"]["1"] == found["student"]["1"][0]
+        assert found["student"]["mean"]["1"]["distance"] > 0
+        experiment.keep(experiment.OUT, {f"guided, {captions}": found}, experiment.COMMAND)
+        assert ("choice" in found) == ("as good" in found) == (captions == "open")
     assert set(found["choice"]) == {"1", "2", "3", "captions"}
+    speed = experiment.speed(json.loads(experiment.OUT.read_text()))
+    assert set(speed) == {"milliseconds", "slower", "whole", "open", "guided, open"}
+    assert set(speed["guided, open"]) == {"1", "2"}
     experiment.ship()
     shipped = sorted(path.name for path in (small / "weights").iterdir())
     assert shipped == sorted(f"flow-images-{name}.safetensors" for name in experiment.SHIPPED)
     assert generators.load_student("student-without-s").reads_s is False
     assert generators.load_student("student-adversarial").reads_s
+
+
+def test_a_guided_student_goes_on_from_the_student_of_its_seed(small: Path) -> None:
+    for name in ("early", "teacher"):
+        experiment.run(name, 0)
+    with pytest.raises(SystemExit, match=r"student-1/weights.safetensors is missing; run .* train student --seed 1"):
+        experiment.run("guided", 1)
+    experiment.run("student", 1)
+    experiment.run("guided", 1)
+
+
+def row(attributes: float, mask: float, distance: float) -> dict[str, float]:
+    return {"attributes": attributes, "mask": mask, "distance": distance}
+
+
+def test_as_good_is_the_fewest_steps_for_each_measure_and_for_all() -> None:
+    euler = {n: row(50 + n, 40 + 2 * n, 1 / n) for n in experiment.MORE}
+    found = experiment.as_good(row(53, 50, 0.5), euler.__getitem__)
+    assert found == {"attributes": 3, "mask": 5, "distance": 2, "all": 5}
+    found = experiment.as_good(row(99, 50, 0.5), euler.__getitem__)
+    assert found == {"attributes": None, "mask": 5, "distance": 2, "all": None}
+    dip = {**euler, 5: row(20, 50, 0.2)}
+    assert experiment.as_good(row(53, 50, 0.5), dip.__getitem__)["all"] == 6
+
+
+def test_time_at_equal_quality_counts_steps_and_what_a_step_costs(small: Path) -> None:
+    for name in ("early", "teacher", "student"):
+        experiment.run(name, 0)
+    measured = {
+        name: {"as good": {"1": {"all": 3}, "2": {"all": None}}} for name in ("open", "whole", "guided, open")
+    }
+    found = experiment.speed(measured)
+    ms = found["milliseconds"]
+    assert found["open"]["1"]["all"] == pytest.approx(3 * ms["teacher"] / ms["student"], rel=0.05)
+    assert found["guided, open"]["1"]["all"] == pytest.approx(3 * ms["guided"] / ms["student"], rel=0.05)
+    assert found["whole"]["2"] == {"all": None}
 
 
 def test_stills_for_masktrack(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +121,14 @@ def test_stills_for_masktrack(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
         experiment.run(name, 0)
     drawn = experiment.stills("flow map, 1")  # half of it noise, half of which is above zero
     assert drawn.batch([1], 48).images.shape == (1, 3, 48, 48)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_masks_are_stored_as_lengths_of_background_and_object_in_turn(first: bool) -> None:
+    mask = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(0)) > 0.5
+    mask[0, 0, 0] = first
+    lengths = [int(n) for n in experiment.run_lengths(mask).split()]
+    assert (lengths[0] == 0) == first
+    assert all(lengths[1:]), "stretches of length 0 are nowhere else"
+    back = (torch.arange(len(lengths)) % 2).repeat_interleave(torch.tensor(lengths)).reshape(2, 5, 7)
+    assert torch.equal(back, mask.long())

@@ -41,12 +41,18 @@ def test_a_sheet_outlines_the_fourth_channel() -> None:
     figure = captioned_sheet(images, [captioned.sentence(each) for each in captions], columns=2)
     cells = [axes for axes in figure.axes if axes.get_visible()]
     assert len(cells) == 3
-    both = np.asarray(cells[0].images[0].get_array())
-    plain, outlined = np.split(both, 2, axis=0)
-    changed = (plain != outlined).any(-1)
-    inside = np.kron(images[0, 3].numpy() > 0, np.ones((6, 6))) > 0
-    assert changed[inside].mean() > 0.99
-    assert changed[~inside].mean() < 0.1
+    above, below = np.split(np.asarray(cells[0].images[0].get_array()), 2, axis=0)
+    assert np.array_equal(above, below), "no tint: the colours are those that the caption names"
+    (line,) = cells[0].collections
+    corners = np.concatenate([path.vertices for path in line.get_paths()])
+    rows, columns = np.nonzero(images[0, 3].numpy() > 0)
+    np.testing.assert_allclose(corners.min(0), [columns.min() - 0.5, rows.min() + 32 - 0.5], atol=0.1)
+    np.testing.assert_allclose(corners.max(0), [columns.max() + 0.5, rows.max() + 32 + 0.5], atol=0.1)
+
+
+def test_a_picture_without_an_object_has_no_outline() -> None:
+    figure = captioned_sheet(-torch.ones(1, 4, 32, 32), ["nothing"], columns=1)
+    assert not figure.axes[0].collections
 
 
 def test_what_cannot_be_drawn_is_told() -> None:
@@ -71,6 +77,9 @@ def test_the_diagram_of_the_transformer(depth: int) -> None:
     assert drawn.tensors["words"].shape == (16, 6, 1)
     assert "s_embedder 16×1×1" in drawn.alt
     assert "frozen, with adapters" in drawn.groups
+    learned = [part.label for part in drawn.parts.values() if part.role == "value"]
+    assert learned == ["s_embedder"]
+    assert "modulates: blocks[0]" in drawn.alt
     blocks = [name for name in drawn.parts if name.startswith("blocks")]
     assert blocks == [f"blocks[{i}]" for i in ([0, 1] if depth == 2 else [0, 1, 2, 7])]
     assert "s_embedder" not in figures.networks.dit(teacher, x, 0.5, 0.2, caption).alt

@@ -319,6 +319,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(experiment, "RINGS", {"ring": Run(2, 16, 1e-3), "ring, weak": Run(1, 16, 1e-3)})
     monkeypatch.setattr(experiment, "STUDENTS", {name: experiment.STUDENTS[name] for name in chosen})
     monkeypatch.setattr(experiment, "TEACHERS", {"teacher": "time", "teacher, fast": "fast"})
+    monkeypatch.setattr(experiment, "SHIPPED", ("teacher", *chosen, "ring", "ring, weak"))
     monkeypatch.setattr(experiment, "SAMPLES", 40)
     monkeypatch.setattr(experiment, "LAMBDAS", (1.0, 2.0))
     monkeypatch.setattr(plane, "WEIGHTS", tmp_path / "weights")
@@ -353,7 +354,7 @@ def test_the_experiment_trains_measures_and_ships(tiny: Path) -> None:
     )
     assert found["command"] == experiment.COMMAND
     assert sorted(path.stem for path in (tiny / "weights").iterdir()) == [
-        f"flow_map-plane-{name}" for name in ("consistency", "emd", "ring", "ring-weak", "teacher")
+        f"flow_map-plane-{name.replace(', ', '-').replace(' ', '-')}" for name in sorted(experiment.SHIPPED)
     ]
     shipped = plane.trained_flow_map(plane.shipped("emd"))
     own = plane.trained_flow_map(experiment.path_of("emd", 0))

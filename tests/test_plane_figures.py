@@ -50,6 +50,13 @@ def test_classes_have_colours_of_their_own() -> None:
     assert len({line.get_color() for line in figure.axes[0].lines}) == 2
 
 
+def test_what_the_other_class_does_lies_faintly_below() -> None:
+    x, others = points(40), points(30, 1)
+    below, above = drawn(plane.clouds({"ring": x}, board=False, ground=others))
+    np.testing.assert_allclose(below, others.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(above, x.numpy(), rtol=1e-6)
+
+
 def test_travel_passes_all_stops_and_walks_straight_between_them() -> None:
     def network(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return torch.ones_like(x) * t[:, None]
@@ -85,6 +92,15 @@ def test_journeys_end_where_the_points_end() -> None:
     lines = list(drawn(figure))
     np.testing.assert_allclose(lines[0], torch.stack(way)[:, 0].numpy(), rtol=1e-6)
     np.testing.assert_allclose(lines[1], torch.stack(way)[:, 1].numpy(), rtol=1e-6)
+
+
+def test_journeys_may_show_a_stretch_of_the_plane_and_dashed_lines_stay_dashed() -> None:
+    way = [points(1), points(1, 1)]
+    half = plane.journeys({"one": {"path": way, "jump": way}}, ylim=(0.0, plane.EXTENT))
+    assert half.axes[0].get_ylim() == (0.0, plane.EXTENT)
+    for arrow in half.axes[0].texts:  # annotations: the head alone
+        tail, head = np.asarray(arrow.xyann), np.asarray(arrow.xy)  # type: ignore[attr-defined]
+        assert np.linalg.norm(head - tail) < 0.02 * float((way[1] - way[0]).norm())
 
 
 @pytest.mark.parametrize("picture", [plane.three_models, plane.two_directions])

@@ -101,7 +101,12 @@ class PlaneFlowMap(nn.Module):
 
 
 def shipped(name: str) -> Path:
-    """Where a trained network of the plane lies: ``teacher``, ``emd``, ``consistency``, ``ring`` or ``ring-weak``."""
+    """Where a trained network of the plane lies.
+
+    Args:
+        name: ``teacher``; its flow maps ``emd`` and ``consistency``, and those that failed: ``log-sigma``, ``fast``,
+            ``fast-bare``, ``forgotten-1``; ``ring`` and ``ring-weak``.
+    """
     return WEIGHTS / f"flow_map-plane-{name}.safetensors"
 
 

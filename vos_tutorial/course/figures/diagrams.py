@@ -156,6 +156,7 @@ class Diagram:
         arrows: between parts.
         groups: by label, the keys of the parts that a frame is drawn around.
         roles: what the legend calls a role here, if not as everywhere.
+        flows: what legend and alt text call a kind of line here, if not as everywhere.
 
     Raises:
         TutorialError: if layout, arrows or groups name a part that is not there, or a part has no place, or two.
@@ -167,6 +168,7 @@ class Diagram:
     arrows: Sequence[Arrow] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     roles: Mapping[Role, str] = field(default_factory=dict, kw_only=True)
+    flows: Mapping[Flow, str] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         placed = [key for row in self.rows for key in row if key != "."]
@@ -195,7 +197,7 @@ class Diagram:
             for arrow in self.arrows:
                 if arrow.source == key:
                     leads.setdefault(arrow.flow, []).append(self.parts[arrow.target].label.replace("\n", " "))
-            kinds = ["" if flow == "data" else f"{FLOWS[flow]}: " for flow in leads]
+            kinds = ["" if flow == "data" else f"{self.flows.get(flow, FLOWS[flow])}: " for flow in leads]
             ends = "; ".join(kind + ", ".join(targets) for kind, targets in zip(kinds, leads.values(), strict=True))
             words = self.parts[key].words
             sentences.append(f"{words} → {ends}." if ends else f"{words}.")

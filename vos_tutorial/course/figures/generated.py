@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from ...errors import TutorialError
-from .masks import Pixels, array, bare, overlay
+from .masks import FINE, Pixels, array, bare, casing
 from .palette import WIDTH, blank, styled
-
-ENLARGED = 6  # pixels a side that a generated one is drawn with
 
 
 def _colours(images: Pixels, name: str) -> np.ndarray:
@@ -96,7 +93,7 @@ def _write_below(cell: Axes, sentences: Sequence[str], step: int, size: int) -> 
 
 @styled
 def captioned_sheet(images: Pixels, sentences: Sequence[str], columns: int = 6) -> Figure:
-    """Generated pictures with the outline of their fourth channel, each below its caption; under it, as it is.
+    """Generated pictures as they are, each below its caption; under it, with the outline of their fourth channel.
 
     Args:
         images: ``[N, 4, H, W]`` in [-1, 1]; above 0 in the fourth channel is the object.
@@ -114,16 +111,25 @@ def captioned_sheet(images: Pixels, sentences: Sequence[str], columns: int = 6) 
         )
     rows = -(-len(values) // columns)
     tile = WIDTH / columns
-    figure, axes = blank(rows, columns, WIDTH, (2 * tile + 0.42) * rows)
+    figure, axes = blank(rows, columns, WIDTH, (2 * tile + 0.5) * rows)
     for cell in axes.ravel()[len(values) :]:
         cell.set_visible(False)
-    large = tuple(ENLARGED * side for side in values.shape[:1:-1])  # (width, height)
+    height = values.shape[2]
     for cell, picture, mask, sentence in zip(
         axes.ravel(), _colours(values, "the pictures"), values[:, 3] > 0, sentences, strict=False
     ):
-        plain = Image.fromarray(picture).resize(large, Image.Resampling.NEAREST)
-        ids = Image.fromarray(mask.astype(np.uint8)).resize(large, Image.Resampling.NEAREST)
-        outlined = overlay(np.asarray(plain), np.asarray(ids), opacity=0.25)
-        _show(cell, np.concatenate([np.asarray(plain), outlined], axis=0))
+        _show(cell, np.concatenate([picture, picture], axis=0))
+        _outline(cell, mask, height)
         cell.set_title(_wrapped(sentence, round(126 / columns)), fontsize=7)
     return figure
+
+
+def _outline(cell: Axes, mask: np.ndarray, down: int) -> None:
+    """A line around a mask ``[H, W]``, along its pixels' sides, so many rows further down; no tint hides colours."""
+    rows, columns = ((np.arange(-FINE, FINE * (n + 1)) + 0.5) / FINE - 0.5 for n in mask.shape)
+    padded = np.pad(mask, 1).repeat(FINE, 0).repeat(FINE, 1).astype(float)
+    if padded.any():
+        line = cell.contour(columns, rows + down, padded, [0.5], colors="white", linewidths=1.1)
+        line.set_path_effects(casing(2.4))
+    cell.set_ylim(down + mask.shape[0] - 0.5, -0.5)
+    cell.set_xlim(-0.5, mask.shape[1] - 0.5)

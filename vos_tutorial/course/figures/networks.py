@@ -518,7 +518,7 @@ def dit(network: dit_model.DiT, x: Tensor, t: float, s: float, caption: Tensor) 
     p.operation("sum", Concat("+"), Code(forward, "gaussian_velocity"))
     p.picture("F", Frame, "F(x, t, s)" if network.reads_s else "v(x, t)", colours(out), network.channels, "output")
     arrows = [*chain("x", "patches", "cat", *blocks, "last", "refiner", "sum", "F"), Arrow("words", "cat")]
-    arrows += [Arrow("words", "condition", label="mean"), Arrow("t", "condition")]
+    arrows += [Arrow("words", "condition"), Arrow("t", "condition")]
     arrows += [Arrow("condition", name, "carried") for name in (*blocks, "last")]
     arrows += [Arrow("x", "refiner", "skip"), Arrow("x", "sum", "skip")]
     below = ["."] * (len(blocks) + 4)
@@ -526,12 +526,13 @@ def dit(network: dit_model.DiT, x: Tensor, t: float, s: float, caption: Tensor) 
     rows += [[".", "t", "condition", *below]]
     groups = {"transformer": blocks}
     if network.reads_s:
-        p.map("s", "s_embedder", trace.out("s_embedder")[:, :, None, None], "input", Code(forward, "self.s_embedder"))
+        p.map("s", "s_embedder", trace.out("s_embedder")[:, :, None, None], "value", Code(forward, "self.s_embedder"))
         arrows.append(Arrow("s", "condition"))
         rows.append([".", "s", ".", *below])
         groups = {"frozen, with adapters": blocks}
     return NetworkDiagram(
         "A diffusion transformer with the time to go to" if network.reads_s else "A diffusion transformer",
         p.parts, "\n".join(map(" ".join, rows)), arrows, groups, p.tensors, p.code,
-        (out[3] > 0).cpu().numpy().astype(np.uint8),
+        (out[3] > 0).cpu().numpy().astype(np.uint8), roles={"value": "learned by the student"},
+        flows={"carried": "modulates"},
     )  # fmt: skip

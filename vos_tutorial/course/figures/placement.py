@@ -190,7 +190,7 @@ def _legend(diagram: Diagram, width: float) -> tuple[list[Entry], int]:
     flows = {arrow.flow for arrow in diagram.arrows} - {"data"}
     entries: list[tuple[Role | None, Flow | None, str]] = [
         *((role, None, diagram.roles.get(role, look.words)) for role, look in ROLES.items() if role in roles),
-        *((None, flow, words) for flow, words in FLOWS.items() if flow in flows),
+        *((None, flow, diagram.flows.get(flow, words)) for flow, words in FLOWS.items() if flow in flows),
     ]
     placed, x, line = [], width, -1
     for role, flow, words in entries:

@@ -37,15 +37,26 @@ def _plane(axes: Axes, title: str = "", board: bool = True) -> None:
                 axes.fill_between([column - 2, column - 1], row - 2, row - 1, color="#e9edf3", linewidth=0, zorder=0)
 
 
+def _faint(axes: Axes, ground: Tensor | None) -> None:
+    if ground is not None:
+        axes.plot(*ground[:SHOWN].double().numpy().T, ".", color=FAINT, markersize=1.2, markeredgewidth=0)
+
+
 @styled
 def clouds(
-    sets: Mapping[str, Tensor], *, board: bool = True, classes: Mapping[str, Tensor] | None = None, columns: int = 4
+    sets: Mapping[str, Tensor],
+    *,
+    board: bool = True,
+    ground: Tensor | None = None,
+    classes: Mapping[str, Tensor] | None = None,
+    columns: int = 4,
 ) -> Figure:
     """Point clouds side by side, over the board that they should fill.
 
     Args:
         sets: title -> points ``[N, 2]``; at most 2,500 of each are drawn.
         board: draw the checkerboard's dark squares below.
+        ground: points drawn faintly below, ``[N, 2]``.
         classes: title -> class of each point, int64 ``[N]``: the first two in two colours.
         columns: panels in a row.
 
@@ -62,6 +73,7 @@ def clouds(
         plot.set_axis_off()
     for plot, (title, points) in zip(axes.flat, sets.items(), strict=False):
         _plane(plot, title, board)
+        _faint(plot, ground)
         label = (classes or {}).get(title)
         for kind, colour in enumerate((BLUE, ORANGE)):
             chosen = points if label is None else points[label == kind]
@@ -74,7 +86,11 @@ def clouds(
 
 @styled
 def journeys(
-    panels: Mapping[str, Mapping[str, Sequence[Tensor]]], *, ground: Tensor | None = None, board: bool = True
+    panels: Mapping[str, Mapping[str, Sequence[Tensor]]],
+    *,
+    ground: Tensor | None = None,
+    board: bool = True,
+    ylim: tuple[float, float] = (-EXTENT, EXTENT),
 ) -> Figure:
     """How single points travel: in each panel lines by name, each from its first point to its last.
 
@@ -83,15 +99,17 @@ def journeys(
             another panel has the same colour there; the legend lists each once.
         ground: points drawn faintly below, ``[N, 2]``.
         board: draw the checkerboard's dark squares below.
+        ylim: the stretch of the plane that is shown, from below to above.
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     looks = dict(zip(names, ((INK, "-"), (VERMILLION, "--"), (BLUE, "-"), (GREEN, "-.")), strict=False))
-    figure, axes = blank(1, len(panels), height=WIDTH / max(len(panels), 2) + 0.5)
+    share = (ylim[1] - ylim[0]) / (2 * EXTENT)
+    figure, axes = blank(1, len(panels), height=WIDTH / max(len(panels), 2 * share) * share + 0.5)
     handles = {}
     for plot, (title, panel) in zip(axes.flat, panels.items(), strict=True):
         _plane(plot, title, board)
-        if ground is not None:
-            plot.plot(*ground[:SHOWN].double().numpy().T, ".", color=FAINT, markersize=1.2, markeredgewidth=0)
+        _faint(plot, ground)
+        plot.set_ylim(*ylim)
         for name, way in panel.items():
             colour, dashes = looks[name]
             line = torch.stack([point.detach().double() for point in way]).numpy()  # [steps, N, 2]
@@ -100,8 +118,8 @@ def journeys(
                 (handles[name],) = plot.plot(
                     *line[:, i].T, dashes, color=colour, marker=marker, markersize=3, linewidth=1.6, alpha=0.9
                 )
-                plot.annotate(
-                    "", line[-1, i], line[-2, i],
+                plot.annotate(  # the head alone: a whole arrow would hide the line's dashes
+                    "", line[-1, i], line[-1, i] - 0.01 * (line[-1, i] - line[-2, i]),
                     arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
                 )  # fmt: skip
             plot.plot(*line[0].T, "o", color=INK, markersize=5, markeredgecolor=PAPER, zorder=4)
@@ -268,7 +286,7 @@ def two_directions() -> Figure:
     _dot(emd, at(t), "t", shift=(-4, 8))
     _dot(emd, at(near), "t′, one teacher step on", shift=(30, -15))
     _dot(emd, (s, at(s)[1] + 0.75), "f(x, t, s)", BLUE)
-    _dot(emd, (s, at(s)[1] + 0.28), "f(x′, t′, s)", BLUE, (4, -14))
+    _dot(emd, (s, at(s)[1] + 0.28), "f(x′, t′, s)", BLUE, (0, -27))  # below the path
     t, later, s = 0.9, 0.38, 0.15
     end, target = (later, at(later)[1] + 0.55), None
     slope = float(_velocity(np.array([end[1]]), later)[0])
