@@ -65,6 +65,8 @@ HIDDEN = (
     *("pretrained, adversarial", "scratch, few", "pretrained, learning, few"),
 )
 FORKS = ("fork, mse", "fork, adversarial")
+#: The same with a generator that resizes: no checkerboard can pass for sharpness.
+RESIZED = ("fork, mse, resized", "fork, adversarial, resized")
 #: The recipe's network whose temporal half is missing, or has learned nothing.
 TIMELESS = ("video, space only", "video, random time")
 #: The same pair for hidden objects, and beside it those that learned to predict; each is tuned as well.
@@ -90,7 +92,7 @@ def key(name: str) -> str:
 
 def trainings() -> list[tuple[str, int]]:
     """All trainings: what ships, then everything once, and once more with each other seed."""
-    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *TIMELESS, *HIDDEN, *FORKS))]
+    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *TIMELESS, *HIDDEN, *FORKS, *RESIZED))]
 
 
 def seconds(recipe: Recipe) -> float:
@@ -699,6 +701,9 @@ def futures(count: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return frames[:, :-1], target_like(frames[:, -1], true), true, other
 
 
+MEASURES = ("mse", "sharpness", "one_side", "brighter", "fainter")
+
+
 def fork(count: int = 128) -> dict[str, Any]:
     """Two futures, equally probable: what is painted by the pixels' error alone, and with a discriminator."""
     windows, truth, true, other = futures(count, VARIANTS[FORKS[0]].stages[0].size)
@@ -707,13 +712,28 @@ def fork(count: int = 128) -> dict[str, Any]:
         "truth": compared(truth, truth, true, other),
         "copy last": compared(last, truth, true, other),
     }
-    for name in FORKS:
+    rows |= by_generator(FORKS, windows, truth, true, other)
+    table = {m: {name: row[m] for name, row in rows.items()} for m in MEASURES}
+    return {"fork": {"clips": count, **table, "pictures": pictures(windows[SHOWN], truth[SHOWN])}}
+
+
+def fork_resized(count: int = 128) -> dict[str, Any]:
+    """:func:`fork` on the same clips with generators that resize; all measures are those of there."""
+    rows = by_generator(RESIZED, *futures(count, VARIANTS[RESIZED[0]].stages[0].size))
+    table = {m: {name: row[m] for name, row in rows.items()} for m in MEASURES}
+    return {"fork_resized": {"clips": count, "steps": VARIANTS[RESIZED[0]].steps, **table}}
+
+
+def by_generator(
+    names: Sequence[str], windows: Tensor, truth: Tensor, true: Tensor, other: Tensor
+) -> dict[str, dict[str, list[float]]]:
+    """:func:`compared` for each seed of some trainings."""
+    rows = {}
+    for name in names:
         print("fork", name, flush=True)
         seen = [compared(painted(g, windows), truth, true, other) for g in generators(name)]
-        rows[key(name)] = {measure: [s[measure] for s in seen] for measure in seen[0]}
-    measures = ("mse", "sharpness", "one_side", "brighter", "fainter")
-    table = {m: {name: row[m] for name, row in rows.items()} for m in measures}
-    return {"fork": {"clips": count, **table, "pictures": pictures(windows[SHOWN], truth[SHOWN])}}
+        rows[key(name)] = {measure: [s[measure] for s in seen] for measure in MEASURES}
+    return rows
 
 
 SHOWN = slice(3, 6)  # clips that the notebook shows, to both sides: its reader has no weights of these runs
@@ -762,6 +782,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "frame difference": frame_difference,
     "probe": probes,
     "fork": fork,
+    "fork resized": fork_resized,
     "gate": gate,
     "gate untuned": lambda: {"gate_untuned": gate_where_it_is_blamed(0)},
     "gate tuned": lambda: {"gate_tuned": gate_where_it_is_blamed(ONLINE)},

@@ -26,9 +26,9 @@ from .layers import group_norm
 Norm = Callable[[int], nn.Module]
 
 Upsample = Literal["deconv", "resize"]
-"""How a decoder doubles a map: by a transposed convolution, as published, or by resizing and then convolving it, which
-treats all cells alike (Odena, Dumoulin, Olah: "Deconvolution and Checkerboard Artifacts", Distill 2016). Both begin
-as the same bilinear interpolation; only the first can learn a pattern that repeats every two cells."""
+"""How a decoder doubles a map: by a transposed convolution, as published, or by resizing it and convolving it then,
+which treats all cells alike (Odena, Dumoulin, Olah: "Deconvolution and Checkerboard Artifacts", Distill 2016). Both
+begin as the same bilinear interpolation; only the first can learn a pattern that repeats every two cells."""
 
 # ------------------------------------------------------------------------------------------------------- encoder
 
