@@ -358,19 +358,33 @@ def timeless() -> dict[str, Any]:
     The full method's scores are those of the recipe's runs in :func:`main_part`, on the same clips.
     """
     of = of_condition(("clean", "occlusion", "distractors"), CLIPS)
-    result: dict[str, Any] = {"clips": CLIPS, "steps": ONLINE, "J": {c: {} for c in of}}
+    full = json.loads(OUT.read_text())["benchmark"]
+    result: dict[str, Any] = {"clips": CLIPS, "steps": ONLINE, "J": {c: {"full": full[c]["recipe"]} for c in of}}
     for name in TIMELESS:
         seeds = TRAININGS.seeds(name)
         for c, clips in of.items() if seeds else ():
             print("timeless", name, c, flush=True)
-            result["J"][c][name.split(", ")[1]] = [runs.j_of(Tuned(name, s, ONLINE), clips) for s in seeds]
+            result["J"][c][short(name)] = [runs.j_of(Tuned(name, s, ONLINE), clips) for s in seeds]
+    result["over_seeds"] = {
+        c: {name: over_seeds(values) for name, values in row.items()} for c, row in result["J"].items()
+    }
     return {"timeless": result}
+
+
+def short(name: str) -> str:
+    """What tells a training of :data:`TIMELESS` from the other."""
+    return name.split(", ")[1]
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """``mean``, and ``sd`` (divided by n - 1), which is 0 for one seed."""
+    return {"mean": mean(values), "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else 0.0}
 
 
 @torch.no_grad()
 def timeless_hidden(count: int = 8) -> dict[str, Any]:
     """The same on hidden objects, before and after tuning to frame 0: IoU in frame 4, when the object has moved."""
-    result: dict[str, Any] = {"clips": count, "steps": ONLINE, "IoU": {}}
+    result: dict[str, Any] = {"clips": count, "steps": ONLINE, "IoU": {}, "over_seeds": {}}
     for name in (name for name in HIDDEN_TUNED if TRAININGS.seeds(name)):
         rows: dict[str, list[float]] = {"untuned": [], "tuned": []}
         for seed in TRAININGS.seeds(name):
@@ -387,6 +401,7 @@ def timeless_hidden(count: int = 8) -> dict[str, Any]:
                     found.append(float(iou(logits[:, -1] > 0, mask[-1:] > 0)))
                 rows[title].append(percent(np.mean(found)))
         result["IoU"][key(name)] = rows
+        result["over_seeds"][key(name)] = {title: over_seeds(values) for title, values in rows.items()}
     return {"timeless_hidden": result}
 
 
@@ -394,9 +409,12 @@ def timeless_real(folder: Path) -> dict[str, Any]:
     """The same on three DAVIS-2016 sequences."""
     methods = {
         title: [Resized(Tuned(name, s, ONLINE), SHORT_SIDE) for s in TRAININGS.seeds(name)]
-        for title, name in (("full", "recipe"), *((name.split(", ")[1], name) for name in TIMELESS))
+        for title, name in (("full", "recipe"), *((short(name), name) for name in TIMELESS))
     }
-    return {"timeless_real": {"steps": ONLINE} | runs.real({t: m for t, m in methods.items() if m}, folder)}
+    found = runs.real({t: m for t, m in methods.items() if m}, folder)
+    del found["per_frame"]
+    spread = {title: over_seeds(row["mean"]) for title, row in found["J"].items()}
+    return {"timeless_real": {"steps": ONLINE, "over_seeds": spread} | found}
 
 
 # -------------------------------------------------------------------------------------------------- prediction
