@@ -1,19 +1,22 @@
 """What makes RVOS's coarsest level live; writes ``04_rvos_ingredients.json``, which notebook 04's appendix quotes.
 
-    python experiments/rvos_ingredients.py [--seeds 0 1 2]
+    python experiments/rvos_ingredients.py [--only NAME ...] [--seeds 0 1 2]
 
 The network for photographs differs from the reference in many ways at once. Here a short run on sprites is changed in
-one way at a time; all runs see the same clips. About half a minute of CPU time each; what is finished is kept under
-``runs/``. For each network: how far the states of two objects are apart at each level, in percent of their spread
-(:func:`experiments.rvos_levels.states`), J, and J when the next level does not hear the coarsest one.
+one way at a time. About half a minute of CPU time each; what is finished is kept under ``runs/``, and the results
+hold the rows that have all seeds. For each network: how far the states of two objects are apart at each level, in
+percent of their spread (:func:`experiments.rvos_levels.states`), J, and J when the next level does not hear the
+coarsest one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +31,18 @@ from experiments.rvos_levels import deaf, states
 from vos_tutorial import training
 from vos_tutorial.clip import Clip
 from vos_tutorial.data.worlds.sprites import benchmark
+from vos_tutorial.files import write_atomically
 from vos_tutorial.models.backbones import LiteFeatures, SmallEncoder
 from vos_tutorial.models.layers import group_norm
 from vos_tutorial.models.rvos import RVOS, ConvLSTMCell, RVOSSegmenter
-from vos_tutorial.models.weights import load_weights, save_weights
 from vos_tutorial.recipes import Recipe
 from vos_tutorial.recipes.rvos import RECIPES
 
 OUT = runs.RESULTS / "04_rvos_ingredients.json"
 RUNS = runs.ROOT / "runs" / "rvos" / "ingredients"
-CLIPS = 8
+CLIPS = 4
 HIDDEN = 32
-STEPS = (80, 120)  # with true previous masks, then with own ones
+STEPS = (60, 90)  # with true previous masks, then with own ones
 SMALL: dict[str, Any] = {"size": 64, "batch": 8}
 FRAMES = 3
 
@@ -86,6 +89,7 @@ class Ingredient:
 
 SIDES = {"sides": 0.3}
 MIXED = {"true_share": 0.5}
+UNTRAINED = "not trained"
 INGREDIENTS: dict[str, Ingredient] = {
     "sprites": Ingredient(),
     "a mask from each level": Ingredient(lambda: reference(sides=True), SIDES),
@@ -108,48 +112,48 @@ def recipe(ingredient: Ingredient) -> Recipe:
     return replace(RECIPES["cpu"], stages=tuple(stages))
 
 
-def trained(name: str, seed: int) -> RVOS:
-    """The network of a run, which is trained if it has not been."""
-    ingredient = INGREDIENTS[name]
-    torch.manual_seed(seed)
-    network = ingredient.network()
-    file = RUNS / f"{name.replace(' ', '-')}-{seed}.safetensors"
-    if not file.exists():
-        run = training.train(network, training.task("rvos"), recipe(ingredient), seed=seed, progress=False)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(file, run.network, {"method": "rvos", "size": "small"})
-    load_weights(file, network)
-    return network.eval()
-
-
 def measured(network: RVOS, clips: list[Clip]) -> dict[str, Any]:
     """See the module."""
     apart = [round(100 * level["difference"] / level["spread"], 2) for level in states(network, clips)]
-    return {
-        "apart": apart,
-        "J": j_of(RVOSSegmenter(network), clips),
-        "without": j_of(RVOSSegmenter(deaf(network, 0)), clips),
-    }
+    with_it, without = (j_of(RVOSSegmenter(n), clips) for n in (network, deaf(network, 0)))
+    return {"apart": apart, "J": with_it, "without": without}
+
+
+def row_of(name: str, seed: int, clips: list[Clip]) -> dict[str, Any]:
+    """A run's row, which is trained and measured if there is none."""
+    file = RUNS / f"{name.replace(' ', '-')}-{seed}.json"
+    if not file.exists():
+        torch.manual_seed(seed)
+        network = reference() if name == UNTRAINED else INGREDIENTS[name].network()
+        if name != UNTRAINED:
+            plan = recipe(INGREDIENTS[name])
+            training.train(network, training.task("rvos"), plan, seed=seed, progress=False)
+        write_atomically(file, json.dumps(measured(network.eval(), clips)).encode())
+    found: dict[str, Any] = json.loads(file.read_text())
+    print(name, seed, found, flush=True)
+    return found
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = (UNTRAINED, *INGREDIENTS)
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    clips = [clip for clip in benchmark(CLIPS, ["multiple_objects"]) if len(clip.objects) > 1]
-    rows: dict[str, dict[str, list[Any]]] = {}
+    RUNS.mkdir(parents=True, exist_ok=True)
+    several = benchmark(2 * CLIPS, ["multiple_objects"])
+    clips = list(islice((clip for clip in several if len(clip.objects) > 1), CLIPS))
     for seed in given.seeds:
-        torch.manual_seed(seed)
-        networks = {"not trained": reference().eval()} | {name: trained(name, seed) for name in given.only}
-        for name, network in networks.items():
-            row = measured(network, clips)
-            print(seed, name, row, flush=True)
-            for key, value in row.items():
-                rows.setdefault(name, {}).setdefault(key, []).append(value)
-    setting = {"clips": len(clips), "seeds": given.seeds, "steps": sum(STEPS), "frames": FRAMES, **SMALL}
+        for name in given.only:
+            row_of(name, seed, clips)
+    finished = [n for n in names if all((RUNS / f"{n.replace(' ', '-')}-{s}.json").exists() for s in SEEDS)]
+    rows = {}
+    for name in finished:
+        of_seeds = [row_of(name, seed, clips) for seed in SEEDS]
+        rows[name] = {key: [row[key] for row in of_seeds] for key in of_seeds[0]}
+    setting = {"clips": len(clips), "seeds": list(SEEDS), "steps": sum(STEPS), "frames": FRAMES, **SMALL}
     keep(OUT, setting | {"rows": rows}, "python experiments/rvos_ingredients.py")
 
 
