@@ -201,6 +201,11 @@ def mean(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 4)  # two more: else 86.147 is quoted as 86.2 here, as 86.1 elsewhere
 
 
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """``mean``, and ``sd`` (divided by n - 1), which is 0 for one seed."""
+    return {"mean": mean(values), "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else 0.0}
+
+
 def by_condition(segmenter: Segmenter, clips: list[Clip]) -> dict[str, dict[str, float]]:
     """J and F in percent per condition, DAVIS-2017 protocol."""
     report = evaluation.evaluate(segmenter, clips)

@@ -26,7 +26,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
-from experiments.runs import SEEDS, j_of, keep
+from experiments.runs import SEEDS, j_of, keep, over_seeds
 from experiments.rvos_levels import deaf, states
 from vos_tutorial import training
 from vos_tutorial.clip import Clip
@@ -152,7 +152,9 @@ def main() -> None:
     rows = {}
     for name in finished:
         of_seeds = [row_of(name, seed, clips) for seed in SEEDS]
-        rows[name] = {key: [row[key] for row in of_seeds] for key in of_seeds[0]}
+        row: dict[str, Any] = {key: [one[key] for one in of_seeds] for key in of_seeds[0]}
+        levels = {f"level {k}": over_seeds(values) for k, values in enumerate(zip(*row["apart"], strict=True))}
+        rows[name] = row | {"over_seeds": levels | {key: over_seeds(row[key]) for key in ("J", "without")}}
     setting = {"clips": len(clips), "seeds": list(SEEDS), "steps": sum(STEPS), "frames": FRAMES, **SMALL}
     keep(OUT, setting | {"rows": rows}, "python experiments/rvos_ingredients.py")
 

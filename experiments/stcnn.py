@@ -33,7 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
-from experiments.runs import SEEDS, by_condition, keep, mean, per_frame, percent, seconds_of, swap
+from experiments.runs import SEEDS, by_condition, keep, mean, over_seeds, per_frame, percent, seconds_of, swap
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
@@ -374,11 +374,6 @@ def timeless() -> dict[str, Any]:
 def short(name: str) -> str:
     """What tells a training of :data:`TIMELESS` from the other."""
     return name.split(", ")[1]
-
-
-def over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """``mean``, and ``sd`` (divided by n - 1), which is 0 for one seed."""
-    return {"mean": mean(values), "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else 0.0}
 
 
 @torch.no_grad()
