@@ -599,6 +599,16 @@ def probe(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> float:
     return percent(iou(answer, truth).mean().item())
 
 
+def halved(windows: Tensor) -> Tensor:
+    """The four frames' pixels, ``[N, delta, 3, H, W] -> [N, delta, h, w]``; the grain is grey."""
+    return F.avg_pool2d(windows[:, :, 0], 2)
+
+
+def last_change(windows: Tensor, blur: int = 9) -> Tensor:
+    """The blurred difference of the last two frames that a generator sees, ``[N, 1, h, w]``; an honest rival."""
+    return F.avg_pool2d(differences(windows[:, :-1], windows[:, -1], blur)[:, None], 2)
+
+
 def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
     """What the generator's maps say about where the hidden object is now, to a reader that only adds them up."""
     size = VARIANTS["pretrained"].stages[0].size
@@ -623,9 +633,8 @@ def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
         result["IoU"][title] = rows
     print("probe pixels", flush=True)
     plain = [clips(1000 * seed, learn) for seed in SEEDS]
-    result["IoU"]["pixels"] = {
-        "all": [probe(F.avg_pool2d(w[:, :, 0], 2), half(m), F.avg_pool2d(test[:, :, 0], 2), truth) for w, m in plain]
-    }
+    for title, look in (("pixels", halved), ("difference", last_change)):
+        result["IoU"][title] = {"all": [probe(look(w), half(m), look(test), truth) for w, m in plain]}
     return {"probe": result}
 
 
@@ -760,6 +769,27 @@ def pictures(windows: Tensor, truth: Tensor) -> list[dict[str, list[str]]]:
     return [{name: [row.tobytes().hex() for row in of[i]] for name, of in greys.items()} for i in range(len(windows))]
 
 
+# -------------------------------------------------------------------------------------------------------- game
+
+GAME = {"tenth": 0.005, "page": 0.05, "tenfold": 0.5}  # weights of the adversarial loss in the page's game
+PLAYED = ("disc", "forks", "Painter", "Critic", "critic_loss", "play", "scored")
+
+
+def game() -> dict[str, Any]:
+    """The page's own game for its exercise: other weights, and the painter without its noise; three seeds each."""
+    page = runs.from_page("06_stcnn_adversarial_training", PLAYED, F=F, nn=nn, torch=torch)
+    page["test_past"], page["test_future"], page["test_other"] = page["forks"](64, torch.Generator().manual_seed(999))
+    result: dict[str, Any] = {"seeds": list(SEEDS), "weights": GAME}
+    noisy = page["Painter"]
+    without = type("Painter", (noisy,), {"forward": lambda self, past, z: noisy.forward(self, past, 0 * z)})
+    for name in (*GAME, "no noise"):
+        page["Painter"] = without if name == "no noise" else noisy
+        print("game", name, flush=True)
+        played = [page["scored"](page["play"](GAME.get(name, GAME["page"]), seed)) for seed in SEEDS]
+        result[name] = {key.split(",")[0]: [round(p[key], 2) for p in played] for key in played[0]}
+    return {"game": result}
+
+
 # -------------------------------------------------------------------------------------------------------- real
 
 
@@ -796,6 +826,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "probe": probes,
     "fork": fork,
     "fork resized": fork_resized,
+    "game": game,
     "gate": gate,
     "gate untuned": lambda: {"gate_untuned": gate_where_it_is_blamed(0)},
     "gate tuned": lambda: {"gate_tuned": gate_where_it_is_blamed(ONLINE)},
