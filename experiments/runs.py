@@ -203,8 +203,9 @@ def mean(values: Sequence[float]) -> float:
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """``mean``, and ``sd`` (divided by n - 1), which is 0 for one seed."""
-    return {"mean": mean(values), "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else 0.0}
+    """``mean``, and of several values ``sd`` (divided by n - 1)."""
+    spread = {"sd": round(float(np.std(values, ddof=1)), 4)} if len(values) > 1 else {}
+    return {"mean": mean(values)} | spread
 
 
 def by_condition(segmenter: Segmenter, clips: list[Clip]) -> dict[str, dict[str, float]]:

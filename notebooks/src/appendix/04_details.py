@@ -274,7 +274,7 @@ tables.table(
 # *J without level 0*: the next level no longer reads it. The reference hardly misses its coarsest level ({{results/15_rvos_levels.json:rows.RVOS, sprites.J|.1f}} and {{results/15_rvos_levels.json:rows.RVOS, sprites.levels, coarse to fine.0.J without|.1f}}); the network that ships for photographs is lost without it
 # ({{results/15_rvos_levels.json:rows.RVOS, photos, own.J|.1f}} and {{results/15_rvos_levels.json:rows.RVOS, photos, own.levels, coarse to fine.0.J without|.1f}}).
 #
-# **Which change keeps it alive?** Short runs on sprites ({{results/04_rvos_ingredients.json:steps|d}} steps at {{results/04_rvos_ingredients.json:size|d}} × {{results/04_rvos_ingredients.json:size|d}} pixels), each changed in one way at most, from the same
+# **Which change keeps it alive?** Short runs on sprites ({{results/04_rvos_ingredients.json:steps}} steps at {{results/04_rvos_ingredients.json:size}} × {{results/04_rvos_ingredients.json:size}} pixels), each changed in one way at most, from the same
 # random weights. How far two slots are apart, in percent of the states' spread, for three seeds; and J, averaged over them:
 #
 # | | level 0, coarsest | level 1 | level 2 | level 3 | J | J without level 0 |
