@@ -202,6 +202,12 @@ def mean(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 4)  # two more: else 86.147 is quoted as 86.2 here, as 86.1 elsewhere
 
 
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """``mean``, and of several values ``sd`` (divided by n - 1)."""
+    spread = {"sd": round(float(np.std(values, ddof=1)), 4)} if len(values) > 1 else {}
+    return {"mean": mean(values)} | spread
+
+
 def by_condition(segmenter: Segmenter, clips: list[Clip]) -> dict[str, dict[str, float]]:
     """J and F in percent per condition, DAVIS-2017 protocol."""
     report = evaluation.evaluate(segmenter, clips)

@@ -448,7 +448,7 @@ figures.show(
 
 # %% [markdown]
 # The coarsest level, which could see the whole scene, hardly tells the slots apart. Why should it? The finest level reads the previous mask too, and the loss looks
-# only at the finest level ([appendix](appendix/04_details.ipynb), I).
+# only there. With a loss at *each* level, it stays alive ([appendix](appendix/04_details.ipynb), I).
 
 # %% [markdown]
 # ## 3. The grid, built

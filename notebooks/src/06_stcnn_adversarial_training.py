@@ -1127,20 +1127,21 @@ tables.compare(benchmark, methods=columns)
 # **Is this more than a segmenter tuned to frame 0?** That would be OSVOS (Caelles et al., 2017): a network for single pictures,
 # tuned to the first frame of each video. We trained STCNN without its generator on the same masks, for as many steps.
 #
-# **Recipe `cpu` ({{results/06_stcnn.json:training.steps.0}} + {{results/06_stcnn.json:training.steps.1}} + {{results/06_stcnn.json:training.steps.2}} steps), {{results/06_stcnn.json:timeless.steps}} steps of tuning:**
+# **Recipe `cpu` ({{results/06_stcnn.json:training.steps.0}} + {{results/06_stcnn.json:training.steps.1}} + {{results/06_stcnn.json:training.steps.2}} steps; on camouflage the networks of section 4), {{results/06_stcnn.json:timeless.steps}} steps of tuning:**
 #
-# | J | clean | occlusion | distractors |
-# |---|---|---|---|
-# | no generator, one seed | {{results/06_stcnn.json:timeless.J.clean.space only.0|.1f}} | {{results/06_stcnn.json:timeless.J.occlusion.space only.0|.1f}} | {{results/06_stcnn.json:timeless.J.distractors.space only.0|.1f}} |
-# | full, three seeds | {{results/06_stcnn.json:benchmark.clean.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.occlusion.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.distractors.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.2|.1f}} |
+# | | clean, J | occlusion, J | distractors, J | camouflage, IoU |
+# |---|---|---|---|---|
+# | no generator | {{results/06_stcnn.json:timeless.J.clean.space only.0|.1f}} / {{results/06_stcnn.json:timeless.J.clean.space only.1|.1f}} | {{results/06_stcnn.json:timeless.J.occlusion.space only.0|.1f}} / {{results/06_stcnn.json:timeless.J.occlusion.space only.1|.1f}} | {{results/06_stcnn.json:timeless.J.distractors.space only.0|.1f}} / {{results/06_stcnn.json:timeless.J.distractors.space only.1|.1f}} | {{results/06_stcnn.json:timeless_hidden.IoU.space only.tuned.0|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.space only.tuned.1|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.space only.tuned.2|.0f}} |
+# | untrained generator | {{results/06_stcnn.json:timeless.J.clean.random time.0|.1f}} | {{results/06_stcnn.json:timeless.J.occlusion.random time.0|.1f}} | {{results/06_stcnn.json:timeless.J.distractors.random time.0|.1f}} | {{results/06_stcnn.json:timeless_hidden.IoU.random.tuned.0|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.random.tuned.1|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.random.tuned.2|.0f}} |
+# | full | {{results/06_stcnn.json:benchmark.clean.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.clean.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.occlusion.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.occlusion.recipe.2|.1f}} | {{results/06_stcnn.json:benchmark.distractors.recipe.0|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.1|.1f}} / {{results/06_stcnn.json:benchmark.distractors.recipe.2|.1f}} | {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.tuned.0|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.tuned.1|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.tuned.2|.0f}} |
 #
-# **On this benchmark, the generator adds nothing that we can measure.** But the generators of these three networks do not beat
-# copying on clips like the benchmark's (section 7), so this does not show what a good one would add.
+# (Several numbers: seeds. {{results/06_stcnn.json:timeless.clips}} clips per condition, {{results/06_stcnn.json:timeless_hidden.clips}} of camouflage.)
 #
-# On camouflage the generator is all that matters. Tuned in the same way, IoU is
-# {{results/06_stcnn.json:timeless_hidden.IoU.space only.tuned.0|.1f}} without one, and
-# {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.tuned.0|.1f}} with the one that painted and then was frozen (section 4;
-# {{results/06_stcnn.json:timeless_hidden.clips}} clips, one seed). So ask of a video: does its frame 0 show the object?
+# **On this benchmark, the generator adds nothing that we can measure.** But the full networks' generators do not beat copying
+# on such clips (section 7), so this does not show what a good one would add.
+#
+# On camouflage the generator is all that matters, and what it has learned counts: on each seed the untrained one finds less.
+# So ask of a video: does its frame 0 show the object?
 
 # %% [markdown]
 # ## 9. Look inside
