@@ -1287,7 +1287,7 @@ figures.show(
 
 # %% [markdown]
 # Had a wrong blob survived in the gate, the object would have stayed lost. The gate helps under occlusion, and costs J where
-# objects are fast ([appendix](appendix/06_details.ipynb), G).
+# objects are fast: tuned, {{results/06_stcnn.json:gate_tuned.on.fast_motion|.0f}} with it, {{results/06_stcnn.json:gate_tuned.off.fast_motion|.0f}} without ([appendix](appendix/06_details.ipynb), G).
 #
 # ## 12. What the paper claims, and what we saw
 #
