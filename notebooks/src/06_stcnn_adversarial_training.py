@@ -1122,8 +1122,8 @@ tables.compare(benchmark, methods=columns)
 
 # %% [markdown]
 # **STM is best in eight of ten rows, and by far on average**, without tuning. STCNN comes second, ahead by a point on clean clips
-# and with several objects, far behind where objects are fast or were out of sight. **Within STCNN, tuning does most of the
-# work**, but where the object changes its looks, frame 0 teaches nothing new.
+# and with several objects, far behind where objects were out of sight or are fast (there the motion gate is to blame: section
+# 11). **Within STCNN, tuning does most of the work**, but where the object changes its looks, frame 0 teaches nothing new.
 #
 # **Is this more than a segmenter tuned to frame 0?** That would be OSVOS (Caelles et al., 2017): a network for single pictures,
 # tuned to the first frame of each video. We trained STCNN without its generator on the same masks, for as many steps.
