@@ -300,8 +300,8 @@ figures.show(
 # %% [markdown]
 # <details><summary>Prediction 1</summary>About a tenth less than copying:
 # {{results/06_stcnn.json:prediction.camouflage.1|.1f}} to {{results/06_stcnn.json:prediction.camouflage.0|.1f}} instead of
-# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks). Most of the frame stands still. And
-# what we want is not the picture, but what the network had to know.</details>
+# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks). But what
+# we want is not the picture, it is what the network had to know.</details>
 #
 # **A {{term:linear probe}}.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at
 # each cell. A sum cannot compute much, so what it finds must have been there.
@@ -769,8 +769,7 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 # %% [markdown]
 # <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a
 # critic nearly every sample chooses one, mostly the side that this painter prefers. Its squared error <em>rises</em>, towards
-# twice as much: whichever side it chooses, half of the futures go to the other. In the stored run it has 1.9 times the error,
-# on average.</details>
+# twice as much: whichever side it chooses, half of the futures go to the other.</details>
 #
 # **Looking real and being close to the truth are two different things.** A GAN does not ask for the mean of what may come, but
 # for *one thing* that may.
@@ -1470,8 +1469,8 @@ _ = check_06.who_learns(who_learns)
 # | 0.005 | {{results/06_stcnn.json:game.tenth.error x 1000.0|.0f}} / {{results/06_stcnn.json:game.tenth.error x 1000.1|.0f}} / {{results/06_stcnn.json:game.tenth.error x 1000.2|.0f}} | {{results/06_stcnn.json:game.tenth.one side.0|.0f}} / {{results/06_stcnn.json:game.tenth.one side.1|.0f}} / {{results/06_stcnn.json:game.tenth.one side.2|.0f}} |
 # | 0.5 | {{results/06_stcnn.json:game.tenfold.error x 1000.0|.0f}} / {{results/06_stcnn.json:game.tenfold.error x 1000.1|.0f}} / {{results/06_stcnn.json:game.tenfold.error x 1000.2|.0f}} | {{results/06_stcnn.json:game.tenfold.one side.0|.0f}} / {{results/06_stcnn.json:game.tenfold.one side.1|.0f}} / {{results/06_stcnn.json:game.tenfold.one side.2|.0f}} |
 #
-# With λ = 0.5, nearly all samples that do not choose show *two* bright discs (seed 0). <!-- given --> Without noise, one past
-# gives one picture, whatever λ is.</details>
+# With λ = 0.5 both sides come almost equally often, and nearly all samples that do not choose show *two* bright discs (seed 0).
+# <!-- given --> Without noise, one past gives one picture.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 6.4** (10 minutes, hard, in words) A colleague says: *after tuning, STCNN is just a network that has memorised
@@ -1493,9 +1492,8 @@ _ = check_06.who_learns(who_learns)
 #
 # **1.** The discriminator's error on painted frames is 0.05. Good news?
 #
-# <details><summary>Answer</summary>For nobody. It recognises every painting, so its logit hardly changes with the picture. The
-# slope of −log D with respect to that logit is large, but the generator receives the product of both, which is small or points
-# nowhere useful.</details>
+# <details><summary>Answer</summary>For nobody. It recognises every painting, so its logit hardly changes with the picture. −log D
+# is steep in that logit, but the generator receives the product of both slopes, which is small or points nowhere useful.</details>
 #
 # **2.** A linear probe on frozen features reaches an IoU of 40, on untrained ones 20. What has been shown, and what not?
 #
