@@ -1125,7 +1125,8 @@ tables.compare(benchmark, methods=columns)
 # 11). **Within STCNN, tuning does most of the work**, but where the object changes its looks, frame 0 teaches nothing new.
 #
 # **Is this more than a segmenter tuned to frame 0?** That would be OSVOS (Caelles et al., 2017): a network for single pictures,
-# tuned to the first frame of each video. We trained STCNN without its generator on the same masks, for as many steps.
+# tuned to the first frame of each video. We trained STCNN without its generator, and with random, frozen weights in it, on the
+# same masks, for as many steps.
 #
 # **Recipe `cpu` ({{results/06_stcnn.json:training.steps.0}} + {{results/06_stcnn.json:training.steps.1}} + {{results/06_stcnn.json:training.steps.2}} steps; on camouflage the networks of section 4), {{results/06_stcnn.json:timeless.steps}} steps of tuning:**
 #
