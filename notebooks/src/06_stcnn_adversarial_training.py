@@ -1121,11 +1121,12 @@ tables.compare(benchmark, methods=columns)
 
 # %% [markdown]
 # **STM is best in eight of ten rows, and by far on average**, without tuning. STCNN comes second, ahead by a point on clean clips
-# and with several objects, far behind where objects are fast or were out of sight. **Within STCNN, tuning does most of the
-# work**, but where the object changes its looks, frame 0 teaches nothing new.
+# and with several objects, far behind where objects were out of sight or are fast (there the motion gate is to blame: section
+# 11). **Within STCNN, tuning does most of the work**, but where the object changes its looks, frame 0 teaches nothing new.
 #
 # **Is this more than a segmenter tuned to frame 0?** That would be OSVOS (Caelles et al., 2017): a network for single pictures,
-# tuned to the first frame of each video. We trained STCNN without its generator on the same masks, for as many steps.
+# tuned to the first frame of each video. We trained STCNN without its generator, and with random, frozen weights in it, on the
+# same masks, for as many steps.
 #
 # **Recipe `cpu` ({{results/06_stcnn.json:training.steps.0}} + {{results/06_stcnn.json:training.steps.1}} + {{results/06_stcnn.json:training.steps.2}} steps; on camouflage the networks of section 4), {{results/06_stcnn.json:timeless.steps}} steps of tuning:**
 #
@@ -1286,7 +1287,7 @@ figures.show(
 
 # %% [markdown]
 # Had a wrong blob survived in the gate, the object would have stayed lost. The gate helps under occlusion, and costs J where
-# objects are fast ([appendix](appendix/06_details.ipynb), G).
+# objects are fast: tuned, {{results/06_stcnn.json:gate_tuned.on.fast_motion|.0f}} with it, {{results/06_stcnn.json:gate_tuned.off.fast_motion|.0f}} without ([appendix](appendix/06_details.ipynb), G).
 #
 # ## 12. What the paper claims, and what we saw
 #
