@@ -274,7 +274,7 @@ tables.ledger(generator, parts | {"paint": generator.decoder.paint}, window)
 # ## 3. What does it know?
 #
 # Your generator now holds the weights of `seeing`, after 400 steps of painting camouflage. `seeing` did learn from masks
-# later, but their gradient never reached its generator (section 4, *Detach or not?*): no mask has changed these weights.
+# later, but their gradient never reached its generator (section 4, *Detach or not?*).
 # What do they paint for frame 9?
 
 
@@ -299,8 +299,7 @@ figures.show(
 # %% [markdown]
 # <details><summary>Prediction 1</summary>About a tenth less than copying:
 # {{results/06_stcnn.json:prediction.camouflage.1|.1f}} to {{results/06_stcnn.json:prediction.camouflage.0|.1f}} instead of
-# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks). But what
-# we want is not the picture, it is what the network had to know.</details>
+# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks).</details>
 #
 # **A {{term:linear probe}}.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at
 # each cell. A sum cannot compute much, so what it finds must have been there.
@@ -578,9 +577,8 @@ errors = 0.5 * greys**2 + 0.5 * (greys - 1) ** 2
 print({f"paint {g:.2f}": round(e, 3) for g, e in zip(greys.tolist(), errors.tolist(), strict=True)})
 
 # %% [markdown]
-# The middle: the *mean* of what may come. No larger network changes that: it is the right answer to the question. Here is a small
-# world with such a fork. A disc moves up, and
-# then steps to the left or to the right, *wider than the disc itself*:
+# The middle: the *mean* of what may come. No larger network changes that: it is the right answer to the question. A small world
+# with such a fork: a disc moves up, then steps to the left or to the right, *wider than the disc itself*:
 
 
 # %%
@@ -767,7 +765,7 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 
 # %% [markdown]
 # <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a
-# critic nearly every sample chooses one, and the noise decides which, almost like a fair coin. Its squared error
+# critic nearly every sample chooses one, and the noise decides which, almost like a fair coin (seven to one above). Its squared error
 # <em>rises</em>, towards twice as much: whichever side it chooses, half of the futures go to the other.</details>
 #
 # **Looking real and being close to the truth are two different things.** A GAN does not ask for the mean of what may come, but
@@ -920,8 +918,8 @@ tables.table(swapped, decimals=2)
 # {{results/06_stcnn.json:mask_swap.untuned|.2f}} before tuning and {{results/06_stcnn.json:mask_swap.tuned|.3f}} after
 # {{results/06_stcnn.json:online_steps}} steps.
 #
-# <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the
-# video begins: identity is in the weights. Before tuning, only the motion gate separates objects.</details>
+# <details><summary>Prediction 3</summary>Not from its input. It is <em>taught</em>, object by object, before the video begins:
+# identity is in the weights. Before tuning, only the motion gate separates objects.</details>
 #
 # How many steps? J for {{results/06_stcnn.json:online.clips}} clips per condition, one network (*distractors*: other objects
 # that look like the one):
@@ -1200,7 +1198,7 @@ figures.show(
 # Why? The dreams change the light only a little: the object's brightness is 0.58 to 0.73 in 100 dreams, and falls from 0.66 to
 # 0.20 in the clip. <!-- given -->
 #
-# Now real video: three DAVIS-2016 sequences, one network, the shorter side reduced to 128 pixels:
+# Real video: three DAVIS-2016 sequences, one network, the shorter side reduced to 128 pixels:
 
 # %% tags=["reference"]
 real = tables.stored("06_stcnn", "real")
