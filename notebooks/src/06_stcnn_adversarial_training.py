@@ -52,8 +52,7 @@ figures.show(
 # %% [markdown]
 # ## Why you would want it
 #
-# Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves,
-# and nobody has to label anything for that. STCNN learns this first (sections 1 to 4). Then come two additions: a second
+# Masks are expensive; video is free. A network that can *predict the next frame* must know what is where and how it moves. STCNN learns this first (sections 1 to 4). Then come two additions: a second
 # network that tells real pictures from painted ones, and weights that are tuned to one object (sections 5 and 6).
 #
 # The comparison above is not quite fair: STCNN learned on synthetic video of this kind, STM did not. But STM is given the mask
@@ -275,7 +274,7 @@ tables.ledger(generator, parts | {"paint": generator.decoder.paint}, window)
 # ## 3. What does it know?
 #
 # Your generator now holds the weights of `seeing`, after 400 steps of painting camouflage. `seeing` did learn from masks
-# later, but their gradient never reached its generator (section 4, *Detach or not?*): no mask has changed these weights.
+# later, but their gradient never reached its generator (section 4, *Detach or not?*).
 # What do they paint for frame 9?
 
 
@@ -300,8 +299,7 @@ figures.show(
 # %% [markdown]
 # <details><summary>Prediction 1</summary>About a tenth less than copying:
 # {{results/06_stcnn.json:prediction.camouflage.1|.1f}} to {{results/06_stcnn.json:prediction.camouflage.0|.1f}} instead of
-# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks). But what
-# we want is not the picture, it is what the network had to know.</details>
+# {{results/06_stcnn.json:prediction.copy_last_camouflage|.1f}} thousandths (three networks).</details>
 #
 # **A {{term:linear probe}}.** Does it *know* where the object is? Freeze it, and learn one weight per channel: a weighted sum at
 # each cell. A sum cannot compute much, so what it finds must have been there.
@@ -579,9 +577,8 @@ errors = 0.5 * greys**2 + 0.5 * (greys - 1) ** 2
 print({f"paint {g:.2f}": round(e, 3) for g, e in zip(greys.tolist(), errors.tolist(), strict=True)})
 
 # %% [markdown]
-# The middle: the *mean* of what may come. No larger network changes that: it is the right answer to the question. Here is a small
-# world with such a fork. A disc moves up, and
-# then steps to the left or to the right, *wider than the disc itself*:
+# The middle: the *mean* of what may come. No larger network changes that: it is the right answer to the question. A small world
+# with such a fork: a disc moves up, then steps to the left or to the right, *wider than the disc itself*:
 
 
 # %%
@@ -768,8 +765,8 @@ tables.table(rows, notes="three seeds; mean ± standard deviation")
 
 # %% [markdown]
 # <details><summary>Prediction 2</summary>The squared error paints both futures at half strength, and never chooses. With a
-# critic nearly every sample chooses one, mostly the side that this painter prefers. Its squared error <em>rises</em>, towards
-# twice as much: whichever side it chooses, half of the futures go to the other.</details>
+# critic nearly every sample chooses one, and the noise decides which, almost like a fair coin (seven to one above). Its squared error
+# <em>rises</em>, towards twice as much: whichever side it chooses, half of the futures go to the other.</details>
 #
 # **Looking real and being close to the truth are two different things.** A GAN does not ask for the mean of what may come, but
 # for *one thing* that may.
@@ -921,8 +918,8 @@ tables.table(swapped, decimals=2)
 # {{results/06_stcnn.json:mask_swap.untuned|.2f}} before tuning and {{results/06_stcnn.json:mask_swap.tuned|.3f}} after
 # {{results/06_stcnn.json:online_steps}} steps.
 #
-# <details><summary>Prediction 3</summary>It cannot know from its input. It is <em>taught</em>, object by object, before the
-# video begins: identity is in the weights. Before tuning, only the motion gate separates objects.</details>
+# <details><summary>Prediction 3</summary>Not from its input. It is <em>taught</em>, object by object, before the video begins:
+# identity is in the weights. Before tuning, only the motion gate separates objects.</details>
 #
 # How many steps? J for {{results/06_stcnn.json:online.clips}} clips per condition, one network (*distractors*: other objects
 # that look like the one):
@@ -1147,8 +1144,7 @@ tables.compare(benchmark, methods=columns)
 # %% [markdown]
 # ## 9. Look inside
 #
-# Step through the video of the hidden object. Then **freeze the video**: from the chosen frame on it repeats
-# itself. *After how many frames is the temporal half blind?*
+# Step through the video. Then **freeze** it: from the chosen frame on it repeats itself. *After how many frames is the temporal half blind?*
 
 # %% tags=["run"]
 from vos_tutorial.course.widgets import MotionLens
@@ -1170,7 +1166,7 @@ figures.show(
 #
 # ## 10. Real video, or photographs
 #
-# With a DAVIS folder (see `data/README.md`) this cell shows your frames, live only: their licence forbids storing them here.
+# With a DAVIS folder (see `data/README.md`) this cell shows its frames, live only: the licence forbids storing them.
 # Otherwise it shows sprites filled with pieces of photographs.
 
 # %% tags=["run"]
@@ -1202,7 +1198,7 @@ figures.show(
 # Why? The dreams change the light only a little: the object's brightness is 0.58 to 0.73 in 100 dreams, and falls from 0.66 to
 # 0.20 in the clip. <!-- given -->
 #
-# Now real video: three DAVIS-2016 sequences, one network, the shorter side reduced to 128 pixels:
+# Real video: three DAVIS-2016 sequences, one network, the shorter side reduced to 128 pixels:
 
 # %% tags=["reference"]
 real = tables.stored("06_stcnn", "real")
@@ -1216,7 +1212,7 @@ tables.table(rows, notes="J in percent where nothing else is said; one seed")
 # %% [markdown]
 # Here 60 steps are level with the copied mask. On *motocross-jump* they lose what the untuned network finds.
 #
-# **With an encoder from ImageNet**, trained on shapes cut out of photographs and tuned for 120 steps, J&F on twelve other real
+# **With an encoder from ImageNet**, trained on cut-out photographs and tuned for 120 steps, J&F on twelve other real
 # sequences (on which it was chosen) is {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, 240.J&F|.1f}}, above STM's
 # {{results/15_photos.json:rows.STM, photos, at most 4 frames evenly, 240.J&F|.1f}}, and
 # {{results/15_photos.json:rows.STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240.J&F|.1f}} without its
@@ -1259,7 +1255,7 @@ rows = {"frame difference": {label: difference[kind] for kind, label in kinds.it
 tables.table(rows, notes="IoU, percent; networks: three seeds")
 
 # %% [markdown]
-# Under the shaking camera, averaged over {{results/06_stcnn.json:camouflage.clips}} clips, the networks keep 38 to 70 % of their
+# Under the shaking camera the networks keep 38 to 70 % of their
 # IoU, <!-- given --> and the frame difference falls furthest: now everything changes. In the frame of a jump it is ahead: it
 # sees the new place.
 #
@@ -1351,8 +1347,7 @@ for stage in gpu.stages:
 tables.table(rows, rows="stage", decimals=0)
 
 # %% [markdown]
-# The spatial half costs seven times as much: half of the gap is dilation, whose deepest layers work on larger maps, and half its
-# decoder.
+# The spatial half costs seven times as much, for its dilation and its decoder.
 
 # %% tags=["run"]
 if here.name == "gpu":
@@ -1470,8 +1465,7 @@ _ = check_06.who_learns(who_learns)
 # | 0.005 | {{results/06_stcnn.json:game.tenth.error x 1000.0|.0f}} / {{results/06_stcnn.json:game.tenth.error x 1000.1|.0f}} / {{results/06_stcnn.json:game.tenth.error x 1000.2|.0f}} | {{results/06_stcnn.json:game.tenth.one side.0|.0f}} / {{results/06_stcnn.json:game.tenth.one side.1|.0f}} / {{results/06_stcnn.json:game.tenth.one side.2|.0f}} |
 # | 0.5 | {{results/06_stcnn.json:game.tenfold.error x 1000.0|.0f}} / {{results/06_stcnn.json:game.tenfold.error x 1000.1|.0f}} / {{results/06_stcnn.json:game.tenfold.error x 1000.2|.0f}} | {{results/06_stcnn.json:game.tenfold.one side.0|.0f}} / {{results/06_stcnn.json:game.tenfold.one side.1|.0f}} / {{results/06_stcnn.json:game.tenfold.one side.2|.0f}} |
 #
-# With λ = 0.5 both sides come almost equally often, and nearly all samples that do not choose show *two* bright discs (seed 0).
-# <!-- given --> Without noise, one past gives one picture.</details>
+# With λ = 0.5, nearly all samples that do not choose show *two* bright discs (seed 0). <!-- given --> Without noise, one past gives one picture.</details>
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 6.4** (10 minutes, hard, in words) A colleague says: *after tuning, STCNN is just a network that has memorised
