@@ -235,7 +235,7 @@ for t in range(3):
 
 # %% [markdown]
 # From frame 1 on, slot 0 is more certain: the pixel was already its own. Why does c not travel through time? It is the authors' choice: a cell has
-# *one* memory, and they gave it to the objects. (Exercise 4.7 in the appendix adds a second one.)
+# *one* memory, and they gave it to the objects.
 
 # %% [markdown]
 # ## 2. The network, built
@@ -356,7 +356,7 @@ def enlarge(x, size):
 # %%
 figures.show(
     figures.networks.rvos(one_shot, crowd.frames[2], crowd.masks[1]),
-    caption="One encoder for all objects, and a row of four cells for each. Each h is enlarged on its way to the next cell, and once more before predict. "
+    caption="One encoder for all objects, and a row of four cells for each. "
     "Dotted: h and c of object 1 go to object 2. Not drawn: each cell's own h of the previous frame.",
 )
 
@@ -441,12 +441,12 @@ figures.show(
     figures.gallery(between, columns=5, height=1.5),
     "A frame with three objects, and how much the hidden states of slots 0 and 2 differ, at four levels. At 1/16 there is next to no difference; from "
     "1/8 on, the two objects stand out.",
-    "Each map has its own scale. At 1/16 the two slots hardly differ; from 1/8 on, they differ on their two objects.",
+    "At 1/16 the two slots hardly differ. (Each map has its own scale.)",
 )
 
 # %% [markdown]
-# The coarsest level, which could see the whole scene, hardly tells the slots apart. Why should it? The finest level reads the previous mask too, and the loss looks
-# only there. With a loss at *each* level, it stays alive ([appendix](appendix/04_details.ipynb), I).
+# The coarsest level, which could see the whole scene, hardly tells the slots apart. The finest level reads the previous mask too, and the loss looks
+# only there. With a loss at *each* level, the coarsest stays alive, but J in our short runs was no higher for it ([appendix](appendix/04_details.ipynb), I).
 
 # %% [markdown]
 # ## 3. The grid, built
@@ -476,17 +476,19 @@ def traverse(network, frames, masks0, slots, recurrence="ST", given=2, truth=Non
 blind = RVOS(one_shot=False).eval()  # zero-shot: no mask goes in
 blind.load_state_dict(zero_shot.state_dict())
 with torch.no_grad():
-    for way in ("ST", "S", "T"):
-        library = rvos.rollout(one_shot, frames[None, :4], first_masks[None], 3, way)[0]
-        _ = check.close(f"one-shot, {way}", traverse(built, frames[:4], first_masks, 3, way), library, atol=1e-3)
-        library = rvos.rollout(zero_shot, frames[None, :4], None, 3, way)[0]
-        _ = check.close(f"zero-shot, {way}", traverse(blind, frames[:4], None, 3, way), library, atol=1e-3)
+    for name, mine, theirs, given in (
+        ("one-shot", built, one_shot, first_masks),
+        ("zero-shot", blind, zero_shot, None),
+    ):
+        ways_mine = [traverse(mine, frames[:4], given, 3, way) for way in ("ST", "S", "T")]
+        batched = None if given is None else given[None]
+        library = [rvos.rollout(theirs, frames[None, :4], batched, 3, way)[0] for way in ("ST", "S", "T")]
+        _ = check.close(f"{name}: ST, S, T", torch.stack(ways_mine), torch.stack(library), atol=1e-3)
 
 # %% [markdown]
 # S and T are the paper's switches: space, time, or both. In one-shot mode we run frame 0 too, with the given masks, only to get its h. Frame 1 also reads the given masks (`given=2`): the network's own answer to frame 0 could only be worse. From frame 2 on, each slot is fed its own soft answer, and no other.
 #
-# Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end; what is fed back stays as it was
-# drawn.
+# Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end.
 
 # %%
 answers = {
@@ -546,7 +548,7 @@ with torch.no_grad():
 _ = check.equal("after three steps: slots 0 and 1", p[:, :, 1], p[:, :, 0])
 
 # %% [markdown]
-# No. All gradients add up in *one* set of weights, and whatever these become, the slots see the same. No length of training helps.
+# No. All gradients add up in *one* set of weights, and whatever these become, the slots see the same.
 #
 # Then which mask should all slots draw? With n objects of equal size: if they all draw the same *one*, the IoU is 1 for that one and 0 for the others. If
 # they all draw *everything*, the IoU with each is 1/n. The average is 1/n both times. These are three trainings of each kind:
@@ -651,13 +653,13 @@ for name, target in {"hidden": torch.zeros(1, 3), "one pixel seen": torch.tensor
 # it.</details>
 #
 # So such a frame never teaches a slot to draw *nothing*. It can still learn from other frames not to draw background, so its mask may shrink. But a
-# patch that stays costs nothing extra. The fix is one more term for empty targets; you will write it in exercise 4.2, and section 8 shows what it does. It is not the paper's.
+# patch that stays costs nothing extra. The fix, which is not the paper's, is one more term for empty targets (exercise 4.2, section 8).
 #
 # ### The clip, as one graph
 #
 # The whole clip, all slots in all frames, is one graph, and one backward pass goes through it. Training has two stages. In the first, the previous mask
 # is the *true* mask ({{term:teacher forcing}}); in the second, it is the network's own. Why? A network that was only ever fed truths does not know what to
-# do with an error, which is {{term:exposure bias}}. And why not its own masks from the start? At first they are noise. So the easy lesson
+# do with an error ({{term:exposure bias}}). But at first, its own masks are noise. So the easy lesson
 # comes first: a *{{term:curriculum}}*.
 
 
@@ -832,7 +834,7 @@ for name in list(ways)[:3]:
 figures.show(
     figures.gallery(last, columns=4),
     "The last frame of the grid four times: the ground truth, and the answers with both arrows, with space alone, and with time alone.",
-    "Frame 10: the ground truth, and the answers with both arrows and with each one alone.",
+    "Frame 10. Which arrow can go?",
 )
 
 # %% [markdown]
@@ -870,19 +872,12 @@ figures.show(
 )
 
 # %% [markdown]
-# In our picture, RVOS keeps the object but adds background that the object has passed; the network trained on photographs adds part of the look-alike. Now real video: networks trained on sprites, three DAVIS-2016 sequences, J in percent.
-
-# %% tags=["reference"]
-real = tables.stored("04_rvos", "real", "J")
-names = {"copy first": "first mask, copied", "MaskTrack": "MaskTrack", "RVOS recipe": "your recipe, 3 seeds"}
-names |= {"RVOS long run": "reference", "STM long run": "STM (notebook 05)"}
-tables.compare({s: {n: row[s] for n, row in real.items()} for s in list(real["copy first"])[:3]}, methods=names)
-
-# %% [markdown]
-# The reference network has {{results/04_rvos.json:real.J.RVOS long run.mean.0|.1f}} on average, and the copied first mask
-# {{results/04_rvos.json:real.J.copy first.mean.0|.1f}}: on real video, sprites are not enough for RVOS.
+# In our picture, RVOS keeps the object but adds background that the object has passed; the network trained on photographs adds part of the look-alike.
 #
-# Next, networks that start from ImageNet and learn from photographs, on the twelve sequences used to choose them (optimistic, as above). The second stage uses the network's own masks:
+# On real video, sprites are not enough for RVOS: on three DAVIS-2016 sequences, the reference network has a J of {{results/04_rvos.json:real.J.RVOS long run.mean.0|.1f}} on average, and the copied first mask
+# {{results/04_rvos.json:real.J.copy first.mean.0|.1f}}.
+#
+# Next, networks that start from ImageNet and learn from photographs, on the twelve sequences of the top (optimistic). The second stage uses the network's own masks:
 
 # %% tags=["reference"]
 trained = {  # the log's name: shown as, steps of the first stage, of the second
@@ -909,7 +904,7 @@ tables.table(
 #
 # ### An object that leaves
 #
-# Section 4 says that a frame without the object never teaches a slot to draw nothing. Here the object leaves the picture and comes back. *Yours* was trained with the paper's
+# Here the object leaves the picture and comes back. *Yours* was trained with the paper's
 # loss, the reference network with the extra term of exercise 4.2.
 
 # %% tags=["run"]
@@ -931,7 +926,7 @@ figures.show(
 )
 
 # %% [markdown]
-# They differ in more than the loss. For a fair comparison: three trainings with the term, three without, otherwise alike.
+# For a fair comparison: three trainings with the term, three without, otherwise alike.
 
 # %% tags=["reference"]
 empty, rows = tables.stored("04_rvos", "claims", "empty"), {}
@@ -977,18 +972,16 @@ figures.show(
 
 # %% tags=["reference"]
 passing, rows = tables.stored("04_rvos", "crossing"), {}
+ends = {"both right": "kept", "exchanged": "switched", "at least one lost": "lost"}
 for kind in ("identical", "different", "identical but apart"):
-    for method, name in (("RVOS long", "reference"), ("STM long", "STM (notebook 05)")):
-        ends = {"both right": "kept", "exchanged": "switched", "at least one lost": "lost"}
-        share = {end: passing[key][method][kind][0] / 100 for end, key in ends.items()}
-        rows[f"{kind}: {name}"] = {end: round(part * passing["clips"]) for end, part in share.items()}
-tables.table(
-    rows, notes=f"of {passing['clips']} clips each; over the last three frames; 'apart': their paths do not meet"
-)
+    share = {end: passing[key]["RVOS long"][kind][0] for end, key in ends.items()}
+    share["STM: both right"] = passing["kept"]["STM long"][kind][0]
+    rows[kind] = {end: round(percent * passing["clips"] / 100) for end, percent in share.items()}
+tables.table(rows, notes=f"of {passing['clips']} clips each, in the last frames; reference network")
 
 # %% [markdown]
-# Of 16 such clips, the reference network ends with both objects right in 1 and exchanged in 6; in the other 9 it has lost at least one. Two *different* objects fare no better: 0 of 16 are right. When identical objects keep apart, it is right in 12, so meeting does most of the
-# damage. STM, which looks back at frame 0, keeps all 16 different pairs and 7 identical ones.
+# Two *different* objects fare no better than identical ones. When identical objects keep apart, the network is right in 12 of 16 clips, so meeting does most of the
+# damage. STM (notebook 05) looks back at frame 0.
 
 # %% [markdown]
 # ## 9. What the paper claims, and what we saw
@@ -999,10 +992,10 @@ tables.table(
 # |---|---|---|---|
 # | one-shot, time matters more than space, and both together are best | S 54.7, T 59.9, ST 60.8 | several objects: S {{results/04_rvos.json:claims.one_shot.mean.S.multiple_objects|.1f}}, T {{results/04_rvos.json:claims.one_shot.mean.T.multiple_objects|.1f}}, ST {{results/04_rvos.json:claims.one_shot.mean.ST.multiple_objects|.1f}}; clean: {{results/04_rvos.json:claims.one_shot.mean.S.clean|.1f}}, {{results/04_rvos.json:claims.one_shot.mean.T.clean|.1f}}, {{results/04_rvos.json:claims.one_shot.mean.ST.clean|.1f}} | time helps under all five conditions tested (two shown; all in the [appendix](appendix/04_details.ipynb), H). We could not reproduce a gain from space at this scale |
 # | zero-shot, space matters more than time | T (as released) 37.1, S 40.8, ST 44.7 | discs: T as released {{results/04_rvos.json:claims.zero_shot.mean.T released|.1f}}, S {{results/04_rvos.json:claims.zero_shot.mean.S|.1f}}, ST {{results/04_rvos.json:claims.zero_shot.mean.ST|.1f}} | space: yes. Time adds nothing here: the discs differ in colour, so each frame alone tells them apart |
-# | a second stage on its own masks helps | +2.3 on seen classes, none on others | 48 frames, last five: {{results/04_rvos.json:claims.curriculum.mean_last.truth only|.1f}} without, {{results/04_rvos.json:claims.curriculum.mean_last.own after truth|.1f}} with; {{results/04_rvos.json:claims.curriculum.mean_last.own from the start|.1f}} with its own masks from the start | in two of three seeds, and by less than the seeds differ. Its own masks from the start are worst on average |
+# | a second stage on its own masks helps | +2.3 on seen classes, none on others | 48 frames, last five: {{results/04_rvos.json:claims.curriculum.mean_last.truth only|.1f}} without, {{results/04_rvos.json:claims.curriculum.mean_last.own after truth|.1f}} with; {{results/04_rvos.json:claims.curriculum.mean_last.own from the start|.1f}} with its own masks from the start | in two of three seeds, and by less than the seeds differ |
 # | ten objects cost little more than one | 44 ms a frame for all objects (P100) | section 10 | yes, by count of operations |
 #
-# All *zero-shot* scores, the paper's too, use the first mask to decide which slots are scored. And our zero-shot networks know only discs: among sprites they score below a copied first mask ([appendix](appendix/04_details.ipynb), F).
+# All *zero-shot* scores, the paper's too, use the first mask to decide which slots are scored. Our zero-shot networks know only discs ([appendix](appendix/04_details.ipynb), F).
 
 # %% tags=["reference"]
 curriculum = tables.stored("04_rvos", "claims", "curriculum")
@@ -1017,7 +1010,7 @@ figures.show(
 )  # fmt: skip
 
 # %% [markdown]
-# <details><summary>Prediction 3</summary>In frame 47, the last one: about {{results/04_rvos.json:claims.curriculum.mean_curve.own after truth.47|.0f}} (own masks after true ones). Even the copied first mask has {{results/04_rvos.json:claims.curriculum.copied.47|.0f}} there, because objects wander back over the place where
+# <details><summary>Prediction 3</summary>In frame 47, the last one: about {{results/04_rvos.json:claims.curriculum.mean_curve.own after truth.47|.0f}}. Even the copied first mask has {{results/04_rvos.json:claims.curriculum.copied.47|.0f}} there, because objects wander back over the place where
 # they started. Errors are fed back and add up, and none of our three trainings keeps hold of an object for 48 frames.</details>
 
 # %% [markdown]
@@ -1080,7 +1073,7 @@ if here.name == "gpu":
     rvos.start_from_imagenet(network)
     training.train(network, task, gpu, out=RUNS / "rvos_paper")
 else:
-    print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
+    print("this code cell trains on a GPU; if you stop it, it resumes")
 
 # %% [markdown]
 # For videos of your own, pass `rvos.task(video=VideoClips(DavisFolder(root)))`. On several GPUs:
@@ -1089,13 +1082,13 @@ else:
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
+# Replace the line that raises; the check names the usual mistakes.
 #
 # **Exercise 4.1** (25 minutes, hard) *The network from its ledger.* Close section 2 and keep only its ledger and `Encoder`. First write one step of a cell: `cell_step(gates, x, spatial, temporal)`. `gates` is a 3×3 convolution;
 # its input is x, h of the previous object and h of the previous frame, its output i, f, o, g. `spatial` is (h, c), `temporal` is h; None stands for zeros. Return the new h and the new c.
 #
 # Then write `network(width, hidden)`, which returns an `nn.Module` for the first frame of a clip: from frames `B 3 H W` and given masks `B N H W` to logits `B N H W`. The ledger is for width 16 and hidden size
-# 32; all channels scale with these two. The check counts parameters and asks autograd which masks each slot can see.
+# 32; all channels scale with these two.
 #
 # What the ledger does not say: `Encoder` returns its maps finest first; `pyramid` and `enlarge` may be used. A head is a 3×3 convolution and a group norm (8 channels a group, at least one group). The mask is one more channel of x. All convolutions here have a bias. In the first frame, h of time is zero.
 #
@@ -1214,8 +1207,8 @@ _ = check_04.slot_cost(slot_cost)
 # the worse loss all the same? (d) When does matching on frame 0 do harm?
 #
 # <details><summary>Answer</summary>(a) Frame 0 puts A into slot 0 and B into slot 1; the mean is 0.40. Matched anew, frames 2 and 3 exchange the two: 0.28. (b) Each frame takes the best for itself, and the fixed assignment is one
-# of its choices. (c) It forgives what the task is about. A network that exchanges two objects in the middle of a clip is not told so: the fixed assignment <em>is</em> the supervision over
-# time. (d) If frame 0 is matched badly, for example because an object is half hidden there, the whole clip pulls in the wrong direction.</details>
+# of its choices. (c) A network that exchanges two objects in mid-clip is not told so: the fixed assignment <em>is</em> the supervision over
+# time. (d) If frame 0 is matched badly, because an object is half hidden there, the whole clip pulls in the wrong direction.</details>
 
 # %% [markdown] tags=["quiz"]
 # ## Quiz
@@ -1226,12 +1219,11 @@ _ = check_04.slot_cost(slot_cost)
 #
 # **2.** All training clips have at most three objects, and you ask for ten slots. Does slot 7 have untrained weights?
 #
-# <details><summary>Answer</summary>No, slots have no weights of their own. What was never trained is the situation: a state that seven objects have passed through.</details>
+# <details><summary>Answer</summary>No, all slots share their weights. What was never trained is a state that seven objects have passed through.</details>
 #
 # **3.** h of the previous frame is an input of all four gates. Why is this not the memory of an LSTM?
 #
-# <details><summary>Answer</summary>An LSTM carries c, which the forget gate can keep unchanged over many steps. Through time, RVOS carries only h, which passes the gate convolution in every frame and has to be written
-# anew.</details>
+# <details><summary>Answer</summary>An LSTM carries c, which the forget gate can keep unchanged over many steps. Through time, RVOS carries only h, and writes it anew in every frame.</details>
 
 # %% [markdown]
 # ## Recap
@@ -1239,7 +1231,7 @@ _ = check_04.slot_cost(slot_cost)
 # * A grid of frames and slots, the same weights in every box. Space carries h and c from object to object; time carries h alone.
 # * Without space and without masks, all slots are equal to the last bit, before and after any training.
 # * If nobody says which slot is which object, match first, once per clip; the fixed match is the supervision over time.
-# * The soft IoU of an empty target has no gradient. One more term gives it one.
+# * The soft IoU of an empty target has no gradient. One more term fixes that.
 # * With masks given, our reference network can do without space (J {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} against {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}}) but not without time ({{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}}).
 # * The frame is encoded once, so more objects cost little.
 #
@@ -1264,4 +1256,3 @@ _ = check_04.slot_cost(slot_cost)
 # * A. Salvador and others: [Recurrent Neural Networks for Semantic Instance Segmentation](https://arxiv.org/abs/1712.00617). 2017 (RSIS).
 # * X. Shi and others: [Convolutional LSTM Network](https://arxiv.org/abs/1506.04214). NeurIPS 2015.
 # * S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer: [Scheduled Sampling](https://arxiv.org/abs/1506.03099). NeurIPS 2015.
-# * M. Ranzato, S. Chopra, M. Auli, W. Zaremba: [Sequence Level Training with Recurrent Neural Networks](https://arxiv.org/abs/1511.06732). ICLR 2016.
