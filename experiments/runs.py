@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -201,6 +202,12 @@ def mean(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 4)  # two more: else 86.147 is quoted as 86.2 here, as 86.1 elsewhere
 
 
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """``mean``, and of several values ``sd`` (divided by n - 1)."""
+    spread = {"sd": round(float(np.std(values, ddof=1)), 4)} if len(values) > 1 else {}
+    return {"mean": mean(values)} | spread
+
+
 def by_condition(segmenter: Segmenter, clips: list[Clip]) -> dict[str, dict[str, float]]:
     """J and F in percent per condition, DAVIS-2017 protocol."""
     report = evaluation.evaluate(segmenter, clips)
@@ -275,6 +282,22 @@ def real(methods: Mapping[str, Sequence[Segmenter]], folder: Path) -> dict[str, 
             clip.name: [round(float(v), 4) for v in reports[0].rows[i].score.J] for i, clip in enumerate(clips)
         }
     return result
+
+
+def from_page(page: str, names: Sequence[str], **given: Any) -> dict[str, Any]:
+    """Functions and classes of a page, so that what is measured is what its reader runs.
+
+    Args:
+        page: of ``notebooks/src``, without the ending.
+        names: of definitions at the top level of its cells; nothing else of the page runs.
+        given: the globals that they read.
+    """
+    path = ROOT / "notebooks" / "src" / f"{page}.py"
+    tree = ast.parse(path.read_text())
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    tree.body = [node for node in tree.body if isinstance(node, kinds) and node.name in names]
+    exec(compile(tree, str(path), "exec"), given)
+    return given
 
 
 def keep(path: Path, found: dict[str, Any], command: str) -> None:

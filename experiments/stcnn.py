@@ -33,7 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments import runs
-from experiments.runs import SEEDS, by_condition, keep, mean, per_frame, percent, seconds_of, swap
+from experiments.runs import SEEDS, by_condition, keep, mean, over_seeds, per_frame, percent, seconds_of, swap
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
@@ -65,6 +65,8 @@ HIDDEN = (
     *("pretrained, adversarial", "scratch, few", "pretrained, learning, few"),
 )
 FORKS = ("fork, mse", "fork, adversarial")
+#: The same with a generator that resizes: no checkerboard can pass for sharpness.
+RESIZED = ("fork, mse, resized", "fork, adversarial, resized")
 #: The recipe's network whose temporal half is missing, or has learned nothing.
 TIMELESS = ("video, space only", "video, random time")
 #: The same pair for hidden objects, and beside it those that learned to predict; each is tuned as well.
@@ -90,7 +92,7 @@ def key(name: str) -> str:
 
 def trainings() -> list[tuple[str, int]]:
     """All trainings: what ships, then everything once, and once more with each other seed."""
-    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *TIMELESS, *HIDDEN, *FORKS))]
+    return [(BEST, 0), *((name, s) for s in SEEDS for name in ("recipe", *TIMELESS, *HIDDEN, *FORKS, *RESIZED))]
 
 
 def seconds(recipe: Recipe) -> float:
@@ -356,19 +358,28 @@ def timeless() -> dict[str, Any]:
     The full method's scores are those of the recipe's runs in :func:`main_part`, on the same clips.
     """
     of = of_condition(("clean", "occlusion", "distractors"), CLIPS)
-    result: dict[str, Any] = {"clips": CLIPS, "steps": ONLINE, "J": {c: {} for c in of}}
+    full = json.loads(OUT.read_text())["benchmark"]
+    result: dict[str, Any] = {"clips": CLIPS, "steps": ONLINE, "J": {c: {"full": full[c]["recipe"]} for c in of}}
     for name in TIMELESS:
         seeds = TRAININGS.seeds(name)
         for c, clips in of.items() if seeds else ():
             print("timeless", name, c, flush=True)
-            result["J"][c][name.split(", ")[1]] = [runs.j_of(Tuned(name, s, ONLINE), clips) for s in seeds]
+            result["J"][c][short(name)] = [runs.j_of(Tuned(name, s, ONLINE), clips) for s in seeds]
+    result["over_seeds"] = {
+        c: {name: over_seeds(values) for name, values in row.items()} for c, row in result["J"].items()
+    }
     return {"timeless": result}
+
+
+def short(name: str) -> str:
+    """What tells a training of :data:`TIMELESS` from the other."""
+    return name.split(", ")[1]
 
 
 @torch.no_grad()
 def timeless_hidden(count: int = 8) -> dict[str, Any]:
     """The same on hidden objects, before and after tuning to frame 0: IoU in frame 4, when the object has moved."""
-    result: dict[str, Any] = {"clips": count, "steps": ONLINE, "IoU": {}}
+    result: dict[str, Any] = {"clips": count, "steps": ONLINE, "IoU": {}, "over_seeds": {}}
     for name in (name for name in HIDDEN_TUNED if TRAININGS.seeds(name)):
         rows: dict[str, list[float]] = {"untuned": [], "tuned": []}
         for seed in TRAININGS.seeds(name):
@@ -385,6 +396,7 @@ def timeless_hidden(count: int = 8) -> dict[str, Any]:
                     found.append(float(iou(logits[:, -1] > 0, mask[-1:] > 0)))
                 rows[title].append(percent(np.mean(found)))
         result["IoU"][key(name)] = rows
+        result["over_seeds"][key(name)] = {title: over_seeds(values) for title, values in rows.items()}
     return {"timeless_hidden": result}
 
 
@@ -392,9 +404,12 @@ def timeless_real(folder: Path) -> dict[str, Any]:
     """The same on three DAVIS-2016 sequences."""
     methods = {
         title: [Resized(Tuned(name, s, ONLINE), SHORT_SIDE) for s in TRAININGS.seeds(name)]
-        for title, name in (("full", "recipe"), *((name.split(", ")[1], name) for name in TIMELESS))
+        for title, name in (("full", "recipe"), *((short(name), name) for name in TIMELESS))
     }
-    return {"timeless_real": {"steps": ONLINE} | runs.real({t: m for t, m in methods.items() if m}, folder)}
+    found = runs.real({t: m for t, m in methods.items() if m}, folder)
+    del found["per_frame"]
+    spread = {title: over_seeds(row["mean"]) for title, row in found["J"].items()}
+    return {"timeless_real": {"steps": ONLINE, "over_seeds": spread} | found}
 
 
 # -------------------------------------------------------------------------------------------------- prediction
@@ -584,6 +599,16 @@ def probe(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> float:
     return percent(iou(answer, truth).mean().item())
 
 
+def halved(windows: Tensor) -> Tensor:
+    """The four frames' pixels, ``[N, delta, 3, H, W] -> [N, delta, h, w]``; the grain is grey."""
+    return F.avg_pool2d(windows[:, :, 0], 2)
+
+
+def last_change(windows: Tensor, blur: int = 9) -> Tensor:
+    """The blurred difference of the last two frames that a generator sees, ``[N, 1, h, w]``; an honest rival."""
+    return F.avg_pool2d(differences(windows[:, :-1], windows[:, -1], blur)[:, None], 2)
+
+
 def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
     """What the generator's maps say about where the hidden object is now, to a reader that only adds them up."""
     size = VARIANTS["pretrained"].stages[0].size
@@ -608,9 +633,8 @@ def probes(learn: int = LABELLED, ask: int = 64) -> dict[str, Any]:
         result["IoU"][title] = rows
     print("probe pixels", flush=True)
     plain = [clips(1000 * seed, learn) for seed in SEEDS]
-    result["IoU"]["pixels"] = {
-        "all": [probe(F.avg_pool2d(w[:, :, 0], 2), half(m), F.avg_pool2d(test[:, :, 0], 2), truth) for w, m in plain]
-    }
+    for title, look in (("pixels", halved), ("difference", last_change)):
+        result["IoU"][title] = {"all": [probe(look(w), half(m), look(test), truth) for w, m in plain]}
     return {"probe": result}
 
 
@@ -699,6 +723,9 @@ def futures(count: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return frames[:, :-1], target_like(frames[:, -1], true), true, other
 
 
+MEASURES = ("mse", "sharpness", "one_side", "brighter", "fainter")
+
+
 def fork(count: int = 128) -> dict[str, Any]:
     """Two futures, equally probable: what is painted by the pixels' error alone, and with a discriminator."""
     windows, truth, true, other = futures(count, VARIANTS[FORKS[0]].stages[0].size)
@@ -707,13 +734,28 @@ def fork(count: int = 128) -> dict[str, Any]:
         "truth": compared(truth, truth, true, other),
         "copy last": compared(last, truth, true, other),
     }
-    for name in FORKS:
+    rows |= by_generator(FORKS, windows, truth, true, other)
+    table = {m: {name: row[m] for name, row in rows.items()} for m in MEASURES}
+    return {"fork": {"clips": count, **table, "pictures": pictures(windows[SHOWN], truth[SHOWN])}}
+
+
+def fork_resized(count: int = 128) -> dict[str, Any]:
+    """:func:`fork` on the same clips with generators that resize; all measures are those of there."""
+    rows = by_generator(RESIZED, *futures(count, VARIANTS[RESIZED[0]].stages[0].size))
+    table = {m: {name: row[m] for name, row in rows.items()} for m in MEASURES}
+    return {"fork_resized": {"clips": count, "steps": VARIANTS[RESIZED[0]].steps, **table}}
+
+
+def by_generator(
+    names: Sequence[str], windows: Tensor, truth: Tensor, true: Tensor, other: Tensor
+) -> dict[str, dict[str, list[float]]]:
+    """:func:`compared` for each seed of some trainings."""
+    rows = {}
+    for name in names:
         print("fork", name, flush=True)
         seen = [compared(painted(g, windows), truth, true, other) for g in generators(name)]
-        rows[key(name)] = {measure: [s[measure] for s in seen] for measure in seen[0]}
-    measures = ("mse", "sharpness", "one_side", "brighter", "fainter")
-    table = {m: {name: row[m] for name, row in rows.items()} for m in measures}
-    return {"fork": {"clips": count, **table, "pictures": pictures(windows[SHOWN], truth[SHOWN])}}
+        rows[key(name)] = {measure: [s[measure] for s in seen] for measure in MEASURES}
+    return rows
 
 
 SHOWN = slice(3, 6)  # clips that the notebook shows, to both sides: its reader has no weights of these runs
@@ -725,6 +767,24 @@ def pictures(windows: Tensor, truth: Tensor) -> list[dict[str, list[str]]]:
     frames |= {key(name): painted(generators(name)[0], windows) for name in FORKS}
     greys = {name: ((f[:, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy() for name, f in frames.items()}
     return [{name: [row.tobytes().hex() for row in of[i]] for name, of in greys.items()} for i in range(len(windows))]
+
+
+# -------------------------------------------------------------------------------------------------------- game
+
+GAME = {"tenth": 0.005, "tenfold": 0.5}  # weights of the adversarial loss; the page itself plays with 0.05
+PLAYED = ("disc", "forks", "Painter", "Critic", "critic_loss", "play", "scored")
+
+
+def game() -> dict[str, Any]:
+    """The page's own game with a weaker and a stronger critic, for its exercise; three seeds each."""
+    page = runs.from_page("06_stcnn_adversarial_training", PLAYED, F=F, nn=nn, torch=torch)
+    page["test_past"], page["test_future"], page["test_other"] = page["forks"](64, torch.Generator().manual_seed(999))
+    result: dict[str, Any] = {"weights": GAME}
+    for name, weight in GAME.items():
+        print("game", name, flush=True)
+        played = [page["scored"](page["play"](weight, seed)) for seed in SEEDS]
+        result[name] = {key.split(",")[0]: [round(p[key], 2) for p in played] for key in played[0]}
+    return {"game": result}
 
 
 # -------------------------------------------------------------------------------------------------------- real
@@ -762,6 +822,8 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "frame difference": frame_difference,
     "probe": probes,
     "fork": fork,
+    "fork resized": fork_resized,
+    "game": game,
     "gate": gate,
     "gate untuned": lambda: {"gate_untuned": gate_where_it_is_blamed(0)},
     "gate tuned": lambda: {"gate_tuned": gate_where_it_is_blamed(ONLINE)},

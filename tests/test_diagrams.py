@@ -259,7 +259,30 @@ def test_the_other_networks_arrows_bring_the_channels_that_each_layer_takes(clip
         assert arriving(drawn["stcnn"], f"d{i}", ("skip",)) == takes(squeeze)
     assert arriving(drawn["stcnn"], "last") == takes(decoder.last)
     assert arriving(drawn["stcnn"], "gates[0]") == takes(decoder.joins[0]) + 1  # and the mask that steers it
-    assert arriving(drawn["stcnn"], "gates[0]", ("skip",)) == takes(decoder.laterals[0])
+    assert arriving(drawn["stcnn"], "f[0]", ("skip",)) == takes(decoder.laterals[0])
+
+
+def test_the_decoder_of_stcnn_is_drawn_as_its_code_goes(clip: Clip) -> None:
+    """Only f goes down; a gate's map goes to its head and to the end; every head but the finest steers a gate."""
+    detached, joined = (networks.stcnn(models.build("stcnn", detach=d), clip.frames[:5]) for d in (True, False))
+    pairs = {(arrow.source, arrow.target) for arrow in detached.arrows if arrow.flow == "data"}
+    assert {("pyramid", "f[2]"), ("f[2]", "f[1]"), ("f[1]", "f[0]")} < pairs
+    for i in (2, 1, 0):
+        assert {target for source, target in pairs if source == f"gates[{i}]"} == {f"heads[{i}]", "last"}
+        assert (f"heads[{i + 1}]", f"gates[{i}]") in pairs
+    assert not {target for source, target in pairs if source == "heads[0]"}
+    assert {(arrow.source, arrow.target) for arrow in detached.arrows if arrow.flow == "stopped"} == {
+        ("gates[2]", "d1"), ("gates[1]", "d2"), ("gates[0]", "d3")
+    }  # fmt: skip
+    assert not [arrow for arrow in joined.arrows if arrow.flow == "stopped"]
+
+
+def test_both_players_know_the_past() -> None:
+    drawn = two_players(*([np.zeros((16, 16, 3), np.uint8)] * 3))
+    into = {key: {a.source for a in drawn.arrows if a.target == key and a.flow == "data"} for key in drawn.parts}
+    assert into["painter"] == {"past", "noise"}
+    assert into["critic"] == {"past", "painted"}
+    assert into["learner"] == {"known", "detached", "real"}
 
 
 def test_each_map_is_the_modules_own(clip: Clip) -> None:

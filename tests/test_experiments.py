@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from experiments import masktrack, rvos, rvos_arrows
+from experiments import masktrack, runs, rvos, rvos_arrows, rvos_ingredients
 from experiments import stcnn as tool
 from vos_tutorial import recipes
 from vos_tutorial.clip import Clip
@@ -21,7 +23,9 @@ from vos_tutorial.models.stcnn import STCNN, fine_tune
 from vos_tutorial.models.weights import read_about, save_weights
 from vos_tutorial.propagation import propagate
 from vos_tutorial.recipes.stcnn import VARIANTS
+from vos_tutorial.training import task
 from vos_tutorial.training.command import _arguments, _recipe
+from vos_tutorial.training.tasks import check_options
 
 
 def test_the_commands_train_every_variant_with_three_seeds_and_the_long_run_once() -> None:
@@ -191,3 +195,58 @@ def test_exchanged_objects_get_another_slot_and_without_space_only_change_places
     alone = [propagate(RVOSSegmenter(network, "T"), c.frames[:4], c.first_mask) for c in (clip, other)]
     assert torch.equal(alone[0] == 1, alone[1] == 2)
     assert torch.equal(alone[0] == 2, alone[1] == 1)
+
+
+def test_each_ingredient_changes_one_thing() -> None:
+    """All networks but the pretrained one begin with the same weights, and the open gates open nothing else."""
+    first, of = {}, rvos_ingredients.INGREDIENTS
+    for name in (name for name in of if name != "ImageNet encoder"):
+        torch.manual_seed(0)
+        first[name] = of[name].network().state_dict()
+    plain = first["sprites"]
+    for name, weights in first.items():
+        extra = {k for k in weights if k not in plain}
+        assert bool(extra) == ("sides" in of[name].options)
+        assert all(k.startswith("sides.") for k in extra)
+        changed = {k for k in plain if not torch.equal(plain[k], weights[k])}
+        assert changed == ({f"cells.{i}.gates.bias" for i in range(4)} if "open" in name else set())
+    for i in range(4):
+        before, after = (
+            first[n][f"cells.{i}.gates.bias"].unflatten(0, (4, -1)) for n in ("sprites", "open forget gates")
+        )
+        assert bool((after[1] == 1).all())
+        assert torch.equal(before[[0, 2, 3]], after[[0, 2, 3]])
+    base = rvos_ingredients.recipe(of["sprites"])
+    for name, ingredient in of.items():
+        made = rvos_ingredients.recipe(ingredient)
+        check_options(task("rvos"), made.stages)
+        assert len({**ingredient.options, **ingredient.stage}) <= 1
+        assert (made == base) == (not ingredient.options and not ingredient.stage), name
+
+
+def test_a_deaf_network_no_longer_hears_its_coarsest_level() -> None:
+    clip = next(c for c in benchmark(8, ["multiple_objects"]) if len(c.objects) == 2)
+    clip = Clip(clip.frames[:3], clip.masks[:3], clip.name)
+    torch.manual_seed(0)
+    row = rvos_ingredients.measured(rvos_ingredients.reference().eval(), [clip])
+    assert len(row["apart"]) == 4
+    assert all(each > 0 for each in row["apart"])
+    network = rvos_ingredients.reference()
+    silent = rvos_ingredients.deaf(network, 0)
+    kernels = [n.cells[1].kernels(n.above[1]) for n in (network, silent)]  # type: ignore[operator,union-attr]
+    assert not bool(kernels[1].above.any())
+    assert torch.equal(kernels[0].skip, kernels[1].skip)
+    assert bool(kernels[0].above.any())
+
+
+def test_a_page_lends_its_functions() -> None:
+    """Those that are asked for, as the page has them; none of its cells runs."""
+    found = runs.from_page("06_stcnn_adversarial_training", tool.PLAYED, F=F, nn=nn, torch=torch)
+    assert set(tool.PLAYED) <= set(found)
+    assert "hidden" not in found
+    past, came, other = found["forks"](3, torch.Generator().manual_seed(0))
+    assert past.shape == (3, 3, 16, 16)
+    assert came.shape == other.shape == (3, 1, 16, 16)
+    assert not came.equal(other)
+    painter = found["play"](0.05, 0, steps=1)
+    assert painter(past, torch.zeros(3, 4)).shape == came.shape

@@ -243,8 +243,8 @@ def test_still_pictures_show_the_cell_that_is_asked_for() -> None:
     one = widget.static_grid()
     both = widget.static_grid((4, 2), ["ST", "S"])
     titles = [axes.get_title() for axes in both.axes]
-    assert titles == ["ST: ancestors of slot 2 in frame 4", "S: ancestors of slot 2 in frame 4"]
-    assert [axes.get_title() for axes in one.axes] == ["ST: ancestors of slot 1 in frame 3"]
+    assert titles == ["ST: what can influence slot 2 in frame 4", "S: what can influence slot 2 in frame 4"]
+    assert [axes.get_title() for axes in one.axes] == ["ST: what can influence slot 1 in frame 3"]
     words = [text.get_text() for text in widget.static_grid(modes=["cut"]).axes[0].texts]
     assert {"cut", "S", "T", "M", "slot 0", "frame"} <= set(words)
     details = widget.static_cell((4, 2), "T")

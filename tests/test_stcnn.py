@@ -31,6 +31,7 @@ from vos_tutorial.models.frame_prediction import (
     Enlarge,
     Generator,
     SmallDiscriminator,
+    Upsample,
     crop_like,
     paper_discriminator,
     paper_generator,
@@ -516,14 +517,61 @@ def test_crops_and_zeros() -> None:
     assert crop_like(x, torch.zeros(1, 1, 5, 5)) is x
 
 
-def test_an_enlargement_begins_as_interpolation() -> None:
-    layer: Any = Enlarge(2, 2, lambda _: nn.Identity())
+UPSAMPLE: tuple[Upsample, ...] = ("deconv", "resize")
+
+
+def enlarging(upsample: Upsample) -> Any:
+    """Two channels that are only enlarged: neither the convolution nor the normalisation before does anything."""
+    layer = Enlarge(2, 2, lambda _: nn.Identity(), upsample)
     nn.init.dirac_(layer.conv.weight)
+    assert layer.conv.bias is not None
     nn.init.zeros_(layer.conv.bias)
+    return layer
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLE)
+@pytest.mark.parametrize("size", [(12, 14), (11, 13), (10, 14)])  # as large as twice the map, or cut
+def test_an_enlargement_begins_as_interpolation(upsample: Upsample, size: tuple[int, int]) -> None:
     x = torch.rand(1, 2, 6, 7)
-    enlarged = layer(x, torch.zeros(1, 1, 12, 14), relu=False)
-    smooth = F.interpolate(x, scale_factor=2, mode="bilinear")
+    with torch.no_grad():
+        enlarged = enlarging(upsample)(x, torch.zeros(1, 1, *size), relu=False)
+    smooth = crop_like(F.interpolate(x, scale_factor=2, mode="bilinear"), enlarged)
     torch.testing.assert_close(enlarged[..., 1:-1, 1:-1], smooth[..., 1:-1, 1:-1])
+
+
+def test_only_transposed_convolutions_paint_a_checkerboard_on_a_constant_map() -> None:
+    torch.manual_seed(0)
+    spread = {}
+    for upsample in UPSAMPLE:
+        layer = enlarging(upsample)
+        last = layer.deconv if upsample == "deconv" else layer.after
+        nn.init.normal_(last.weight)
+        with torch.no_grad():
+            flat = layer(torch.ones(1, 2, 6, 6), torch.zeros(1, 1, 12, 12), relu=True)[..., 2:-2, 2:-2]
+        spread[upsample] = float(flat.std((-2, -1)).max())
+    assert spread["deconv"] > 0.1
+    assert spread["resize"] < 1e-5
+
+
+def test_resizing_is_an_option_that_leaves_the_default_as_it_was() -> None:
+    plain, stamps, resizes = small(), small(upsample="deconv"), small(upsample="resize")
+    assert plain.state_dict().keys() == stamps.state_dict().keys()
+    assert all(torch.equal(value, stamps.state_dict()[name]) for name, value in plain.state_dict().items())
+    renamed = {k.replace(".after.", ".deconv."): v.shape for k, v in resizes.state_dict().items()}
+    theirs = {k: v.shape for k, v in plain.state_dict().items()}
+    assert renamed.keys() == theirs.keys()
+    assert {k for k in theirs if renamed[k] != theirs[k]} == {
+        f"generator.decoder.enlarge.{i}.deconv.weight" for i in range(3)
+    }
+    frame, window = pictures()
+    with torch.no_grad():
+        here, there = plain(frame, window), resizes(frame, window)
+    assert here.prediction.frame.shape == there.prediction.frame.shape
+    assert [d.shape for d in here.prediction.features] == [d.shape for d in there.prediction.features]
+    with pytest.raises(TutorialError, match="upsample cannot be 'stamp'; choose deconv or resize"):
+        stcnn.build(upsample="stamp")  # type: ignore[arg-type]
+    with pytest.raises(TutorialError, match=r"has no 'generator\.decoder\.enlarge\.0\.after\.weight'"):
+        stcnn.start_from(resizes, plain)
 
 
 def test_deconv_and_crop_zooms_in_and_resize_does_not() -> None:

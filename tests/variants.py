@@ -290,7 +290,10 @@ def same_segmentation_loss(variant: Any, library: Any, seed: int) -> None:
     logits = torch.randn(2, 5, 7, 8, generator=rng)
     ids = torch.randint(0, 4, (2, 7, 8), generator=rng).to(torch.uint8)
     ids[ids == 3] = 255
-    torch.testing.assert_close(variant(logits, ids, seed / 9), library(logits, ids, seed / 9), rtol=1e-4, atol=1e-5)
+    for dice in (0.0, 1.0):  # the page's own default is 1
+        ours = library(logits, ids, seed / 9, dice)
+        torch.testing.assert_close(variant(logits, ids, seed / 9, dice), ours, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(variant(logits, ids, 0.5), library(logits, ids, 0.5, 1.0), rtol=1e-4, atol=1e-5)
 
 
 # --- notebook 07: a flow map that makes its own waves; EMD without the library's checks ---------------------------

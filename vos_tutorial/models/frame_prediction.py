@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,11 @@ from .backbones import imagenet_weights
 from .layers import group_norm
 
 Norm = Callable[[int], nn.Module]
+
+Upsample = Literal["deconv", "resize"]
+"""How a decoder doubles a map: by a transposed convolution, as published, or by resizing it and convolving it then,
+which treats all cells alike (Odena, Dumoulin, Olah: "Deconvolution and Checkerboard Artifacts", Distill 2016). Both
+begin as the same bilinear interpolation; only the first can learn a pattern that repeats every two cells."""
 
 # ------------------------------------------------------------------------------------------------------- encoder
 
@@ -189,18 +194,24 @@ def bilinear_kernel(size: int) -> Tensor:
 
 
 class Enlarge(nn.Module):
-    """A 3x3 convolution, and twice the resolution: ``[B, C_in, h, w] -> [B, C_out, 2h+2, 2w+2]``, then cropped.
+    """A 3x3 convolution, and twice the resolution: ``[B, C_in, h, w] -> [B, C_out, 2h, 2w]``, cut or filled to fit.
 
     Args:
         into: channels that come in.
         out: channels that go out.
         norm: see :class:`Bottleneck`.
+        upsample: see :data:`Upsample`.
     """
 
-    def __init__(self, into: int, out: int, norm: Norm) -> None:
+    def __init__(self, into: int, out: int, norm: Norm, upsample: Upsample = "deconv") -> None:
         super().__init__()
+        self.upsample = upsample
         self.conv = nn.Conv2d(into, out, 3, padding=1)
         self.norm = norm(out)
+        if upsample == "resize":
+            self.after = nn.Conv2d(out, out, 3, padding=1, bias=False)
+            nn.init.dirac_(self.after.weight)  # each channel is only resized, until it learns better
+            return
         self.deconv = nn.ConvTranspose2d(out, out, 4, 2, bias=False)
         with torch.no_grad():  # each channel interpolates itself, until it learns better
             self.deconv.weight.zero_()
@@ -209,7 +220,10 @@ class Enlarge(nn.Module):
     def forward(self, x: Tensor, like: Tensor, relu: bool) -> Tensor:
         """``x [B, C_in, h, w]`` at the size of ``like``, with or without a ReLU before the enlargement."""
         x = self.norm(self.conv(x))  # [B, C_out, h, w]
-        return crop_like(self.deconv(F.relu(x) if relu else x), like)  # 2h+2, 2w+2, then as like
+        x = F.relu(x) if relu else x
+        if self.upsample == "resize":
+            return crop_like(self.after(F.interpolate(x, scale_factor=2, mode="bilinear")), like)  # 2h, 2w, as like
+        return crop_like(self.deconv(x), like)  # 2h+2, 2w+2, then as like
 
 
 class PredictedFrame(NamedTuple):
@@ -228,17 +242,24 @@ class Decoder(nn.Module):
         channels: of the encoder's maps, finest first.
         widths: of the decoder's maps, coarse to fine.
         norm: see :class:`Bottleneck`.
+        upsample: see :data:`Upsample`.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int], widths: tuple[int, int, int], norm: Norm) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int, int, int],
+        widths: tuple[int, int, int],
+        norm: Norm,
+        upsample: Upsample = "deconv",
+    ) -> None:
         super().__init__()
         c1, c2, c3, c4 = channels
         self.squeeze = nn.ModuleList([nn.Conv2d(c4, c3, 1), nn.Conv2d(c3, c2, 1), nn.Conv2d(c2, c1, 1)])
         self.enlarge = nn.ModuleList(
             [
-                Enlarge(c3, widths[0], norm),
-                Enlarge(widths[0] + c2, widths[1], norm),
-                Enlarge(widths[1] + c1, widths[2], norm),
+                Enlarge(c3, widths[0], norm, upsample),
+                Enlarge(widths[0] + c2, widths[1], norm, upsample),
+                Enlarge(widths[1] + c1, widths[2], norm, upsample),
             ]
         )
         self.paint = nn.Conv2d(widths[2], 3, 1)
@@ -262,6 +283,7 @@ class Generator(nn.Module):
         relu: whether the decoder has ReLUs. The authors' generator has them while it learns alone, and lost them in
             their joint network; the tensors are the same.
         stride_first: see :class:`Bottleneck`.
+        upsample: see :data:`Upsample`.
     """
 
     def __init__(
@@ -271,13 +293,14 @@ class Generator(nn.Module):
         delta: int = 4,
         relu: bool = False,
         stride_first: bool = True,
+        upsample: Upsample = "deconv",
     ) -> None:
         super().__init__()
         if delta < 1:
             raise TutorialError(f"delta is {delta}; a prediction needs at least 1 past frame.")
         self.delta, self.relu, self.widths = delta, relu, widths
         self.encoder = BottleneckEncoder(body, 3 * delta, stride_first=stride_first)
-        self.decoder = Decoder(body.channels, widths, body.norm)
+        self.decoder = Decoder(body.channels, widths, body.norm, upsample)
 
     def forward(self, window: Tensor) -> PredictedFrame:
         """Frames ``float [B, delta, 3, H, W]`` in [0, 1], oldest first."""
@@ -365,14 +388,16 @@ class Discriminator(nn.Module):
         self.judge.load_state_dict(state)
 
 
-def small_generator(delta: int = 4, relu: bool = True) -> Generator:
+def small_generator(delta: int = 4, relu: bool = True, upsample: Upsample = "deconv") -> Generator:
     """A generator that learns on a laptop; the predicted frame has half of the resolution."""
-    return Generator(SMALL, (64, 48, 24), delta, relu)
+    return Generator(SMALL, (64, 48, 24), delta, relu, upsample=upsample)
 
 
-def paper_generator(delta: int = 4, relu: bool = False, stride_first: bool = True) -> Generator:
+def paper_generator(
+    delta: int = 4, relu: bool = False, stride_first: bool = True, upsample: Upsample = "deconv"
+) -> Generator:
     """The authors' generator, 57,966,595 parameters; the predicted frame has a quarter of the resolution."""
-    return Generator(RESNET101, (512, 256, 64), delta, relu, stride_first)
+    return Generator(RESNET101, (512, 256, 64), delta, relu, stride_first, upsample)
 
 
 def small_discriminator() -> Discriminator:

@@ -39,6 +39,7 @@ from .frame_prediction import (
     Generator,
     Norm,
     PredictedFrame,
+    Upsample,
     crop_like,
     from_tanh,
     paper_discriminator,
@@ -368,6 +369,7 @@ def build(
     stride_first: bool = True,
     width: int = 32,
     encoder: Literal["scratch", "imagenet"] = "scratch",
+    upsample: Upsample = "deconv",
 ) -> STCNN:
     """An STCNN with random weights.
 
@@ -384,10 +386,11 @@ def build(
         width: of the small decoder.
         encoder: of a small network's spatial branch: ``"scratch"``, or ``"imagenet"``, which
             :func:`start_from_imagenet` fills.
+        upsample: how the generator doubles its maps, see :data:`~vos_tutorial.models.frame_prediction.Upsample`.
 
     Raises:
-        TutorialError: on an unknown size, top-down path or encoder, at paper size with another encoder, or a delta
-            below 1.
+        TutorialError: on an unknown size, top-down path, encoder or way to double maps, at paper size with another
+            encoder, or a delta below 1.
     """
     if encoder not in ("scratch", "imagenet") or (encoder == "imagenet" and size != "small"):
         raise TutorialError(
@@ -395,12 +398,14 @@ def build(
         )
     if size not in ("small", "paper"):
         raise TutorialError(f"there is no size {size!r} of stcnn; choose small or paper.")
+    if upsample not in get_args(Upsample):
+        raise TutorialError(f"upsample cannot be {upsample!r}; choose {' or '.join(get_args(Upsample))}.")
     body: Body = SMALL if size == "small" else RESNET101
     generator = None
     if temporal and size == "small":
-        generator = small_generator(delta, relu if relu is not None else True)
+        generator = small_generator(delta, relu if relu is not None else True, upsample)
     elif temporal:
-        generator = paper_generator(delta, relu if relu is not None else False, stride_first)
+        generator = paper_generator(delta, relu if relu is not None else False, stride_first, upsample)
     lite = LiteFeatures() if encoder == "imagenet" else None
     decoder = SegmentationDecoder(
         lite.channels if lite is not None else body.channels,

@@ -193,8 +193,8 @@ def _camouflage(
     return Recipe("stcnn", "cpu", "small", stages, source="ours", ema=0.99, options=options)
 
 
-def _fork(adversarial: float) -> Recipe:
-    """A future that forks, with and without a discriminator."""
+def _fork(adversarial: float, **network: Any) -> Recipe:
+    """A future that forks, with and without a discriminator; ``network``: its options beside the scaffold."""
     ahead = Stage(
         "prediction",
         steps=400,
@@ -202,7 +202,7 @@ def _fork(adversarial: float) -> Recipe:
         options={"objective": "prediction", "source": "fork", "adversarial": adversarial, "margin": 0.3},
         **TOY,
     )
-    return Recipe("stcnn", "cpu", "small", (ahead,), source="ours", options=SCAFFOLD)
+    return Recipe("stcnn", "cpu", "small", (ahead,), source="ours", options={**SCAFFOLD, **network})
 
 
 def _hidden_adversarial(adversarial: float) -> Recipe:
@@ -269,6 +269,8 @@ VARIANTS: dict[str, Recipe] = {
     "scratch, few": _camouflage(learns=True, labelled=FEW),
     "fork, mse": _fork(0.0),
     "fork, adversarial": _fork(0.02),
+    "fork, mse, resized": _fork(0.0, upsample="resize"),
+    "fork, adversarial, resized": _fork(0.02, upsample="resize"),
     "long": _long(),
     "video, space only": _without_time({"temporal": False}),
     "video, random time": _without_time({}),

@@ -444,7 +444,13 @@ def stcnn(network: stcnn_model.STCNN, frames: Pixels) -> NetworkDiagram:
     for name, tensor in zip(names, trace.outs("encoder"), strict=True):
         p.map(name, name, tensor, "input", Code(type(network.encoder).forward, "maps"))
     p.map("pyramid", "pyramid", trace.out("decoder.pyramid"), "input", Code(forward, "self.pyramid"))
-    gates, heads = ([f"{part}[{i}]" for i in levels] for part, levels in (("gates", (2, 1, 0)), ("heads", (3, 2, 1))))
+    paths, gates = ([f"{part}[{i}]" for i in (2, 1, 0)] for part in ("f", "gates"))
+    heads = [f"heads[{i}]" for i in (3, 2, 1, 0)]
+    width = trace.out("decoder.pyramid").shape[1]
+    for i, name in zip((2, 1, 0), paths, strict=True):  # what the join takes in first: f, before d1, d2 or d3
+        joins = network.decoder.joins
+        assert joins is not None
+        p.map(name, f"f, i = {i}", trace.into(f"decoder.joins.{i}.0")[:, :width], "input", Code(forward, "step_down"))
     for name in gates:
         p.map(name, name, trace.out(_module("decoder", name)), "output", Code(forward, "self.gates"))
     for name in heads:
@@ -453,22 +459,31 @@ def stcnn(network: stcnn_model.STCNN, frames: Pixels) -> NetworkDiagram:
     p.map("last", "last", trace.out("decoder.last"), "output", Code(forward, "self.last"))
     answer = (told.logits[0, -1] > 0).cpu().numpy().astype(np.uint8)
     p.picture("answer", Mask, "answer", solid(answer), 1, "output")
-    arrows = [*chain("past", *g, *features, "painted"), *chain("frame", *names, "pyramid", *gates, "last", "answer")]
-    arrows += [Arrow(a, b, "skip") for a, b in zip(names[2::-1], gates, strict=True)]
+    arrows = [*chain("past", *g, *features, "painted"), *chain("frame", *names, "pyramid", *paths)]
+    arrows += [Arrow(a, b, "skip") for a, b in zip(names[2::-1], paths, strict=True)]
     arrows += [Arrow(a, b, "skip") for a, b in zip(g[2:0:-1], features[1:], strict=True)]  # the finest joins nowhere
-    arrows += [Arrow(a, b) for a, b in zip(features, gates, strict=True)]
-    arrows += [Arrow(part, "last") for part in ("pyramid", *gates[:2])]
-    for source, mask, gate in zip(("pyramid", *gates), heads, gates, strict=False):
-        arrows += [Arrow(source, mask), Arrow(mask, gate)]
+    for path, d, gate in zip(paths, features, gates, strict=True):
+        arrows += [Arrow(path, gate), Arrow(d, gate), *([Arrow(gate, d, "stopped")] if network.detach else [])]
+    for source, mask in zip(("pyramid", *gates), heads, strict=True):
+        arrows += [Arrow(source, mask), Arrow(source, "last")]
+    arrows += [*(Arrow(mask, gate) for mask, gate in zip(heads, gates, strict=False)), Arrow("last", "answer")]
+    # To the right where it gets coarser, and back to the left: each level is a column.
+    spread = lambda first, parts, end: [*first, *(x for part in parts for x in (part, "."))][:-1] + end  # noqa: E731
     rows = (
-        ["past", *g, ".", *features, "painted", "."],
-        ["frame", *names, "pyramid", *gates, "last", "answer"],
-        [".", *"." * len(names), *heads, ".", ".", "."],
+        spread([".", "frame"], names, []),
+        spread([".", heads[3]], [*paths[::-1], "pyramid"], []),
+        ["answer", "last", *(x for pair in zip(gates[::-1], heads[2::-1], strict=True) for x in pair), "."],
+        spread([".", "painted"], features[::-1], [".", "."]),
+        ["past", g[0], g[1], ".", g[2], ".", g[3], ".", "."],
     )
     return NetworkDiagram(
         "STCNN: a generator that knows the past tells the segmenter", p.parts, "\n".join(map(" ".join, rows)), arrows,
-        {"generator": [*g, *features], "encoder": names, "decoder": ["pyramid", *gates, "last"]}, p.tensors, p.code,
-        answer,
+        {
+            "generator": [*g, *features, "painted"],
+            "encoder": names,
+            "decoder": ["pyramid", *paths, *gates, *heads, "last"],
+        },
+        p.tensors, p.code, answer,
     )  # fmt: skip
 
 

@@ -32,11 +32,13 @@ def two_players(past: Pixels, future: Pixels, painted: Pixels) -> Diagram:
         "future": frame("future", future),
         "error": Loss("squared error"),
         "detached": frame("painted", painted, "output"),
+        "known": frame("past", past),
         "real": frame("future", future),
         "learner": Operation("critic", "memory"),
         "told": Loss("critic's loss"),
     }
     arrows = [*chain("past", "painter", "painted", "critic", "fooled"), Arrow("noise", "painter")]
+    arrows += [Arrow("past", "critic"), Arrow("known", "learner")]  # it judges a frame as what comes after this past
     arrows += [Arrow("painted", "error"), Arrow("future", "error")]
     arrows += [Arrow(a, b, "gradient") for a, b in (("fooled", "critic"), ("critic", "painted"))]
     arrows += [Arrow(a, b, "gradient") for a, b in (("error", "painted"), ("painted", "painter"))]
@@ -45,11 +47,11 @@ def two_players(past: Pixels, future: Pixels, painted: Pixels) -> Diagram:
     layout = """
         past painter painted critic fooled
         noise . future error .
-        . . detached learner told
+        . known detached learner told
         . . real . .
     """
     groups = {
         "painter's turn": ["past", "noise", "painter", "painted", "critic", "fooled", "future", "error"],
-        "critic's turn": ["detached", "real", "learner", "told"],
+        "critic's turn": ["known", "detached", "real", "learner", "told"],
     }
     return Diagram("a painter and a critic, each in its turn", parts, layout, arrows, groups)

@@ -384,6 +384,8 @@ class MotionLens(Widget):
             cell.imshow(picture, extent=(0, width, height, 0), interpolation="nearest")
             if number >= 2 and self.truth:
                 _outline(cell, self._truths[shown])
+            if number == 2:
+                _scale(cell, self._scale)
             cell.set_title(title, fontsize=9)
             cell.set(xticks=[], yticks=[])
             cell.grid(False)
@@ -457,6 +459,15 @@ def _plain(values: np.ndarray) -> list[Any]:
 
 def _words(iou: float) -> str:
     return "next to nothing" if iou < 0.2 else "a part" if iou < 0.5 else "most"
+
+
+def _scale(axes: Axes, top: float) -> None:
+    """What the colours of a heat map stand for: a bar from 0 to ``top``, in its lower left corner."""
+    bar = axes.inset_axes((0.14, 0.05, 0.4, 0.05))
+    bar.imshow(heat_over(np.full((1, 256, 3), 108, np.uint8), np.linspace(0, 1, 256)[None]), aspect="auto")
+    bar.axis("off")
+    for x, side, text in ((0.12, "right", "0"), (0.56, "left", f"{top:.2f}")):
+        axes.text(x, 0.075, text, color="white", fontsize=8, ha=side, va="center", transform=axes.transAxes)
 
 
 def _outline(axes: Axes, mask: np.ndarray) -> None:

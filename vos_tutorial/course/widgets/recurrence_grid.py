@@ -396,7 +396,7 @@ class RecurrenceGrid(Widget):
         for i, label in enumerate(self._labels):
             axes.text(-42, board.y(i) + board.h / 2, label, ha="right", va="center", fontsize=9)
         axes.text(-42, -6, "frame", ha="right", va="bottom", fontsize=9)
-        axes.set_title(f"{mode}: ancestors of {self._labels[cell[1]]} in frame {self._times[cell[0]]}", pad=16)
+        axes.set_title(f"{mode}: what can influence {self._labels[cell[1]]} in frame {self._times[cell[0]]}", pad=16)
         axes.set_xlim(-board.label, board.columns - board.label)
         axes.set_ylim(board.rows - board.top, -board.top)
         axes.set_aspect("equal")
