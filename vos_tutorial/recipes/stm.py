@@ -116,6 +116,13 @@ def _calm() -> Recipe:
     return replace(_photos(), stages=(replace(video, name="calm", steps=CALM_STEPS, lr=1e-3, options=options),))
 
 
+def _calm_from_the_start() -> Recipe:
+    """As "photos", in as many steps, with the things of "photos, calm": a second seed, and a guess at what held it."""
+    (video,) = _photos().stages
+    options = {**video.options, "source": "calm photos"}
+    return replace(_photos(), stages=(replace(video, options=options),))
+
+
 def _longer() -> Recipe:
     """With --start, from "photos, calm": larger pictures, and clips long enough to live with one's own masks."""
     (video,) = _calm().stages
@@ -140,6 +147,7 @@ VARIANTS: dict[str, Recipe] = {
     "long, encoders alike": _form(_long(), **ALIKE),
     "photos": _photos(),
     "photos, calm": _calm(),
+    "photos, calm from the start": _calm_from_the_start(),
     "photos, longer": _longer(),
     "photos, blended": _blended(),
     "both": BOTH,
