@@ -1,11 +1,12 @@
 """Measure networks for real video on a folder of videos; writes ``15_photos.json``, one row for each call.
 
-    python experiments/photos.py measure NAME METHOD --weights FILE --video DIR --lines 192 [--options JSON]
+    python experiments/photos.py measure NAME METHOD --weights FILE --video DIR [--lines 192] [--options JSON]
     python experiments/photos.py swap METHOD [METHOD ...]      the mask swap of shipped networks, on generated clips
     python experiments/photos.py ship METHOD RUN [RUN ...]     the weights of the last run, with what all runs saw
 
 Networks, steps and rules of the memory are chosen by such rows. The folder has DAVIS-2016's layout, and a list
-``val``. Times are CPU milliseconds a frame on one thread, without reading and scoring.
+``val``. Without ``--lines`` a method works at those that its weights' file says, as everywhere else. Times are CPU
+milliseconds a frame on one thread, without reading and scoring.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -33,7 +33,9 @@ from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models.backbones import for_inference
 from vos_tutorial.models.weights import read_about, read_metadata, save_weights
+from vos_tutorial.objects import ObjectSegmenter
 from vos_tutorial.propagation import Resized, Segmenter
+from vos_tutorial.resize import working_size
 
 OUT = runs.RESULTS / "15_photos.json"
 COMMAND = "python experiments/photos.py measure, once for each row, as the row says; mask_swap: swap METHOD"
@@ -75,6 +77,7 @@ def ship(method: str, folders: Sequence[Path]) -> None:
     about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
     about |= {
         "lines": str(recipe.lines),
+        "enlarge": str(recipe.enlarge),
         "tuning": str(recipe.tuning),
         "segmenter": json.dumps(dict(recipe.segmenter)),
         "precision": "float16",
@@ -114,7 +117,9 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", choices=[*models.METHODS, *BASELINES])
     parser.add_argument("--weights", default="shipped")
     parser.add_argument("--video", type=Path, required=True, metavar="DIR", help="in DAVIS-2016 layout, list val")
-    parser.add_argument("--lines", type=int, default=240, help="pixels of the shorter side that the method sees")
+    parser.add_argument(
+        "--lines", type=int, help="pixels of the shorter side that the method sees (default: as its file says)"
+    )
     parser.add_argument(
         "--options", type=json.loads, default={}, help="of the segmenter, as JSON, beside those of the weights' file"
     )
@@ -125,8 +130,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
 
 def used(
     method: str, weights: str | Path, more: dict[str, Any], form: dict[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A network, and the options of its segmenter: those of the weights' file, and more that overrule them.
+) -> tuple[Callable[[], ObjectSegmenter], dict[str, Any]]:
+    """What makes a segmenter as the weights' file says, and its options: the file's, and more that overrule them.
 
     With another form (options of the network) the weights fill what both forms have.
     """
@@ -137,7 +142,23 @@ def used(
         models.start_from(method, network, about.path)
     else:
         network = models.trained(method, about.path)
-    return for_inference(network), options
+    network = for_inference(network)
+
+    def make() -> ObjectSegmenter:
+        made = models.segmenter(method, network=network, **options)
+        assert isinstance(made, ObjectSegmenter)
+        made.lines, made.enlarge = about.lines, about.enlarge
+        return made
+
+    return make, options
+
+
+def at(made: ObjectSegmenter, lines: int | None) -> Segmenter:
+    """The same at so many lines, whatever the frames have; None leaves it as its weights' file says."""
+    if lines is None:
+        return made
+    made.lines = None
+    return Resized(made, lines)
 
 
 def placeless(word: str) -> str:
@@ -145,17 +166,16 @@ def placeless(word: str) -> str:
     return re.sub(r"^/.*?/(runs|data)/", r"\1/", word)
 
 
-def swapped(method: str, network: nn.Module, options: dict[str, Any]) -> float:
+def swapped(make: Callable[[], Segmenter]) -> float:
     """The mask swap on ten generated clips with several objects."""
-    several = list(benchmark(10, ["multiple_objects"]))
-    return swap(lambda: models.segmenter(method, network=network, **options), several)
+    return swap(make, list(benchmark(10, ["multiple_objects"])))
 
 
 def swap_shipped(methods: Sequence[str]) -> None:
     """The mask swap of each shipped network, used as its file says; stored beside the rows."""
     stored = json.loads(OUT.read_text()).get("mask_swap", {})
     for method in methods:
-        stored[method] = swapped(method, *used(method, models.shipped_weights(method, "photos"), {}, {}))
+        stored[method] = swapped(used(method, models.shipped_weights(method, "photos"), {}, {})[0])
         print(method, stored[method], flush=True)
     keep(OUT, {"mask_swap": stored}, COMMAND)
 
@@ -165,21 +185,22 @@ def measure_one(given: argparse.Namespace) -> None:
     videos = DavisFolder(given.video, 2016, "val")
     videos.names = given.only or videos.names
 
-    options = given.options
+    make: Callable[[], ObjectSegmenter]
     if given.method in BASELINES:
-        made, network = BASELINES[given.method](**options), None
+        make, options = lambda: BASELINES[given.method](**given.options), given.options
     else:
-        network, options = used(given.method, given.weights, options, given.network)
-        made = models.segmenter(given.method, network=network, **options)
-    row = measure(made if min(videos[0].size) == given.lines else Resized(made, given.lines), videos)
-    if network is not None and given.swap:
-        row["mask_swap"] = swapped(given.method, network, options)
+        make, options = used(given.method, given.weights, given.options, given.network)
+    made = make()
+    lines = given.lines or min(working_size(made.lines, made.enlarge, *videos[0].size))
+    row = measure(at(made, given.lines), videos)
+    if given.swap:
+        row["mask_swap"] = swapped(make)
     print(json.dumps(row, indent=1))
     if given.only:
         return
     words = [placeless(a) if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
     command = shlex.join(["python", "experiments/photos.py", *words])
-    row |= {"lines": given.lines, "options": options, "folder": given.video.name, "command": command}
+    row |= {"lines": lines, "options": options, "folder": given.video.name, "command": command}
     stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
     keep(OUT, {"rows": stored | {given.name: row}}, COMMAND)
 

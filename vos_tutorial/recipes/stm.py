@@ -117,7 +117,7 @@ def _calm() -> Recipe:
 
 
 def _calm_from_the_start() -> Recipe:
-    """As "photos", in as many steps, with the things of "photos, calm": a second seed, and a guess at what held it."""
+    """As "photos", in as many steps, with the things of "photos, calm"; a second seed was trained like this."""
     (video,) = _photos().stages
     options = {**video.options, "source": "calm photos"}
     return replace(_photos(), stages=(replace(video, options=options),))
