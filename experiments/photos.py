@@ -3,6 +3,7 @@
     python experiments/photos.py measure NAME METHOD --weights FILE --video DIR [--lines 192] [--options JSON]
     python experiments/photos.py swap METHOD [METHOD ...]      the mask swap of shipped networks, on generated clips
     python experiments/photos.py ship METHOD RUN [RUN ...]     the weights of the last run, with what all runs saw
+    python experiments/photos.py tell METHOD [METHOD ...]      shipped weights say how the recipe uses them today
 
 Networks, steps and rules of the memory are chosen by such rows. The folder has DAVIS-2016's layout, and a list
 ``val``. Without ``--lines`` a method works at those that its weights' file says, as everywhere else. Times are CPU
@@ -18,10 +19,12 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,7 +35,7 @@ from vos_tutorial.baselines import ColourMemory, CopyFirst, LabelPropagation
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models.backbones import for_inference
-from vos_tutorial.models.weights import read_about, read_metadata, save_weights
+from vos_tutorial.models.weights import read_about, read_metadata, read_weights, save_tensors, save_weights
 from vos_tutorial.objects import ObjectSegmenter
 from vos_tutorial.propagation import Resized, Segmenter
 from vos_tutorial.resize import working_size
@@ -66,20 +69,32 @@ def without_places(recipe: str) -> str:
     return re.sub(r'"[^"]*[/\\\\]([^"/\\\\]+)": (?=\{"digest")', r'"\1": ', recipe)
 
 
-def ship(method: str, folders: Sequence[Path]) -> None:
-    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended.
-
-    How it is used (lines, tuning, options of the segmenter) is what the recipe "photos" says today.
-    """
-    files = [folder / "weights.safetensors" for folder in folders]
-    before = [read_metadata(file) for file in files]
-    last, recipe = before[-1], recipes.variant(method, "photos")
-    about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
-    about |= {
+def use(method: str) -> dict[str, str]:
+    """How a network is used (lines, tuning, options of the segmenter): what the recipe "photos" says today."""
+    recipe = recipes.variant(method, "photos")
+    return {
         "lines": str(recipe.lines),
         "enlarge": str(recipe.enlarge),
         "tuning": str(recipe.tuning),
         "segmenter": json.dumps(dict(recipe.segmenter)),
+    }
+
+
+def tell(methods: Sequence[str]) -> None:
+    """Write into the shipped weights how they are used today; the tensors stay."""
+    for method in methods:
+        path = models.shipped_weights(method, "photos")
+        tensors, about = read_weights(path)
+        save_tensors(path, tensors, about | use(method), torch.float16)
+
+
+def ship(method: str, folders: Sequence[Path]) -> None:
+    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended."""
+    files = [folder / "weights.safetensors" for folder in folders]
+    before = [read_metadata(file) for file in files]
+    last = before[-1]
+    about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
+    about |= use(method) | {
         "precision": "float16",
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
@@ -97,14 +112,16 @@ def main() -> None:
     shipping = what.add_parser("ship")
     shipping.add_argument("method", choices=models.METHODS)
     shipping.add_argument("runs", nargs="+", type=Path)
-    swapping = what.add_parser("swap")
-    swapping.add_argument("methods", choices=models.METHODS, nargs="+")
+    for name in ("swap", "tell"):
+        what.add_parser(name).add_argument("methods", choices=models.METHODS, nargs="+")
     measuring = what.add_parser("measure")
     add_measuring(measuring)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "ship":
         ship(given.method, given.runs)
+    elif given.what == "tell":
+        tell(given.methods)
     elif given.what == "swap":
         swap_shipped(given.methods)
     else:
@@ -130,8 +147,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
 
 def used(
     method: str, weights: str | Path, more: dict[str, Any], form: dict[str, Any]
-) -> tuple[Callable[[], ObjectSegmenter], dict[str, Any]]:
-    """What makes a segmenter as the weights' file says, and its options: the file's, and more that overrule them.
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A network, and the options of its segmenter: those of the weights' file, and more that overrule them.
 
     With another form (options of the network) the weights fill what both forms have.
     """
@@ -142,23 +159,19 @@ def used(
         models.start_from(method, network, about.path)
     else:
         network = models.trained(method, about.path)
-    network = for_inference(network)
-
-    def make() -> ObjectSegmenter:
-        made = models.segmenter(method, network=network, **options)
-        assert isinstance(made, ObjectSegmenter)
-        made.lines, made.enlarge = about.lines, about.enlarge
-        return made
-
-    return make, options
+    return for_inference(network), options
 
 
-def at(made: ObjectSegmenter, lines: int | None) -> Segmenter:
-    """The same at so many lines, whatever the frames have; None leaves it as its weights' file says."""
+def at_its_lines(
+    method: str, weights: str | Path, network: nn.Module, options: dict[str, Any], lines: int | None = None
+) -> Segmenter:
+    """The segmenter of a network at so many lines, whatever the frames have; None: as the weights' file says."""
+    made = models.segmenter(method, network=network, short_side=lines, **options)
     if lines is None:
-        return made
-    made.lines = None
-    return Resized(made, lines)
+        assert isinstance(made, ObjectSegmenter)
+        about = read_about(models.weights_file(method, weights))
+        made.lines, made.enlarge = about.lines, about.enlarge
+    return made
 
 
 def placeless(word: str) -> str:
@@ -175,9 +188,17 @@ def swap_shipped(methods: Sequence[str]) -> None:
     """The mask swap of each shipped network, used as its file says; stored beside the rows."""
     stored = json.loads(OUT.read_text()).get("mask_swap", {})
     for method in methods:
-        stored[method] = swapped(used(method, models.shipped_weights(method, "photos"), {}, {})[0])
+        stored[method] = swapped(partial(models.segmenter, method, variant="photos"))
         print(method, stored[method], flush=True)
     keep(OUT, {"mask_swap": stored}, COMMAND)
+
+
+def seen_lines(method: Segmenter, height: int, width: int) -> int:
+    """How many lines a method sees of frames of this size."""
+    if isinstance(method, Resized):
+        return method.short_side
+    assert isinstance(method, ObjectSegmenter)
+    return min(working_size(method.lines, method.enlarge, height, width))
 
 
 def measure_one(given: argparse.Namespace) -> None:
@@ -185,21 +206,23 @@ def measure_one(given: argparse.Namespace) -> None:
     videos = DavisFolder(given.video, 2016, "val")
     videos.names = given.only or videos.names
 
-    make: Callable[[], ObjectSegmenter]
+    options: dict[str, Any] = given.options
+    made: Segmenter
     if given.method in BASELINES:
-        make, options = lambda: BASELINES[given.method](**given.options), given.options
+        baseline = BASELINES[given.method](**options)
+        made = Resized(baseline, given.lines) if given.lines else baseline
     else:
-        make, options = used(given.method, given.weights, given.options, given.network)
-    made = make()
-    lines = given.lines or min(working_size(made.lines, made.enlarge, *videos[0].size))
-    row = measure(at(made, given.lines), videos)
+        network, options = used(given.method, given.weights, options, given.network)
+        made = at_its_lines(given.method, given.weights, network, options, given.lines)
+    row = measure(made, videos)
     if given.swap:
-        row["mask_swap"] = swapped(make)
+        row["mask_swap"] = swapped(lambda: at_its_lines(given.method, given.weights, network, options))
     print(json.dumps(row, indent=1))
     if given.only:
         return
     words = [placeless(a) if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
     command = shlex.join(["python", "experiments/photos.py", *words])
+    lines = seen_lines(made, *videos[0].size)
     row |= {"lines": lines, "options": options, "folder": given.video.name, "command": command}
     stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
     keep(OUT, {"rows": stored | {given.name: row}}, COMMAND)
