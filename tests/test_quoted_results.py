@@ -58,6 +58,29 @@ def test_the_readmes_table(method: str) -> None:
             assert float(cell) == pytest.approx(number, abs=0.051)
 
 
+PHOTOS = {  # rows of 15_photos.json: on the twelve sequences, and on the three others
+    "first mask, copied": ("copy first", "copy first, davis_sample"),
+    "label propagation, which learns nothing": ("label propagation, 240", "label propagation, davis_sample"),
+    "MaskTrack": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
+    "RGMP": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
+    "RVOS": ("RVOS, photos, own (350 more), 240", "RVOS, photos, davis_sample"),
+    "STM, enlarged to 360 lines": ("STM, photos, enlarged to 360", "STM, photos, davis_sample, second freeze"),
+    "STM, at 240 lines": ("STM, photos, at most 4 frames evenly, 240", "STM, photos, davis_sample"),
+    "STCNN, tuned for 120 steps to each object": (
+        "STCNN, photos (2800 steps), 120 steps of tuning, 240",
+        "STCNN, photos, davis_sample",
+    ),
+}
+
+
+def test_the_readmes_table_of_real_video() -> None:
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("| | J&F, 12 sequences | J, three others |") :].split("\n\n")[0].splitlines()[2:]
+    rows = results("15_photos")["rows"]
+    found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
+    assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+
+
 @pytest.mark.parametrize(("name", "real"), [("04_rvos", "STM long run"), ("06_stcnn", "STM long run")])
 def test_stm_has_the_same_scores_in_other_notebooks(name: str, real: str) -> None:
     """If not: experiments/refresh_stm.py."""

@@ -170,7 +170,8 @@ def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
     method, _, variant = path.stem.partition("-")
     network = models.trained(method, variant=variant)
     about = read_about(path)
-    assert (about.method, about.size, about.lines) == (method, "small", 240 if variant == "photos" else 128)
+    lines = (360, 1.5) if path.stem == "stm-photos" else (240 if variant == "photos" else 128, 1)
+    assert (about.method, about.size, about.lines, about.enlarge) == (method, "small", *lines)
     tuning = {"stcnn": 120 if variant == "photos" else 60}
     assert about.tuning == tuning.get(method, 0)
     by_path = models.trained(method, path)
