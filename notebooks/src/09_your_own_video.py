@@ -364,7 +364,7 @@ tables.table(
 #
 # *STM photos* learned from photographs, not from this world, and ends at {{results/09_own_video.json:drift.J mean.STM photos.6|.1f}}. That
 # costs it a few points in this world. For real video it is still the one to take: it was trained on pictures of real things. On
-# the twelve real sequences by which we chose it, it has J&F {{results/15_photos.json:rows.STM, photos, enlarged to 360.J&F|.1f}};
+# the twelve real sequences by which we chose it, at 240 lines, it has J&F {{results/15_photos.json:rows.STM, photos, at most 4 frames evenly, 240.J&F|.1f}};
 # the copied first mask has {{results/15_photos.json:rows.copy first.J&F|.1f}}. <!-- given -->
 
 # %% [markdown]
@@ -388,13 +388,7 @@ tables.table({f"{n} lines": {"J": lines["J"][n], "ms a frame": lines["ms"][n]} f
 # {{results/09_own_video.json:resolution.ms.256|.0f}} to {{results/09_own_video.json:resolution.ms.96|.0f}} milliseconds at 96 lines. Below that you lose
 # fast: at 32 lines an object is a few cells of the feature map.
 #
-# On real video, larger frames helped even where they hold nothing new. Those twelve sequences have 240 lines. As they are, *STM photos* has J&F
-# {{results/15_photos.json:rows.STM, photos, at most 4 frames evenly, 240.J&F|.1f}} on them; enlarged to 288, 320 and 360 lines it has {{results/15_photos.json:rows.STM, photos, enlarged to 288.J&F|.1f}},
-# {{results/15_photos.json:rows.STM, photos, enlarged to 320.J&F|.1f}} and {{results/15_photos.json:rows.STM, photos, enlarged to 360.J&F|.1f}}. We can only guess why: its memory has a place for every 8 x 8 pixels, so small parts get places of their own. Its file now
-# says 360 lines, and that smaller frames may be enlarged one and a half times. You pay in time, since each place is compared with all places of the memory:
-# {{results/15_photos.json:rows.STM, photos, enlarged to 360.cpu_ms|.0f}} milliseconds a frame instead of {{results/15_photos.json:rows.STM, photos, at most 4 frames evenly, 240.cpu_ms|.0f}}. `segmenter("stm", variant="photos", short_side=240)` is the fast way. <!-- given -->
-#
-# Back to our world, and to the page's clip. There 96 lines did better than 128 when we ran it: at that size STM happened not to take the look-alike for the
+# The same for the page's clip. There 96 lines did better than 128 when we ran it: at that size STM happened not to take the look-alike for the
 # object. One clip says little, so try two or three sizes on your own.
 
 # %% tags=["run"]
