@@ -411,6 +411,19 @@ def test_label_propagation_follows_a_moving_thing() -> None:
     assert set(ids.unique().tolist()) <= {0, 3}
 
 
+def test_label_propagation_finds_again_what_was_hidden_for_long_if_it_searches_everywhere() -> None:
+    frames, masks = moving_square()
+    empty, far, there = frames[0, :, :, 60:64].repeat(1, 1, 32), frames[0].roll(70, 2), masks[0].roll(70, 1)
+    hidden = torch.stack([frames[0], *[empty] * 5, far])
+    found = {}
+    for everywhere in (False, True):
+        ids = propagate(LabelPropagation(everywhere=everywhere), hidden, masks[0])
+        assert not ids[5].any()
+        found[everywhere] = float((ids[-1] == 3)[there == 3].float().mean())
+    assert found[True] > 0.7
+    assert found[False] < 0.2
+
+
 def test_label_propagation_takes_in_newcomers_and_forgets_clips() -> None:
     frames, masks = moving_square()
     late = torch.zeros_like(masks[0])
