@@ -207,16 +207,18 @@ def measure_one(given: argparse.Namespace) -> None:
     videos.names = given.only or videos.names
 
     options: dict[str, Any] = given.options
+    make: Callable[[], Segmenter]
     made: Segmenter
     if given.method in BASELINES:
-        baseline = BASELINES[given.method](**options)
-        made = Resized(baseline, given.lines) if given.lines else baseline
+        make = partial(BASELINES[given.method], **options)
+        made = Resized(make(), given.lines) if given.lines else make()
     else:
         network, options = used(given.method, given.weights, options, given.network)
+        make = partial(at_its_lines, given.method, given.weights, network, options)
         made = at_its_lines(given.method, given.weights, network, options, given.lines)
     row = measure(made, videos)
     if given.swap:
-        row["mask_swap"] = swapped(lambda: at_its_lines(given.method, given.weights, network, options))
+        row["mask_swap"] = swapped(make)
     print(json.dumps(row, indent=1))
     if given.only:
         return

@@ -61,6 +61,10 @@ def test_the_readmes_table(method: str) -> None:
 PHOTOS = {  # rows of 15_photos.json: on the twelve sequences, and on the three others
     "first mask, copied": ("copy first", "copy first, davis_sample"),
     "label propagation, which learns nothing": ("label propagation, 240", "label propagation, davis_sample"),
+    "label propagation, frame 0 searched everywhere": (
+        "label propagation, frame 0 searched everywhere, 8 frames before, 240",
+        "label propagation, frame 0 searched everywhere, davis_sample, second freeze",
+    ),
     "MaskTrack": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
     "RGMP": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
     "RVOS": ("RVOS, photos, own (350 more), 240", "RVOS, photos, davis_sample"),
