@@ -4,7 +4,8 @@ worth.
 Everything is measured on generated clips whose masks are exact, so that a correction can be simulated: the mask of a
 frame is replaced by the truth. A correction begins the method anew there and changes the frames up to the next one,
 as ``vos_tutorial.video.Project`` does it. J is the mean over the frames 1..T-1, those with a given mask included: it
-is what the user gets.
+is what the user gets. The gain leaves the given frames out, for a mask that was painted is right in any case: it is
+what the method made of the correction.
 
     python experiments/own_video.py measure [corrections drift resolution first_mask]
 """
@@ -44,6 +45,7 @@ VISIBLE = 20  # pixels of an object that somebody would paint
 LONG = 60
 STEPS = (1, 5, 10, 20, 30, 40, 59)
 LOST = 0.5  # an object is lost where J is below
+MEASURES = ("J", "gain", "J photos")  # lists of sets of clips, whose means are stored beside them
 
 
 def clips(seed: int, length: int = LENGTH, size: int = SIZE) -> list[Clip]:
@@ -73,6 +75,7 @@ class Session:
         self.given: list[int] = []
         self.visible = self.truth.flatten(1).sum(1).numpy() >= VISIBLE
         self.correct(0)
+        self.at_first = similarity(clip, self.ids)
 
     def free(self) -> np.ndarray[Any, Any]:
         """The frames that somebody could correct: the object can be seen, and no mask is given yet."""
@@ -105,6 +108,11 @@ class Session:
         """J of the whole clip in percent."""
         return 100 * float(similarity(self.clip, self.ids)[1:].mean())
 
+    def gain(self) -> float:
+        """Points of J that the corrections won in the frames in which no mask is given."""
+        won = similarity(self.clip, self.ids) - self.at_first
+        return 100 * float(np.delete(won, self.given).mean())
+
 
 def least_sure(session: Session, rng: Rng) -> int:
     """The frame in which the method's mask is least probable."""
@@ -123,36 +131,51 @@ def at_random(session: Session, rng: Rng) -> int:
     return int(free[rng.pick(len(free))])
 
 
+def evenly(count: int) -> Callable[[Session, Rng], int]:
+    """The next of ``count`` frames that divide the clip into equal parts."""
+
+    def choose(session: Session, rng: Rng) -> int:
+        there = round(len(session.given) * len(session.clip) / (count + 1))
+        return int(min(session.free(), key=lambda t: abs(t - there)))
+
+    return choose
+
+
+def corrected(method: Segmenter, clip: Clip, choose: Callable[[Session, Rng], int], count: int, rng: Rng) -> Session:
+    """A clip with so many corrections."""
+    session = Session(method, clip)
+    for _ in range(count):
+        session.correct(choose(session, rng))
+    return session
+
+
 def corrections() -> dict[str, Any]:
-    """J after 0..3 corrections, for each way to choose where; a list for each seed."""
+    """J after 0..3 corrections, and what they won elsewhere, for each way to choose where; a list for each seed."""
     method = models.segmenter("stm")
-    ways: dict[str, Callable[[Session, Rng], int]] = {"least sure": least_sure, "random": at_random, "worst": worst}
-    found: dict[str, list[list[float]]] = {name: [] for name in ("even", *ways)}
+    ways: dict[str, Callable[[int], Callable[[Session, Rng], int]]] = {
+        "even": evenly,
+        "least sure": lambda _: least_sure,
+        "random": lambda _: at_random,
+        "worst": lambda _: worst,
+    }
+    found: dict[str, dict[str, list[list[float]]]] = {
+        measure: {name: [] for name in ways} for measure in ("J", "gain")
+    }
     for seed in SEEDS:
-        rows: dict[str, list[list[float]]] = {name: [] for name in found}
-        for number, clip in enumerate(clips(seed)):
-            for name, choose in ways.items():
-                rng = Rng(100 * seed + number)
-                session = Session(method, clip)
-                row = [session.quality()]
-                for _ in range(CORRECTIONS):
-                    session.correct(choose(session, rng))
-                    row.append(session.quality())
-                rows[name].append(row)
-            row = [rows["random"][-1][0]]
-            for count in range(1, CORRECTIONS + 1):
-                session = Session(method, clip)
-                for i in range(1, count + 1):
-                    there = round(i * len(clip) / (count + 1))
-                    session.correct(int(min(session.free(), key=lambda t: abs(t - there))))
-                row.append(session.quality())
-            rows["even"].append(row)
-            print(
-                f"seed {seed}, {clip.name}:", {name: [round(j) for j in rows[name][-1]] for name in rows}, flush=True
-            )
-        for name, values in rows.items():
-            found[name].append(np.mean(values, axis=0).round(2).tolist())
-    return {"frames": LENGTH, "clips of a seed": len(KINDS), "J": found}
+        seen = clips(seed)
+        for name, way in ways.items():
+            table = [
+                [
+                    corrected(method, clip, way(count), count, Rng(100 * seed + number))
+                    for count in range(CORRECTIONS + 1)
+                ]
+                for number, clip in enumerate(seen)
+            ]
+            for measure, of in (("J", Session.quality), ("gain", Session.gain)):
+                rows = np.mean([[of(session) for session in row] for row in table], axis=0)
+                found[measure][name].append(rows.round(2).tolist())
+            print(f"seed {seed}, {name}:", found["J"][name][-1], "elsewhere", found["gain"][name][-1], flush=True)
+    return {"frames": LENGTH, "clips of a seed": len(KINDS), **found}
 
 
 def calibration() -> dict[str, Any]:
@@ -184,17 +207,19 @@ def drift() -> dict[str, Any]:
         "STCNN": models.segmenter("stcnn", online_steps=0),
         "STM photos": models.segmenter("stm", variant="photos"),
     }
-    result: dict[str, Any] = {"frames": list(STEPS), "J": {}, "lost after": {}}
+    result: dict[str, Any] = {"frames": list(STEPS), "J": {}, "lost after": {}, "J at the end": {}}
     for name, method in methods.items():
-        curves, lost = [], []
+        curves, lost, ends = [], [], []
         for seed in SEEDS:
             js = np.stack(
                 [similarity(c, propagate(method, c.frames, (c.masks[0] == 1).byte())) for c in clips(seed, LONG)]
             )
             curves.append((100 * js[:, list(STEPS)].mean(0)).round(2).tolist())
             lost += [int(np.argmax(row < LOST)) if (row < LOST).any() else LONG for row in js]
+            ends.append(100 * js[:, STEPS[-1]])
         result["J"][name] = curves
         result["lost after"][name] = float(np.median(lost))
+        result["J at the end"][name] = dict(zip(KINDS, np.mean(ends, axis=0).round(2).tolist(), strict=True))
         print(name, np.mean(curves, axis=0).round(1).tolist(), "lost after", result["lost after"][name], flush=True)
     return result
 
@@ -257,20 +282,25 @@ FIRST: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def first_mask() -> dict[str, Any]:
-    """J of the frames behind the first, for masks of several qualities, and their own J."""
-    method = models.segmenter("stm")
-    result: dict[str, Any] = {"J": {}, "J of the mask": {}}
+    """J of the frames behind the first, for masks of several qualities, and their own J; for two networks of STM."""
+    networks = {"J": models.segmenter("stm"), "J photos": models.segmenter("stm", variant="photos")}
+    result: dict[str, Any] = {**{name: {} for name in networks}, "J of the mask": {}}
+    seen = {seed: clips(seed, length=20) for seed in SEEDS}
     for name, change in FIRST.items():
-        rows, own = [], []
-        for seed in SEEDS:
-            values = []
-            for clip in clips(seed, length=20):
-                given = change(clip.masks[0] == 1)
-                own.append(100 * float(region_similarity((clip.masks[:1] == 1), given[None])[0]))
-                values.append(similarity(clip, propagate(method, clip.frames, given.byte()))[1:].mean())
-            rows.append(round(100 * float(np.mean(values)), 2))
-        result["J"][name], result["J of the mask"][name] = rows, round(float(np.mean(own)), 1)
-        print(name, rows, result["J of the mask"][name], flush=True)
+        given = {seed: [change(clip.masks[0] == 1) for clip in seen[seed]] for seed in SEEDS}
+        pairs = {seed: list(zip(seen[seed], given[seed], strict=True)) for seed in SEEDS}
+        for measure, method in networks.items():
+            result[measure][name] = [
+                round(
+                    100 * float(np.mean([similarity(c, propagate(method, c.frames, m.byte()))[1:] for c, m in of])), 2
+                )
+                for of in pairs.values()
+            ]
+        own = [region_similarity(c.masks[:1] == 1, m[None])[0] for of in pairs.values() for c, m in of]
+        result["J of the mask"][name] = round(100 * float(np.mean(own)), 1)
+        print(
+            name, {measure: result[measure][name] for measure in networks}, result["J of the mask"][name], flush=True
+        )
     return result
 
 
@@ -290,8 +320,9 @@ def measure(parts: Sequence[str]) -> None:
         stored = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
         content = {**stored, name: found}
         for part in content.values():
-            if "J" in part:
-                part["J mean"] = {way: np.mean(rows, axis=0).round(2).tolist() for way, rows in part["J"].items()}
+            for which in (name for name in MEASURES if name in part):
+                means = {way: np.mean(rows, axis=0).round(2).tolist() for way, rows in part[which].items()}
+                part[f"{which} mean"] = means
         content = {key: content[key] for key in PARTS if key in content}
         write_atomically(FILE, (json.dumps(content, indent=1) + "\n").encode())
 

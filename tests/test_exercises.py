@@ -75,7 +75,9 @@ def test_the_blank_fails_politely(name: str, exercise: Exercise, capsys: pytest.
         raise NotImplementedError("your turn")
 
     assert not exercise(blank)
-    assert capsys.readouterr().out == f"{name}: not written yet. For a hint, print this check's .hint.\n"
+    door = next(module for module in MODULES if of(module).get(name) is exercise).__name__.rsplit(".", 1)[1]
+    said = f"{name}: not written yet. For a hint, print({door}.{name}.hint)\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize(("exercise", "mutant"), MUTANTS)
@@ -462,6 +464,14 @@ def test_an_unknown_wrong_answer_gets_the_general_hint(
 ) -> None:
     assert not DOUBLE(answer)
     assert capsys.readouterr().out == f"double: {printed}\nHint: Twice.\n"
+
+
+def test_an_exercise_of_no_page_names_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    def blank(x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    assert not DOUBLE(blank)
+    assert capsys.readouterr().out == "double: not written yet. For a hint, print(double.hint)\n"
 
 
 def test_an_answer_that_changes_its_input_does_not_spoil_the_cases() -> None:

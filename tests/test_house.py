@@ -248,7 +248,7 @@ def test_the_targets_that_contributing_names_exist() -> None:
 
 def test_the_readme_draws_what_is_there() -> None:
     (plan,) = re.findall(
-        r"^## The plan of the house\n\n```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+        r"^## Repository layout\n\n```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
     )
     lines = plan.splitlines()
     assert len(lines) == 10

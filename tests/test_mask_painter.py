@@ -365,8 +365,10 @@ def test_the_poster_shows_masks_and_strip(project: Project) -> None:
     after = np.asarray(Image.open(io.BytesIO(painter.poster())).convert("RGB"))
     assert after.shape[0] == before.shape[0] + 18  # a row for the object
     orange = np.abs(after.astype(int) - (230, 159, 0)).max(axis=2) < 40
-    assert orange[: before.shape[0]].any()
-    assert orange[before.shape[0] :, 120:].any()
+    row = before.shape[0] - 4 - 2 * mask_painter.BUTTON_ROW  # the strip is above two rows of buttons
+    assert orange[:row].any()
+    assert orange[row : row + 18, 120:].any()
+    assert not orange[row + 18 :].any()
 
 
 def test_the_page_without_a_kernel_holds_a_few_frames(project: Project, tmp_path: Path) -> None:

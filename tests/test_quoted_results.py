@@ -1,4 +1,4 @@
-"""Numbers that stand in more than one place agree: the README's table, and what notebooks say of other methods."""
+"""Numbers that stand in more places agree: the table of docs/results.md, and what notebooks say of other methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def results(name: str) -> dict[str, Any]:
 
 
 def row(name: str, key: str, after: str | int | None, real: str) -> list[float | None]:
-    """What the README shows of a method: J on three conditions, after occlusion, and on real video."""
+    """What docs/results.md shows of a method: J on three conditions, after occlusion, and on real video."""
     found = results(name)
     numbers: list[float | None] = [found["benchmark"][c][key] for c in SHOWN]
     hidden = None
@@ -47,9 +47,9 @@ ROWS = {
 
 
 @pytest.mark.parametrize("method", ROWS)
-def test_the_readmes_table(method: str) -> None:
-    line = re.search(rf"^\| {re.escape(method)} \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert line is not None, f"the README's table has no row {method!r}."
+def test_the_table_of_small_networks(method: str) -> None:
+    line = re.search(rf"^\| {re.escape(method)} \|(.*)\|$", (ROOT / "docs" / "results.md").read_text(), re.MULTILINE)
+    assert line is not None, f"the table of docs/results.md has no row {method!r}."
     _, *cells = (cell.strip() for cell in line[1].split("|"))
     for cell, number in zip(cells, ROWS[method], strict=True):
         if number is None:

@@ -168,10 +168,10 @@ def test_readme_names_what_exists() -> None:
         assert re.search(rf"^{target}:|^PARTS.* {target}\b", makefile, flags=re.MULTILINE), target
     for name in re.findall(r"`([\w.-]+\.(?:yml|txt|toml|cff|py))`", readme):
         assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), name
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (here|planned) \|$", readme, flags=re.MULTILINE)
-    assert [(name, promise) for name, promise, _ in rows] == [(lesson.name, lesson.promise) for lesson in COURSE]
-    for name, _, state in rows:
-        assert (state == "here") == (ROOT / "notebooks" / f"{name}.ipynb").exists(), name
+    rows = re.findall(r"^\| `(\d\d_\w+)` \| (.*) \|$", readme, flags=re.MULTILINE)
+    assert rows == [(lesson.name, lesson.promise) for lesson in COURSE]
+    for name, _ in rows:
+        assert (ROOT / "notebooks" / f"{name}.ipynb").exists(), name
     colab, _ = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)  # test_installed.py runs the other one
     ast.parse("\n".join(line for line in colab.splitlines() if line[0] not in "!%"))
     assert '-e "..[course]"' in colab

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vos_tutorial.clip import VOID, Clip
 from vos_tutorial.course import figures
-from vos_tutorial.course.widgets import MaskPlayer
+from vos_tutorial.course.widgets import MaskPlayer, mask_player
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.metrics import region_similarity
@@ -143,6 +143,26 @@ def test_poster_shows_the_masks_and_stays_small(clip: Clip) -> None:
     assert MaskPlayer(clip, stills=[0, 1]).poster() != MaskPlayer(clip).poster()
     with pytest.raises(TutorialError, match=r"still 99 is not in this clip; choose 0\.\."):
         MaskPlayer(clip, stills=[0, 99])
+
+
+def test_stills_outline_the_truth_colour_errors_and_end_with_the_scores(clip: Clip) -> None:
+    guess = clip.masks.roll(9, dims=2)
+
+    def picture(view: str, pred: torch.Tensor | None = guess) -> np.ndarray:
+        player = MaskPlayer(clip, pred=pred, view=view, stills=range(6))
+        return np.asarray(Image.open(io.BytesIO(player.poster())).convert("RGB")).astype(int)
+
+    def near(shown: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+        return np.abs(shown - colour).max(axis=2) < 30
+
+    answered, wrong, truth = picture("prediction"), picture("error"), picture("truth", None)
+    two_rows = truth.shape[0]
+    assert answered.shape == wrong.shape == (two_rows + mask_player.SCORES, truth.shape[1], 3)
+    assert near(wrong[:two_rows], (0, 114, 178)).any()  # misses
+    assert near(wrong[:two_rows], (213, 94, 0)).any()  # false alarms
+    assert not near(answered[:two_rows], (0, 114, 178)).any()
+    inked = [near(picture("prediction", ids)[two_rows:], (34, 34, 34)).sum() for ids in (clip.masks, guess)]
+    assert inked[0] > inked[1]  # the bars of a perfect answer are the tallest
 
 
 def test_to_html_is_whole_and_stands_alone(clip: Clip, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ own hint.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,9 +87,15 @@ class Exercise:
     def stopped(self, case: str, kind: str, message: str) -> Verdict:
         """The verdict on an answer that raised ``kind`` on a case; ``NotImplementedError`` is an empty one."""
         if kind == NotImplementedError.__name__:
-            return Verdict(False, (f"{self.name}: not written yet. For a hint, print this check's .hint.",))
+            return Verdict(False, (f"{self.name}: not written yet. For a hint, print({self._door()}.hint)",))
         line = f"{self.name}: stopped on the case '{case}' with {kind}: {message}"
         return Verdict(False, (line, f"Hint: {self.hint}"))
+
+    def _door(self) -> str:
+        """How a page reaches this exercise: ``check_00.count_objects``."""
+        here = f"{__package__}.check_"
+        found = (m for m, module in sys.modules.items() if m.startswith(here) and vars(module).get(self.name) is self)
+        return ".".join([*next(found, "").split(".")[-1:], self.name]).lstrip(".")
 
     def compared(self, results: Mapping[str, Any]) -> Verdict:
         """The verdict on the :meth:`result` of every case."""

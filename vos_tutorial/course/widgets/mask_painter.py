@@ -36,13 +36,14 @@ import numpy as np
 import torch
 import traitlets
 from IPython.core.getipython import get_ipython
+from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ...boxes import mask_in_box
 from ...errors import TutorialError
 from ...propagation import Segmenter
-from ...video import Project
+from ...video import Object, Project
 from ...video import project as stored
 from ...video.exporting import colours_of, overlay
 from .. import figures
@@ -55,6 +56,12 @@ LARGE = 2_200_000  # pixels of a frame from which painting is no longer quick ev
 STRIP_SECONDS = 0.2  # between two pictures of the strip while a method runs
 STILL_FRAMES = 8  # of a page without a kernel
 JOURNAL = "edits.jsonl"
+BUTTONS = (  # of the still picture, in rows as on the page, with their keys
+    ("Brush B", "Eraser E", "Fill F", "Box X", "Undo Z", "Redo"),
+    ("New object N", "Not in this frame A", "Take back this mask", "Remove object"),
+    ("Propagate P", "Backward", "Stop"),
+)
+BUTTON_ROW = 26  # pixels
 
 _MODULES = ("common", "painting", "painter_canvas", "painter_strip", "painter_link", "painter_parts", "mask_painter")
 
@@ -518,36 +525,59 @@ class MaskPainter(Widget):
         return sorted(list(dict.fromkeys(int(t) for t in times))[:count])
 
     def poster(self) -> bytes:
-        """Four frames with their masks, and the strip below them, as a PNG of at most about 40 kB."""
+        """Four frames with their masks, the strip below them and the buttons, as a PNG of at most about 40 kB."""
         times = self._still_frames(4)
         width = 720 // len(times) - 4
         height = max(1, round(width * self._size[0] / self._size[1]))
         rows = list(self.project.objects.values())
-        board = Image.new("RGB", ((width + 4) * len(times) - 4, height + 8 + 18 * len(rows)), "white")
-        colours = colours_of(self.project)
+        top, below = BUTTON_ROW, BUTTON_ROW + height + 8 + 18 * len(rows)
+        board = Image.new("RGB", ((width + 4) * len(times) - 4, below + 4 + 2 * BUTTON_ROW), "white")
+        draw, colours = ImageDraw.Draw(board), colours_of(self.project)
+        for words, y in zip(BUTTONS, (0, below + 4, below + 4 + BUTTON_ROW), strict=True):
+            _draw_buttons(draw, words, y)
         for column, t in enumerate(times):
-            picture = self.project.video.frame(t).permute(1, 2, 0).numpy()
-            small = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
-            ids = Image.fromarray(self.project.result(t).numpy()).resize((width, height), Image.Resampling.NEAREST)
-            pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)  # [3, h, w]
-            tile = Image.fromarray(overlay(pixels, torch.from_numpy(np.array(ids)), colours).permute(1, 2, 0).numpy())
-            ImageDraw.Draw(tile).text(
-                (4, 2), f"{t}", "white", ImageFont.load_default(12), stroke_width=2, stroke_fill="#222222"
-            )
-            board.paste(tile, (column * (width + 4), 0))
+            board.paste(self._drawn(t, (width, height), colours), (column * (width + 4), top))
         strip = np.frombuffer(self._strip_bytes(), np.uint8).reshape(len(rows), self._length, 2)
         for row, each in enumerate(rows):
-            top = height + 8 + 18 * row
-            _draw_row(ImageDraw.Draw(board), strip[row], top, board.width, f"{each.id} {each.name}", colours[each.id])
+            _draw_row(draw, strip[row], top + height + 8 + 18 * row, board.width, each, colours[each.id])
         return figures.small_png(board, POSTER_BYTES)
+
+    def _drawn(self, t: int, size: tuple[int, int], colours: NDArray[np.uint8]) -> Image.Image:
+        """Frame ``t``, ``(width, height)``, with its masks and its number."""
+        picture = self.project.video.frame(t).permute(1, 2, 0).numpy()  # [H, W, 3]
+        small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+        ids = Image.fromarray(self.project.result(t).numpy()).resize(size, Image.Resampling.NEAREST)
+        pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)  # [3, h, w]
+        still = Image.fromarray(overlay(pixels, torch.from_numpy(np.array(ids)), colours).permute(1, 2, 0).numpy())
+        font = ImageFont.load_default(12)
+        ImageDraw.Draw(still).text((4, 2), f"frame {t}", "white", font, stroke_width=2, stroke_fill="#222222")
+        return still
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
+
+
+def _draw_buttons(draw: ImageDraw.ImageDraw, words: Sequence[str], top: int) -> None:
+    """A row of buttons; the last one-letter word of each is its key."""
+    font, x = _font(), 0.0
+    for each in words:
+        name, _, key = each.rpartition(" ") if each[-2:-1] == " " else (each, "", "")
+        long = draw.textlength(name, font)
+        end = x + long + (34 if key else 16)
+        draw.rounded_rectangle((x, top, end, top + BUTTON_ROW - 6), 4, "#f4f4f4", figures.FAINT)
+        draw.text((x + 8, top + 3), name, figures.INK, font)
+        draw.text((x + long + 16, top + 3), key, figures.FAINT, font)
+        x = end + 6
 
 
 def _draw_row(
-    draw: ImageDraw.ImageDraw, strip: NDArray[np.uint8], top: int, width: int, name: str, colour: NDArray[np.uint8]
+    draw: ImageDraw.ImageDraw, strip: NDArray[np.uint8], top: int, width: int, each: Object, colour: NDArray[np.uint8]
 ) -> None:
     """One object's row of the strip ``uint8 [T, 2]``: bars as tall as the method is sure, given masks marked."""
     left, length = 120, len(strip)
-    draw.text((0, top + 1), name[:18], figures.INK, ImageFont.load_default(11))
+    for start, words in ((0, f"{each.id}"), (14, each.name[:16])):
+        draw.text((start, top + 1), words, figures.INK, _font())
     for t, (flags, sure) in enumerate(strip.tolist()):
         x = left + (width - left) * t / length
         end = max(x + 1, left + (width - left) * (t + 1) / length - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ...clip import VOID, Clip
 from ...errors import TutorialError
@@ -16,6 +16,7 @@ from .. import figures
 from .widget import POSTER_BYTES, Widget, display_size, frame_list, module, pack_frames, pack_ids, stylesheet
 
 ERROR = "error"
+SCORES = 56  # pixels of the still's bars
 
 
 class MaskPlayer(Widget):
@@ -170,21 +171,61 @@ class MaskPlayer(Widget):
         return f"MaskPlayer(T={len(self._pictures)}, {h}x{w}, objects={len(self._objects)}, views={self.views})"
 
     def poster(self) -> bytes:
-        """The still frames of the present view in a row, as a PNG of at most about 40 kB."""
-        view = next(view for view in self._views if view["name"] == self.view)
+        """The still frames of the present view, five in a row, and J of every frame: a PNG of about 40 kB at most."""
+        times, columns = self._stills, min(5, len(self._stills))
+        width = min(240, 720 // columns)
+        tiles = [self._still(t, width) for t in times]
+        high = tiles[0].height + 4
+        rows = -(-len(tiles) // columns)
+        scores = self._scores.get(str(self._shown["layer"]))
+        board = Image.new("RGB", ((width + 4) * columns - 4, rows * high - 4 + (SCORES if scores else 0)), "white")
+        for i, tile in enumerate(tiles):
+            board.paste(tile, (i % columns * (width + 4), i // columns * high))
+        if scores:
+            _draw_scores(ImageDraw.Draw(board), scores, rows * high, board.width)
+        return figures.small_png(board, POSTER_BYTES)
+
+    @property
+    def _shown(self) -> dict[str, Any]:
+        """The present view."""
+        return next(view for view in self._views if view["name"] == self.view)
+
+    def _still(self, t: int, width: int) -> Image.Image:
+        """Frame ``t`` in the present view: an answer with the truth as a white line, or what is wrong with it."""
+        layer, picture = self._shown["layer"], self._pictures[t]
         masks = [*([] if self._gt is None else [self._gt]), *self._predictions.values()]
-        times = self._stills
-        h, w = self._pictures[0].shape[:2]
-        width = min(240, 720 // len(times))
-        tile = (width, max(1, round(width * h / w)))
-        strip = Image.new("RGB", ((width + 4) * len(times) - 4, tile[1]), "white")
-        for column, t in enumerate(times):
-            picture = Image.fromarray(self._pictures[t]).resize(tile, Image.Resampling.LANCZOS)
-            if view["layer"] >= 0:
-                ids = Image.fromarray(masks[view["layer"]][t]).resize(tile, Image.Resampling.NEAREST)
-                picture = Image.fromarray(figures.overlay(np.array(picture), np.array(ids), self.opacity))
-            ImageDraw.Draw(picture).text(
-                (4, 2), f"{t}", "white", ImageFont.load_default(12), stroke_width=2, stroke_fill="#222222"
-            )
-            strip.paste(picture, (column * (width + 4), 0))
-        return figures.small_png(strip, POSTER_BYTES)
+        if layer < 0:
+            drawn = figures.answer(picture, None, width=width)
+        elif self._shown[ERROR]:
+            drawn = _errors(picture, figures.error_kinds(masks[0][t], masks[layer][t]), width)
+        else:
+            judged = masks[0][t] if self._gt is not None and layer > 0 else None
+            drawn = figures.answer(picture, masks[layer][t], judged, width, fill=self.opacity)
+        still = Image.fromarray(drawn)
+        font = ImageFont.load_default(12)
+        ImageDraw.Draw(still).text((4, 2), f"{t}", "white", font, stroke_width=2, stroke_fill="#222222")
+        return still
+
+
+def _errors(picture: np.ndarray, kinds: np.ndarray, width: int) -> np.ndarray:
+    """A frame gone pale ``uint8 [H, W, 3]``, and upon it the colour of each kind of error ``[H, W]``."""
+    size = (width, max(1, round(width * picture.shape[0] / picture.shape[1])))
+    out = 160 + np.array(Image.fromarray(picture).convert("L").resize(size))[..., None].repeat(3, 2) // 4
+    large = np.array(Image.fromarray(kinds).resize(size, Image.Resampling.NEAREST))
+    for kind, (_, colour, _) in figures.ERRORS.items():
+        out[large == kind] = ImageColor.getrgb(colour)
+    return out.astype(np.uint8)
+
+
+def _draw_scores(draw: ImageDraw.ImageDraw, scores: Sequence[float | None], top: int, width: int) -> None:
+    """A bar for each frame, as tall as J; numbers below every fifth one."""
+    font, left = ImageFont.load_default(11), 48
+    draw.text((0, top), "J, 0 to\n100 %", figures.INK, font)
+    step, floor = (width - left) / len(scores), top + SCORES - 16
+    for t, score in enumerate(scores):
+        x = left + step * t
+        draw.line((x, floor, x + step - 2, floor), fill=figures.FAINT)
+        if score:
+            draw.rectangle((x, floor - (SCORES - 20) * score / 100, x + step - 2, floor), fill=figures.INK)
+        if t % 5 == 0:
+            draw.text((x + step / 2 - 1, floor + 2), f"{t}", figures.INK, font, anchor="ma")
