@@ -59,6 +59,8 @@ TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM"
 BASELINES = {"copy first": "copy-first", "colour memory": "colour-memory", "label propagation": "label-propagation"}
 EXPENSIVE = ("STCNN",)  # tuned to each object, which takes seconds: fewer clips
 CHOSEN = ("label propagation", "MaskTrack", "RGMP", "RVOS", "STM", "STM photos")
+TRIED = "RGMP"  # its confidence is stored frame by frame, for exercise 8.2
+AWAY = ("occlusion", "out_of_view")  # conditions in which the object disappears
 
 
 def names() -> dict[str, str]:
@@ -163,7 +165,7 @@ def resolution(name: str) -> dict[str, Any]:
 
 def first_mask(name: str) -> dict[str, Any]:
     """J of the frames behind the first, for first masks of several qualities; a list over the sets of clips."""
-    if name not in CHOSEN:
+    if name not in (*CHOSEN, "colour memory"):
         return {}
     method = made(name).make()
     rows: dict[str, list[float]] = {}
@@ -201,7 +203,10 @@ def objects(name: str) -> dict[str, Any]:
 
 
 def confidence(name: str) -> dict[str, Any]:
-    """How well three measures tell failed frames from good ones: the area under the ROC curve, and how many fail."""
+    """How well three measures tell failed frames from good ones: the area under the ROC curve, and how many fail.
+
+    Of one method also the probability of each frame, and which frames failed.
+    """
     if name == "copy first" or name in EXPENSIVE:
         return {}
     method = made(name).make()
@@ -217,7 +222,11 @@ def confidence(name: str) -> dict[str, Any]:
             told["margin"] += [float((2 * p[t] - 1).abs().mean()) for t in range(1, len(p))]
             told["steadiness"] += region_similarity(inside[:-1], inside[1:]).tolist()
     share = round(100 * float(np.mean(failed)), 1)
-    return {"failed": share, "AUC": {kind: separation(values, failed) for kind, values in told.items()}}
+    row: dict[str, Any] = {"failed": share, "AUC": {kind: separation(v, failed) for kind, v in told.items()}}
+    if name == TRIED:
+        sure = [round(value, 4) for value in told["probability"]]
+        row["frames"] = {"probability": sure, "failed": [int(bad) for bad in failed]}
+    return row
 
 
 def mean_inside(p: torch.Tensor, inside: torch.Tensor) -> float:
@@ -245,13 +254,22 @@ PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 def trainings() -> dict[str, Any]:
-    """J of three trainings of each small recipe, from their pages' results, over the conditions that all have."""
+    """J of three trainings of each small recipe, from their pages' results, over the conditions that all have; beside
+    them the network that ships, on the same clips. Page 06 has fewer clips.
+    """
     keys = {"MaskTrack": "02_masktrack", "RGMP": "03_rgmp", "RVOS": "04_rvos", "STM": "05_stm", "STCNN": "06_stcnn"}
-    found = {}
+    runs, found = comparison.read(RUNS_FILE), {}
     for name, file in keys.items():
-        rows = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))["benchmark"]
+        data = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))
+        rows, count = data["benchmark"], 8
         seeds = np.mean([rows[c]["recipe" if name == "STCNN" else name] for c in TRAINED], axis=0)
-        found[name] = {"J": seeds.round(2).tolist()}
+        if name == "STCNN":
+            count = data["clips_per_condition"]
+            ships = [rows[c]["STCNN long"] for c in TRAINED]
+        else:
+            parts = [runs.only([f"{c}-{i}" for i in range(count)], [name]).runs for c in TRAINED]
+            ships = [100 * float(np.mean([one.mean("J") for run in part for one in run.objects])) for part in parts]
+        found[name] = {"J": seeds.round(2).tolist(), "shipped": round(float(np.mean(ships)), 2), "clips": count}
     return found
 
 
@@ -296,14 +314,30 @@ def affordable() -> Comparison:
     return runs.only(methods=[name for name in runs.methods() if name not in EXPENSIVE])
 
 
+def away(runs: Comparison) -> dict[str, Any]:
+    """Where the object disappears: the share of scored frames that do not show it; J of these, and of the others."""
+    found: dict[str, Any] = {}
+    for name in runs.methods():
+        seen = [run for run in runs.only(methods=[name]).runs if set(run.attributes) & set(AWAY)]
+        objects = [one for run in seen for one in run.objects]
+        pairs = [pair for one in objects for pair in zip(one.since_seen, one.J, strict=True)]
+        empty, shown = ([j for ago, j in pairs if bool(ago) is there] for there in (False, True))
+        found["share"] = percent(len(empty) / len(pairs))
+        found[name] = {"empty": percent(np.mean(empty)), "shown": percent(np.mean(shown))}
+    return found
+
+
 def overall() -> dict[str, Any]:
     """What the page says of the benchmark: of all clips, and of those that the expensive methods saw, too."""
     everybody, runs = comparison.read(RUNS_FILE), affordable()
+    clean = [clip for clip in runs.shared() if clip.startswith("clean-")]
     pairs = {name: everybody.only(methods=[name, "STM"]) for name in everybody.methods() if name != "STM"}
     return {
         "clips": len(runs.shared()),
         "J&F": {name: {c: t[name][0] for c, t in runs.by_attribute().items()} for name in runs.methods()},
         "hidden": runs.hidden(),
+        "away": away(runs),
+        "clean, frame 1": {name: round(js[1], 2) for name, js in runs.only(clean).by_frame().items()},
         "minus STM": {name: asdict(pair.difference(name, "STM")) for name, pair in pairs.items()},
         "with STCNN": {"clips": len(everybody.shared()), "cost": everybody.cost()},
     }

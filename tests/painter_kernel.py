@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Line:
         self.heard: list[dict[str, Any]] = []  # from the page
         self.page: Page
         self._said: list[dict[str, Any]] = []
+        self._runs = 0  # that were waited for
         self._lock = threading.Lock()
         painter.send = self._send  # type: ignore[method-assign]
         names = [name for name in painter.keys if name in painter._own_traits()]
@@ -99,10 +101,23 @@ class Line:
         if said := self.take():
             self.page.evaluate("(said) => window.fromPython(said)", said)
 
-    def wait(self) -> None:
-        """Until the method is done, the page alive all the while."""
-        while not self.painter.wait(0.02):
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait, and bring to the page what is said meanwhile."""
+        end = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < end, "it never came"
             self.pump()
+            self.page.wait_for_timeout(20)  # the page is heard
+
+    def hears(self, kind: str, times: int = 1) -> None:
+        """Until the page has sent this so many times."""
+        self.until(lambda: sum(said["kind"] == kind for said in self.heard) >= times)
+
+    def wait(self) -> None:
+        """Until the method is done that the page has started: once for each start."""
+        self._runs += 1
+        self.hears("propagate", self._runs)
+        self.until(lambda: self.painter.wait(0))
         self.pump()
 
     def attach(self, page: Page) -> Page:

@@ -139,12 +139,35 @@ def test_before_hidden_and_after() -> None:
     found = compare(PAIR, CLIPS).hidden()  # only "wall" hides its square, in the frames 3 to 5
     assert found["oracle"] == {
         "before": 100.0,
+        "last frame before": 100.0,
         "first frame back": 100.0,
         "later": pytest.approx(np.nan, nan_ok=True),
     }
     overlap = {t: 100 * (8 - t) / (8 + t) for t in (1, 2, 6)}
-    assert found["copy"]["before"] == pytest.approx((overlap[1] + overlap[2]) / 2, abs=0.01)
+    assert found["copy"]["before"] == pytest.approx(overlap[1], abs=0.01)
+    assert found["copy"]["last frame before"] == pytest.approx(overlap[2], abs=0.01)
     assert found["copy"]["first frame back"] == pytest.approx(overlap[6], abs=0.01)
+
+
+def test_hidden_twice_and_hidden_at_once() -> None:
+    twice = compare(PAIR, [clip("door", 1, "occlusion", 10, (2, 4, 5))]).hidden()["copy"]
+    overlap = {t: 100 * (8 - t) / (8 + t) for t in (1, 3, 6, 7, 8)}
+    assert np.isnan(twice["before"])  # frame 1 is the last before
+    assert twice["last frame before"] == pytest.approx(overlap[1], abs=0.01)
+    assert twice["first frame back"] == pytest.approx((overlap[3] + overlap[6]) / 2, abs=0.01)
+    assert twice["later"] == pytest.approx((overlap[7] + 0.0) / 2, abs=0.01)  # frame 8: the copy is beside it
+    at_once = compare(PAIR, [clip("wall", 1, "occlusion", 6, (1, 2))]).hidden()["copy"]
+    assert np.isnan(at_once["last frame before"])
+    assert at_once["first frame back"] == pytest.approx(overlap[3], abs=0.01)
+
+
+def test_gains_are_differences_of_scores() -> None:
+    found = compare(PAIR, CLIPS)
+    assert found.scores("oracle") == [100.0] * 3
+    gains = found.gains("oracle", "copy")
+    assert gains == [100 - score for score in found.scores("copy")]
+    with pytest.raises(TutorialError, match="there is no 'stm'"):
+        found.scores("stm")
 
 
 def test_a_part_of_a_comparison() -> None:

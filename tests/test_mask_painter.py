@@ -56,7 +56,8 @@ class Page:
 
     def paint(self, t: int, ids: np.ndarray, objects: list[int] | None = None, move: int = 0) -> dict[str, Any]:
         objects = sorted(set(ids.flat) - {0}) if objects is None else objects
-        said = {"t": t, "objects": [int(o) for o in objects], "number": len(self.heard), "move": move, "names": {}}
+        names = {str(o): f"object {o}" for o in objects}
+        said = {"t": t, "objects": [int(o) for o in objects], "number": len(self.heard), "move": move, "names": names}
         return self.say("given", (runs_of(ids),), **said)[0]
 
 
@@ -247,6 +248,16 @@ def test_objects_get_names_and_go(project: Project) -> None:
     assert painter._objects == []
     page.say("object", id=255, name="void")
     assert page.heard[-1][0]["sentence"].startswith("an object cannot have the id 255")
+
+
+def test_a_stroke_does_not_bring_back_an_object_that_was_removed_meanwhile(project: Project) -> None:
+    page = Page(MaskPainter(project))
+    page.paint(0, block(3, 9) + block(20, 24, 2))
+    project.remove_object(2)
+    said = {"t": 0, "objects": [1, 2], "number": 9, "names": {"1": "object 1"}}  # the page knows that it is gone
+    assert page.say("given", (runs_of(block(3, 12) + block(20, 24, 2)),), **said)[0]["kind"] == "saved"
+    assert list(project.objects) == [1]
+    np.testing.assert_array_equal(project.masks(0)[1].numpy(), block(3, 12) == 1)
 
 
 def test_what_a_cell_changes_in_the_project_is_shown_after_it(project: Project) -> None:

@@ -106,6 +106,14 @@ def test_a_result_is_found_by_a_name_with_commas_and_parentheses(folders: Folder
     assert notebooks.substitute(text, folders, "here") == "It is 74.8."
 
 
+def test_a_negative_result_has_a_true_minus_and_a_mark_for_the_checks_goes(folders: Folders) -> None:
+    (folders.results / "a.json").write_text('{"gain": -8.65, "rate": 1e-05, "date": "2026-11-29", "one": "-x"}')
+    marks = ("gain|.1f", "gain|+.1f", "rate|.0e", "date", "one")
+    text = ", ".join(f"{{{{results/a.json:{mark}}}}}" for mark in marks)
+    text += ". <!-- given -->\nNext. <!-- given --> Last."
+    assert notebooks.substitute(text, folders, "here") == "−8.7, −8.7, 1e-05, 2026-11-29, -x.\nNext. Last."
+
+
 def test_one_source_makes_both_versions(folders: Folders) -> None:
     notebooks.build("00_toy", folders)
     reader, solutions = built(folders), built(folders, "solutions/00_toy.ipynb")

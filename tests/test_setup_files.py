@@ -421,6 +421,81 @@ def test_a_failing_part_fails_the_run_and_stops_no_other(
     assert suite.main(["good", "other"]) == 0
 
 
+BROWSER_TESTS = """
+import pathlib
+import pytest
+pytestmark = pytest.mark.browser
+seen = pathlib.Path("runs-of-late")
+def test_prompt():
+    pass
+def test_late():
+    seen.write_text(seen.read_text() + "." if seen.exists() else ".")
+    assert len(seen.read_text()) >= {needed}
+"""
+
+
+def tiny_suite(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> ModuleType:
+    """The suite in a checkout that holds these files of tests and nothing else."""
+    suite = load_tool("suite", monkeypatch)
+    (folder / "tools").mkdir()
+    (folder / "tools" / "chromium.py").touch()
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = browser: a browser\n")
+    (folder / "tests").mkdir()
+    for name, text in files.items():
+        (folder / "tests" / f"test_{name}.py").write_text(text)
+    monkeypatch.setattr(suite, "ROOT", folder)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # quicker
+    return suite
+
+
+@pytest.mark.parametrize(("needed", "status", "runs"), [(1, 0, 1), (2, 0, 2), (3, 1, 2)])
+def test_a_browser_test_that_fails_runs_once_more_and_the_last_line_but_one_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    needed: int,
+    status: int,
+    runs: int,
+) -> None:
+    counted = "pathlib.Path(__file__).with_suffix('.runs').open('a').write('.')"
+    suite = tiny_suite(
+        tmp_path,
+        monkeypatch,
+        page=BROWSER_TESTS.format(needed=needed),
+        other=f"import pathlib, pytest\npytestmark = pytest.mark.browser\ndef test_it():\n    {counted}\n",
+    )
+    assert suite.main(["browser"]) == status
+    assert len((tmp_path / "runs-of-late").read_text()) == runs
+    assert len((tmp_path / "tests" / "test_other.runs").read_text()) == 1  # what passed is not run again
+    said = capfd.readouterr().out.splitlines()
+    told = "*** passed only at the second run: tests/test_page.py::test_late; please look into it"
+    assert (said[-2] == told) is (needed == 2)
+    assert (told in said) is (needed == 2)
+    assert said[-1] == ("All parts passed." if status == 0 else "Failed: browser.")
+
+
+def test_many_browser_tests_that_fail_are_no_accident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = BROWSER_TESTS.format(needed=1)
+    text += "@pytest.mark.parametrize('n', range(6))\ndef test_broken(n):\n    assert False\n"
+    suite = tiny_suite(tmp_path, monkeypatch, page=text)
+    assert suite.main(["browser"]) == 1
+    assert (tmp_path / "runs-of-late").read_text() == "."
+
+
+def test_only_the_browser_gets_a_second_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = load_tool("suite", monkeypatch)
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        commands.append(list(command))
+        return subprocess.CompletedProcess(command, suite.TESTS_FAILED)
+
+    monkeypatch.setattr(suite.subprocess, "run", run)
+    monkeypatch.setattr(suite, "forget_smoke_runs", lambda: None)
+    assert suite.main(["unit", "nbval"]) == 1
+    assert len(commands) == 2
+
+
 def test_the_strict_run_of_the_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     suite = load_tool("suite", monkeypatch)
     seen: list[tuple[list[str], dict[str, str]]] = []

@@ -25,7 +25,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
-START_SECONDS = 90  # the first start on a cold disk is slow
+START_SECONDS = 180  # the first start on a cold disk is slow
+PATIENCE = 60  # seconds for anything else: a busy machine is no fault; what is wrong, waits in vain all the same
 SETTINGS: dict[str, dict[str, Any]] = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "docmanager-extension/plugin": {"autosave": False},
@@ -168,7 +169,7 @@ class Notebook:
         self.page = page
         self.console_errors = console
 
-    def run_all(self, timeout: float = 60) -> None:
+    def run_all(self, timeout: float = START_SECONDS) -> None:
         """Run every cell and wait for the last; raises playwright's TimeoutError after ``timeout`` seconds."""
         self.page.evaluate(
             "() => { window.ran = false;"
@@ -197,7 +198,7 @@ class Notebook:
         self.page.evaluate(f"(code) => {{ {_KERNEL}.requestExecute({{ code, store_history: false }}); }}", code)
         self.page.wait_for_function(f"{_KERNEL}.status === 'busy'")
 
-    def eventually(self, expression: str, value: Any, timeout: float = 20) -> None:
+    def eventually(self, expression: str, value: Any, timeout: float = PATIENCE) -> None:
         """Wait until a Python expression has a value; raises AssertionError after ``timeout`` seconds."""
         end = time.monotonic() + timeout
         while (found := self.py(expression)) != value:
@@ -246,7 +247,7 @@ def open_notebook(
     server.set_theme(theme)
     context = browser.new_context(viewport={"width": width, "height": 1000})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE * 1000)
     stay_local(page)
     errors: list[str] = []
 

@@ -19,9 +19,11 @@ The reader's notebook gets ``raise NotImplementedError("your turn")`` instead; `
 title, the ``setup`` cells, and all exercise cells with the solution in place.
 
 Markdown may hold ``{{results/FILE.json:path.to.value|FORMAT}}`` (from ``data/results``; FORMAT as in ``format()``,
-needed for floats), so that a number in the prose cannot drift from the run it came from. ``{{course}}`` is the map of
-the course, ``{{pages}}`` links to the page before, the page after and the sheets, ``{{term:guide masks|guide mask}}``
-words that link to an entry of the glossary (``{{term:void}}`` if the words are the entry's own name).
+needed for floats), so that a number in the prose cannot drift from the run it came from; a minus comes out as a true
+one. ``<!-- given -->`` says that a paragraph's numbers are settings; it stays in the source. ``{{course}}`` is the
+map of the course, ``{{pages}}`` links to the page before, the page after and the sheets,
+``{{term:guide masks|guide mask}}`` words that link to an entry of the glossary (``{{term:void}}`` if the words are
+the entry's own name).
 
 The sheets are Markdown files beside the pages: ``glossary.md`` and ``cheat_sheet.md``. Every build writes them.
 
@@ -76,6 +78,8 @@ _SOLUTION_END = re.compile(r"^\s*# end solution\s*$")
 _RESULT = re.compile(
     r"\{\{\s*results/(?P<file>[\w./-]+\.json):(?P<path>[\w.&+, ()-]+)(?:\|(?P<format>[^}]+))?\s*\}\}"
 )
+_LEADING_MINUS = re.compile(r"^-(?=[\d.])")
+_GIVEN = re.compile(r"[ \t]*<!-- given -->")
 _COURSE = re.compile(r"\{\{\s*course\s*\}\}")
 _PAGES = re.compile(r"\{\{\s*pages\s*\}\}")
 _TERM = re.compile(r"\{\{\s*term:(?P<shown>[^{}|]+?)\s*(?:\|\s*(?P<name>[^{}|]+?)\s*)?\}\}")
@@ -172,6 +176,8 @@ def substitute(
 ) -> str:
     """Replace the marks of a source: results, the map of the course, links to pages and to the glossary.
 
+    What only the checks read, ``<!-- given -->``, goes.
+
     Args:
         text: Markdown.
         folders: where results and notebooks are.
@@ -206,11 +212,11 @@ def substitute(
         if match["format"] is None and not isinstance(value, (str, int)):
             raise BuildError(f"{where}: {match[0]} is {value!r}; add a format, such as |.1f.")
         try:
-            return format(value, match["format"] or "")
+            return _LEADING_MINUS.sub("−", format(value, match["format"] or ""))
         except (ValueError, TypeError) as error:
             raise BuildError(f"{where}: {match[0]} cannot be formatted ({error}).") from None
 
-    text = _COURSE.sub(lambda _: course_table(folders.pages()), _RESULT.sub(result, text))
+    text = _COURSE.sub(lambda _: course_table(folders.pages()), _RESULT.sub(result, _GIVEN.sub("", text)))
     text = _PAGES.sub(lambda _: neighbours(name, folders), _TERM.sub(term, text))
     if "{{" in text and re.search(r"\{\{\s*(results|course|pages|term)", text):
         raise BuildError(

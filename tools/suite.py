@@ -7,10 +7,12 @@ one run tells everything that is wrong.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,11 @@ PARALLEL = ["-n", str(WORKERS), "--dist", "loadfile"]  # one notebook stays on o
 PYTEST = [sys.executable, "-m", "pytest", "--durations=10"]
 NBVAL = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg", "--nbval-cell-timeout", "120"]
 SMOKE = {"VOS_TUTORIAL_PROFILE": "smoke"}
+BROWSER = [*PYTEST, "-m", "browser"]
+TESTS_FAILED = 1  # pytest's exit status; others mean that it did not come to an end
+MOST_SECOND_RUNS = 5  # failures beyond that are no accident of timing
+
+unsteady: list[str] = []  # tests that passed only at their second run
 
 
 def run(*command: str, **environment: str) -> int:
@@ -73,7 +80,32 @@ def nbval_lax() -> int:
 def browser() -> int:
     """The widgets, in headless Chromium against a live JupyterLab; skipped where there is no Chromium."""
     run(sys.executable, "tools/chromium.py")
-    return run(*PYTEST, "-m", "browser", "tests")
+    with tempfile.TemporaryDirectory() as cache:
+        status = run(*BROWSER, "-o", f"cache_dir={cache}", "tests")
+        if status != TESTS_FAILED:
+            return status
+        failed = list(json.loads((Path(cache) / "v" / "cache" / "lastfailed").read_text("utf-8")))
+    return second_run(failed)
+
+
+def second_run(failed: list[str]) -> int:
+    """Once more, by itself, each file with a failed test: a browser on a busy machine may have been late.
+
+    Whole files, because their tests share a notebook, one after the other.
+    """
+    if len(failed) > MOST_SECOND_RUNS:
+        return TESTS_FAILED
+    files: dict[str, list[str]] = {}
+    for name in failed:
+        files.setdefault(name.split("::")[0], []).append(name)
+    worst = 0
+    for file, names in files.items():
+        print("\n*** failed; a second run of the file by itself:", *names, sep="\n    ", flush=True)
+        status = run(*BROWSER, file)
+        worst = worst or status
+        if status == 0:
+            unsteady.extend(names)
+    return worst
 
 
 def bench() -> int:
@@ -107,6 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     names = parser.parse_args(argv).parts
 
+    unsteady.clear()
     rows, failed = [], []
     for name in names:
         print(f"\n=== {name}: {PARTS[name].__doc__}", flush=True)
@@ -119,6 +152,8 @@ def main(argv: list[str] | None = None) -> int:
             failed.append(name)
     if len(names) > 1:
         print("\n=== all parts", *rows, sep="\n")
+    for test in unsteady:
+        print(f"*** passed only at the second run: {test}; please look into it")
     print(f"Failed: {', '.join(failed)}." if failed else "All parts passed.", flush=True)
     return 1 if failed else 0
 

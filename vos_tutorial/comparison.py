@@ -39,6 +39,7 @@ from .propagation import Resized, Segmenter
 FORMAT = 1
 Value = Literal["J", "F", "J&F"]
 RESAMPLES = 2000
+HIDDEN = ("before", "last frame before", "first frame back", "later")
 
 
 # ---------------------------------------------------------------------------------------------- who is compared
@@ -362,10 +363,17 @@ class Comparison:
         Raises:
             TutorialError: if one of the two is not here, or no clip is shared.
         """
-        for name in (method, against):
-            self._need(name)
-        clips = self._need_shared()
-        return [100 * (self._on(method, clip, value) - self._on(against, clip, value)) for clip in clips]
+        pairs = zip(self.scores(method, value), self.scores(against, value), strict=True)
+        return [ours - theirs for ours, theirs in pairs]
+
+    def scores(self, method: str, value: Value = "J&F") -> list[float]:
+        """In percent, for each clip of :meth:`shared` the mean over its objects and the method's seeds.
+
+        Raises:
+            TutorialError: if the method is not here, or no clip is shared.
+        """
+        self._need(method)
+        return [100 * self._on(method, clip, value) for clip in self._need_shared()]
 
     def since_seen(self, edges: Sequence[int] = (1, 2, 3, 5, 9, 17)) -> dict[str, list[float]]:
         """J in percent of frames that show the object, by how many frames ago the truth showed it last.
@@ -389,24 +397,26 @@ class Comparison:
         return table
 
     def hidden(self) -> dict[str, dict[str, float]]:
-        """J in percent of objects that are hidden in between: before, in the first frame back, and later.
+        """J in percent of objects that are hidden in between: before, at the two edges, and later.
 
         Returns:
-            ``{method: {"before", "first frame back", "later"}}`` over frames of the shared clips that show the
-            object; NaN where there is none.
+            ``{method: {"before", "last frame before", "first frame back", "later"}}`` over frames of the shared
+            clips that show the object; NaN where there is none. At the edges often only a strip of it is visible.
         """
         shared, table = set(self._need_shared()), {}
         for method in self.methods():
-            groups: dict[str, list[float]] = {"before": [], "first frame back": [], "later": []}
+            groups: dict[str, list[float]] = {part: [] for part in HIDDEN}
+            before, last, first, later = groups.values()
             runs = [run for seed in self.seeds(method) for run in self._of(method, seed, shared)]
             for one in (one for run in runs for one in run.objects):
                 if max(one.since_seen) <= 1:
                     continue
-                now = "before"
-                for ago, j in zip(one.since_seen, one.J, strict=True):
-                    now = "first frame back" if ago > 1 else "later" if now == "first frame back" else now
+                gone = next(i for i, ago in enumerate(one.since_seen) if ago != 1)
+                before += one.J[: max(gone - 1, 0)]
+                last += one.J[max(gone - 1, 0) : gone]
+                for ago, j in list(zip(one.since_seen, one.J, strict=True))[gone:]:
                     if ago:
-                        groups[now].append(j)
+                        (first if ago > 1 else later).append(j)
             table[method] = {k: round(100 * float(np.mean(v)), 2) if v else float("nan") for k, v in groups.items()}
         return table
 

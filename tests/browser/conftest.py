@@ -51,7 +51,7 @@ def offline(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     At the end of the test no error may stand in the console, and nothing may have been asked of the network.
     """
-    from tools.live_lab import stay_local
+    from tools.live_lab import PATIENCE, stay_local
 
     contexts: list[BrowserContext] = []
     problems: list[str] = []
@@ -59,7 +59,7 @@ def offline(browser: Browser) -> Iterator[Callable[..., Page]]:
     def open_page(width: int, height: int) -> Page:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE * 1000)
         stay_local(page)
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))

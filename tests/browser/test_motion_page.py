@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -110,13 +111,15 @@ def test_the_panels_show_what_was_computed(page_of: PageOf, network: stcnn.STCNN
 
 def canvas(page: Page, panel: int) -> np.ndarray:
     """A whole panel, ``uint8 [height, width, 3]``."""
-    height, width, values = page.evaluate(
+    height, width, text = page.evaluate(
         """(n) => { const c = document.querySelectorAll(".vos-panel canvas")[n];
              const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-             return [c.height, c.width, Array.from(data)]; }""",
+             let text = "";
+             for (let i = 0; i < data.length; i += 8192) text += String.fromCharCode(...data.subarray(i, i + 8192));
+             return [c.height, c.width, btoa(text)]; }""",
         panel,
     )
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3]
 
 
 def test_the_outline_of_the_truth_goes_around_it(page_of: PageOf, network: stcnn.STCNN) -> None:

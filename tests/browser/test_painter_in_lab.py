@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator
+    from playwright.sync_api import FloatRect, Locator
 
     from tools.live_lab import Notebook, Server
 
@@ -32,6 +32,12 @@ painter""",
     "print('the last cell')",
 ]
 
+STATE = """() => [...document.querySelectorAll(".vos-paint")].map((root) => ({
+  ...root.dataset,
+  status: root.querySelector(".vp-status").textContent,
+  banner: root.querySelector(".vp-banner").textContent,
+}))"""
+
 
 @pytest.fixture(scope="module")
 def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: Server) -> Iterator[Notebook]:
@@ -45,26 +51,40 @@ def notebook(lab: Callable[..., AbstractContextManager[Notebook]], lab_server: S
     with lab(CELLS) as opened:
         opened.run_all()
         assert opened.cell_errors() == []
-        opened.page.wait_for_selector(".vos-paint[data-ready]", timeout=90_000)  # imports, on a busy machine
+        opened.page.wait_for_selector(".vos-paint[data-ready]")
         yield opened
         assert opened.cell_errors() == []
 
 
 def shown(notebook: Notebook, **data: object) -> None:
-    notebook.page.wait_for_selector(
-        ".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items())
-    )
+    """Wait until the painter says all of this; what it says instead is told if it never does."""
+    from playwright.sync_api import TimeoutError as Late
+
+    selector = ".vos-paint" + "".join(f"[data-{name}='{value}']" for name, value in data.items())
+    try:
+        notebook.page.wait_for_selector(selector)
+    except Late:
+        found = notebook.page.evaluate(STATE)
+        raise AssertionError(f"the painter never said {data}; it says {found}") from None
 
 
 def canvas(notebook: Notebook) -> Locator:
     return notebook.page.locator(".vp-canvas")
 
 
+def resting_box(notebook: Notebook) -> FloatRect:
+    """Where the canvas lies once Jupyter has done scrolling and laying out."""
+    canvas(notebook).scroll_into_view_if_needed()
+    before, box = None, canvas(notebook).bounding_box()
+    while box is None or box != before:
+        notebook.page.wait_for_timeout(50)
+        before, box = box, canvas(notebook).bounding_box()
+    return box
+
+
 def stroke(notebook: Notebook, *points: tuple[float, float]) -> None:
     """Drag through points of the picture."""
-    canvas(notebook).scroll_into_view_if_needed()
-    box = canvas(notebook).bounding_box()
-    assert box is not None
+    box = resting_box(notebook)
     scale = min(box["width"] / W, box["height"] / H)
     left, top = box["x"] + (box["width"] - W * scale) / 2, box["y"] + (box["height"] - H * scale) / 2
     for index, (x, y) in enumerate(points):
@@ -134,7 +154,7 @@ def test_a_restart_of_the_kernel_loses_nothing(notebook: Notebook) -> None:
     shown(notebook, link="lost", unsaved=1)
     assert "run the cell again" in notebook.page.locator(".vp-banner").inner_text()
     notebook.run_all()
-    notebook.page.wait_for_selector(".vos-paint[data-ready][data-link='live'][data-unsaved='0']")
+    shown(notebook, ready="true", link="live", unsaved=0)
     notebook.eventually("bool(project.masks(0)[1][10, 75])", True)
     after = np.array(notebook.py("project.result(0).numpy().tolist()"))
     added = after != np.array(masks)
@@ -146,7 +166,7 @@ def test_a_restart_of_the_kernel_loses_nothing(notebook: Notebook) -> None:
 def test_the_cell_can_be_run_again(notebook: Notebook) -> None:
     undo = notebook.page.locator(".vos-paint").get_attribute("data-undo")
     notebook.run_all()
-    notebook.page.wait_for_selector(f".vos-paint[data-ready][data-link='live'][data-undo='{undo}']")
+    shown(notebook, ready="true", link="live", undo=undo)
     assert notebook.page.locator(".vos-paint").count() == 1
     stroke(notebook, (70, 50), (80, 50))
     shown(notebook, unsaved=0, undo=int(undo or 0) + 1)

@@ -54,8 +54,8 @@ def test_a_widget_lives_on_its_page(visit: Page) -> None:
     frame.scroll_into_view_if_needed()
     inside = frame.content_frame
     inside.locator("[data-ready]").wait_for()
-    before = frame.evaluate("element => element.offsetHeight")
-    assert 150 < before < 900
+    height = "(element) => element.offsetHeight > 150 && element.offsetHeight < 900"  # as the widget asks for
+    visit.wait_for_function(height, arg=frame.element_handle())
     inside.get_by_role("button").first.click()
 
 

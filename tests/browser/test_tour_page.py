@@ -165,7 +165,7 @@ tour"""
 
 def test_a_choice_reaches_the_kernel_and_back(lab: Callable[..., AbstractContextManager[Notebook]]) -> None:
     with lab([LIVE], theme="dark") as notebook:
-        notebook.run_all(120)
+        notebook.run_all()
         page = notebook.page
         page.wait_for_selector(".vos[data-ready][data-theme='dark']")
         page.locator(".vos-spot[aria-pressed='true']").focus()

@@ -47,6 +47,7 @@ COLOURS = {  # a method has one colour in all pictures
     "STCNN": ORANGE,
 }
 LIGHT = 0.12  # the fill of an answer where the object's own colour matters
+WRONG = 0.3  # and of one that is shown because it covers something else
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:
@@ -235,6 +236,8 @@ def gains(comparison: Comparison, against: str, methods: Sequence[str] | None = 
 def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Figure:
     """A row for each failure: the given mask, the method that fails and the one that succeeds, in the same frame.
 
+    The answer that fails has the stronger fill: where it lies is the point.
+
     Args:
         cases: by what makes it hard, the clip, the number of the frame, and by method ids ``[T, H, W]``, first the
             one that fails.
@@ -249,9 +252,10 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
     figure, axes = blank(len(cases), columns, tile * columns + 0.4, (tile + 0.2) * len(cases) + 0.3)
     for row, (what, (clip, t, answers)) in enumerate(cases.items()):
         shown = [("frame 0, the given mask", 0, clip.masks), *((f"frame {t}, {n}", t, a) for n, a in answers.items())]
-        for cell, (title, at, ids) in zip(axes[row], shown, strict=False):
+        for column, (cell, (title, at, ids)) in enumerate(zip(axes[row], shown, strict=False)):
             truth = None if at == 0 else clip.masks[at]
-            cell.imshow(answer(clip.frames[at], ids[at], truth, round(200 * tile), LIGHT))
+            fill = WRONG if column == 1 else LIGHT
+            cell.imshow(answer(clip.frames[at], ids[at], truth, round(200 * tile), fill))
             cell.set_title(title, fontsize=8.5, pad=3)
             if not np.any(as_ids(ids[at])):
                 cell.text(

@@ -104,7 +104,7 @@ async function render({ model, el }) {
     make("summary", { ...OWN_KEYS }, "Keys"),
     make("dl", {}, ...KEYS.map(([keys, words]) => make("div", {}, make("dt", {}, ...keys.map((k) => make("kbd", {}, k))), make("dd", {}, words)))),
   );
-  const root = make("div", { class: "vos vos-paint", role: "group", "aria-label": "Mask painter" }, bar, banner, stage, timeline, runbar, keyList);
+  const root = make("div", { class: "vos vos-paint", role: "group", "aria-label": "Mask painter" }, bar, stage, banner, timeline, runbar, keyList);
   canvas.painted = () => [...runsOf(layers.seen)]; // for tests
   timeline.style.setProperty("--step", `${100 / T}%`);
   el.append(root);
@@ -219,32 +219,41 @@ async function render({ model, el }) {
   }
   let rewatch = false;
 
-  let moving = false;
+  let outdated = false; // whether the kernel may have other masks by now than those on the canvas
+  let journey = null; // to the wanted frame, while one is under way
   let wake = () => {};
   /** Show frame t; calls while a frame is under way only move the goal. */
-  async function go(t, again = false, quiet = false) {
+  function go(t, quiet = false) {
     wanted = store.snap(Math.max(0, Math.min(T - 1, t)));
     slider.value = wanted;
-    if (again) frame = -1;
     if (wanted !== frame && edit) endEdit();
     if (!playing && !quiet) note();
-    if (moving) return wake();
-    moving = true;
+    wake();
+    if (!journey && (outdated || frame !== wanted)) journey = travel();
+    return journey ?? Promise.resolve();
+  }
+
+  /** What is on the canvas stays there, and can be painted on, until the wanted frame or its new masks have come. */
+  async function travel() {
     root.dataset.loading = "true";
     try {
-      while (frame !== wanted && root.dataset.closed === undefined) {
+      while ((outdated || frame !== wanted) && root.dataset.closed === undefined) {
         const t = wanted;
         const other = new Promise((resolve) => { wake = resolve; }); // a frame that does not come holds up no other
         const entry = await Promise.race([store.get(t), other]);
         if (!entry || t !== wanted) continue;
-        bitmap = await entry.bitmap;
+        const picture = await entry.bitmap;
+        if (entry.old) continue;
+        if (edit && t === frame) return; // new masks would take the stroke away: its end asks again
+        bitmap = picture;
         idsOf(entry.result, layers.result);
         layers.restore(entry.given);
         frame = t;
+        outdated = false;
         shown();
       }
     } finally {
-      moving = false;
+      journey = null;
       delete root.dataset.loading;
     }
     if (playing) return;
@@ -333,13 +342,13 @@ async function render({ model, el }) {
   function endEdit(always = false) {
     const { t, before, seen } = edit;
     edit = null;
-    if (!always && seen.every((id, i) => id === layers.seen[i])) {
-      layers.restore(before);
-      return;
+    if (!always && seen.every((id, i) => id === layers.seen[i])) layers.restore(before);
+    else {
+      const after = layers.state();
+      history.add({ t, before, after });
+      commit(t, after, 0);
     }
-    const after = layers.state();
-    history.add({ t, before, after });
-    commit(t, after, 0);
+    if (outdated) go(wanted, true);
   }
 
   function cancelEdit() {
@@ -347,6 +356,7 @@ async function render({ model, el }) {
     layers.restore(edit.before);
     edit = null;
     tintBox();
+    if (outdated) go(wanted, true);
   }
 
   /** What is given in frame t is now `state`: keep it, send it, mark it in the strip. */
@@ -362,16 +372,16 @@ async function render({ model, el }) {
     redraw();
   }
 
-  async function put(step, move) {
+  function put(step, move) {
     if (!step) return say(move < 0 ? "There is nothing to undo." : "There is nothing to redo.");
     const state = known(move < 0 ? step.before : step.after);
     pause();
-    store.change(step.t, { given: state });
-    await go(step.t);
-    if (frame !== step.t) return;
-    layers.restore(state);
-    tintBox();
-    commit(step.t, state, move);
+    if (step.t === frame) {
+      layers.restore(state);
+      tintBox();
+    }
+    commit(step.t, state, move); // now, though the frame may be long in coming
+    go(step.t);
   }
 
   /** A state without objects that were removed since. */
@@ -603,7 +613,7 @@ async function render({ model, el }) {
 
   function preview({ t }, [runs]) {
     answered(t, runs);
-    if (t !== frame && watch.checked && !edit && !playing && model.get("_run").running) go(t, false, true);
+    if (t !== frame && watch.checked && !edit && !playing && model.get("_run").running) go(t, true);
   }
 
   // --- tools and view ---
@@ -888,7 +898,8 @@ async function render({ model, el }) {
   /** The kernel has changed masks by itself: everything that was seen may be old. */
   function reload() {
     store.distrust();
-    if (!edit) go(wanted, true);
+    outdated = true;
+    if (!edit) go(wanted);
   }
 
   let recovering = false;

@@ -302,13 +302,15 @@ class MaskPainter(Widget):
         ids = ids_of(bytes(buffers[0]), self._size)
         names = content.get("names", {})
         with self._lock:
-            for o in content["objects"]:
+            # one that the page does not list either was removed while it was painted
+            objects = [o for o in content["objects"] if o in self.project.objects or str(o) in names]
+            for o in objects:
                 self._require_object(o, str(names.get(str(o), "")))
             before, masks = self._given(t), self.project.masks(t)
-            for o in masks.keys() - set(content["objects"]):
+            for o in masks.keys() - set(objects):
                 self.project.save_mask(t, o, None)
                 self._absent.discard((t, o))
-            for o in content["objects"]:
+            for o in objects:
                 mask = ids == o
                 if o not in masks or not np.array_equal(masks[o].numpy(), mask):
                     self.project.save_mask(t, o, torch.from_numpy(mask))
