@@ -441,12 +441,12 @@ tables.table({f"{n} lines": {"J": lines["J"][n], "ms a frame": lines["ms"][n]} f
 # {{results/09_own_video.json:resolution.ms.96|.0f}} milliseconds at 96 lines. Below that you lose fast: at 32 lines an object is a few
 # cells of the feature map.
 #
-# *STM photos* enlarges, too: its file asks for 360 lines, and for smaller frames one and a half times as large as they are. On those twelve
+# *STM photos* enlarges, too: its file asks for 360 lines, and smaller frames are enlarged one and a half times at most. On those twelve
 # sequences, of 240 lines, J&F is {{results/15_photos.json:rows.STM, photos, at most 4 frames evenly, 240.J&F|.1f}} without,
 # {{results/15_photos.json:rows.STM, photos, enlarged to 320.J&F|.1f}} at 320 lines and
 # {{results/15_photos.json:rows.STM, photos, enlarged to 360.J&F|.1f}} at 360. On three others, which decided nothing, it falls from
 # {{results/15_photos.json:rows.STM, photos, davis_sample.J&F|.1f}} to {{results/15_photos.json:rows.STM, photos, davis_sample, second freeze.J&F|.1f}}. And each place is compared with all
-# places of the memory, so a frame takes four times as long. Try `short_side=240` as well. <!-- given -->
+# places of the memory, so a frame takes three to four times as long. Try `short_side=240` as well. <!-- given -->
 #
 # Now the page's clip. On this clip 96 lines beat 128, because STM happened to ignore the look-alike at that size. One clip says
 # little, so try two or three sizes on your own: there the cell shows what each size finds in the first frames.
