@@ -51,9 +51,10 @@ VIDEOS = {  # the rows of 15_photos.json that were measured with the weights tha
     "RVOS photos": "RVOS, photos, own (350 more), 240",
     "MaskTrack photos": "MaskTrack, photos, calm (400 more), 240",
     "RGMP photos": "RGMP, photos, larger, hard feedback, 240",
-    "STM photos": "STM, photos, at most 4 frames evenly, 240",
+    "STM photos": "STM, photos, enlarged to 360",
     "STCNN photos": "STCNN, photos (2800 steps), 120 steps of tuning, 240",
 }
+OTHERS = {"STM photos": "STM, photos, davis_sample, second freeze"}  # where not by the method's name
 TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM", "stcnn": "STCNN"}
 BASELINES = {"copy first": "copy-first", "colour memory": "colour-memory", "label propagation": "label-propagation"}
 EXPENSIVE = ("STCNN",)  # tuned to each object, which takes seconds: fewer clips
@@ -288,7 +289,7 @@ def videos() -> dict[str, Any]:
     wanted = ("J&F", "videos", "cpu_ms", "lines")
     found = {name: {key: rows[row][key] for key in wanted} for name, row in VIDEOS.items()}
     for name, row in found.items():
-        other = rows[f"{name.replace(' photos', ', photos')}, davis_sample"]
+        other = rows[OTHERS.get(name, f"{name.replace(' photos', ', photos')}, davis_sample")]
         row["three others"] = {key: other[key] for key in ("J&F", "videos")}
         pairs = [(row["videos"][video], score) for video, score in found["STM photos"]["videos"].items()]
         row["minus STM photos"] = asdict(comparison.difference([a - b for a, b in pairs]))

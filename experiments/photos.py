@@ -1,11 +1,13 @@
 """Measure networks for real video on a folder of videos; writes ``15_photos.json``, one row for each call.
 
-    python experiments/photos.py measure NAME METHOD --weights FILE --video DIR --lines 192 [--options JSON]
+    python experiments/photos.py measure NAME METHOD --weights FILE --video DIR [--lines 192] [--options JSON]
     python experiments/photos.py swap METHOD [METHOD ...]      the mask swap of shipped networks, on generated clips
     python experiments/photos.py ship METHOD RUN [RUN ...]     the weights of the last run, with what all runs saw
+    python experiments/photos.py tell METHOD [METHOD ...]      shipped weights say how the recipe uses them today
 
 Networks, steps and rules of the memory are chosen by such rows. The folder has DAVIS-2016's layout, and a list
-``val``. Times are CPU milliseconds a frame on one thread, without reading and scoring.
+``val``. Without ``--lines`` a method works at those that its weights' file says, as everywhere else. Times are CPU
+milliseconds a frame on one thread, without reading and scoring.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +35,10 @@ from vos_tutorial.baselines import ColourMemory, CopyFirst, LabelPropagation
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models.backbones import for_inference
-from vos_tutorial.models.weights import read_about, read_metadata, save_weights
+from vos_tutorial.models.weights import read_about, read_metadata, read_weights, save_tensors, save_weights
+from vos_tutorial.objects import ObjectSegmenter
 from vos_tutorial.propagation import Resized, Segmenter
+from vos_tutorial.resize import working_size
 
 OUT = runs.RESULTS / "15_photos.json"
 COMMAND = "python experiments/photos.py measure, once for each row, as the row says; mask_swap: swap METHOD"
@@ -64,19 +69,32 @@ def without_places(recipe: str) -> str:
     return re.sub(r'"[^"]*[/\\\\]([^"/\\\\]+)": (?=\{"digest")', r'"\1": ', recipe)
 
 
-def ship(method: str, folders: Sequence[Path]) -> None:
-    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended.
-
-    How it is used (lines, tuning, options of the segmenter) is what the recipe "photos" says today.
-    """
-    files = [folder / "weights.safetensors" for folder in folders]
-    before = [read_metadata(file) for file in files]
-    last, recipe = before[-1], recipes.variant(method, "photos")
-    about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
-    about |= {
+def use(method: str) -> dict[str, str]:
+    """How a network is used (lines, tuning, options of the segmenter): what the recipe "photos" says today."""
+    recipe = recipes.variant(method, "photos")
+    return {
         "lines": str(recipe.lines),
+        "enlarge": str(recipe.enlarge),
         "tuning": str(recipe.tuning),
         "segmenter": json.dumps(dict(recipe.segmenter)),
+    }
+
+
+def tell(methods: Sequence[str]) -> None:
+    """Write into the shipped weights how they are used today; the tensors stay."""
+    for method in methods:
+        path = models.shipped_weights(method, "photos")
+        tensors, about = read_weights(path)
+        save_tensors(path, tensors, about | use(method), torch.float16)
+
+
+def ship(method: str, folders: Sequence[Path]) -> None:
+    """Store the last run's network as ``METHOD-photos.safetensors``; each run began where the one before ended."""
+    files = [folder / "weights.safetensors" for folder in folders]
+    before = [read_metadata(file) for file in files]
+    last = before[-1]
+    about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
+    about |= use(method) | {
         "precision": "float16",
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
@@ -94,14 +112,16 @@ def main() -> None:
     shipping = what.add_parser("ship")
     shipping.add_argument("method", choices=models.METHODS)
     shipping.add_argument("runs", nargs="+", type=Path)
-    swapping = what.add_parser("swap")
-    swapping.add_argument("methods", choices=models.METHODS, nargs="+")
+    for name in ("swap", "tell"):
+        what.add_parser(name).add_argument("methods", choices=models.METHODS, nargs="+")
     measuring = what.add_parser("measure")
     add_measuring(measuring)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "ship":
         ship(given.method, given.runs)
+    elif given.what == "tell":
+        tell(given.methods)
     elif given.what == "swap":
         swap_shipped(given.methods)
     else:
@@ -114,7 +134,9 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", choices=[*models.METHODS, *BASELINES])
     parser.add_argument("--weights", default="shipped")
     parser.add_argument("--video", type=Path, required=True, metavar="DIR", help="in DAVIS-2016 layout, list val")
-    parser.add_argument("--lines", type=int, default=240, help="pixels of the shorter side that the method sees")
+    parser.add_argument(
+        "--lines", type=int, help="pixels of the shorter side that the method sees (default: as its file says)"
+    )
     parser.add_argument(
         "--options", type=json.loads, default={}, help="of the segmenter, as JSON, beside those of the weights' file"
     )
@@ -140,24 +162,43 @@ def used(
     return for_inference(network), options
 
 
+def at_its_lines(
+    method: str, weights: str | Path, network: nn.Module, options: dict[str, Any], lines: int | None = None
+) -> Segmenter:
+    """The segmenter of a network at so many lines, whatever the frames have; None: as the weights' file says."""
+    made = models.segmenter(method, network=network, short_side=lines, **options)
+    if lines is None:
+        assert isinstance(made, ObjectSegmenter)
+        about = read_about(models.weights_file(method, weights))
+        made.lines, made.enlarge = about.lines, about.enlarge
+    return made
+
+
 def placeless(word: str) -> str:
     """A path from ``runs/`` or ``data/`` on: what lies before is this machine's."""
     return re.sub(r"^/.*?/(runs|data)/", r"\1/", word)
 
 
-def swapped(method: str, network: nn.Module, options: dict[str, Any]) -> float:
+def swapped(make: Callable[[], Segmenter]) -> float:
     """The mask swap on ten generated clips with several objects."""
-    several = list(benchmark(10, ["multiple_objects"]))
-    return swap(lambda: models.segmenter(method, network=network, **options), several)
+    return swap(make, list(benchmark(10, ["multiple_objects"])))
 
 
 def swap_shipped(methods: Sequence[str]) -> None:
     """The mask swap of each shipped network, used as its file says; stored beside the rows."""
     stored = json.loads(OUT.read_text()).get("mask_swap", {})
     for method in methods:
-        stored[method] = swapped(method, *used(method, models.shipped_weights(method, "photos"), {}, {}))
+        stored[method] = swapped(partial(models.segmenter, method, variant="photos"))
         print(method, stored[method], flush=True)
     keep(OUT, {"mask_swap": stored}, COMMAND)
+
+
+def seen_lines(method: Segmenter, height: int, width: int) -> int:
+    """How many lines a method sees of frames of this size."""
+    if isinstance(method, Resized):
+        return method.short_side
+    assert isinstance(method, ObjectSegmenter)
+    return min(working_size(method.lines, method.enlarge, height, width))
 
 
 def measure_one(given: argparse.Namespace) -> None:
@@ -165,21 +206,26 @@ def measure_one(given: argparse.Namespace) -> None:
     videos = DavisFolder(given.video, 2016, "val")
     videos.names = given.only or videos.names
 
-    options = given.options
+    options: dict[str, Any] = given.options
+    make: Callable[[], Segmenter]
+    made: Segmenter
     if given.method in BASELINES:
-        made, network = BASELINES[given.method](**options), None
+        make = partial(BASELINES[given.method], **options)
+        made = Resized(make(), given.lines) if given.lines else make()
     else:
         network, options = used(given.method, given.weights, options, given.network)
-        made = models.segmenter(given.method, network=network, **options)
-    row = measure(made if min(videos[0].size) == given.lines else Resized(made, given.lines), videos)
-    if network is not None and given.swap:
-        row["mask_swap"] = swapped(given.method, network, options)
+        make = partial(at_its_lines, given.method, given.weights, network, options)
+        made = at_its_lines(given.method, given.weights, network, options, given.lines)
+    row = measure(made, videos)
+    if given.swap:
+        row["mask_swap"] = swapped(make)
     print(json.dumps(row, indent=1))
     if given.only:
         return
     words = [placeless(a) if Path(a) != given.video else "DIR" for a in sys.argv[1:]]
     command = shlex.join(["python", "experiments/photos.py", *words])
-    row |= {"lines": given.lines, "options": options, "folder": given.video.name, "command": command}
+    lines = seen_lines(made, *videos[0].size)
+    row |= {"lines": lines, "options": options, "folder": given.video.name, "command": command}
     stored = json.loads(OUT.read_text())["rows"] if OUT.exists() else {}
     keep(OUT, {"rows": stored | {given.name: row}}, COMMAND)
 

@@ -174,6 +174,7 @@ class Trainings(Generic[Network]):
             "device": "cpu",
             "data": data,
             "lines": str(told.lines or 0),
+            "enlarge": str(told.enlarge),
             "tuning": str(told.tuning),
         }
         shipped = network if network is not None else self.network(name, seed)

@@ -261,7 +261,7 @@ def test_the_command_goes_on_from_imagenet(
     about = read_about("cut/weights.safetensors")
     assert about.metadata["start"] == "ImageNet"
     assert json.loads(about.metadata["recipe"])["start"] == "ImageNet"
-    assert (about.size, about.lines, about.tuning) == ("paper", None, 0)
+    assert (about.size, about.lines, about.enlarge, about.tuning) == ("paper", None, 1, 0)
     network = models.trained("stm", "cut/weights.safetensors")  # of paper size, as the file says
     assert isinstance(network, stm.STM)
     assert network.query_encoder.strides[-1] == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,8 @@ from vos_tutorial.models.backbones import (
     for_inference,
     shipped_features,
 )
+from vos_tutorial.models.weights import read_about, read_weights, save_weights
+from vos_tutorial.objects import ObjectSegmenter
 from vos_tutorial.propagation import Segmenter, propagate
 from vos_tutorial.training.command import main
 from vos_tutorial.training.tasks import task
@@ -408,6 +411,19 @@ def test_label_propagation_follows_a_moving_thing() -> None:
     assert set(ids.unique().tolist()) <= {0, 3}
 
 
+def test_label_propagation_finds_again_what_was_hidden_for_long_if_it_searches_everywhere() -> None:
+    frames, masks = moving_square()
+    empty, far, there = frames[0, :, :, 60:64].repeat(1, 1, 32), frames[0].roll(70, 2), masks[0].roll(70, 1)
+    hidden = torch.stack([frames[0], *[empty] * 5, far])
+    found = {}
+    for everywhere in (False, True):
+        ids = propagate(LabelPropagation(everywhere=everywhere), hidden, masks[0])
+        assert not ids[5].any()
+        found[everywhere] = float((ids[-1] == 3)[there == 3].float().mean())
+    assert found[True] > 0.7
+    assert found[False] < 0.2
+
+
 def test_label_propagation_takes_in_newcomers_and_forgets_clips() -> None:
     frames, masks = moving_square()
     late = torch.zeros_like(masks[0])
@@ -455,6 +471,50 @@ def test_a_stored_command_says_no_place_of_this_machine() -> None:
     assert photos.placeless("data/weights/stm-photos.safetensors") == "data/weights/stm-photos.safetensors"
     commands = [row["command"] for row in json.loads(photos.OUT.read_text())["rows"].values()]
     assert not [command for command in commands if re.search(r"[ '=]/", command)]
+
+
+@pytest.mark.parametrize(("lines", "seen"), [([], 48), (["--lines", "32"], 32), (["--lines", "64"], 64)])
+def test_a_row_says_at_how_many_lines_it_was_measured(
+    lines: list[str], seen: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, masks = moving_square()
+    for t, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+        for folder, array in (("JPEGImages", frame.permute(1, 2, 0) * 255), ("Annotations", (mask > 0) * 255)):
+            place = tmp_path / folder / "480p" / "square"
+            place.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(array.byte().numpy()).resize((53, 40), Image.Resampling.NEAREST)
+            picture.save(place / f"{t:05d}.{'png' if folder == 'Annotations' else 'jpg'}")
+    (tmp_path / "ImageSets" / "2016").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "2016" / "val.txt").write_text("square\n")
+    about = {"method": "masktrack", "size": "small", "lines": "48", "enlarge": "1.5"}
+    save_weights(tmp_path / "w.safetensors", models.build("masktrack"), about)
+    kept: dict[str, dict] = {}
+    monkeypatch.setattr(photos, "OUT", tmp_path / "rows.json")
+    monkeypatch.setattr(photos, "keep", lambda path, found, command: kept.update(found["rows"]))
+    heights: list[int] = []
+    step = ObjectSegmenter._inside
+    monkeypatch.setattr(
+        ObjectSegmenter, "_inside", lambda self, x: (heights.append(step(self, x).shape[1]), step(self, x))[1]
+    )
+    files = ["--weights", str(tmp_path / "w.safetensors"), "--video", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["photos.py", "measure", "a", "masktrack", *files, *lines])
+    photos.main()
+    assert kept["a"]["lines"] == seen
+    assert set(heights) == {seen}
+
+
+def test_shipped_weights_can_be_told_how_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stm-photos.safetensors"
+    path.write_bytes(models.shipped_weights("stm", "photos").read_bytes())
+    before, about = read_weights(path)
+    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    recipe = replace(recipes.variant("stm", "photos"), lines=99, enlarge=1.25, segmenter={"limit": 3})
+    monkeypatch.setattr(recipes, "variant", lambda method, name: recipe)
+    photos.tell(["stm"])
+    after, told = read_weights(path)
+    assert {key for key in told if told[key] != about.get(key)} <= {"lines", "enlarge", "segmenter"}
+    assert (read_about(path).lines, read_about(path).enlarge, read_about(path).segmenter) == (99, 1.25, {"limit": 3})
+    assert all(torch.equal(value, after[name]) and value.dtype == after[name].dtype for name, value in before.items())
 
 
 def test_a_network_can_be_measured_in_another_form() -> None:

@@ -58,6 +58,69 @@ def test_the_table_of_small_networks(method: str) -> None:
             assert float(cell) == pytest.approx(number, abs=0.051)
 
 
+PHOTOS = {  # rows of 15_photos.json: on the twelve sequences, and on the three others
+    "first mask, copied": ("copy first", "copy first, davis_sample"),
+    "label propagation, which learns nothing": ("label propagation, 240", "label propagation, davis_sample"),
+    "label propagation, frame 0 searched everywhere": (
+        "label propagation, frame 0 searched everywhere, 8 frames before, 240",
+        "label propagation, frame 0 searched everywhere, davis_sample, second freeze",
+    ),
+    "MaskTrack": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
+    "RGMP": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
+    "RVOS": ("RVOS, photos, own (350 more), 240", "RVOS, photos, davis_sample"),
+    "STM, enlarged to 360 lines": ("STM, photos, enlarged to 360", "STM, photos, davis_sample, second freeze"),
+    "STM, at 240 lines": ("STM, photos, at most 4 frames evenly, 240", "STM, photos, davis_sample"),
+    "STCNN, tuned for 120 steps to each object": (
+        "STCNN, photos (2800 steps), 120 steps of tuning, 240",
+        "STCNN, photos, davis_sample",
+    ),
+}
+
+
+TRIED = {  # rows of docs/results.md: of 15_photos.json
+    "STM at 240, 288, 320, 360 lines": (
+        "STM, photos, at most 4 frames evenly, 240",
+        *(f"STM, photos, enlarged to {lines}" for lines in (288, 320, 360)),
+    ),
+    "the same with at most two stored frames, at 360": ("STM, photos, at most 2 frames evenly, enlarged to 360",),
+    "STM, another seed and other clips, after 3,200 steps: 240, 360 lines": (
+        "STM, photos, calm from the start (3200 steps, seed 1), 240",
+        "STM, photos, calm from the start (3200 steps, seed 1), enlarged to 360",
+    ),
+    "its next stage, 350 steps: 240, 360 lines": (
+        "STM, photos, calm from the start, longer (3550 steps, seed 1), 240",
+        "STM, photos, calm from the start, longer (3550 steps, seed 1), enlarged to 360",
+    ),
+    "MaskTrack at 240, 320 lines": (
+        "MaskTrack, photos, calm (400 more), 240",
+        "MaskTrack, photos, enlarged to 320",
+    ),
+    "RGMP at 240, 320 lines": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, enlarged to 320"),
+    "label propagation": ("label propagation, 240",),
+    "the same, frame 0 searched everywhere, eight previous frames": (
+        "label propagation, frame 0 searched everywhere, 8 frames before, 240",
+    ),
+}
+
+
+def test_what_was_tried_on_real_video() -> None:
+    text = (ROOT / "docs" / "results.md").read_text()
+    table = text[text.index("| what was tried |") :].split("\n\n")[0].splitlines()[2:]
+    rows = results("15_photos")["rows"]
+    found = {
+        name: [float(n) for n in cell.split(", ")] for name, cell, _ in (line[2:].split(" | ") for line in table)
+    }
+    assert found == {name: [round(rows[key]["J&F"], 1) for key in keys] for name, keys in TRIED.items()}
+
+
+def test_the_readmes_table_of_real_video() -> None:
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("| | J&F, 12 sequences | J, three others |") :].split("\n\n")[0].splitlines()[2:]
+    rows = results("15_photos")["rows"]
+    found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
+    assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+
+
 @pytest.mark.parametrize(("name", "real"), [("04_rvos", "STM long run"), ("06_stcnn", "STM long run")])
 def test_stm_has_the_same_scores_in_other_notebooks(name: str, real: str) -> None:
     """If not: experiments/refresh_stm.py."""

@@ -18,6 +18,7 @@ from vos_tutorial.models.masktrack import MaskTrackSegmenter
 from vos_tutorial.models.stm import STM, STMSegmenter
 from vos_tutorial.models.weights import read_weights, save_weights
 from vos_tutorial.propagation import Resized, propagate
+from vos_tutorial.resize import working_size
 
 
 def test_a_variant_takes_its_own_weights() -> None:
@@ -99,10 +100,10 @@ def written(path: Path, **about: str) -> Path:
 
 
 def test_the_file_says_how_many_lines_and_steps(tmp_path: Path) -> None:
-    path = written(tmp_path / "told.safetensors", lines="64", tuning="3")
+    path = written(tmp_path / "told.safetensors", lines="64", enlarge="1.5", tuning="3")
     made = models.segmenter("masktrack", path)
     assert isinstance(made, MaskTrackSegmenter)
-    assert made.lines == 64
+    assert (made.lines, made.enlarge) == (64, 1.5)
     assert made.online is not None
     otherwise = models.segmenter("masktrack", path, short_side=32, online_steps=0)
     assert isinstance(otherwise, Resized)
@@ -112,23 +113,61 @@ def test_the_file_says_how_many_lines_and_steps(tmp_path: Path) -> None:
     assert otherwise.inner.online is None
     native = models.segmenter("masktrack", path, short_side="native")
     assert isinstance(native, MaskTrackSegmenter)
-    assert native.lines is None
+    assert (native.lines, native.enlarge) == (None, 1)
     plain = models.segmenter("masktrack", written(tmp_path / "plain.safetensors"))
     assert isinstance(plain, MaskTrackSegmenter)
-    assert plain.lines == 128  # what goes without saying for small networks
+    assert (plain.lines, plain.enlarge) == (128, 1)  # what goes without saying for small networks
     assert plain.online is None
 
 
-@pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 40), (200, 90), (65, 130)])
-def test_larger_frames_are_shrunk_to_the_lines_and_smaller_ones_stay(height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("enlarge", "height", "width", "seen"),
+    [
+        (1, 96, 96, 64),
+        (1, 200, 90, 64),
+        (1, 65, 130, 64),
+        (1, 64, 40, 40),
+        (1.5, 65, 130, 64),
+        (1.5, 64, 64, 64),
+        (1.5, 60, 50, 64),
+        (1.5, 60, 30, 45),  # as far as it may
+        (1.5, 33, 57, 50),  # 49.5, rounded
+    ],
+)
+def test_frames_are_shrunk_to_the_lines_and_enlarged_as_far_as_the_file_says(
+    enlarge: float, height: int, width: int, seen: int
+) -> None:
     frames = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(height, width, dtype=torch.uint8)
     mask[10:30, 5:25] = 1
     network = models.build("masktrack", width=4)
+    assert min(working_size(64, enlarge, height, width)) == seen
     followed, resized, plain = (models.segmenter("masktrack", network=network) for _ in range(3))
-    followed.lines = 64  # type: ignore[attr-defined]
-    expected = Resized(resized, 64) if min(height, width) > 64 else plain
+    followed.lines, followed.enlarge = 64, enlarge  # type: ignore[attr-defined]
+    expected = plain if seen == min(height, width) else Resized(resized, seen)
     assert torch.equal(*(propagate(each, frames, mask, probabilities=True) for each in (followed, expected)))
+
+
+def test_a_corrected_object_and_a_new_one_are_enlarged_with_the_frame() -> None:
+    frames = torch.rand(4, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    mask, other = torch.zeros(2, 40, 56, dtype=torch.uint8)
+    mask[5:20, 5:20], other[25:35, 30:50] = 1, 2
+    answers = []
+    network = models.build("stm", width=8)
+    for enlarged in (True, False):
+        method = models.segmenter("stm", network=network)
+        if enlarged:
+            method.lines, method.enlarge = 64, 1.5  # type: ignore[attr-defined]
+        else:
+            method = Resized(method, 60)
+        method.begin(frames[0], mask)
+        method.step(frames[1])
+        method.introduce(frames[1], other)
+        method.step(frames[2])
+        method.correct(frames[2], mask, absent=[2])
+        answers.append(method.step(frames[3]))
+    assert answers[0].shape == (3, 40, 56)
+    assert torch.equal(*answers)
 
 
 def test_lines_that_are_no_number_are_a_sentence(tmp_path: Path) -> None:

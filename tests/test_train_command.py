@@ -94,6 +94,8 @@ def told(path: Path | str = "runs/masktrack-smoke-0/weights.safetensors") -> dic
         (["--start", ""], "--start: '' names nothing"),
         (["--weights-out", os.devnull], f"--weights-out {os.devnull} is no plain file"),
         (["--set", "lines=0"], "lines = 0"),
+        (["--set", "enlarge=0.5"], "enlarge = 0.5; use 1 or more"),
+        (["--set", "enlarge=none"], "enlarge cannot be 'none'; it is 1.0 now"),
         (["--seed", str(2**63)], "--seed is"),
         (["--seed", "-1"], "--seed is -1"),
         (["--checkpoint-every", "0"], "--checkpoint-every is 0"),

@@ -170,7 +170,8 @@ def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
     method, _, variant = path.stem.partition("-")
     network = models.trained(method, variant=variant)
     about = read_about(path)
-    assert (about.method, about.size, about.lines) == (method, "small", 240 if variant == "photos" else 128)
+    lines = (360, 1.5) if path.stem == "stm-photos" else (240 if variant == "photos" else 128, 1)
+    assert (about.method, about.size, about.lines, about.enlarge) == (method, "small", *lines)
     tuning = {"stcnn": 120 if variant == "photos" else 60}
     assert about.tuning == tuning.get(method, 0)
     by_path = models.trained(method, path)
@@ -188,7 +189,7 @@ def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
     ],
 )
 def test_options_come_back(tmp_path: Path, method: str, options: dict) -> None:
-    path = of(tmp_path / "w", method, options=json.dumps(options), lines="96", tuning="7")
+    path = of(tmp_path / "w", method, options=json.dumps(options), lines="96", enlarge="1.25", tuning="7")
     network = models.trained(method, path)
     again = models.build(method)
     with pytest.raises(TutorialError, match="another"):
@@ -197,7 +198,7 @@ def test_options_come_back(tmp_path: Path, method: str, options: dict) -> None:
     assert getattr(network, "penalty", 0.5) == 0.5
     assert getattr(network, "delta", 2) == 2
     about = read_about(path)
-    assert (about.lines, about.tuning, about.options) == (96, 7, options)
+    assert (about.lines, about.enlarge, about.tuning, about.options) == (96, 1.25, 7, options)
 
 
 def test_paper_size_comes_back(tmp_path: Path) -> None:
@@ -221,6 +222,9 @@ def test_paper_size_comes_back(tmp_path: Path) -> None:
         ({"size": "large"}, r"says what cannot be built: there is no size 'large' of stm"),
         ({"method": "rgmp"}, r"w is of another method: it holds weights of rgmp, not of stm; ask for rgmp"),
         ({"lines": "many"}, r"lines is 'many' in its metadata"),
+        ({"enlarge": "much"}, r"enlarge is 'much' in its metadata, and must be 1 or more"),
+        ({"enlarge": "0.5"}, r"enlarge is '0.5' in its metadata"),
+        ({"enlarge": "inf"}, r"enlarge is 'inf' in its metadata"),
         ({"tuning": "-1"}, r"tuning is '-1' in its metadata"),
         ({"segmenter": "[1]"}, r"w: the segmenter's options in its metadata cannot be read \(\[1\] is no"),
     ],

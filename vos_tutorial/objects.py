@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .clip import ids_to_onehot, object_ids
 from .door import FrameLike, MaskLike, as_frame, as_mask, require_same_size
 from .errors import TutorialError
-from .resize import resize_frame, resize_objects, resize_probabilities, size_at
+from .resize import resize_frame, resize_objects, resize_probabilities, working_size
 
 Network = TypeVar("Network", bound=nn.Module)
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -118,13 +118,16 @@ class ObjectSegmenter(ABC):
         objects: the ids that are followed, in the order of their channels.
         lines: frames whose shorter side has more pixels are shrunk to so many for the network, and probabilities
             come back full size; None never resizes. It holds from the next ``begin`` on.
+        enlarge: frames of fewer lines are enlarged towards ``lines``, at most so many times; 1 leaves them as they
+            are. It holds from the next ``begin`` on.
     """
 
     def __init__(self, network: nn.Module | None = None) -> None:
         self.objects: list[int] = []
         self.lines: int | None = None
+        self.enlarge = 1.0
         self._size: tuple[int, int] | None = None  # H, W of the clip
-        self._small: tuple[int, int] | None = None  # h, w of what the network sees, if that is less
+        self._seen: tuple[int, int] | None = None  # h, w of what the network sees, if that is not H, W
         self._floats = next((p for p in network.parameters() if p.is_floating_point()), None) if network else None
 
     # ------------------------------------------------------------------------------------ what a method says
@@ -162,8 +165,8 @@ class ObjectSegmenter(ABC):
         picture = as_frame(frame)
         height, width = picture.shape[1:]
         self.objects, self._size = [], (height, width)
-        shrinks = self.lines is not None and min(height, width) > self.lines
-        self._small = size_at(self.lines, height, width) if shrinks and self.lines is not None else None
+        seen = working_size(self.lines, self.enlarge, height, width)
+        self._seen = seen if seen != self._size else None
         ids, picture = self._ids(mask), self._inside(picture)
         self._start(picture)
         self._give(picture, ids)
@@ -177,7 +180,7 @@ class ObjectSegmenter(ABC):
         if not self.objects:  # nothing to follow: all background
             return torch.ones(1, *picture.shape[1:], device=device)
         probabilities = self._predict(self._inside(picture)).float()  # [K+1, h, w]
-        if self._small is not None:
+        if self._seen is not None:
             probabilities = resize_probabilities(probabilities, *picture.shape[1:])  # [K+1, H, W]
         return probabilities.to(device)
 
@@ -245,14 +248,14 @@ class ObjectSegmenter(ABC):
         assert self._size is not None
         ids = as_mask(mask)
         require_same_size(ids, self._size)
-        if self._small is not None:
-            ids = resize_objects(ids, *self._small)  # [h, w]
+        if self._seen is not None:
+            ids = resize_objects(ids, *self._seen)  # [h, w]
         return ids.to(self._floats.device) if self._floats is not None else ids
 
     def _inside(self, picture: Tensor) -> Tensor:
         """Where, how and at which size the network works; a copy if it came from inference mode."""
-        if self._small is not None:
-            picture = resize_frame(picture, *self._small)  # [3, h, w]
+        if self._seen is not None:
+            picture = resize_frame(picture, *self._seen)  # [3, h, w]
         if self._floats is not None:
             picture = picture.to(self._floats.device, self._floats.dtype)
         return picture.clone() if picture.is_inference() else picture

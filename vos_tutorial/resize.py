@@ -16,6 +16,17 @@ def size_at(short_side: int, height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
+def working_size(lines: int | None, enlarge: float, height: int, width: int) -> tuple[int, int]:
+    """Height and width at which a network for so many lines sees a frame of ``height`` and ``width``.
+
+    A larger frame is shrunk to ``lines``. A smaller one is enlarged towards them, but at most ``enlarge >= 1`` times:
+    a thumbnail of 64 lines does not hold what a network for 360 looks for. Without lines a frame stays as it is.
+    """
+    if lines is None:
+        return height, width
+    return size_at(min(lines, round(enlarge * min(height, width))), height, width)
+
+
 def resize_frame(frame: Tensor, height: int, width: int) -> Tensor:
     """A frame ``float [3, H, W]`` in [0, 1] at another size, smoothed when it shrinks against aliasing."""
     resized = F.interpolate(frame[None], (height, width), mode="bilinear", antialias=True, align_corners=False)[0]

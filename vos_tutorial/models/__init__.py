@@ -143,9 +143,10 @@ def segmenter(
 ) -> Segmenter:
     """A method, ready for :func:`vos_tutorial.propagation.propagate`.
 
-    A weights file says at how many lines its network works (``lines``: larger frames are shrunk, smaller ones stay),
-    for how many steps it should be tuned to the first frame (``tuning``), and with which other options it was
-    measured (``segmenter``). A segmenter follows all of it, unless ``short_side`` or an option say otherwise.
+    A weights file says at how many lines its network works (``lines``: larger frames are shrunk; smaller ones are
+    enlarged at most ``enlarge`` times), for how many steps it should be tuned to the first frame (``tuning``), and
+    with which other options it was measured (``segmenter``). A segmenter follows all of it, unless ``short_side`` or
+    an option say otherwise.
 
     Args:
         name: from :data:`METHODS`.
@@ -181,7 +182,8 @@ def segmenter(
         options.setdefault("online_steps", about.tuning)
     made: ObjectSegmenter = module.segmenter(network, **options)
     if short_side is None or short_side == "native":
-        made.lines = about.lines if about is not None and short_side is None else None
+        if about is not None and short_side is None:
+            made.lines, made.enlarge = about.lines, about.enlarge
         return made
     if type(short_side) is not int:
         raise TutorialError(f"the short side is {short_side!r}; give a number of pixels, or native.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class About:
         size: ``"small"`` or ``"paper"``.
         options: of the network, ``models.build(method, size, **options)``.
         lines: the shorter side of a video, in pixels, at which the network works best; None: the video's own.
+        enlarge: how many times a smaller video is enlarged at most, towards ``lines``; 1: it stays as it is.
         tuning: steps of tuning to frame 0 that it needs.
         segmenter: options of the segmenter with which it was measured, where they are not the segmenter's own.
         metadata: all that the file says, as it says it.
@@ -82,6 +84,7 @@ class About:
     size: str
     options: dict[str, Any]
     lines: int | None
+    enlarge: float
     tuning: int
     segmenter: dict[str, Any]
     metadata: dict[str, str]
@@ -118,7 +121,8 @@ def read_about(path: str | Path) -> About:
     measured = _dictionary(path, metadata, "segmenter", "the segmenter's options")
     lines = _number(path, metadata, "lines", UNSAID.get(size, "0"))
     tuning = _number(path, metadata, "tuning", UNSAID_TUNING.get(method, "0") if size == "small" else "0")
-    return About(path, method, size, options, lines or None, tuning, measured, metadata)
+    enlarge = _factor(path, metadata, "enlarge")
+    return About(path, method, size, options, lines or None, enlarge, tuning, measured, metadata)
 
 
 def _dictionary(path: Path, metadata: Mapping[str, str], key: str, what: str) -> dict[str, Any]:
@@ -140,6 +144,18 @@ def _number(path: Path, metadata: Mapping[str, str], key: str, unsaid: str) -> i
     if not (text.isascii() and text.isdigit()):
         raise TutorialError(f"{path}: {key} is {text!r} in its metadata, and must be a whole number; train it again.")
     return int(text)
+
+
+def _factor(path: Path, metadata: Mapping[str, str], key: str) -> float:
+    """A number >= 1 out of the metadata; 1 where there is none, as in files from before they had it."""
+    text = metadata.get(key, "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 1 <= factor < math.inf:
+        raise TutorialError(f"{path}: {key} is {text!r} in its metadata, and must be 1 or more; train it again.")
+    return factor
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -156,6 +156,8 @@ class Recipe:
             resumed with another one.
         lines: frames whose shorter side has more pixels are shrunk to so many when the trained network is used (its
             weights file says so, and ``evaluate --short-side`` overrides it); None keeps the video's own size.
+        enlarge: frames of fewer lines are enlarged towards ``lines`` then, at most so many times; 1 leaves them as
+            they are.
         tuning: steps of online tuning to frame 0 when the trained network is used (``evaluate --tuning`` overrides
             it); 0 for none. Of our methods only STCNN's recipes have any.
         segmenter: other options of the segmenter when the trained network is used, which the caller's overrule; plain
@@ -172,6 +174,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     validate: Validate | None = None
     lines: int | None = None
+    enlarge: float = 1.0
     tuning: int = 0
     segmenter: Mapping[str, Any] = field(default_factory=dict)
 
@@ -186,6 +189,8 @@ class Recipe:
             )
         if self.lines is not None and self.lines < 1:
             raise TutorialError(f"the recipe of {self.method!r} has lines = {self.lines}; use 1 or more, or None.")
+        if not 1 <= self.enlarge < math.inf:
+            raise TutorialError(f"the recipe of {self.method!r} has enlarge = {self.enlarge}; use 1 or more.")
         if self.tuning < 0:
             raise TutorialError(f"the recipe of {self.method!r} has tuning = {self.tuning}; use 0 or more.")
 

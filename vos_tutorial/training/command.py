@@ -258,6 +258,7 @@ def _metadata(run: TrainingRun, arguments: argparse.Namespace) -> dict[str, str]
         "seed": str(planned["seed"]),
         "steps": str(recipe.steps),
         "lines": str(recipe.lines or 0),
+        "enlarge": str(recipe.enlarge),
         "tuning": str(recipe.tuning),
         "segmenter": json.dumps(dict(recipe.segmenter)),
         "device": planned["device"],

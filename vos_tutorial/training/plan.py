@@ -15,7 +15,7 @@ from ..recipes import Recipe
 from .identity import Start
 
 #: Fields of a recipe that decide no weights.
-TELLS = ("source", "validate", "lines", "tuning", "segmenter")
+TELLS = ("source", "validate", "lines", "enlarge", "tuning", "segmenter")
 
 
 def plan(
