@@ -277,6 +277,14 @@ def test_the_decoder_of_stcnn_is_drawn_as_its_code_goes(clip: Clip) -> None:
     assert not [arrow for arrow in joined.arrows if arrow.flow == "stopped"]
 
 
+def test_both_players_know_the_past() -> None:
+    drawn = two_players(*([np.zeros((16, 16, 3), np.uint8)] * 3))
+    into = {key: {a.source for a in drawn.arrows if a.target == key and a.flow == "data"} for key in drawn.parts}
+    assert into["painter"] == {"past", "noise"}
+    assert into["critic"] == {"past", "painted"}
+    assert into["learner"] == {"known", "detached", "real"}
+
+
 def test_each_map_is_the_modules_own(clip: Clip) -> None:
     drawn = other_networks(clip)
     assert {key: part.shape for key, part in drawn["masktrack"].parts.items() if key.startswith("up")} == {

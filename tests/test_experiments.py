@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from experiments import masktrack, rvos, rvos_arrows, rvos_ingredients
+from experiments import masktrack, runs, rvos, rvos_arrows, rvos_ingredients
 from experiments import stcnn as tool
 from vos_tutorial import recipes
 from vos_tutorial.clip import Clip
@@ -235,3 +237,16 @@ def test_a_deaf_network_no_longer_hears_its_coarsest_level() -> None:
     assert not bool(kernels[1].above.any())
     assert torch.equal(kernels[0].skip, kernels[1].skip)
     assert bool(kernels[0].above.any())
+
+
+def test_a_page_lends_its_functions() -> None:
+    """Those that are asked for, as the page has them; none of its cells runs."""
+    found = runs.from_page("06_stcnn_adversarial_training", tool.PLAYED, F=F, nn=nn, torch=torch)
+    assert set(tool.PLAYED) <= set(found)
+    assert "hidden" not in found
+    past, came, other = found["forks"](3, torch.Generator().manual_seed(0))
+    assert past.shape == (3, 3, 16, 16)
+    assert came.shape == other.shape == (3, 1, 16, 16)
+    assert not came.equal(other)
+    painter = found["play"](0.05, 0, steps=1)
+    assert painter(past, torch.zeros(3, 4)).shape == came.shape

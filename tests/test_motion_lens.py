@@ -238,6 +238,9 @@ def test_the_still_picture_shows_both_videos(lens: MotionLens) -> None:
     assert titles[5] == "frame 5, repeated"
     assert titles[8:10] == [f"space only: IoU {iou[SPACE]:.2f}", f"with time: IoU {iou[TIME]:.2f}"]
     assert len(titles) == 2 * 5 + 1
+    largest = max(np.quantile(views.motion, 0.998) for views in lens._views)
+    for heat in (lens.picture(8).axes[2], lens.picture(8).axes[7]):  # both maps say what their brightest colour is
+        assert [text.get_text() for text in heat.texts] == ["0", f"{largest:.2f}"]
     chart = lens.picture(8, ["frozen"]).axes[-1]
     np.testing.assert_allclose(np.asarray(chart.lines[1].get_ydata()), lens.curve(frozen=True)[TIME])
     assert [text.get_text() for text in chart.texts] == ["frozen: frame 5 again and again"]
