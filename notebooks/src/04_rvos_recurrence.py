@@ -406,7 +406,7 @@ figures.show(
 )
 
 # %% [markdown]
-# As a ledger, which you will need in exercise 4.1:
+# As a ledger (for exercise 4.1):
 
 # %%
 e = built.encoder
@@ -486,7 +486,7 @@ with torch.no_grad():
         _ = check.close(f"{name}: ST, S, T", torch.stack(ways_mine), torch.stack(library), atol=1e-3)
 
 # %% [markdown]
-# S and T are the paper's switches: space, time, or both. In one-shot mode we run frame 0 too, with the given masks, only to get its h. Frame 1 also reads the given masks (`given=2`): the network's own answer to frame 0 could only be worse. From frame 2 on, each slot is fed its own soft answer, and no other.
+# S and T are the paper's switches: space, time, or both. In one-shot mode we run frame 0 too, with the given masks, only to get its h. Frame 1 also reads the given masks (`given=2`): the network's own answer to frame 0 could only be worse. From frame 2 on, each slot is fed its own soft answer.
 #
 # Each slot has a sigmoid of its own, so two may claim one pixel. Soft aggregation (notebook 03) settles that at the end.
 
@@ -1229,7 +1229,7 @@ _ = check_04.slot_cost(slot_cost)
 # ## Recap
 #
 # * A grid of frames and slots, the same weights in every box. Space carries h and c from object to object; time carries h alone.
-# * Without space and without masks, all slots are equal to the last bit, before and after any training.
+# * Without space and without masks, all slots are equal to the last bit, however long you train.
 # * If nobody says which slot is which object, match first, once per clip; the fixed match is the supervision over time.
 # * The soft IoU of an empty target has no gradient. One more term fixes that.
 # * With masks given, our reference network can do without space (J {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} against {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}}) but not without time ({{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}}).
