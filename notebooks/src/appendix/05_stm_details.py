@@ -226,6 +226,11 @@ figures.show(
 fed = tables.stored("05_stm", "data", "J")
 tables.compare({c: {name: row[c] for name, row in fed.items()} for c in fed["both"]})
 
+# %% [markdown]
+# ## J. Real video of your own
+#
+# With DAVIS on disk, `python -m vos_tutorial evaluate stm --data DIR --year 2017 --out DIR` measures all of its sequences.
+
 # %% [markdown] tags=["exercise-text"]
 # ## Two more exercises
 #
