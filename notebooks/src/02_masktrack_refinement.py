@@ -246,7 +246,7 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# **Down.** The encoder halves the resolution four times, down to 1/16. Through its convolutions, a *cell*, one place of the last map, sees 161 × 161 pixels, its *receptive field*: 5 from the stem, 8 more from `first`, 12, 24 and 48 from the three steps down, 64 from `last`. (Group norm's averages reach further, but say nothing about places.) So a cell in the middle sees the whole picture. But it covers 16 × 16 pixels, and cannot say where in them an edge runs. The finer maps can, so the encoder returns all four. <!-- given -->
+# **Down.** The encoder halves the resolution four times, down to 1/16. Through its convolutions, a *cell*, one place of the last map, sees 161 × 161 pixels, its *receptive field*: 5 from the stem, 8 more from `first`, 12, 24 and 48 from the three steps down, 64 from `last`. So a cell in the middle sees the whole picture. But it covers 16 × 16 pixels, and cannot say where in them an edge runs. The finer maps can, so the encoder returns all four. <!-- given -->
 
 
 # %%
@@ -726,8 +726,7 @@ tables.table(
 #   {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}} or above, while others are lost (how many
 #   was prediction 3). One average guide knows nothing of that, and since the curve bends, bad
 #   guides lose more than good ones gain.
-# * *The map comes from other pictures* (rows 2 and 3). In frame 6 the network repairs random guides in these clips better than the map
-#   says; in frame 15 the two nearly agree. We do not know why.
+# * *The map comes from other pictures* (rows 2 and 3): in frame 6 it is too low for these clips. We do not know why.
 # * *Its own errors are harder than random ones* (rows 3 and 4). For every guide in these clips we made a random corruption with the same
 #   IoU, and gave both to the network. Of the object's pixels outside the guide, it finds
 #   {{results/02_masktrack.json:loop.seeds.0.found.random|.0f}} percent from random guides and {{results/02_masktrack.json:loop.seeds.0.found.own|.0f}}
@@ -747,8 +746,7 @@ figures.show(
 
 # %% [markdown]
 # <details><summary>Prediction 3</summary>{{results/02_masktrack.json:loop.seeds.0.lost}} of {{results/02_masktrack.json:loop.clips}}. The
-# others end above 50, half of all clips at about {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}} or above. An average over frames or clips can hide
-# such a split, so look at single clips.</details>
+# others end above 50, half of all clips at about {{results/02_masktrack.json:loop.seeds.0.median.14|.0f}} or above.</details>
 
 # %% [markdown]
 # ## 8. Real video, or photographs
@@ -777,8 +775,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture the mask spills onto a disc of the background that the object passes. In frame 17 it has lost the lower half of the
-# object and holds the disc. In frame 23 it covers most of the object again, and still the disc: from a part that was kept, a mask can grow back.
+# In the stored picture the mask spills onto a disc that the object passes; in frame 23 it still holds it.
 # Now for real video. The table shows three DAVIS-2016 sequences, in percent; frames are scaled so that the shorter side has 128 pixels:
 
 # %% tags=["reference"]
@@ -789,12 +786,10 @@ tables.table(rows, notes="mean ± standard deviation of three seeds; fine-tuned:
 
 # %% [markdown]
 # Every seed beats the copied mask on average, but not on every sequence: the camera keeps the car in its place, so a copy does well
-# there. *Fine-tuned* means: before each sequence, 200 more steps on its frame 0 ([appendix](appendix/02_details.ipynb), B). <!-- given -->
-# Fine-tuning makes the outline better: in the *mean* row, F rises from {{results/02_masktrack.json:real.F.MaskTrack.mean.0|.0f}},
+# there. Fine-tuning ([appendix](appendix/02_details.ipynb), B) makes the outline better: in the *mean* row, F rises from {{results/02_masktrack.json:real.F.MaskTrack.mean.0|.0f}},
 # {{results/02_masktrack.json:real.F.MaskTrack.mean.1|.0f}} and {{results/02_masktrack.json:real.F.MaskTrack.mean.2|.0f}} (three seeds) to
 # {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.0|.0f}}, {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.1|.0f}} and
-# {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.2|.0f}}. But J does not improve on average: it rises with one seed and falls with two. On *motocross-jump* it falls with two of three seeds. This sequence is the hardest: the rider is blurred and turns. Over
-# all 50 videos of DAVIS-2016 the paper reports 74.8, and 80.3 with optical flow and a CRF, which moves edges to where colours change (Perazzi et al., table 1). Our network is 76 times smaller,
+# {{results/02_masktrack.json:real.F.MaskTrack, 200 online steps.mean.2|.0f}}. But J does not improve on average: it rises with one seed and falls with two. On *motocross-jump* it falls with two of three seeds. Over all 50 videos the paper reports 74.8 (Perazzi et al., table 1). Our network is 76 times smaller,
 # sees a quarter of the lines, and learned from sprites. Three sequences say little about a method; `python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR` measures all.
 
 # %% [markdown]
@@ -819,7 +814,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture the second network leaves the discs alone and covers the object to the end, with small spills onto the look-alike. (More than one thing is different: the encoder, the pictures and their size, the steps, and the corruption, which is stronger.) The table shows twelve real sequences at 240 lines, with two methods beside it that learn nothing about masks. We chose this variant by its score on these same sequences, so the score is a little optimistic:
+# In the stored picture the second network leaves the discs alone and covers the object to the end, with small spills onto the look-alike. (Encoder, pictures, their size, steps and corruption all differ.) The table shows twelve real sequences at 240 lines, with two methods beside it that learn nothing about masks. We chose this variant by its score on these same sequences, so the score is a little optimistic:
 
 # %% tags=["reference"]
 photos = tables.stored("15_photos", "rows")
@@ -828,8 +823,7 @@ names |= {"MaskTrack, photos": "MaskTrack, photos, calm (400 more), 240"}
 tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.items()}, notes="percent; one seed")
 
 # %% [markdown]
-# *Label propagation* compares places by their ImageNet features, and passes the labels of frame 0 and of a few previous frames on. MaskTrack is ahead in J&F because its outlines are better; its J is even a little lower. J&F by sequence: on *bear* it has {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.bear|.0f}} against
-# {{results/15_photos.json:rows.label propagation, 240.videos.bear|.0f}}, on *mallard-water* {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.mallard-water|.0f}} against {{results/15_photos.json:rows.label propagation, 240.videos.mallard-water|.0f}}. On *soccerball* it loses the ball ({{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.soccerball|.0f}} against {{results/15_photos.json:rows.label propagation, 240.videos.soccerball|.0f}}). Training on photographs does not give the method a longer memory: that is the subject of section 9.
+# *Label propagation* compares places by their ImageNet features, and passes the labels of frame 0 and of a few previous frames on. MaskTrack is ahead in J&F because its outlines are better; its J is even a little lower. On *soccerball* it loses the ball (J&F {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.soccerball|.0f}} against {{results/15_photos.json:rows.label propagation, 240.videos.soccerball|.0f}}). Photographs give the method no longer memory (section 9).
 
 # %% [markdown]
 # ## 9. Break it
@@ -895,8 +889,7 @@ figures.show(
 # %% [markdown]
 # ## 10. What the paper claims, and what we saw
 #
-# The paper changes one thing at a time. So did we, with your full recipe; one seed each. One thing is not the same:
-# the paper's runs are fine-tuned on frame 0, ours are not. Its numbers are J over
+# The paper changes one thing at a time. So did we, with your full recipe; one seed each. But the paper's runs are fine-tuned on frame 0, ours are not. Its numbers are J over
 # all 50 videos of DAVIS-2016 (Perazzi et al., table 1); ours are J / F on the benchmark, in percent. The first row is the reference network of section 6, measured on another machine, so the last digit can differ.
 #
 # | what is changed | the paper: J | clean: J / F | bending: J / F | several objects: J / F |
@@ -925,7 +918,7 @@ figures.show(
 # * **Fine-tuning on frame 0.** The paper: 69.9 without, 74.8 with (Perazzi et al., table 1). On our clips with look-alikes, 50 steps raise J in every
 #   one of three seeds, by more than ten points ([appendix B](appendix/02_details.ipynb)). On the three real sequences of section 8, 200 steps
 #   raise F on average but not J; on *motocross-jump*, J falls with two of three seeds.
-# * Optical flow and a CRF add 5.5 points in the paper (74.8 to 80.3). <!-- given --> Not tested.
+# * Optical flow and a CRF, which moves edges to where colours change, add 5.5 points in the paper (74.8 to 80.3). <!-- given --> Not tested.
 #
 # <details><summary>Predictions 1 and 2</summary>Exact guides: {{results/02_masktrack.json:ablation.J.no deformation.clean.0|.1f}}, no more than the copied mask, and
 # by far the lowest training loss. Guides as wrong as in a video: {{results/02_masktrack.json:benchmark.clean.MaskTrack.0|.1f}}. No guide: {{results/02_masktrack.json:ablation.J.no guide.clean.0|.1f}}.</details>
@@ -945,7 +938,7 @@ figures.show(
 # ## 11. At paper scale
 #
 # On a GPU, the same loop trains the paper's network: DeepLabv2 on VGG-16, 321 pixels, 20,000 steps of 10 pictures with SGD. It starts from
-# ImageNet, where the first convolution has three input channels. A weight has the shape `O C k k`, so the guide needs one more slice along `C`. We fill it with numbers close to zero: at the first step the network still computes its ImageNet features, undisturbed. (The U-Net of section 3 has no features to protect, so there the guide counts from the start.)
+# ImageNet, where the first convolution has three input channels. A weight has the shape `O C k k`, so the guide needs one more slice along `C`. We fill it with numbers close to zero: at the first step the network still computes its ImageNet features, undisturbed.
 
 
 # %% tags=["builds:vos_tutorial.models.masktrack.inflate"]
@@ -981,8 +974,8 @@ else:
     print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 
 # %% [markdown]
-# For pictures and masks of your own (the paper used 11,282 from saliency data sets, whose pictures show one thing that stands out), pass `FolderStills(folder)` to the task. In a terminal, on
-# several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train masktrack --profile gpu`. We had no GPU for this page, so there is no result to show.
+# For pictures and masks of your own, pass `FolderStills(folder)` to the task. In a terminal, on
+# several GPUs: `torchrun --nproc_per_node 4 -m vos_tutorial train masktrack --profile gpu`. We had no GPU for this page.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
@@ -994,7 +987,7 @@ else:
 # with the width. The checks count parameters and look at shapes, so names are up to you.
 #
 # What the ledger does not say: a block is 3×3 convolution, group norm (8 channels a group), ReLU, 3×3 convolution, group norm, plus a shortcut, then ReLU. The shortcut is the input itself if channels and resolution stay, else a 1×1 convolution. Pad so that only the stride changes the resolution. The convolutions of a block have no bias; the first one carries the stride. The stem is 5×5 with stride 2, followed by a ReLU;
-# `lateral` and `logits` are 1×1 convolutions. These three kinds have a bias. On the way up, each map is enlarged and the finer map is *added*, not concatenated; you may use `enlarge` from section 3. Their order is for you to find.
+# `lateral` and `logits` are 1×1 convolutions. These three kinds have a bias. On the way up, each map is enlarged and the finer map is *added*, not concatenated; you may use `enlarge` from section 3.
 #
 # <details><summary>Hint 1</summary>Write the block first. Block(16, 16) has 4,672 parameters: 2 × 16 × 16 × 9 in the convolutions and
 # 2 × 32 in the norms.</details>
