@@ -824,17 +824,17 @@ tables.table(rows, rows="sampler, calls", decimals=2)
 #
 # ### Without s
 #
-# The same adapters without $s$ learn one velocity for all jumps (300 steps, one seed). With one step the mask is at {{results/07_flow_images.json:open.without-s.mean.1.mask|.0f}} %, with $s$ at {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %.
+# The same adapters without $s$ learn one velocity for all jumps (300 steps, three seeds). With one step the mask is at {{results/07_flow_images.json:open.without-s.mean.1.mask|.0f}} %, with $s$ at {{results/07_flow_images.json:open.short.1.0.mask|.0f}}, {{results/07_flow_images.json:open.short.1.1.mask|.0f}} and {{results/07_flow_images.json:open.short.1.2.mask|.0f}} %.
 # With eight steps it ends further from the teacher than Euler, and yet its mask and recall are the best of all few-step rows. A small distance and a good picture are two different things.
 #
 # ### A guided teacher
 #
 # AYF distils a *guided* teacher. With autoguidance of weight {{results/07_flow_images.json:guided, open.weight|.0f}} ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.0f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.0f}} % of the attributes,
 # and its paths bend more: eight Euler steps end {{results/07_flow_images.json:guided, open.teacher.8.distance|.2f}} away, no longer {{results/07_flow_images.json:open.teacher.8.distance|.2f}}.
-# We trained our student on from there, for {{results/07_flow_images.json:guided, open.student.training.0.steps|.0f}} steps (one seed). With two calls it now equals *eight* calls of the plain teacher in attributes ({{results/07_flow_images.json:guided, open.student.mean.2.attributes|.0f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.0f}} %) and passes them in mask ({{results/07_flow_images.json:guided, open.student.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %): the guidance is in the weights.
+# We trained our student on from there, for {{results/07_flow_images.json:guided, open.student.training.0.steps|.0f}} steps (three seeds). With two calls it is now level with *eight* calls of the plain teacher in attributes ({{results/07_flow_images.json:guided, open.student.mean.2.attributes|.0f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.0f}} %) and passes them in mask ({{results/07_flow_images.json:guided, open.student.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %): the guidance is in the weights.
 # But it is no nearer to the guided teacher's samples than Euler with eight calls ([appendix](appendix/07_details.ipynb), C).
 #
-# The paper ends with a short adversarial stage; {{results/07_flow_images.json:training.adversarial.steps|.0f}} steps of it changed nothing here (D).
+# The paper ends with a short adversarial stage; {{results/07_flow_images.json:training.adversarial.steps|.0f}} steps of it (one seed) changed nothing here (D).
 
 # %% [markdown]
 # ## 10. Back to video, and real video
