@@ -980,7 +980,7 @@ else:
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
+# Two that build (replace the `raise` line; the check names the usual mistakes), one that experiments, one that argues.
 #
 # **Exercise 2.1** (25 minutes, hard) *The network from its ledger.* Close section 3 and keep only its ledger. Write `block`, then
 # `network(width)`, which returns an `nn.Module` from `B 4 H W` to logits `B 2 H/2 W/2`. The ledger is for width 16; all channels scale

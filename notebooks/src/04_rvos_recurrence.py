@@ -1082,7 +1082,7 @@ else:
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Replace the line that raises; the check names the usual mistakes.
+# Replace the `raise` line with your code; the check names the usual mistakes.
 #
 # **Exercise 4.1** (25 minutes, hard) *The network from its ledger.* Close section 2 and keep only its ledger and `Encoder`. First write one step of a cell: `cell_step(gates, x, spatial, temporal)`. `gates` is a 3×3 convolution;
 # its input is x, h of the previous object and h of the previous frame, its output i, f, o, g. `spatial` is (h, c), `temporal` is h; None stands for zeros. Return the new h and the new c.

@@ -1046,7 +1046,7 @@ else:
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
+# Two that build (replace the `raise` line with your code; the check names the usual mistakes), one that experiments, one that argues.
 #
 # **Exercise 5.1** (10 minutes, medium) *{{term:Top-k|top-k}}.* STCN and its successors let only the best k memory cells answer. Write
 # `top_k(scores, k)`: in each column keep the k largest scores, softmax over these, zero elsewhere.

@@ -638,7 +638,7 @@ else:
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
 #
-# Two that build (replace the line that raises; the check names the usual mistakes), one that experiments, one that argues.
+# Two that build (replace the `raise` line with your code; the check names the usual mistakes), one that experiments, one that argues.
 #
 # **Exercise 8.1** (10 minutes, medium) *The paired difference with its interval.* Write `paired(a, b, draws)`. Return the mean gain of `a` over `b`, and the lower and upper end of its 95 % bootstrap interval.
 # `draws` is given: each row holds the clip indices of one resampled set, from 0 on.
