@@ -15,7 +15,7 @@ from PIL import Image
 from vos_tutorial import places
 from vos_tutorial.clip import davis_palette, write_mask
 from vos_tutorial.data import davis as module
-from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder, appearances, find_davis, write_davis
+from vos_tutorial.data.davis import DavisFolder, YouTubeVosFolder, appearances, find_davis, lists_split, write_davis
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.propagation import propagate
@@ -379,6 +379,13 @@ def test_what_may_not_be_read_is_told(davis2017: Path, tmp_path: Path, closed: s
     finally:
         os.seteuid(0)
         os.chmod(davis2017 / closed, 0o755)
+
+
+def test_a_list_that_names_nothing_is_no_split(davis2017: Path) -> None:
+    assert lists_split(davis2017, 2017, "val")
+    listed(davis2017, "")
+    assert not lists_split(davis2017, 2017, "val")
+    assert not lists_split(davis2017, 2017, "train")
 
 
 def test_empty_and_binary_lists(davis2017: Path) -> None:

@@ -142,11 +142,11 @@ def strips(room: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[
 
 
 def davis(root: Path, names: list[str]) -> None:
-    """A folder with the list of DAVIS-2016."""
+    """A folder with the list of DAVIS-2016, and one that names nothing, as a part of the set may have."""
     clips = list(benchmark(1, ["clean", "occlusion"]))
     write_davis(root, [replace(clip, name=name) for clip, name in zip(clips, names, strict=False)])
     lines = [f"/JPEGImages/480p/{name}/00000.jpg /Annotations/480p/{name}/00000.png\n" for name in names]
-    put(root / "ImageSets" / "480p", {"val.txt": "".join(lines)})
+    put(root / "ImageSets" / "480p", {"val.txt": "".join(lines), "train.txt": ""})
 
 
 @pytest.mark.parametrize(

@@ -427,8 +427,14 @@ def _has_val(root: Path, year: int) -> bool:
 
 
 def lists_split(root: Path, year: int, split: str) -> bool:
-    """Whether a DAVIS folder has the list of a split for ``year``."""
-    return any(os.path.lexists(path) for path in _lists(root, year, split))
+    """Whether a DAVIS folder has the list of a split for ``year``, and names a video in it.
+
+    A list that cannot be read counts: whoever opens it is told why.
+    """
+    for path in _lists(root, year, split):
+        if os.path.lexists(path):
+            return not path.is_file() or path.stat().st_size > 0
+    return False
 
 
 def _lists(root: Path, year: int, split: str) -> list[Path]:
