@@ -145,7 +145,6 @@ def norm(channels):
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
-# %% tags=["setup"]
 class Bottleneck(nn.Module):
     def __init__(self, into, width, out, stride=1, dilation=1):
         super().__init__()
@@ -322,7 +321,6 @@ def difference_of(clips):  # of the last two frames that the generator sees, blu
     return F.avg_pool2d(F.avg_pool2d(changed, 9, 1, 4), 2).flatten()[:, None]
 
 
-# %%
 def overlap(found, truth):
     return 100 * float((found & truth).sum() / (found | truth).sum())
 
@@ -499,7 +497,6 @@ def without_scaffold(network):  # without discriminator, its balance, and stage 
     return {name: t for name, t in network.state_dict().items() if not name.startswith(scaffold)}
 
 
-# %%
 built = STCNN().eval()
 print(built.load_state_dict(without_scaffold(seeing)))
 with torch.no_grad():
@@ -1051,7 +1048,6 @@ print({stage.name: f"{stage.steps} steps of {stage.batch}" for stage in recipe.s
 run = training.train(models.build("stcnn", **recipe.options), task, recipe, out=RUNS / f"notebook_06_{here.name}")
 yours = run.network
 
-# %% tags=["run"]
 fixed = [b for _, b in Validation(task, recipe, torch.device("cpu")).batches]
 copied = np.mean([F.mse_loss(small(b["window"][:, -1]), small(b["frame"])) for b in fixed])
 
