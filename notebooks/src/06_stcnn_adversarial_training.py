@@ -70,7 +70,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 215 minutes, of which 75 for the exercises |
-# | to run | {{results/run_cards.json:06_stcnn_adversarial_training.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; peak memory {{results/run_cards.json:06_stcnn_adversarial_training.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:06_stcnn_adversarial_training.cpu.cpu_seconds|.0f}} s of CPU time, nearly half of it your training; peak memory {{results/run_cards.json:06_stcnn_adversarial_training.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02 (05 for the comparison above), convolutions, cross-entropy, the gradient of a loss |
 #
 # Nothing is downloaded. Details and five more exercises are in the [appendix](appendix/06_details.ipynb).
@@ -548,7 +548,7 @@ tables.table(rows, rows="the generator", notes="IoU, percent; networks: three se
 # over {{results/06_stcnn.json:frame_difference.blur}} × {{results/06_stcnn.json:frame_difference.blur}} pixels and thresholds it; when the camera shakes, it fails (section 11).
 #
 # Without a generator nothing is found. A frozen generator that only painted is about as good as one that learned from all
-# labels. Doing both is best on each seed. (Yet from here on we detach, as the released code does; the other way is untested on the benchmark.) When the object stands still, no trained network finds it. The untrained one's IoU stays the same: its masks lie near the middle, where objects often are.
+# labels. Doing both is best on each seed. (From here on we detach, as the released code does; the benchmark tests only that.) When the object stands still, no trained network finds it. The untrained one's IoU stays the same: its masks lie near the middle, where objects often are.
 #
 # **With fewer labels** the gap grows. With {{results/06_stcnn.json:camouflage.labelled}} of them, painting first gives one and a half
 # times the IoU of masks alone; with {{results/06_stcnn.json:camouflage.few}}, three times.
