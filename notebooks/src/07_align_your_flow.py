@@ -11,7 +11,7 @@
 # paper: [Sabour, Fidler and Kreis, NeurIPS 2025](https://arxiv.org/abs/2506.14603)
 #
 # A generator turns noise into data, one small step after another, and every step is a call to a large network. A {{term:flow map}} jumps.
-# We build one in the plane, where you can see every sample, then on pictures with masks, train a segmenter on what it draws, and see that it was not enough.
+# We build one in the plane, then on pictures with masks, train a segmenter on what it draws, and see that it was not enough.
 
 # %% tags=["setup"]
 import copy
@@ -612,7 +612,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # With one jump the *consistency model* beats EMD ({{results/07_flow_map.json:students.consistency.to teacher.mean.0|.3f}}). With more it moves away from the *teacher's* samples ({{results/07_flow_map.json:students.consistency.to teacher.mean.2|.3f}} with four), mostly because it adds fresh noise: two draws of the data are {{results/07_flow_map.json:floor.mean|.3f}} apart.
 # Measured against the *data* it is at least as close as EMD at every number of steps ({{results/07_flow_map.json:students.consistency.to data.mean.0|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.0|.3f}} with one, {{results/07_flow_map.json:students.consistency.to data.mean.4|.3f}} and {{results/07_flow_map.json:students.emd.to data.mean.4|.3f}} with 16). Why still a flow map? The same noise gives nearly the same sample: point by point {{results/07_flow_map.json:students.emd.paired.mean.0|.2f}} from the teacher's with one jump, where one Euler step is {{results/07_flow_map.json:euler.paired.mean.0|.1f}} away. And it jumps from any $t$ to any $s$.
 #
-# *LMD* is at least as good as EMD in the plane. *MeanFlow*, without a teacher, is less exact.
+# *LMD* is at least as good as EMD here, *MeanFlow*, without a teacher, less exact.
 # If you draw two times and sort them instead of drawing the length first, one step ends at {{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} and four at {{results/07_flow_map.json:students.sorted times.to teacher.mean.2|.3f}}.
 # Fresh noise gains a flow map nothing here ([appendix](appendix/07_details.ipynb), A).
 
@@ -620,7 +620,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # ## 7. Look inside
 #
 # Drag the point on the left, or move it with the arrow keys. The curve is the teacher's path, the dashed blue line the learned jump from $t$ to $s$, the dotted orange line Euler's step. On the right the
-# same noise goes through three samplers. (The distances there are of 1,000 points, in the tables of 8,000; with so few, fresh noise alone raises the distance.)
+# same noise goes through three samplers. (The distances there are of 1,000 points, in the tables of 8,000.)
 #
 # **One question.** With $t = 1$ and $s = 0$, find two close starting points whose jumps end in different squares. *Where does the jump of a point between them end?*
 
@@ -648,7 +648,7 @@ figures.show(
 #
 # Real generators have *prompts*, and prompts need emphasis, {{term:guidance}}: move further in the direction that separates a good answer from a poor one,
 # $v = \lambda\, v_\text{good} + (1-\lambda)\, v_\text{poor}$ with $\lambda > 1$. Which poor answer? {{term:Classifier-free guidance|classifier-free guidance}} (CFG) takes the same network without its label.
-# {{term:Autoguidance|autoguidance}} (Karras et al., 2024) takes a weaker version of the network, with the label. AYF uses the second one in its teacher.
+# {{term:Autoguidance|autoguidance}} (Karras et al., 2024) takes a weaker version of the network, with the label.
 #
 # Try both on a ring of eight clouds. Class 0 owns four of them, class 1 (grey) the rest. The weak network is the same after a tenth of the steps.
 
@@ -1095,7 +1095,7 @@ other = PlaneFlowMap(your_teacher).requires_grad_(True)
 #
 # **2.** You train from scratch, without a teacher, with x1 − x0 as velocity. Which of the page's methods is that, and what gets worse?
 #
-# <details><summary>Answer</summary>MeanFlow. Every sample's velocity differs from the mean velocity, so the direction is noisy; you need more steps or larger batches.</details>
+# <details><summary>Answer</summary>MeanFlow. Every sample's velocity differs from the mean velocity, so the direction is noisy.</details>
 #
 # **3.** A colleague's eight-step consistency model looks worse than its two-step one. What do you tell her?
 #
