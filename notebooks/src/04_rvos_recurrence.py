@@ -115,7 +115,7 @@ tables.table(
 #
 # ## Predict
 #
-# Write down your guesses. Each answer is folded where it is settled.
+# Guess first; each answer is folded where it is settled.
 #
 # 1. Two slots, two discs, no mask given. We train for {{results/04_rvos.json:claims.zero_shot.steps}} steps, without any connection between the slots from
 #    the first step on. What is the average IoU of a slot with its disc?
@@ -130,8 +130,7 @@ tables.table(
 # ### A grid
 #
 # Lay out the work as a table: a column for each frame, a row for each object. A box of the table is *one object in one frame*, and its
-# result is one mask. RVOS fills the table frame by frame, and within a frame from the top down. All boxes share their weights. (In section 2 each box
-# holds four *cells*, one per resolution.) Each reads three things:
+# result is one mask. RVOS fills the table frame by frame, and within a frame from the top down. All boxes share their weights. Each reads three things:
 #
 # | arrow | from | carries |
 # |---|---|---|
@@ -176,7 +175,7 @@ figures.show(
 # block above and to the left: (t + 1)(i + 1) − 1 = 14. So:
 #
 # * Nothing ever flows upward: in no frame can a slot influence one above it. So the order of the slots matters.
-# * With time alone, each row lives by itself, as in MaskTrack and RGMP. With space alone, each frame is a fresh start (except for the fed masks).
+# * With time alone, each row lives by itself, as in MaskTrack and RGMP. With space alone, each frame is a fresh start.
 #
 # ### One pixel, two objects
 #
@@ -504,7 +503,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Here, the merged MaskTrack is better. The network *could* leave room; does ours? With masks given, its space arrow brings little
+# Here, the merged MaskTrack is better. With masks given, its space arrow brings little
 # (section 6). Without masks, everything depends on it.
 #
 # ### Cut the space arrows
@@ -565,7 +564,7 @@ tables.table(rows, notes="percent; clips of 16 frames with two discs; mean ± st
 # union of the discs. So every slot draws both discs: 1/n with n = 2.</details>
 #
 # *Space in frame 0 only* is the authors' form of "time alone": their code drops the space arrows once there is a memory. One frame with space breaks the tie, but not reliably. Space
-# is no guarantee either: in one seed of three, *space and time* and *space alone* each end with slots whose masks overlap by almost one half (IoU).
+# is no guarantee either: in one seed of three, *space and time* and *space alone* each end with masks that overlap by almost one half.
 
 # %% [markdown]
 # ## 4. Train it
@@ -618,7 +617,7 @@ _ = check.close("four pixels", soft_iou_cost(q, y), 1 - 17 / 21, atol=1e-5)
 # | object 1 | 0.1 | 0.6 | 0.8 |
 # | object 2 | 0.9 | 0.7 | 0.4 |
 #
-# By hand: let each object in turn take its best free slot. Can you do better? <!-- given -->
+# By hand: each object in turn takes its best free slot. Can you do better? <!-- given -->
 
 # %%
 costs = np.array([[0.2, 0.3, 0.9], [0.1, 0.6, 0.8], [0.9, 0.7, 0.4]])  # a row for each object, a column for each slot
@@ -649,8 +648,7 @@ for name, target in {"hidden": torch.zeros(1, 3), "one pixel seen": torch.tensor
     print(f"{name:<15} cost {cost.item():.2f}, gradient {[round(v, 3) for v in slope[0].tolist()]}")
 
 # %% [markdown]
-# <details><summary>Prediction 2</summary>Zero. Not small, but exactly zero in every weight. A frame in which the object is hidden adds 1 to the loss, and nothing can lower
-# it.</details>
+# <details><summary>Prediction 2</summary>Zero. Exactly, in every weight. A frame in which the object is hidden adds 1 to the loss, and nothing can lower it.</details>
 #
 # So such a frame never teaches a slot to draw *nothing*. It can still learn from other frames not to draw background, so its mask may shrink. But a
 # patch that stays costs nothing extra. The fix, which is not the paper's, is one more term for empty targets (exercise 4.2, section 8).
@@ -872,7 +870,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In our picture, RVOS keeps the object but adds background that the object has passed; the network trained on photographs adds part of the look-alike.
+# In our picture, RVOS adds background that the object has passed; the network trained on photographs adds part of the look-alike.
 #
 # On real video, sprites are not enough for RVOS: on three DAVIS-2016 sequences, the reference network has a J of {{results/04_rvos.json:real.J.RVOS long run.mean.0|.1f}} on average, and the copied first mask
 # {{results/04_rvos.json:real.J.copy first.mean.0|.1f}}.
@@ -1049,7 +1047,7 @@ tables.table(
 )
 
 # %% [markdown]
-# For ten objects, MaskTrack costs ten times as much as for one, RVOS less than half as much again: its expensive part, the encoder, runs once a frame.
+# For ten objects, MaskTrack costs ten times as much as for one, RVOS less than half as much again: its encoder runs once a frame.
 #
 # On a GPU, the same loop trains it: 10 slots, clips of five frames, batch 4, Adam at 1e-3 for heads and decoder and 1e-6 for the ResNet, which starts from
 # ImageNet; two stages of 20 epochs each. <!-- given -->
@@ -1233,7 +1231,6 @@ _ = check_04.slot_cost(slot_cost)
 # * If nobody says which slot is which object, match first, once per clip; the fixed match is the supervision over time.
 # * The soft IoU of an empty target has no gradient. One more term fixes that.
 # * With masks given, our reference network can do without space (J {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} against {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}}) but not without time ({{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}}).
-# * The frame is encoded once, so more objects cost little.
 #
 # | tensor | shape | |
 # |---|---|---|

@@ -259,7 +259,7 @@ figures.show(
 # between frames 1 and 20 RVOS falls from {{results/08_comparison.json:long.RVOS.J.1|.0f}}, MaskTrack from {{results/08_comparison.json:long.MaskTrack.J.1|.0f}}. So here length itself costs little.
 #
 # On such a clip, with one object, what STM carries grows from {{results/08_comparison.json:long.STM.kB.16|.0f}} kB after 16 frames to
-# {{results/08_comparison.json:long.STM.kB.64|,.0f}} kB after 64; the state of the others stays as large as it was. (The small STM keeps at most 32 predicted frames.) That growth is what XMem set out to stop (section 12).
+# {{results/08_comparison.json:long.STM.kB.64|,.0f}} kB after 64; the state of the others stays as large as it was. (The small STM keeps at most 32 predicted frames.)
 #
 # **The resolution.** Other clips, 192 pixels high. The method works at fewer lines, and its answer is enlarged:
 
@@ -351,7 +351,7 @@ figures.show(
 # %% [markdown]
 # ## 7. Look for yourself
 #
-# All methods on one clip, in sync. *Where they differ* (key D) jumps to the frame in which their J is furthest apart; press it again for the next one.
+# All methods on one clip, in sync. *Where they differ* (key D) jumps to the frame in which their J is furthest apart.
 # In the table of section 3, STM is far above MaskTrack in *out of view*. Find a frame of this clip in which the order is the opposite.
 #
 # <details><summary>One such frame</summary>Frame 3: MaskTrack has 94, STM 83. As long as the object is in view, the previous mask is the best guide. <!-- given --></details>
@@ -442,7 +442,7 @@ tables.table(
 
 # %% [markdown]
 # STCNN drops from {{results/08_comparison.json:videos.STCNN photos.J&F|.1f}} to {{results/08_comparison.json:videos.STCNN photos.three others.J&F|.1f}}, MaskTrack rises from {{results/08_comparison.json:videos.MaskTrack photos.J&F|.1f}} to {{results/08_comparison.json:videos.MaskTrack photos.three others.J&F|.1f}}. Three sequences are few. But we based no choice on them, so they are worth a second
-# look before you trust a winner. (STCNN's {{results/08_comparison.json:videos.STCNN photos.cpu_ms|.0f}} ms are fewer than its {{results/08_comparison.json:benchmark.with STCNN.cost.STCNN.cpu_ms|.0f}} on sprites: these clips are longer, and the tuning is paid once a clip.)
+# look before you trust a winner.
 #
 # The pattern of section 3 holds: *what a method carries decides where it fails.* MaskTrack has {{results/08_comparison.json:videos.MaskTrack photos.videos.hike|.0f}} on *hike*, slow and always in view, and
 # {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.0f}} on *soccerball*; RGMP keeps frame 0 and finds the ball again.
@@ -489,8 +489,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The interval contains 0. So these twenty clips do not decide between RGMP and a dozen lines that learned nothing, although the mean gain is more than ten points below zero. Does that make `Chase` as good as RGMP? No. It says that twenty clips are
-# too few: a method can lose by eleven points and still be *level*. More clips would settle it.
+# The interval contains 0. So these twenty clips do not decide between RGMP and a dozen lines that learned nothing, although the mean gain is more than ten points below zero. That does not make `Chase` as good as RGMP: twenty clips are too few, and a method can lose by eleven points and still be *level*.
 #
 # On *distractors*, looking only nearby helps: `Chase` beats MaskTrack, RGMP and the colour memory. But each row has two clips. If your method fails on a clip, the table
 # says so and leaves the clip out for everybody:
@@ -717,7 +716,7 @@ tables.table(
 # %% [markdown]
 # A measure that works for one method need not work for another. In {{results/08_comparison.json:confidence.RGMP.AUC.probability|.0%}} of the pairs RGMP was surer of the good frame. The probability of MaskTrack's photo-trained network,
 # AUC {{results/08_comparison.json:confidence.MaskTrack photos.AUC.probability|.2f}}, is no better than a coin. Its steadiness, {{results/08_comparison.json:confidence.MaskTrack photos.AUC.steadiness|.2f}}, and that of RVOS, {{results/08_comparison.json:confidence.RVOS.AUC.steadiness|.2f}}, are *reversed*: a frame whose mask hardly
-# changed is more often a failure. STM failed in {{results/08_comparison.json:confidence.STM.failed|.1f}} % of the frames. That is about four frames, far too few to measure anything, so its row has dashes. <!-- given -->
+# changed is more often a failure. STM failed in {{results/08_comparison.json:confidence.STM.failed|.1f}} % of the frames. That is about four frames, too few to measure, so its row has dashes. <!-- given -->
 
 # %% [markdown] tags=["solution-note"]
 # The measure needs no threshold, and neither the number of failures nor the scale of `sure` changes it. That makes it fit for comparing measures; to *use* one, you still have to choose
@@ -767,7 +766,6 @@ tables.table(
 # * What a method carries decides where it fails: previous mask, first frame, hidden state, memory.
 # * Average only over clips that every method finished.
 # * Price, recovery and the mask swap belong in the table, not in a footnote.
-# * STM's memory is the root of today's tools; their papers are the next thing to read.
 #
 # | name | shape and type | what it is |
 # |---|---|---|

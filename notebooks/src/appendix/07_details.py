@@ -85,7 +85,7 @@ tables.table(every_row("open"), rows="colour and place open", decimals=2)
 tables.table(every_row("whole"), rows="whole captions", decimals=2)
 
 # %% [markdown]
-# With whole captions two jumps score as well as eight Euler steps, but end further from the teacher.
+# With whole captions two jumps score as well as four or five Euler steps, but end further from the teacher.
 #
 # The same captions and noise, drawn by the networks that ship. Choose a caption and a number of steps on the explorer's second tab:
 
