@@ -1011,7 +1011,6 @@ def train(network, batches, weight, lr, sides=None):
 plain = {"schedule": "constant", "warmup": 0, "weight_decay": 1e-4, "clip_norm": 1.0}
 seeds = [training.sample_seeds(0, 0, step, batch=2) for step in range(3)]
 
-# %%
 for stage, masks in {"prediction": {}, "joint": {"sides": 0.5, "dice": 1.0}}.items():
     torch.manual_seed(0)
     start, twin = stcnn.build(scaffold=True), stcnn.build(scaffold=True)
