@@ -353,7 +353,7 @@ figures.show(
 # All methods on one clip, in sync. *Where they differ* (key D) jumps to the frame in which their J is furthest apart.
 # In the table of section 3, STM is far above MaskTrack in *out of view*. Find a frame of this clip in which the order is the opposite.
 #
-# <details><summary>One such frame</summary>Frame 3: MaskTrack has 94, STM 83. <!-- given --> In this clip the previous mask is the better guide until the object leaves. On average it is not: in section 4, *before* is {{results/08_comparison.json:benchmark.hidden.MaskTrack.before|.0f}} for MaskTrack and {{results/08_comparison.json:benchmark.hidden.STM.before|.0f}} for STM.</details>
+# <details><summary>One such frame</summary>Frame 3: MaskTrack has 94, STM 83. <!-- given --> In this clip the previous mask is the better guide until the object leaves. On average it is not: in section 4, <em>before</em> is {{results/08_comparison.json:benchmark.hidden.MaskTrack.before|.0f}} for MaskTrack and {{results/08_comparison.json:benchmark.hidden.STM.before|.0f}} for STM.</details>
 
 # %% tags=["run"]
 leaves = cases["out_of_view"][0]
@@ -605,7 +605,7 @@ tables.table(
 #
 # Often you should. But know the price and the limits. It needs a GPU; on *one CPU core* the photo-trained networks of section 8 need {{results/08_comparison.json:videos.MaskTrack photos.cpu_ms|.0f}} to {{results/08_comparison.json:videos.STM photos.cpu_ms|.0f}} milliseconds a frame without tuning, {{results/08_comparison.json:videos.STCNN photos.cpu_ms|.0f}} with.
 # Its weights are gated: you have to ask for them. And how far is the problem solved? For SAM 3 we found no number on MOSE v2 that we could check. Its tracker is built like SAM 2's, and SAM 2.1 L falls from 74.5 on MOSE v1 to 50.7 on v2, which has more small, crowded and hidden objects
-# (MOSEv2 paper, table 4, marked zero-shot). When a method fails on your video, it helps to know what it carries from frame
+# ([MOSEv2 paper](https://arxiv.org/abs/2508.05630), table 4, marked zero-shot). When a method fails on your video, it helps to know what it carries from frame
 # to frame: that tells you why it failed, and which one to try next.
 #
 # If you have `rf-cutie` and a GPU, the next cell puts Cutie into the same table. (We have not run this cell. It downloads Cutie's weights.)
