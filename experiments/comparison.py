@@ -118,9 +118,13 @@ def run_benchmark(chosen: Sequence[str], minutes: float) -> None:
 
 
 def in_order(found: Comparison) -> Comparison:
-    """With the methods in the order of :func:`names`, in which tables and pictures show them."""
-    order = list(names())
-    return replace(found, runs=tuple(sorted(found.runs, key=lambda run: order.index(run.method))))
+    """With the methods in the order of :func:`names`, in which tables and pictures show them.
+
+    The clips of each follow the order of the first method: an interval's draws name clips by their place, so another
+    order would give the same difference another interval.
+    """
+    order, clips = list(names()), list(dict.fromkeys(run.clip for run in found.runs))
+    return replace(found, runs=tuple(sorted(found.runs, key=lambda r: (order.index(r.method), clips.index(r.clip)))))
 
 
 # ------------------------------------------------------------------------------------------------------- parts
