@@ -20,6 +20,11 @@ def results(name: str) -> dict[str, Any]:
     return loaded
 
 
+def words(file: str) -> str:
+    """A text in one line."""
+    return " ".join((ROOT / file).read_text(encoding="utf-8").split())
+
+
 def row(name: str, key: str, after: str | int | None, real: str) -> list[float | None]:
     """What docs/results.md shows of a method: J on three conditions, after occlusion, and on real video."""
     found = results(name)
@@ -119,6 +124,20 @@ def test_the_readmes_table_of_real_video() -> None:
     rows = results("15_photos")["rows"]
     found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
     assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+
+
+def test_what_enlarged_frames_cost() -> None:
+    """Pages 08 and 09 quote the same two rows."""
+    rows = results("15_photos")["rows"]
+    small, large = (rows[PHOTOS[f"STM, {how}"][0]]["cpu_ms"] for how in ("at 240 lines", "enlarged to 360 lines"))
+    assert round(large / small) == 3  # "three times", in all three
+    told = {
+        "README.md": f"three times as long, {large:.0f} ms a frame on one core instead of {small:.0f}.",
+        "docs/results.md": f"{small:.0f} ms a frame at 240 lines, {large:.0f} at 360, on one core, three times",
+        "CHANGELOG.md": "in three times the time;",
+    }
+    for file, sentence in told.items():
+        assert sentence in words(file), file
 
 
 @pytest.mark.parametrize(("name", "real"), [("04_rvos", "STM long run"), ("06_stcnn", "STM long run")])
