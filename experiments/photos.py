@@ -69,23 +69,12 @@ def without_places(recipe: str) -> str:
     return re.sub(r'"[^"]*[/\\\\]([^"/\\\\]+)": (?=\{"digest")', r'"\1": ', recipe)
 
 
-def use(method: str) -> dict[str, str]:
-    """How a network is used (lines, tuning, options of the segmenter): what the recipe "photos" says today."""
-    recipe = recipes.variant(method, "photos")
-    return {
-        "lines": str(recipe.lines),
-        "enlarge": str(recipe.enlarge),
-        "tuning": str(recipe.tuning),
-        "segmenter": json.dumps(dict(recipe.segmenter)),
-    }
-
-
 def tell(methods: Sequence[str]) -> None:
-    """Write into the shipped weights how they are used today; the tensors stay."""
+    """Write into the shipped weights how the recipe "photos" uses them today; the tensors stay."""
     for method in methods:
         path = models.shipped_weights(method, "photos")
         tensors, about = read_weights(path)
-        save_tensors(path, tensors, about | use(method), torch.float16)
+        save_tensors(path, tensors, about | recipes.variant(method, "photos").use(), torch.float16)
 
 
 def ship(method: str, folders: Sequence[Path]) -> None:
@@ -94,7 +83,7 @@ def ship(method: str, folders: Sequence[Path]) -> None:
     before = [read_metadata(file) for file in files]
     last = before[-1]
     about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
-    about |= use(method) | {
+    about |= recipes.variant(method, "photos").use() | {
         "precision": "float16",
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",

@@ -173,9 +173,7 @@ class Trainings(Generic[Network]):
             "steps": str(self.recipe(name).steps + before),
             "device": "cpu",
             "data": data,
-            "lines": str(told.lines or 0),
-            "enlarge": str(told.enlarge),
-            "tuning": str(told.tuning),
+            **self.recipe(like or name).use(),
         }
         shipped = network if network is not None else self.network(name, seed)
         save_weights(models.shipped_weights(self.method, variant), shipped, about, dtype=torch.float16)
