@@ -493,9 +493,13 @@ def test_a_row_says_at_how_many_lines_it_was_measured(
     monkeypatch.setattr(photos, "keep", lambda path, found, command: kept.update(found["rows"]))
     heights: list[int] = []
     step = ObjectSegmenter._inside
-    monkeypatch.setattr(
-        ObjectSegmenter, "_inside", lambda self, x: (heights.append(step(self, x).shape[1]), step(self, x))[1]
-    )
+
+    def noted(self: ObjectSegmenter, frame: Tensor) -> Tensor:
+        inside = step(self, frame)
+        heights.append(inside.shape[1])
+        return inside
+
+    monkeypatch.setattr(ObjectSegmenter, "_inside", noted)
     files = ["--weights", str(tmp_path / "w.safetensors"), "--video", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["photos.py", "measure", "a", "masktrack", *files, *lines])
     photos.main()

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.comparison import VIDEOS
+
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = ("clean", "deformation+scale", "distractors")
 
@@ -64,21 +66,18 @@ def test_the_table_of_small_networks(method: str) -> None:
 
 
 PHOTOS = {  # rows of 15_photos.json: on the twelve sequences, and on the three others
-    "first mask, copied": ("copy first", "copy first, davis_sample"),
-    "label propagation, which learns nothing": ("label propagation, 240", "label propagation, davis_sample"),
+    "first mask, copied": VIDEOS["copy first"],
+    "label propagation, which learns nothing": VIDEOS["label propagation"],
     "label propagation, frame 0 searched everywhere": (
         "label propagation, frame 0 searched everywhere, 8 frames before, 240",
         "label propagation, frame 0 searched everywhere, davis_sample, second freeze",
     ),
-    "MaskTrack": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
-    "RGMP": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
-    "RVOS": ("RVOS, photos, own (350 more), 240", "RVOS, photos, davis_sample"),
-    "STM, enlarged to 360 lines": ("STM, photos, enlarged to 360", "STM, photos, davis_sample, second freeze"),
+    "MaskTrack": VIDEOS["MaskTrack photos"],
+    "RGMP": VIDEOS["RGMP photos"],
+    "RVOS": VIDEOS["RVOS photos"],
+    "STM, enlarged to 360 lines": VIDEOS["STM photos"],
     "STM, at 240 lines": ("STM, photos, at most 4 frames evenly, 240", "STM, photos, davis_sample"),
-    "STCNN, tuned for 120 steps to each object": (
-        "STCNN, photos (2800 steps), 120 steps of tuning, 240",
-        "STCNN, photos, davis_sample",
-    ),
+    "STCNN, tuned for 120 steps to each object": VIDEOS["STCNN photos"],
 }
 
 
