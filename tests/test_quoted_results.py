@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,51 @@ def test_the_readmes_table_of_real_video() -> None:
     rows = results("15_photos")["rows"]
     found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
     assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+
+
+def of(shown: str, others: bool = False, video: str | None = None) -> float:
+    """J&F of a row of 15_photos.json by its name in the README: on average, or on one of its videos."""
+    found = results("15_photos")["rows"][PHOTOS[shown][others]]
+    return float(found["J&F"] if video is None else found["videos"][video])
+
+
+LARGE, SMALL = "STM, enlarged to 360 lines", "STM, at 240 lines"
+TUNED = "STCNN, tuned for 120 steps to each object"
+EARLY, LATE = "STM, photos, calm (600 more), 240", "STM, photos, calm, longer (350 more), 240"
+TIMELESS = "STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240"
+PHOTO_ROWS = results("15_photos")["rows"]
+SPRITE_ROWS = results("08_comparison")
+SPRITES = [SPRITE_ROWS["own_size"]["STM photos"]["J&F"], SPRITE_ROWS["benchmark"]["J&F"]["STM photos"]["all"]]
+SENTENCES = (  # file, sentence, its numbers
+    ("README.md", "(*soccerball*: {}, MaskTrack {})", [of(m, video="soccerball") for m in ("RGMP", "MaskTrack")]),
+    ("README.md", "(*bear*: {}, RGMP {})", [of(m, video="bear") for m in ("MaskTrack", "RGMP")]),
+    (
+        "README.md",
+        "best where that lasts (*bear*: {})",
+        [max(of(m, video="bear") for m in (TUNED, LARGE, "MaskTrack"))],
+    ),
+    ("README.md", "best where that lasts (*bear*: {})", [of(TUNED, video="bear")]),
+    ("README.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
+    ("README.md", "about the same ({})", [PHOTO_ROWS[TIMELESS]["J&F"]]),
+    ("README.md", "J falls from {} to {}", [PHOTO_ROWS[PHOTOS[m][1]]["J"] for m in (SMALL, LARGE)]),
+    ("docs/results.md", "on *car-roundabout* from {} to {}", [of(m, True, "car-roundabout") for m in (SMALL, LARGE)]),
+    ("docs/results.md", "on *motocross-jump* from {} to {}", [of(m, True, "motocross-jump") for m in (SMALL, LARGE)]),
+    ("docs/results.md", "the shipped network {} |", [PHOTO_ROWS[LATE]["J&F"] - PHOTO_ROWS[EARLY]["J&F"]]),
+    ("docs/results.md", "J&F rises from {} to {}", SPRITES),
+    ("CHANGELOG.md", "J&F {} instead of {} on the twelve sequences", [of(LARGE), of(SMALL)]),
+    ("CHANGELOG.md", "{} instead of {} on three others", [of(LARGE, True), of(SMALL, True)]),
+    ("CHANGELOG.md", "{} instead of {} on the benchmark of sprites", SPRITES[::-1]),
+)
+
+
+@pytest.mark.parametrize(("file", "sentence", "numbers"), SENTENCES)
+def test_numbers_in_sentences(file: str, sentence: str, numbers: Sequence[float]) -> None:
+    assert sentence.format(*(f"{number:.1f}" for number in numbers)) in words(file)
+
+
+def test_libby_stays() -> None:
+    assert "stays on *libby*" in words("docs/results.md")
+    assert of(LARGE, True, "libby") == pytest.approx(of(SMALL, True, "libby"), abs=0.5)
 
 
 def test_what_enlarged_frames_cost() -> None:
