@@ -384,7 +384,7 @@ def stills(name: str) -> Any:
 
 def masktrack_folder(name: str, seed: int) -> Path:
     """Where such a training lives."""
-    return folder(f"masktrack {name}".replace(", ", "-").replace(" ", "-"), seed)
+    return folder(runs.file_name(f"masktrack {name}"), seed)
 
 
 def masktrack_on(name: str, seed: int) -> masktrack.MaskTrack:

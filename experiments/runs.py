@@ -31,6 +31,11 @@ SEEDS = (0, 1, 2)
 SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
 
 
+def file_name(name: str) -> str:
+    """A training's name as part of a file's: ``"teacher, log sigma"`` is ``teacher-log-sigma``."""
+    return name.replace(",", "").replace(" ", "-")
+
+
 def run_all(commands: Iterable[tuple[Path, list[str]]], jobs: int) -> None:
     """Run the trainings that have no ``weights.safetensors`` in their folder yet, ``jobs`` at a time, a core each."""
     waiting = [(out, command) for out, command in commands if not (out / "weights.safetensors").exists()]
@@ -80,7 +85,7 @@ class Trainings(Generic[Network]):
 
     def folder(self, name: str, seed: int) -> Path:
         """Where a training lives."""
-        return self.root / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
+        return self.root / f"{file_name(name)}-{seed}"
 
     def weights(self, name: str, seed: int) -> Path:
         """The weights that it leaves."""

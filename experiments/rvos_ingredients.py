@@ -108,7 +108,7 @@ def measured(network: RVOS, clips: list[Clip]) -> dict[str, Any]:
 
 def row_of(name: str, seed: int, clips: list[Clip]) -> dict[str, Any]:
     """A run's row, which is trained and measured if there is none."""
-    file = RUNS / f"{name.replace(' ', '-')}-{seed}.json"
+    file = RUNS / f"{runs.file_name(name)}-{seed}.json"
     if not file.exists():
         torch.manual_seed(seed)
         network = reference() if name == UNTRAINED else INGREDIENTS[name].network()
@@ -135,7 +135,7 @@ def main() -> None:
     for seed in given.seeds:
         for name in given.only:
             row_of(name, seed, clips)
-    finished = [n for n in names if all((RUNS / f"{n.replace(' ', '-')}-{s}.json").exists() for s in SEEDS)]
+    finished = [n for n in names if all((RUNS / f"{runs.file_name(n)}-{s}.json").exists() for s in SEEDS)]
     rows = {}
     for name in finished:
         of_seeds = [row_of(name, seed, clips) for seed in SEEDS]
