@@ -522,10 +522,10 @@ def test_shipped_weights_can_be_told_how_they_are_used(tmp_path: Path, monkeypat
 
 
 def test_a_network_can_be_measured_in_another_form() -> None:
-    weights = models.shipped_weights("stcnn", "photos")
-    whole, options = photos.used("stcnn", weights, {}, {})
+    about = read_about(models.shipped_weights("stcnn", "photos"))
+    whole, options = photos.used(about, {}, {})
     assert options == {"online_steps": 120, "online": {"batch": 1, "lr": 0.004}}
-    space, options = photos.used("stcnn", weights, {"online_steps": 2}, {"temporal": False})
+    space, options = photos.used(about, {"online_steps": 2}, {"temporal": False})
     assert options["online_steps"] == 2
     assert whole.generator is not None
     assert space.generator is None
