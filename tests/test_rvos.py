@@ -19,7 +19,7 @@ from vos_tutorial.data.sources.video import VideoClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import mask_swap_iou
 from vos_tutorial.models import rvos
-from vos_tutorial.models.backbones import ResNetEncoder
+from vos_tutorial.models.backbones import ResNetEncoder, SmallEncoder
 from vos_tutorial.models.official import load_official
 from vos_tutorial.models.rvos import (
     FED,
@@ -533,7 +533,21 @@ def test_each_level_is_judged_at_its_own_resolution() -> None:
         sides_entropy(small(), last, masks, torch.ones(1, 2, dtype=torch.bool))
 
 
-def test_new_forget_gates_are_open_where_levels_are_judged() -> None:
+@pytest.mark.parametrize("sides", [False, True])
+def test_open_forget_gates_are_all_that_forget_changes(sides: bool) -> None:
+    torch.manual_seed(3)
+    plain = RVOS(SmallEncoder(depth=4), 16, sides=sides).state_dict()
+    torch.manual_seed(3)
+    opened = RVOS(SmallEncoder(depth=4), 16, sides=sides, forget=1.0).state_dict()
+    assert plain.keys() == opened.keys()
+    for name, weight in plain.items():
+        ours = weight.clone()
+        if name.endswith("gates.bias"):
+            ours.unflatten(0, (4, -1))[1] = 1  # input, forget, output, candidate
+        assert torch.equal(ours, opened[name]), name
+
+
+def test_the_network_for_photographs_has_both() -> None:
     for cell in rvos.build(encoder="imagenet", hidden=16).cells:
         assert isinstance(cell, ConvLSTMCell)
         assert cell.gates.bias is not None

@@ -467,8 +467,11 @@ def stcnn(network: stcnn_model.STCNN, frames: Pixels) -> NetworkDiagram:
     for source, mask in zip(("pyramid", *gates), heads, strict=True):
         arrows += [Arrow(source, mask), Arrow(source, "last")]
     arrows += [*(Arrow(mask, gate) for mask, gate in zip(heads, gates, strict=False)), Arrow("last", "answer")]
+
     # To the right where it gets coarser, and back to the left: each level is a column.
-    spread = lambda first, parts, end: [*first, *(x for part in parts for x in (part, "."))][:-1] + end  # noqa: E731
+    def spread(first: list[str], parts: list[str], end: list[str]) -> list[str]:
+        return [*first, *(x for part in parts for x in (part, "."))][:-1] + end
+
     rows = (
         spread([".", "frame"], names, []),
         spread([".", heads[3]], [*paths[::-1], "pyramid"], []),
