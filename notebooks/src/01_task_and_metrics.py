@@ -287,7 +287,8 @@ figures.show(
 )
 
 # %% [markdown]
-# It does so by a wide margin: thin legs have few pixels, and moved by one pixel they miss their place altogether. To ask about *shape*, look at the outline. The second metric, {{term:boundary accuracy}} F, compares two outlines and asks two questions:
+# It does so by a wide margin: thin legs have few pixels, and moved by one pixel they miss their place altogether. To ask about *shape*,
+# look at the outline. The second metric, {{term:boundary accuracy}} F, compares two outlines and asks two questions:
 #
 # * {{term:precision}}: how much of the predicted outline lies near the true one?
 # * {{term:recall}}: how much of the true outline lies near the predicted one?
@@ -544,7 +545,7 @@ for protocol in ("davis2016", "davis2017"):
 #
 # Is a J of 60 good? That depends on what you get for nothing. We compare two methods, our {{term:baselines|baseline}}.
 #
-# **Copy the first mask.** The simplest method ignores the video. It shows what a method looks like in this course: `begin` gets frame 0 and
+# **Copy first.** The simplest method ignores the video. It shows what a method looks like in this course: `begin` gets frame 0 and
 # its mask; `step` gets the next frame and returns O+1 probabilities for each pixel, first the background's, then those of the O
 # objects.
 
@@ -582,7 +583,7 @@ def copy_previous_truth(masks):
 # %% [markdown]
 # ### The ten conditions
 #
-# Our benchmark makes clips hard in ten ways, and all of them happen in real video.
+# Our benchmark has clean clips, and nine ways to make a clip hard. All nine happen in real video.
 
 # %%
 # One clip for each condition: number 1 of the benchmark, or the number given here.
