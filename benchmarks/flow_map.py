@@ -9,7 +9,8 @@ least as near as the flow map's.
 
 Pictures: the shipped networks of the captioned world, with two jumps, beside the fewest Euler steps of their teachers
 that are at least as good in attributes, mask, distance, or all of them; how many is in
-``data/results/07_flow_images.json``.
+``data/results/07_flow_images.json``. What a call of each network costs is measured as notebook 07 has it
+(``experiments/flow_images.py``).
 
     python benchmarks/flow_map.py [--repeats 5] [--threads N]
 """
@@ -18,22 +19,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from convolution import in_turns, threads
 from torch import Tensor, nn
 
-from vos_tutorial.data.worlds import captioned
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments.flow_images import speed
 from vos_tutorial.models import generators, plane
-from vos_tutorial.models.flow_map import Derivative, Network, Velocity, emd_direction, even_times, sample
+from vos_tutorial.models.flow_map import Derivative, Velocity, emd_direction, even_times, sample
 from vos_tutorial.places import RESULTS
 from vos_tutorial.samples import sliced_wasserstein
 
 SAMPLES = 8000
 TOLERANCE = 2e-2  # between the two derivatives in float32, relative to the direction
-PICTURES = 64
 JUMPS = 2
 GOAL = 5.0  # times as many samples a second of CPU time, at equal quality, as the better of Euler and Heun
 
@@ -140,31 +144,18 @@ def sampling(repeats: int) -> None:
         )
 
 
-@torch.no_grad()
 def pictures(repeats: int) -> None:
-    """Pictures a second with two jumps of a flow map, and with as many Euler steps of its teacher as are as good."""
+    """Pictures a second with two jumps of a flow map, and how much longer its teacher takes to be as good."""
     stored = json.loads((RESULTS / "07_flow_images.json").read_text())
     teacher, weak = generators.load_teacher(), generators.load_teacher("weak")
-    captions = captioned.random_captions(range(PICTURES))
-    noise = generators.noise_for(0, PICTURES, teacher)
-    teachers = {"": teacher.given(captions)}
-    teachers["guided, "] = generators.guided(teacher, captions, weak, stored["guided, open"]["weight"])
-    students = {"": generators.load_student("student", teacher=teacher)}
-    students["guided, "] = generators.load_student("student-guided", teacher=teacher)
-
-    def draw(network: Network, steps: int) -> Callable[[], object]:
-        return lambda: generators.generate(network, noise, steps)
-
+    student = generators.load_student("student", teacher=teacher)
+    found = speed(stored, teacher, weak, student, repeats)
+    rate = 1000 / (JUMPS * found["milliseconds"]["student"])
     print(f"\n{'two jumps':<16}{'pictures/s':>12}   the teacher, as good by each measure")
-    for kind, name in (("", "open"), ("", "whole"), ("guided, ", "open")):
-        fewest = stored[kind + name]["as good"][str(JUMPS)]
-        works = {of: draw(teachers[kind], steps) for of, steps in fewest.items() if steps is not None}
-        ours, *others = in_turns([draw(students[kind].given(captions), JUMPS), *works.values()], repeats)
-        told = [
-            f"{of}: Euler {fewest[of]} steps, {each.cpu / ours.cpu:.1f}x slower"
-            for of, each in zip(works, others, strict=True)
-        ]
-        print(f"{kind + name:<16}{PICTURES / ours.cpu:>12,.0f}   {'; '.join(told)}", flush=True)
+    for kind in ("open", "whole", "guided, open"):
+        steps, slower = stored[kind]["as good"][str(JUMPS)], found[kind][str(JUMPS)]
+        told = [f"{of}: Euler {steps[of]} steps, {times:.1f}x slower" for of, times in slower.items() if times]
+        print(f"{kind:<16}{rate:>12,.0f}   {'; '.join(told)}", flush=True)
 
 
 def main() -> None:

@@ -308,11 +308,21 @@ def told(name: str, seed: int) -> dict[str, int]:
 TURNS = 15  # of the stopwatch
 
 
-def speed(measured: dict[str, Any]) -> dict[str, Any]:
+def networks() -> tuple[DiT, DiT, DiT]:
+    """Teacher, weak teacher and student of the trainings."""
+    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
+    return teacher, weak, load_student(path=weights("student"), teacher=teacher)
+
+
+def speed(measured: dict[str, Any], teacher: DiT, weak: DiT, student: DiT, turns: int = TURNS) -> dict[str, Any]:
     """CPU milliseconds of a network call for a picture, and how many times the students' time the teachers take.
 
     Args:
         measured: what :func:`images` and :func:`of_guidance` found: the Euler steps that are as good.
+        teacher: alone and, with ...
+        weak: ... this one's help, guided.
+        student: any of them, since a call of each costs the same.
+        turns: of the stopwatch.
 
     Returns:
         ``milliseconds`` of a call of the teacher, the guided teacher and a student; ``slower``, the share of a
@@ -320,8 +330,6 @@ def speed(measured: dict[str, Any]) -> dict[str, Any]:
         and for each comparison, number of jumps and measure the teacher's time at equal quality over the student's;
         None where no number of steps was as good.
     """
-    teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
-    student = load_student(path=weights("student"), teacher=teacher)
     captions, noise = inputs()
     some, x, t = captions[:64], noise[:64], torch.ones(len(noise[:64]))
     networks = {"teacher": teacher.given(some), "guided": guided(teacher, some, weak, GUIDANCE)}
@@ -329,7 +337,7 @@ def speed(measured: dict[str, Any]) -> dict[str, Any]:
     with torch.no_grad():
         calls = [lambda network=network: network(x, t, t / 2) for network in networks.values()]
         in_turns(calls, 1)
-        costs = dict(zip(networks, (each.cpu / len(x) for each in in_turns(calls, TURNS)), strict=True))
+        costs = dict(zip(networks, (each.cpu / len(x) for each in in_turns(calls, turns)), strict=True))
     found: dict[str, Any] = {"milliseconds": {name: round(1e3 * each, 3) for name, each in costs.items()}}
     found["slower"] = round(costs["student"] / costs["teacher"] - 1, 4)
     for name, call in (("open", "teacher"), ("whole", "teacher"), ("guided, open", "guided")):
@@ -376,7 +384,7 @@ def stills(name: str) -> Any:
 
 def masktrack_folder(name: str, seed: int) -> Path:
     """Where such a training lives."""
-    return folder(f"masktrack {name}".replace(", ", "-").replace(" ", "-"), seed)
+    return folder(runs.file_name(f"masktrack {name}"), seed)
 
 
 def masktrack_on(name: str, seed: int) -> masktrack.MaskTrack:
@@ -514,7 +522,7 @@ def main() -> None:
         for name in CAPTIONS:
             keep(OUT, {f"guided, {name}": of_guidance(name)}, COMMAND)
     elif given.what == "speed":
-        keep(OUT, {"speed": speed(json.loads(OUT.read_text()))}, COMMAND)
+        keep(OUT, {"speed": speed(json.loads(OUT.read_text()), *networks())}, COMMAND)
     elif given.what == "directions":
         keep(OUT, {"direction": directions()}, COMMAND)
     elif given.what == "video":

@@ -27,7 +27,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from experiments.runs import RESULTS, ROOT, SEEDS, keep
+from experiments.runs import RESULTS, ROOT, SEEDS, file_name, keep
 from vos_tutorial.data.worlds.plane import HALVES, MODES, SPREAD, checkerboard, mode_of, on_board, ring
 from vos_tutorial.models import plane
 from vos_tutorial.models.flow_map import (
@@ -108,7 +108,7 @@ RINGS = {"ring": TEACHER, "ring, weak": WEAK}  # the weak one learned for a tent
 
 def path_of(name: str, seed: int) -> Path:
     """Where a training leaves its network."""
-    return FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"
+    return FOLDER / f"{file_name(name)}-{seed}.safetensors"
 
 
 def teacher_of(clock: Clock, seed: int) -> PlaneVelocity:
@@ -158,9 +158,7 @@ def ship() -> None:
     for name in SHIPPED:
         of = plane.trained_flow_map if name in STUDENTS else plane.trained_velocity
         about = {k: v for k, v in read_metadata(path_of(name, 0)).items() if k not in ("seconds", "log")}
-        save_weights(
-            plane.shipped(name.replace(", ", "-").replace(" ", "-")), of(path_of(name, 0)), about, dtype=torch.float16
-        )
+        save_weights(plane.shipped(file_name(name)), of(path_of(name, 0)), about, dtype=torch.float16)
 
 
 # ---------------------------------------------------------------------------------------------------------- measure

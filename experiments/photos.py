@@ -35,7 +35,7 @@ from vos_tutorial.baselines import ColourMemory, CopyFirst, LabelPropagation
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models.backbones import for_inference
-from vos_tutorial.models.weights import read_about, read_metadata, read_weights, save_tensors, save_weights
+from vos_tutorial.models.weights import About, read_about, read_metadata, read_weights, save_tensors, save_weights
 from vos_tutorial.objects import ObjectSegmenter
 from vos_tutorial.propagation import Resized, Segmenter
 from vos_tutorial.resize import working_size
@@ -69,23 +69,12 @@ def without_places(recipe: str) -> str:
     return re.sub(r'"[^"]*[/\\\\]([^"/\\\\]+)": (?=\{"digest")', r'"\1": ', recipe)
 
 
-def use(method: str) -> dict[str, str]:
-    """How a network is used (lines, tuning, options of the segmenter): what the recipe "photos" says today."""
-    recipe = recipes.variant(method, "photos")
-    return {
-        "lines": str(recipe.lines),
-        "enlarge": str(recipe.enlarge),
-        "tuning": str(recipe.tuning),
-        "segmenter": json.dumps(dict(recipe.segmenter)),
-    }
-
-
 def tell(methods: Sequence[str]) -> None:
-    """Write into the shipped weights how they are used today; the tensors stay."""
+    """Write into the shipped weights how the recipe "photos" uses them today; the tensors stay."""
     for method in methods:
         path = models.shipped_weights(method, "photos")
         tensors, about = read_weights(path)
-        save_tensors(path, tensors, about | use(method), torch.float16)
+        save_tensors(path, tensors, about | recipes.variant(method, "photos").use(), torch.float16)
 
 
 def ship(method: str, folders: Sequence[Path]) -> None:
@@ -94,7 +83,7 @@ def ship(method: str, folders: Sequence[Path]) -> None:
     before = [read_metadata(file) for file in files]
     last = before[-1]
     about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
-    about |= use(method) | {
+    about |= recipes.variant(method, "photos").use() | {
         "precision": "float16",
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
@@ -142,34 +131,32 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--network", type=json.loads, default={}, help="other options of the network, as JSON")
     parser.add_argument("--only", nargs="*", help="so many videos, by name; such a row is not stored")
-    parser.add_argument("--swap", action="store_true", help="measure the mask swap on generated clips, too")
+    parser.add_argument(
+        "--swap",
+        action="store_true",
+        help="measure the mask swap on generated clips, too; whatever --lines says, at those of the weights' file",
+    )
 
 
-def used(
-    method: str, weights: str | Path, more: dict[str, Any], form: dict[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
+def used(about: About, more: dict[str, Any], form: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """A network, and the options of its segmenter: those of the weights' file, and more that overrule them.
 
     With another form (options of the network) the weights fill what both forms have.
     """
-    about = read_about(models.weights_file(method, weights))
     options = about.segmenter | ({"online_steps": about.tuning} if about.tuning else {}) | more
     if form:
-        network = models.build(method, "small", **(about.options | form))
-        models.start_from(method, network, about.path)
+        network = models.build(about.method, "small", **(about.options | form))
+        models.start_from(about.method, network, about.path)
     else:
-        network = models.trained(method, about.path)
+        network = models.trained(about.method, about.path)
     return for_inference(network), options
 
 
-def at_its_lines(
-    method: str, weights: str | Path, network: nn.Module, options: dict[str, Any], lines: int | None = None
-) -> Segmenter:
+def at_its_lines(about: About, network: nn.Module, options: dict[str, Any], lines: int | None = None) -> Segmenter:
     """The segmenter of a network at so many lines, whatever the frames have; None: as the weights' file says."""
-    made = models.segmenter(method, network=network, short_side=lines, **options)
+    made = models.segmenter(about.method, network=network, short_side=lines, **options)
     if lines is None:
         assert isinstance(made, ObjectSegmenter)
-        about = read_about(models.weights_file(method, weights))
         made.lines, made.enlarge = about.lines, about.enlarge
     return made
 
@@ -213,9 +200,11 @@ def measure_one(given: argparse.Namespace) -> None:
         make = partial(BASELINES[given.method], **options)
         made = Resized(make(), given.lines) if given.lines else make()
     else:
-        network, options = used(given.method, given.weights, options, given.network)
-        make = partial(at_its_lines, given.method, given.weights, network, options)
-        made = at_its_lines(given.method, given.weights, network, options, given.lines)
+        about = read_about(models.weights_file(given.method, given.weights))
+        about.require_method(given.method)
+        network, options = used(about, options, given.network)
+        make = partial(at_its_lines, about, network, options)
+        made = at_its_lines(about, network, options, given.lines)
     row = measure(made, videos)
     if given.swap:
         row["mask_swap"] = swapped(make)

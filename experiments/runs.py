@@ -31,6 +31,11 @@ SEEDS = (0, 1, 2)
 SEQUENCES = ("car-roundabout", "libby", "motocross-jump")
 
 
+def file_name(name: str) -> str:
+    """A training's name as part of a file's: ``"teacher, log sigma"`` is ``teacher-log-sigma``."""
+    return name.replace(",", "").replace(" ", "-")
+
+
 def run_all(commands: Iterable[tuple[Path, list[str]]], jobs: int) -> None:
     """Run the trainings that have no ``weights.safetensors`` in their folder yet, ``jobs`` at a time, a core each."""
     waiting = [(out, command) for out, command in commands if not (out / "weights.safetensors").exists()]
@@ -80,7 +85,7 @@ class Trainings(Generic[Network]):
 
     def folder(self, name: str, seed: int) -> Path:
         """Where a training lives."""
-        return self.root / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
+        return self.root / f"{file_name(name)}-{seed}"
 
     def weights(self, name: str, seed: int) -> Path:
         """The weights that it leaves."""
@@ -173,9 +178,7 @@ class Trainings(Generic[Network]):
             "steps": str(self.recipe(name).steps + before),
             "device": "cpu",
             "data": data,
-            "lines": str(told.lines or 0),
-            "enlarge": str(told.enlarge),
-            "tuning": str(told.tuning),
+            **self.recipe(like or name).use(),
         }
         shipped = network if network is not None else self.network(name, seed)
         save_weights(models.shipped_weights(self.method, variant), shipped, about, dtype=torch.float16)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,7 +33,7 @@ from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.files import write_atomically
 from vos_tutorial.models.backbones import LiteFeatures, SmallEncoder
 from vos_tutorial.models.layers import group_norm
-from vos_tutorial.models.rvos import RVOS, ConvLSTMCell, RVOSSegmenter
+from vos_tutorial.models.rvos import RVOS, RVOSSegmenter
 from vos_tutorial.recipes import Recipe
 from vos_tutorial.recipes.rvos import RECIPES
 
@@ -47,21 +46,9 @@ SMALL: dict[str, Any] = {"size": 64, "batch": 8}
 FRAMES = 3
 
 
-def reference(sides: bool = False) -> RVOS:
-    """The network of the sprites recipe; with ``sides`` each coarser level can draw, and all else is the same."""
-    network = RVOS(SmallEncoder(width=16, depth=4), HIDDEN, norm=group_norm)
-    if sides:
-        network.sides = nn.ModuleList(nn.Conv2d(h, 1, 3, padding=1) for h in network.hidden[:-1])
-    return network
-
-
-def opened(network: RVOS) -> RVOS:
-    """The same network, with forget gates that begin open."""
-    for cell in network.cells:
-        assert isinstance(cell, ConvLSTMCell)
-        assert cell.gates.bias is not None
-        nn.init.constant_(cell.gates.bias[cell.hidden : 2 * cell.hidden], 1.0)
-    return network
+def reference(sides: bool = False, forget: float | None = None) -> RVOS:
+    """The network of the sprites recipe; with ``sides`` or ``forget`` it differs in that alone."""
+    return RVOS(SmallEncoder(width=16, depth=4), HIDDEN, norm=group_norm, sides=sides, forget=forget)
 
 
 def from_imagenet() -> RVOS:
@@ -93,8 +80,8 @@ UNTRAINED = "not trained"
 INGREDIENTS: dict[str, Ingredient] = {
     "sprites": Ingredient(),
     "a mask from each level": Ingredient(lambda: reference(sides=True), SIDES),
-    "open forget gates": Ingredient(lambda: opened(reference())),
-    "masks and open gates": Ingredient(lambda: opened(reference(sides=True)), SIDES),
+    "open forget gates": Ingredient(lambda: reference(forget=1.0)),
+    "masks and open gates": Ingredient(lambda: reference(sides=True, forget=1.0), SIDES),
     "cross-entropy": Ingredient(options={"entropy": 1.0}),
     "true and own masks mixed": Ingredient(options=MIXED),
     "twice as long clips": Ingredient(options={"frames": 2 * FRAMES}),
@@ -121,7 +108,7 @@ def measured(network: RVOS, clips: list[Clip]) -> dict[str, Any]:
 
 def row_of(name: str, seed: int, clips: list[Clip]) -> dict[str, Any]:
     """A run's row, which is trained and measured if there is none."""
-    file = RUNS / f"{name.replace(' ', '-')}-{seed}.json"
+    file = RUNS / f"{runs.file_name(name)}-{seed}.json"
     if not file.exists():
         torch.manual_seed(seed)
         network = reference() if name == UNTRAINED else INGREDIENTS[name].network()
@@ -148,7 +135,7 @@ def main() -> None:
     for seed in given.seeds:
         for name in given.only:
             row_of(name, seed, clips)
-    finished = [n for n in names if all((RUNS / f"{n.replace(' ', '-')}-{s}.json").exists() for s in SEEDS)]
+    finished = [n for n in names if all((RUNS / f"{runs.file_name(n)}-{s}.json").exists() for s in SEEDS)]
     rows = {}
     for name in finished:
         of_seeds = [row_of(name, seed, clips) for seed in SEEDS]

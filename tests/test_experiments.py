@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,11 +162,14 @@ def test_a_trainings_command_trains_its_recipe(method: str) -> None:
 
 def test_what_ships_says_what_it_is(a_run: STCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vos_tutorial.models.SHIPPED", tmp_path / "shipped")
+    recipe = replace(recipes.load("stcnn", "cpu"), enlarge=1.5, segmenter={"online": {"batch": 1}})
+    monkeypatch.setattr(tool.TRAININGS, "recipe", lambda name: recipe)
     tool.TRAININGS.ship("", "recipe", 0, "squares")
     tool.TRAININGS.ship("other", "recipe", 1, "squares")  # not finished: nothing is written
     assert [path.name for path in (tmp_path / "shipped").iterdir()] == ["stcnn.safetensors"]
     about = read_about(tmp_path / "shipped" / "stcnn.safetensors")
     assert (about.options, about.lines, about.tuning) == ({"scaffold": True}, 128, 60)
+    assert (about.enlarge, about.segmenter) == (1.5, {"online": {"batch": 1}})
     assert about.metadata["steps"] == str(recipes.load("stcnn", "cpu").steps)
     shipped = trained("stcnn")
     assert all(torch.equal(v.half(), shipped.state_dict()[k].half()) for k, v in a_run.state_dict().items())

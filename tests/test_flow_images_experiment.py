@@ -66,7 +66,7 @@ def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.Ca
         experiment.keep(experiment.OUT, {f"guided, {captions}": found}, experiment.COMMAND)
         assert ("choice" in found) == ("as good" in found) == (captions == "open")
     assert set(found["choice"]) == {"1", "2", "3", "captions"}
-    speed = experiment.speed(json.loads(experiment.OUT.read_text()))
+    speed = experiment.speed(json.loads(experiment.OUT.read_text()), *experiment.networks())
     assert set(speed) == {"milliseconds", "slower", "whole", "open", "guided, open"}
     assert set(speed["guided, open"]) == {"1", "2"}
     experiment.ship()
@@ -105,7 +105,7 @@ def test_time_at_equal_quality_counts_steps_and_what_a_step_costs(small: Path) -
     measured = {
         name: {"as good": {"1": {"all": 3}, "2": {"all": None}}} for name in ("open", "whole", "guided, open")
     }
-    found = experiment.speed(measured)
+    found = experiment.speed(measured, *experiment.networks())
     ms = found["milliseconds"]
     assert found["open"]["1"]["all"] == pytest.approx(3 * ms["teacher"] / ms["student"], rel=0.05)
     assert found["guided, open"]["1"]["all"] == pytest.approx(3 * ms["guided"] / ms["student"], rel=0.05)

@@ -382,6 +382,22 @@ def test_the_poster_shows_masks_and_strip(project: Project) -> None:
     assert not orange[row + 18 :].any()
 
 
+PAGE = [
+    line
+    for name in ("mask_painter", "painter_parts")
+    for line in (Path(mask_painter.__file__).parent / f"{name}.js").read_text(encoding="utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize(("name", "key"), [button for row in mask_painter.BUTTONS for button in row])
+def test_the_still_has_the_page_s_buttons(name: str, key: str) -> None:
+    """A title says the key as ``(N)``, the list of tools as ``"b"`` behind the name."""
+    made = [line for line in PAGE if f'"{name}"' in line and ("button" in line.lower() or f'"{name}", "' in line)]
+    assert made, "the page has no such button"
+    if key:
+        assert any(f"({key})" in line or f'"{name}", "{key.lower()}"' in line for line in made)
+
+
 def test_the_page_without_a_kernel_holds_a_few_frames(project: Project, tmp_path: Path) -> None:
     painter = MaskPainter(project)
     Page(painter).paint(5, block(3, 9))

@@ -493,9 +493,13 @@ def test_a_row_says_at_how_many_lines_it_was_measured(
     monkeypatch.setattr(photos, "keep", lambda path, found, command: kept.update(found["rows"]))
     heights: list[int] = []
     step = ObjectSegmenter._inside
-    monkeypatch.setattr(
-        ObjectSegmenter, "_inside", lambda self, x: (heights.append(step(self, x).shape[1]), step(self, x))[1]
-    )
+
+    def noted(self: ObjectSegmenter, frame: Tensor) -> Tensor:
+        inside = step(self, frame)
+        heights.append(inside.shape[1])
+        return inside
+
+    monkeypatch.setattr(ObjectSegmenter, "_inside", noted)
     files = ["--weights", str(tmp_path / "w.safetensors"), "--video", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["photos.py", "measure", "a", "masktrack", *files, *lines])
     photos.main()
@@ -518,10 +522,10 @@ def test_shipped_weights_can_be_told_how_they_are_used(tmp_path: Path, monkeypat
 
 
 def test_a_network_can_be_measured_in_another_form() -> None:
-    weights = models.shipped_weights("stcnn", "photos")
-    whole, options = photos.used("stcnn", weights, {}, {})
+    about = read_about(models.shipped_weights("stcnn", "photos"))
+    whole, options = photos.used(about, {}, {})
     assert options == {"online_steps": 120, "online": {"batch": 1, "lr": 0.004}}
-    space, options = photos.used("stcnn", weights, {"online_steps": 2}, {"temporal": False})
+    space, options = photos.used(about, {"online_steps": 2}, {"temporal": False})
     assert options["online_steps"] == 2
     assert whole.generator is not None
     assert space.generator is None

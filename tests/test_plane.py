@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments import flow_map as experiment
+from experiments.runs import file_name
 from vos_tutorial.data.worlds import plane as world
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import plane
@@ -354,7 +355,7 @@ def test_the_experiment_trains_measures_and_ships(tiny: Path) -> None:
     )
     assert found["command"] == experiment.COMMAND
     assert sorted(path.stem for path in (tiny / "weights").iterdir()) == [
-        f"flow_map-plane-{name.replace(', ', '-').replace(' ', '-')}" for name in sorted(experiment.SHIPPED)
+        f"flow_map-plane-{file_name(name)}" for name in sorted(experiment.SHIPPED)
     ]
     shipped = plane.trained_flow_map(plane.shipped("emd"))
     own = plane.trained_flow_map(experiment.path_of("emd", 0))

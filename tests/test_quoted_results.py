@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from experiments.comparison import VIDEOS
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = ("clean", "deformation+scale", "distractors")
@@ -18,6 +21,11 @@ def results(name: str) -> dict[str, Any]:
     """One file of ``data/results``."""
     loaded: dict[str, Any] = json.loads((ROOT / "data" / "results" / f"{name}.json").read_text())
     return loaded
+
+
+def words(file: str) -> str:
+    """A text in one line."""
+    return " ".join((ROOT / file).read_text(encoding="utf-8").split())
 
 
 def row(name: str, key: str, after: str | int | None, real: str) -> list[float | None]:
@@ -59,21 +67,18 @@ def test_the_table_of_small_networks(method: str) -> None:
 
 
 PHOTOS = {  # rows of 15_photos.json: on the twelve sequences, and on the three others
-    "first mask, copied": ("copy first", "copy first, davis_sample"),
-    "label propagation, which learns nothing": ("label propagation, 240", "label propagation, davis_sample"),
+    "first mask, copied": VIDEOS["copy first"],
+    "label propagation, which learns nothing": VIDEOS["label propagation"],
     "label propagation, frame 0 searched everywhere": (
         "label propagation, frame 0 searched everywhere, 8 frames before, 240",
         "label propagation, frame 0 searched everywhere, davis_sample, second freeze",
     ),
-    "MaskTrack": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
-    "RGMP": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
-    "RVOS": ("RVOS, photos, own (350 more), 240", "RVOS, photos, davis_sample"),
-    "STM, enlarged to 360 lines": ("STM, photos, enlarged to 360", "STM, photos, davis_sample, second freeze"),
+    "MaskTrack": VIDEOS["MaskTrack photos"],
+    "RGMP": VIDEOS["RGMP photos"],
+    "RVOS": VIDEOS["RVOS photos"],
+    "STM, enlarged to 360 lines": VIDEOS["STM photos"],
     "STM, at 240 lines": ("STM, photos, at most 4 frames evenly, 240", "STM, photos, davis_sample"),
-    "STCNN, tuned for 120 steps to each object": (
-        "STCNN, photos (2800 steps), 120 steps of tuning, 240",
-        "STCNN, photos, davis_sample",
-    ),
+    "STCNN, tuned for 120 steps to each object": VIDEOS["STCNN photos"],
 }
 
 
@@ -119,6 +124,65 @@ def test_the_readmes_table_of_real_video() -> None:
     rows = results("15_photos")["rows"]
     found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
     assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+
+
+def of(shown: str, others: bool = False, video: str | None = None) -> float:
+    """J&F of a row of 15_photos.json by its name in the README: on average, or on one of its videos."""
+    found = results("15_photos")["rows"][PHOTOS[shown][others]]
+    return float(found["J&F"] if video is None else found["videos"][video])
+
+
+LARGE, SMALL = "STM, enlarged to 360 lines", "STM, at 240 lines"
+TUNED = "STCNN, tuned for 120 steps to each object"
+EARLY, LATE = "STM, photos, calm (600 more), 240", "STM, photos, calm, longer (350 more), 240"
+TIMELESS = "STCNN, photos (2800 steps), 120 steps of tuning, without the time half, 240"
+PHOTO_ROWS = results("15_photos")["rows"]
+SPRITE_ROWS = results("08_comparison")
+SPRITES = [SPRITE_ROWS["own_size"]["STM photos"]["J&F"], SPRITE_ROWS["benchmark"]["J&F"]["STM photos"]["all"]]
+SENTENCES = (  # file, sentence, its numbers
+    ("README.md", "(*soccerball*: {}, MaskTrack {})", [of(m, video="soccerball") for m in ("RGMP", "MaskTrack")]),
+    ("README.md", "(*bear*: {}, RGMP {})", [of(m, video="bear") for m in ("MaskTrack", "RGMP")]),
+    (
+        "README.md",
+        "best where that lasts (*bear*: {})",
+        [max(of(m, video="bear") for m in (TUNED, LARGE, "MaskTrack"))],
+    ),
+    ("README.md", "best where that lasts (*bear*: {})", [of(TUNED, video="bear")]),
+    ("README.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
+    ("README.md", "about the same ({})", [PHOTO_ROWS[TIMELESS]["J&F"]]),
+    ("README.md", "J falls from {} to {}", [PHOTO_ROWS[PHOTOS[m][1]]["J"] for m in (SMALL, LARGE)]),
+    ("docs/results.md", "on *car-roundabout* from {} to {}", [of(m, True, "car-roundabout") for m in (SMALL, LARGE)]),
+    ("docs/results.md", "on *motocross-jump* from {} to {}", [of(m, True, "motocross-jump") for m in (SMALL, LARGE)]),
+    ("docs/results.md", "the shipped network {} |", [PHOTO_ROWS[LATE]["J&F"] - PHOTO_ROWS[EARLY]["J&F"]]),
+    ("docs/results.md", "J&F rises from {} to {}", SPRITES),
+    ("CHANGELOG.md", "J&F {} instead of {} on the twelve sequences", [of(LARGE), of(SMALL)]),
+    ("CHANGELOG.md", "{} instead of {} on three others", [of(LARGE, True), of(SMALL, True)]),
+    ("CHANGELOG.md", "{} instead of {} on the benchmark of sprites", SPRITES[::-1]),
+)
+
+
+@pytest.mark.parametrize(("file", "sentence", "numbers"), SENTENCES)
+def test_numbers_in_sentences(file: str, sentence: str, numbers: Sequence[float]) -> None:
+    assert sentence.format(*(f"{number:.1f}" for number in numbers)) in words(file)
+
+
+def test_libby_stays() -> None:
+    assert "stays on *libby*" in words("docs/results.md")
+    assert of(LARGE, True, "libby") == pytest.approx(of(SMALL, True, "libby"), abs=0.5)
+
+
+def test_what_enlarged_frames_cost() -> None:
+    """Pages 08 and 09 quote the same two rows."""
+    rows = results("15_photos")["rows"]
+    small, large = (rows[PHOTOS[f"STM, {how}"][0]]["cpu_ms"] for how in ("at 240 lines", "enlarged to 360 lines"))
+    assert round(large / small) == 3  # "three times", in all three
+    told = {
+        "README.md": f"three times as long, {large:.0f} ms a frame on one core instead of {small:.0f}.",
+        "docs/results.md": f"{small:.0f} ms a frame at 240 lines, {large:.0f} at 360, on one core, three times",
+        "CHANGELOG.md": "in three times the time;",
+    }
+    for file, sentence in told.items():
+        assert sentence in words(file), file
 
 
 @pytest.mark.parametrize(("name", "real"), [("04_rvos", "STM long run"), ("06_stcnn", "STM long run")])

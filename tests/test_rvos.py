@@ -9,17 +9,17 @@ from typing import Any, get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from squares import Squares
 from torch import Tensor, nn
 
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import Clip, ids_to_onehot
-from vos_tutorial.data.batches import Clips
 from vos_tutorial.data.sources.video import VideoClips
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.evaluation import mask_swap_iou
 from vos_tutorial.models import rvos
-from vos_tutorial.models.backbones import ResNetEncoder
+from vos_tutorial.models.backbones import ResNetEncoder, SmallEncoder
 from vos_tutorial.models.official import load_official
 from vos_tutorial.models.rvos import (
     FED,
@@ -533,7 +533,21 @@ def test_each_level_is_judged_at_its_own_resolution() -> None:
         sides_entropy(small(), last, masks, torch.ones(1, 2, dtype=torch.bool))
 
 
-def test_new_forget_gates_are_open_where_levels_are_judged() -> None:
+@pytest.mark.parametrize("sides", [False, True])
+def test_open_forget_gates_are_all_that_forget_changes(sides: bool) -> None:
+    torch.manual_seed(3)
+    plain = RVOS(SmallEncoder(depth=4), 16, sides=sides).state_dict()
+    torch.manual_seed(3)
+    opened = RVOS(SmallEncoder(depth=4), 16, sides=sides, forget=1.0).state_dict()
+    assert plain.keys() == opened.keys()
+    for name, weight in plain.items():
+        ours = weight.clone()
+        if name.endswith("gates.bias"):
+            ours.unflatten(0, (4, -1))[1] = 1  # input, forget, output, candidate
+        assert torch.equal(ours, opened[name]), name
+
+
+def test_the_network_for_photographs_has_both() -> None:
     for cell in rvos.build(encoder="imagenet", hidden=16).cells:
         assert isinstance(cell, ConvLSTMCell)
         assert cell.gates.bias is not None
@@ -593,18 +607,6 @@ def test_what_belongs_to_objects_goes_where_their_slots_are() -> None:
 
 def stage(**options: Any) -> Stage:
     return Stage("clips", steps=1, batch=2, size=32, lr=1e-3, options=options)
-
-
-class Squares:
-    """Clips in which squares on noise move to the right by a pixel a frame; sample 0 has two, sample 1 one."""
-
-    def batch(self, seeds: Any, size: int, length: int, max_skip: int = 0) -> Clips:
-        noise = torch.stack([torch.rand(3, size, size, generator=torch.Generator().manual_seed(s)) for s in seeds])
-        frames, masks = noise[:, None].repeat(1, length, 1, 1, 1) / 2, torch.zeros(len(noise), length, size, size)
-        for t in range(length):
-            frames[:, t, 0, 6:18, 6 + t : 18 + t], masks[:, t, 6:18, 6 + t : 18 + t] = 1, 1
-            frames[0, t, 2, 20:30, 4 + t : 20 + t], masks[0, t, 20:30, 4 + t : 20 + t] = 1, 2
-        return Clips(frames, masks.to(torch.uint8))
 
 
 TASK = RVOSTask(Squares(), Squares())

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from squares import Squares
 from test_contract import held_bytes
 from torch import Tensor, nn
 
 from vos_tutorial import models, recipes, training
 from vos_tutorial.__main__ import main as command_line
 from vos_tutorial.clip import ids_to_onehot
-from vos_tutorial.data.batches import Clips, Stills
+from vos_tutorial.data.batches import Stills
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import stm
 from vos_tutorial.models.layers import crop_padding
@@ -889,18 +890,6 @@ def test_an_interrupted_step_can_be_taken_again() -> None:
 
 def stage(**options: Any) -> Stage:
     return Stage("clips", steps=1, batch=2, size=32, lr=1e-3, options=options)
-
-
-class Squares:
-    """Clips in which squares on noise move to the right by a pixel a frame."""
-
-    def batch(self, seeds: Any, size: int, length: int, max_skip: int = 0) -> Clips:
-        noise = torch.stack([torch.rand(3, size, size, generator=torch.Generator().manual_seed(s)) for s in seeds])
-        frames, masks = noise[:, None].repeat(1, length, 1, 1, 1) / 2, torch.zeros(len(noise), length, size, size)
-        for t in range(length):
-            frames[:, t, 0, 6:18, 6 + t : 18 + t], masks[:, t, 6:18, 6 + t : 18 + t] = 1, 1
-            frames[0, t, 2, 20:30, 4 + t : 20 + t], masks[0, t, 20:30, 4 + t : 20 + t] = 1, 2
-        return Clips(frames, masks.to(torch.uint8))
 
 
 def squares(length: int = 3, **options: Any) -> dict[str, Tensor]:

@@ -140,5 +140,15 @@ def test_a_ledger_names_shapes_and_parameters_and_leaves_no_hooks() -> None:
     ]
     assert "120 parameters in all, two" in text
     assert not any(part._forward_hooks for part in network)
-    with pytest.raises(TutorialError, match="did not call elsewhere"):
+    with pytest.raises(TutorialError, match="'elsewhere' was not called"):
         tables.ledger(network, {"elsewhere": torch.nn.ReLU()}, torch.zeros(1, 3, 8, 6))
+
+
+def test_a_ledger_changes_nothing_of_a_network() -> None:
+    norm, frozen = torch.nn.BatchNorm2d(4), torch.nn.BatchNorm2d(4).eval()
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), norm, frozen)
+    text = str(tables.ledger(network, {"norm": norm}, torch.ones(2, 3, 8, 8)))
+    assert "4 6 6" in text
+    assert norm.num_batches_tracked == 0
+    assert not norm.running_mean.any()  # type: ignore[union-attr]
+    assert (norm.training, frozen.training) == (True, False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from vos_tutorial import models
+from vos_tutorial import models, recipes
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models.stm import STMSegmenter
-from vos_tutorial.models.weights import load_weights, read_about, read_weights, save_weights
+from vos_tutorial.models.weights import About, load_weights, read_about, read_weights, save_weights
+from vos_tutorial.recipes import Recipe
 
 METADATA = {"method": "masktrack", "size": "small", "seed": "0"}
 
@@ -160,6 +162,26 @@ def of(path: Path, method: str, size: str = "small", **told: str) -> Path:
     return path
 
 
+def used_as(said: About | Recipe) -> tuple[object, ...]:
+    """How a network is used."""
+    return said.lines, said.enlarge, said.tuning, dict(said.segmenter)
+
+
+def every_recipe() -> Iterator[tuple[str, Recipe]]:
+    """All sizes and variants of all methods, with a name for the test."""
+    for method in recipes.methods():
+        module = importlib.import_module(f"vos_tutorial.recipes.{method}")
+        for name, recipe in {**module.RECIPES, **module.VARIANTS}.items():
+            yield f"{method}, {name}", recipe
+
+
+@pytest.mark.parametrize("recipe", [pytest.param(recipe, id=name) for name, recipe in every_recipe()])
+def test_a_file_says_how_its_recipe_uses_the_network(recipe: Recipe, tmp_path: Path) -> None:
+    about = {"method": recipe.method, "size": recipe.network, **recipe.use()}
+    save_weights(tmp_path / "w", nn.Linear(1, 1), about)
+    assert used_as(read_about(tmp_path / "w")) == used_as(recipe)
+
+
 # The pretrained features of label propagation are no method's network.
 SHIPPED = [p for p in sorted(models.SHIPPED.glob("*.safetensors")) if p.stem.split("-")[0] in models.METHODS]
 
@@ -170,10 +192,9 @@ def test_every_shipped_file_is_a_method_and_a_variant(path: Path) -> None:
     method, _, variant = path.stem.partition("-")
     network = models.trained(method, variant=variant)
     about = read_about(path)
-    lines = (360, 1.5) if path.stem == "stm-photos" else (240 if variant == "photos" else 128, 1)
-    assert (about.method, about.size, about.lines, about.enlarge) == (method, "small", *lines)
-    tuning = {"stcnn": 120 if variant == "photos" else 60}
-    assert about.tuning == tuning.get(method, 0)
+    recipe = recipes.variant(method, "photos") if variant == "photos" else recipes.load(method, "cpu")
+    assert (about.method, about.size) == (method, "small")
+    assert used_as(about) == used_as(recipe)
     by_path = models.trained(method, path)
     assert all(torch.equal(v, by_path.state_dict()[k]) for k, v in network.state_dict().items())
 

@@ -39,7 +39,6 @@ from .propagation import Resized, Segmenter
 FORMAT = 1
 Value = Literal["J", "F", "J&F"]
 RESAMPLES = 2000
-HIDDEN = ("before", "last frame before", "first frame back", "later")
 
 
 # ---------------------------------------------------------------------------------------------- who is compared
@@ -405,7 +404,9 @@ class Comparison:
         """
         shared, table = set(self._need_shared()), {}
         for method in self.methods():
-            groups: dict[str, list[float]] = {part: [] for part in HIDDEN}
+            groups: dict[str, list[float]] = {
+                "before": [], "last frame before": [], "first frame back": [], "later": [],
+            }  # fmt: skip
             before, last, first, later = groups.values()
             runs = [run for seed in self.seeds(method) for run in self._of(method, seed, shared)]
             for one in (one for run in runs for one in run.objects):

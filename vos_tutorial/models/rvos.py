@@ -196,8 +196,9 @@ class RVOS(nn.Module):
         one_shot: whether the previous masks are an input.
         norm: makes the normalisation of the heads.
         least: no level has fewer hidden channels, nor sees fewer of the frame.
-        sides: have what a training needs that judges each level: a convolution that draws a mask of h, and forget
-            gates that begin open. Not the paper's.
+        sides: have what a training needs that judges each level, a convolution that draws a mask of h. Not the
+            paper's.
+        forget: what the forget gates' biases begin with, see :class:`ConvLSTMCell`; the paper's begin at random.
     """
 
     def __init__(
@@ -208,6 +209,7 @@ class RVOS(nn.Module):
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         least: int = 1,
         sides: bool = False,
+        forget: float | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.one_shot = encoder, one_shot
@@ -218,8 +220,7 @@ class RVOS(nn.Module):
         self.heads = nn.ModuleList(Head(c, w, norm) for c, w in zip(encoder.channels[::-1], widths, strict=True))
         self.above = [0, *self.hidden[:-1]]  # channels of the coarser h, a cell's first inputs
         self.cells = nn.ModuleList(
-            ConvLSTMCell(a + w, h, one_shot, 1.0 if sides else None)
-            for a, w, h in zip(self.above, widths, self.hidden, strict=True)
+            ConvLSTMCell(a + w, h, one_shot, forget) for a, w, h in zip(self.above, widths, self.hidden, strict=True)
         )
         self.predict = nn.Conv2d(self.hidden[-1], 1, 3, padding=1)
         self.sides = nn.ModuleList(nn.Conv2d(h, 1, 3, padding=1) for h in self.hidden[:-1]) if sides else None
@@ -466,7 +467,8 @@ def build(
             an encoder from ImageNet.
         width: of the small encoder's finest map.
         encoder: of a small network: ``"scratch"``, or ``"imagenet"``, which :func:`start_from_imagenet` fills; its
-            levels have at least 12 channels, and convolutions that draw a mask each (see :class:`RVOS`).
+            levels have at least 12 channels, convolutions that draw a mask each, and forget gates that begin open
+            (see :class:`RVOS`).
 
     Raises:
         TutorialError: on an unknown size or encoder, at paper size with another encoder, or a hidden size that cannot
@@ -483,7 +485,7 @@ def build(
     if size == "paper":
         return RVOS(ResNetEncoder(depth=101, stages=4), hidden, one_shot)
     if encoder == "imagenet":
-        return RVOS(LiteFeatures(), hidden, one_shot, group_norm, least=12, sides=True)
+        return RVOS(LiteFeatures(), hidden, one_shot, group_norm, least=12, sides=True, forget=1.0)
     return RVOS(SmallEncoder(width=width, depth=4), hidden, one_shot, group_norm)
 
 

@@ -199,6 +199,17 @@ class Recipe:
         """Optimiser steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
+    def use(self) -> dict[str, str]:
+        """How the trained network is used, as its weights file says it: what
+        :func:`~vos_tutorial.models.weights.read_about` reads as ``lines``, ``enlarge``, ``tuning`` and ``segmenter``.
+        """
+        return {
+            "lines": str(self.lines or 0),
+            "enlarge": str(self.enlarge),
+            "tuning": str(self.tuning),
+            "segmenter": json.dumps(dict(self.segmenter)),
+        }
+
 
 #: What the stages of a smoke run share: ``Stage("video", options=VIDEO, **SMOKE)``.
 SMOKE: dict[str, Any] = {"steps": 3, "batch": 2, "size": 64, "lr": 2e-3, "warmup": 1}

@@ -105,7 +105,7 @@ def _photos() -> Recipe:
     options = {**VIDEO, "source": "photos"}
     video = replace(RECIPES["cpu"].stages[1], name="photos", steps=PHOTO_STEPS, batch=8, size=128, options=options)
     used = {"limit": 4, "policy": "even"}  # costs 0.1 J&F of the validation video, and four fifths of a full read
-    # The validation video, of 240 lines, has J&F 74.7 as it is, 77.1 enlarged to 288, 77.6 to 320 and 78.6 to 360.
+    # Why 360 lines: docs/results.md, "Real video", has J&F at four numbers of lines.
     whole = replace(RECIPES["cpu"], stages=(video,), lines=360, enlarge=1.5, segmenter=used)
     return _form(whole, encoder="imagenet", width=24)
 

@@ -7,18 +7,18 @@ the form in which results are stored and which :func:`~vos_tutorial.course.figur
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import TutorialError
 from ...places import RESULTS
 from .masks import Pixels, array
+from .tracing import Trace
 
 Values: TypeAlias = "float | Sequence[float] | Pixels"
 Groups: TypeAlias = Mapping[str, Mapping[str, Values]]
@@ -236,30 +236,22 @@ def ledger(network: nn.Module, parts: Mapping[str, nn.Module], *inputs: Any, mor
     """What a network can be written from: the shape that each part hands on, and its number of parameters.
 
     Args:
-        network: called once with ``inputs``, without gradients.
+        network: called once with ``inputs``; it stays as it is (see :class:`~.tracing.Trace`).
         parts: of the network, by the names that the page gives them; each returns a tensor ``[B, C, h, w]``.
         inputs: of the network.
         more: added to the note on the parameters of the whole network.
 
     Raises:
-        TutorialError: if a part is not called.
+        TutorialError: if a part is not called, or returns no tensor.
     """
-    shapes: dict[str, str] = {}
-
-    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda part, given, answer: shapes.update({name: " ".join(map(str, answer.shape[1:]))})
-
-    hooks = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
-    try:
-        with torch.no_grad():
-            network(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if unused := [name for name in parts if name not in shapes]:
-        raise TutorialError(f"the network did not call {', '.join(unused)}; name parts that it uses.")
+    names = {module: name for name, module in network.named_modules()}
+    with Trace(network) as trace:
+        network(*inputs)
     rows = {
-        name: {"C h w": shapes[name], "parameters": sum(p.numel() for p in part.parameters())}
+        name: {
+            "C h w": " ".join(map(str, trace.out(names.get(part, name)).shape[1:])),
+            "parameters": sum(p.numel() for p in part.parameters()),
+        }
         for name, part in parts.items()
     }
     return table(rows, notes=f"{sum(p.numel() for p in network.parameters()):,} parameters in all{more}")

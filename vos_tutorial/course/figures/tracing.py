@@ -23,7 +23,7 @@ class Trace:
     """What went through a network's modules while the ``with`` block ran, in eval mode and without gradients.
 
     Args:
-        network: any network; after the block its hooks are gone, and its mode is what it was.
+        network: any network; after the block its hooks are gone, and each module's mode is what it was.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -33,7 +33,7 @@ class Trace:
         self._no_grad = torch.no_grad()
 
     def __enter__(self) -> Trace:
-        self._was_training = self._network.training
+        self._modes = {module: module.training for module in self._network.modules()}
         self._network.eval()
         self._no_grad.__enter__()
         for name, module in self._network.named_modules():
@@ -44,7 +44,8 @@ class Trace:
         for handle in self._handles:
             handle.remove()
         self._no_grad.__exit__(kind, error, traceback)
-        self._network.train(self._was_training)
+        for module, training in self._modes.items():
+            module.training = training
 
     def _remember(self, name: str) -> Any:
         def hook(_: nn.Module, inputs: Any, output: Any) -> None:

@@ -57,9 +57,9 @@ STRIP_SECONDS = 0.2  # between two pictures of the strip while a method runs
 STILL_FRAMES = 8  # of a page without a kernel
 JOURNAL = "edits.jsonl"
 BUTTONS = (  # of the still picture, in rows as on the page, with their keys
-    ("Brush B", "Eraser E", "Fill F", "Box X", "Undo Z", "Redo"),
-    ("New object N", "Not in this frame A", "Take back this mask", "Remove object"),
-    ("Propagate P", "Backward", "Stop"),
+    (("Brush", "B"), ("Eraser", "E"), ("Fill", "F"), ("Box", "X"), ("Undo", "Z"), ("Redo", "")),
+    (("New object", "N"), ("Not in this frame", "A"), ("Take back this mask", ""), ("Remove object", "")),
+    (("Propagate", "P"), ("Backward", ""), ("Stop", "")),
 )
 BUTTON_ROW = 26  # pixels
 
@@ -535,8 +535,8 @@ class MaskPainter(Widget):
         top, below = BUTTON_ROW, BUTTON_ROW + height + 8 + 18 * len(rows)
         board = Image.new("RGB", ((width + 4) * len(times) - 4, below + 4 + 2 * BUTTON_ROW), "white")
         draw, colours = ImageDraw.Draw(board), colours_of(self.project)
-        for words, y in zip(BUTTONS, (0, below + 4, below + 4 + BUTTON_ROW), strict=True):
-            _draw_buttons(draw, words, y)
+        for buttons, y in zip(BUTTONS, (0, below + 4, below + 4 + BUTTON_ROW), strict=True):
+            _draw_buttons(draw, buttons, y)
         for column, t in enumerate(times):
             board.paste(self._drawn(t, (width, height), colours), (column * (width + 4), top))
         strip = np.frombuffer(self._strip_bytes(), np.uint8).reshape(len(rows), self._length, 2)
@@ -560,11 +560,10 @@ def _font() -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
 
 
-def _draw_buttons(draw: ImageDraw.ImageDraw, words: Sequence[str], top: int) -> None:
-    """A row of buttons; the last one-letter word of each is its key."""
+def _draw_buttons(draw: ImageDraw.ImageDraw, buttons: Sequence[tuple[str, str]], top: int) -> None:
+    """A row of buttons, each with its name and key."""
     font, x = _font(), 0.0
-    for each in words:
-        name, _, key = each.rpartition(" ") if each[-2:-1] == " " else (each, "", "")
+    for name, key in buttons:
         long = draw.textlength(name, font)
         end = x + long + (34 if key else 16)
         draw.rounded_rectangle((x, top, end, top + BUTTON_ROW - 6), 4, "#f4f4f4", figures.FAINT)
