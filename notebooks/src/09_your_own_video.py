@@ -217,9 +217,9 @@ tables.table({n: {title: first[key][n] for title, key in columns.items()} for n 
 # background is object, and STM believes it. A box does so at its four corners. The exact mask is no better than the slightly small one
 # within the spread of the sets.
 #
-# *STM photos* does best with the exact mask, {{results/09_own_video.json:first_mask.J photos mean.exact|.1f}}. Too small,
-# {{results/09_own_video.json:first_mask.J photos mean.2 pixels smaller|.1f}}, costs it less than too large,
-# {{results/09_own_video.json:first_mask.J photos mean.2 pixels larger|.1f}}. For both networks,
+# *STM photos* does best with the exact mask, {{results/09_own_video.json:first_mask.J photos mean.exact|.1f}}. Too small
+# ({{results/09_own_video.json:first_mask.J photos mean.2 pixels smaller|.1f}}) and too large
+# ({{results/09_own_video.json:first_mask.J photos mean.2 pixels larger|.1f}}) cost it about the same. For both networks,
 # the box and the left half cost most of all. So **stay inside the lines, but leave no part out**.
 
 # %% [markdown]
