@@ -418,8 +418,8 @@ tables.table(
 # {{results/09_own_video.json:drift.J mean.STCNN.6|.1f}}; so memory is not all that counts. The copied mask has
 # {{results/09_own_video.json:drift.J mean.copy of the mask.6|.1f}}.
 #
-# *STM photos* was trained on photographs. Here it ends at {{results/09_own_video.json:drift.J mean.STM photos.6|.1f}}, as
-# high as STM. For real video, use it: on the twelve real sequences by which we chose it, it has J&F
+# *STM photos* was trained on photographs. Here it ends at {{results/09_own_video.json:drift.J mean.STM photos.6|.1f}},
+# STM at {{results/09_own_video.json:drift.J mean.STM.6|.1f}}. For real video, use it: on the twelve real sequences by which we chose it, it has J&F
 # {{results/15_photos.json:rows.STM, photos, larger (1800 more, seed 2), enlarged to 360.J&F|.1f}};
 # the copied first mask has {{results/15_photos.json:rows.copy first.J&F|.1f}}. <!-- given -->
 
