@@ -55,7 +55,10 @@ VIDEOS = {  # rows of 15_photos.json, with the weights that ship: on the twelve 
         "STM, photos, larger (1800 more, seed 2), enlarged to 360",
         "STM, photos, larger, davis_sample, third freeze",
     ),
-    "STCNN photos": ("STCNN, photos (2800 steps), 120 steps of tuning, 240", "STCNN, photos, davis_sample"),
+    "STCNN photos": (
+        "STCNN, photos, larger (700 more, seed 2), 120 steps of tuning, 240",
+        "STCNN, photos, larger, davis_sample, third freeze",
+    ),
 }
 ENLARGES = "STM photos"  # the one that enlarges the benchmark's 96 lines
 TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM", "stcnn": "STCNN"}

@@ -395,8 +395,7 @@ print(f"STCNN minus STM: {gap['mean']:+.1f} points, 95 % interval {gap['low']:+.
 print(f"STCNN wins on {gap['wins']} of {gap['clips']}; these twelve videos {decided}.")
 
 # %% [markdown]
-# A single video weighs heavily: on *car-turn* STCNN has {{results/08_comparison.json:videos.STCNN photos.videos.car-turn|.0f}}, STM {{results/08_comparison.json:videos.STM photos.videos.car-turn|.0f}}. The car turns round; STCNN keeps only patches of it, probably because the tuning knows only
-# how it looked in frame 0. On *soccerball*, the ball rolls behind trees, and MaskTrack stays at the first one: it has {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.0f}} there, RGMP {{results/08_comparison.json:videos.RGMP photos.videos.soccerball|.0f}}. The licence of DAVIS does not let us store its frames in this page. If you have DAVIS
+# A single video weighs heavily: on *car-turn* STCNN has {{results/08_comparison.json:videos.STCNN photos.videos.car-turn|.0f}}, STM {{results/08_comparison.json:videos.STM photos.videos.car-turn|.0f}}. The car turns round, and the tuning knows only how it looked in frame 0. On *soccerball*, the ball rolls behind trees, and MaskTrack stays at the first one: it has {{results/08_comparison.json:videos.MaskTrack photos.videos.soccerball|.0f}} there, RGMP {{results/08_comparison.json:videos.RGMP photos.videos.soccerball|.0f}}. The licence of DAVIS does not let us store its frames in this page. If you have DAVIS
 # (see `data/README.md`), the next cell shows strips of both videos, or of one of yours. It takes about a minute.
 
 # %% tags=["run"]
