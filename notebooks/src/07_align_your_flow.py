@@ -813,12 +813,13 @@ rows |= {f"{name}, {k}": scores(samplers[name], k) for name, steps in shown.item
 tables.table(rows, rows="sampler, calls", decimals=2)
 
 # %% [markdown]
-# The teacher is the goal, and not a high one: of the shapes it gets {{results/07_flow_images.json:open.teacher.64.shape|.0f}} % right. (The world's recall is 100 because it is compared with itself.) The stored run closest to yours has 300 steps; the full training has {{results/07_flow_images.json:training.student.steps|,}}. More rows: [appendix](appendix/07_details.ipynb), B.
+# The teacher is the goal, and not a high one: of the shapes it gets {{results/07_flow_images.json:open.teacher.64.shape|.0f}} % right. The stored run closest to yours has 300 steps; the full training has {{results/07_flow_images.json:training.student.steps|,}}. More: [appendix](appendix/07_details.ipynb), B.
 #
 # ### Two jumps
 #
 # One Euler step averages over all places and colours. One jump draws a shape where the mask says (mask {{results/07_flow_images.json:open.student.mean.1.mask|.0f}} and {{results/07_flow_images.json:open.teacher.1.mask|.0f}} %), but ends no nearer to the teacher's picture. To do at least as well as *two* jumps, Euler needs {{results/07_flow_images.json:open.as good.2.attributes|d}} steps in attributes, {{results/07_flow_images.json:open.as good.2.distance|d}} in distance and {{results/07_flow_images.json:open.as good.2.mask|d}} in mask.
 # Adapters make a call {{results/07_flow_images.json:speed.slower|.0%}} slower, so for equal quality Euler takes {{results/07_flow_images.json:speed.open.2.distance|.1f}} to {{results/07_flow_images.json:speed.open.2.mask|.1f}} times as long. With whole captions, as in section 10, it is {{results/07_flow_images.json:speed.whole.2.distance|.1f}} to {{results/07_flow_images.json:speed.whole.2.attributes|.1f}} times; from a guided teacher, with two networks at each step, {{results/07_flow_images.json:speed.guided, open.2.attributes|.1f}} to {{results/07_flow_images.json:speed.guided, open.2.mask|.1f}} times.
+# Eight Euler steps stay out of reach ({{results/07_flow_images.json:open.teacher.8.distance|.2f}}): even with all weights free, and the teacher's paths to copy, two calls of this network end {{results/07_flow_images.json:regression.all weights.mean.open.2.distance|.2f}} away ([appendix](appendix/07_details.ipynb), H).
 #
 # ### Without s
 #
