@@ -51,8 +51,14 @@ VIDEOS = {  # rows of 15_photos.json, with the weights that ship: on the twelve 
     "RVOS photos": ("RVOS, photos, own (350 more), 240", "RVOS, photos, davis_sample"),
     "MaskTrack photos": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
     "RGMP photos": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
-    "STM photos": ("STM, photos, enlarged to 360", "STM, photos, davis_sample, second freeze"),
-    "STCNN photos": ("STCNN, photos (2800 steps), 120 steps of tuning, 240", "STCNN, photos, davis_sample"),
+    "STM photos": (
+        "STM, photos, larger (1800 more, seed 2), enlarged to 360",
+        "STM, photos, larger, davis_sample, third freeze",
+    ),
+    "STCNN photos": (
+        "STCNN, photos, larger (700 more, seed 2), 120 steps of tuning, 240",
+        "STCNN, photos, larger, davis_sample, third freeze",
+    ),
 }
 ENLARGES = "STM photos"  # the one that enlarges the benchmark's 96 lines
 TITLES = {"masktrack": "MaskTrack", "rgmp": "RGMP", "rvos": "RVOS", "stm": "STM", "stcnn": "STCNN"}

@@ -2,7 +2,7 @@
 
     python experiments/stcnn.py list                               the trainings, with about how long each takes
     python experiments/stcnn.py train [--jobs 2]                   the recipe, the runs that ship, the experiments
-    python experiments/stcnn.py measure [--jobs 2] [--davis DIR]   the generated part, and the real part
+    python experiments/stcnn.py measure [--davis DIR] [--video DIR]    all parts; on real video where there is some
     python experiments/stcnn.py ship                               store what ships
 
 Runs live under ``runs/`` and resume where they stopped, so that ``train`` can be called again after an interruption.
@@ -32,12 +32,13 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from experiments import runs
+from experiments import photos, runs
 from experiments.runs import SEEDS, by_condition, keep, mean, over_seeds, per_frame, percent, seconds_of, swap
 from vos_tutorial import models
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import Clip
 from vos_tutorial.data.batches import ClipSource
+from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.sources.generated import GeneratedClips, lifelike
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.data.worlds.camouflage import CamouflageClips, ForkClips
@@ -52,7 +53,7 @@ from vos_tutorial.recipes.stcnn import FEW, LABELLED, ONLINE_RECIPES, RECIPES, V
 from vos_tutorial.rng import Array, Rng
 
 OUT = runs.RESULTS / "06_stcnn.json"
-COMMAND = "python experiments/stcnn.py train; python experiments/stcnn.py measure --davis DIR"
+COMMAND = "python experiments/stcnn.py train; python experiments/stcnn.py measure --davis DIR --video DIR"
 #: The run that ships as ``stcnn``; the others by what their file is called.
 BEST = "long"
 SHIPS = {"": BEST, "camouflage": "pretrained", "space-only": "space only"}
@@ -349,6 +350,12 @@ def gate_where_it_is_blamed(steps: int, count: int = CLIPS) -> dict[str, dict[st
     return result
 
 
+def averages() -> dict[str, Any]:
+    """Each method's mean over the conditions of the benchmark that :func:`main_part` has stored."""
+    rows = json.loads(OUT.read_text())["benchmark"].values()
+    return {"averages": {name: mean([row[name] for row in rows]) for name in ("untuned", "STCNN long", "STM long")}}
+
+
 # ------------------------------------------------------------------------------------- what is time worth, tuned?
 
 
@@ -401,15 +408,18 @@ def timeless_hidden(count: int = 8) -> dict[str, Any]:
 
 
 def timeless_real(folder: Path) -> dict[str, Any]:
-    """The same on three DAVIS-2016 sequences."""
-    methods = {
-        title: [Resized(Tuned(name, s, ONLINE), SHORT_SIDE) for s in TRAININGS.seeds(name)]
-        for title, name in (("full", "recipe"), *((short(name), name) for name in TIMELESS))
-    }
-    found = runs.real({t: m for t, m in methods.items() if m}, folder)
-    del found["per_frame"]
-    spread = {title: over_seeds(row["mean"]) for title, row in found["J"].items()}
-    return {"timeless_real": {"steps": ONLINE, "over_seeds": spread} | found}
+    """The same on the real video by which networks are chosen: J&F by video, and the mean of each seed."""
+    result: dict[str, Any] = {"steps": ONLINE, "short_side": SHORT_SIDE, "J&F": {}, "videos": {}}
+    for title, name in (("full", "recipe"), *((short(name), name) for name in TIMELESS)):
+        print("timeless real", title, flush=True)
+        rows = [
+            photos.measure(Resized(Tuned(name, seed, ONLINE), SHORT_SIDE), DavisFolder(folder, 2016, "val"))
+            for seed in TRAININGS.seeds(name)
+        ]
+        result["J&F"][title] = [row["J&F"] for row in rows]
+        result["videos"][title] = {video: [row["videos"][video] for row in rows] for video in rows[0]["videos"]}
+    result["over_seeds"] = {title: over_seeds(values) for title, values in result["J&F"].items()}
+    return {"timeless_real": result}
 
 
 # -------------------------------------------------------------------------------------------------- prediction
@@ -827,11 +837,15 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "gate": gate,
     "gate untuned": lambda: {"gate_untuned": gate_where_it_is_blamed(0)},
     "gate tuned": lambda: {"gate_tuned": gate_where_it_is_blamed(ONLINE)},
+    "averages": averages,
     "timeless": timeless,
     "timeless hidden": timeless_hidden,
 }
-#: Parts that need real video.
-REAL: dict[str, Callable[[Path], dict[str, Any]]] = {"real": real, "timeless real": timeless_real}
+#: Parts that need real video, and which: the option that names its folder.
+REAL: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
+    "real": ("davis", real),
+    "timeless real": ("video", timeless_real),
+}
 
 
 def measured(part: str, folder: Path | None) -> dict[str, Any]:
@@ -839,7 +853,7 @@ def measured(part: str, folder: Path | None) -> dict[str, Any]:
     torch.set_num_threads(1)
     if part in REAL:
         assert folder is not None
-        return REAL[part](folder)
+        return REAL[part][1](folder)
     return PARTS[part]()
 
 
@@ -849,6 +863,7 @@ def main() -> None:
     parser.add_argument("what", choices=("list", "train", "measure", "ship"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings, or parts that are measured, at a time")
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder that holds the three sequences")
+    parser.add_argument("--video", type=Path, help="a folder in DAVIS-2016's layout with a list val, to choose by")
     parts = (*PARTS, *REAL)
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="measure these parts alone")
     options = parser.parse_args()
@@ -860,9 +875,10 @@ def main() -> None:
         ship()
     if options.what != "measure":
         return
-    wanted = [part for part in options.only if part not in REAL or options.davis]
+    folders = {part: getattr(options, REAL[part][0]) if part in REAL else None for part in options.only}
+    wanted = {part: folder for part, folder in folders.items() if folder or part not in REAL}
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for job in as_completed([pool.submit(measured, part, options.davis) for part in wanted]):
+        for job in as_completed([pool.submit(measured, part, folder) for part, folder in wanted.items()]):
             keep(OUT, job.result(), COMMAND)
 
 

@@ -175,6 +175,7 @@ def test_clips_move_side_by_side_under_their_names(clip: Clip) -> None:
     assert loop.size == (2 * 100 + 6, 2 * (67 + 18))
     assert [a.get_title(loc="left") for a in loop.sheet.axes if a.get_title(loc="left")] == ["one", "two", "three"]
     assert sum(bool(a.images) for a in loop.sheet.axes) == 3 * 4
+    assert [a.get_title(loc="right") for a in loop.sheet.axes[1:4]] == ["frame 3", "frame 6", "frame 9"]
 
 
 def test_clips_of_different_lengths_do_not_move_together(clip: Clip) -> None:

@@ -299,6 +299,11 @@ def test_each_map_is_the_modules_own(clip: Clip) -> None:
             assert diagram.code[key].lines in source, f"{name}: {key}"
 
 
+def test_a_given_mask_and_an_answer_fed_back_differ(clip: Clip) -> None:
+    parts = other_networks(clip)["rgmp"].parts
+    assert [parts[key].role for key in ("reference_mask", "target_mask", "answer")] == ["guide", "output", "output"]
+
+
 def test_other_networks_say_what_they_need(clip: Clip) -> None:
     with pytest.raises(TutorialError, match="1 frames and 1 masks"):
         networks.rgmp(models.build("rgmp"), clip.frames[:1], clip.masks[:1])

@@ -269,7 +269,11 @@ def test_the_switch_prints_and_refuses() -> None:
     assert repr(widget) == "GuidanceSwitch(T=4, 32x48, settings=6)"
     assert widget.choice == ["true mask", "own output"]
     smooth = {setting: np.full((T, H, W), k / 6) for k, setting in enumerate(maps())}
-    assert len(switch(maps=smooth).poster()) < POSTER_BYTES
+    poster = switch(maps=smooth).poster()
+    assert len(poster) < POSTER_BYTES
+    row = np.asarray(Image.open(io.BytesIO(poster)).convert("L"))[-8].astype(int)  # through the scale below the maps
+    ramps = [part for k in range(len(row) - 80) if (np.diff(part := row[k : k + 80]) >= 0).all()]
+    assert any(part[0] < 60 and part[-1] > 220 for part in ramps)
     widget.choice = ["blank", "shifted"]
     with pytest.raises(TutorialError, match="does not exist"):
         widget.choice = ["blank", "true mask"]

@@ -31,7 +31,7 @@ SECTIONS = (
     "by hand",
     "built",  # the network
     "train",
-    "reference run",
+    "your run beside",
     "look inside",
     "real video",
     "break it",

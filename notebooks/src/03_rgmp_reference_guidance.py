@@ -31,7 +31,7 @@ from vos_tutorial.data.worlds import sprites
 from vos_tutorial.models import rgmp
 from vos_tutorial.models.layers import dice_loss
 from vos_tutorial.places import RUNS
-from vos_tutorial.propagation import propagate, soft_aggregate
+from vos_tutorial.propagation import propagate
 
 here = profile.current()
 
@@ -42,10 +42,11 @@ answers = {name: propagate(method, wall.frames, wall.first_mask) for name, metho
 
 # %%
 figures.show(
-    figures.loop(wall, answers, stills=[0, 4, 5, 8, 12, 15]),
+    figures.loop(wall, answers, stills=[0, 5, 8, 11, 12, 15]),
     "A wall hides a spotted object; a look-alike stands beside it. MaskTrack's mask stays on the wall and never comes back. RGMP's mask "
-    "runs over to the look-alike when the wall closes, is empty behind the wall, and covers the object when it is back.",
-    "MaskTrack never finds the object again. RGMP goes wrong at both edges of the wall, and recovers.",
+    "runs over to the look-alike when the wall closes, is empty behind the wall, misses the first strip of the object that comes out, "
+    "and covers the object in the next frame.",
+    "MaskTrack never finds the object again. RGMP goes wrong at both edges of the wall (frames 5 and 11), and recovers.",
 )
 
 # %% [markdown]
@@ -69,11 +70,10 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 185 minutes, of which 75 for the exercises |
-# | to run | {{results/run_cards.json:03_rgmp_reference_guidance.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training: about your wait on an idle machine, several times that on a busy one. Peak memory {{results/run_cards.json:03_rgmp_reference_guidance.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:03_rgmp_reference_guidance.cpu.cpu_seconds|.0f}} s of CPU time, most of it your training; on our busy machine {{results/run_cards.json:03_rgmp_reference_guidance.cpu.seconds|.0f}} s on the clock. Peak memory {{results/run_cards.json:03_rgmp_reference_guidance.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02, convolutions, the gradient of a loss |
 #
-# If you have a DAVIS folder, section 7 uses it. The authors' code, sizes, scales and padding are in the
-# [appendix](appendix/03_details.ipynb).
+# The authors' code, sizes, scales and padding are in the [appendix](appendix/03_details.ipynb).
 #
 # ## Predict
 #
@@ -83,7 +83,7 @@ figures.show(
 #    any further training we take away the previous mask, or the reference. What is left in each case?
 # 2. We train with the *true* previous mask in each step, or with the network's *own* previous answer. On clips of 24 frames
 #    both have a J of about 73 in frame 1. <!-- given --> What do they have in frame 23?
-# 3. The object is slowly repainted while a wall hides it. After the wall, the RGMP network that ships with the course has a J of
+# 3. The object is slowly repainted over the clip, mostly while a wall hides it. After the wall, the RGMP network that ships with the course has a J of
 #    {{results/03_rgmp.json:repainted.J after.RGMP long run.as it was.0|.1f}} if nothing was repainted. What does it have now?
 
 # %% [markdown]
@@ -118,11 +118,11 @@ figures.show(
     figures.pixels(steps, cell=0.24, brightness=True),
     "Four grids of five by eight pixels. Frame 1 has two bright squares. What the reference says covers both; what the previous mask "
     "says is a square of four by four pixels around the first; both together are the first square.",
-    "Each cue alone is wrong: one finds the look-alike as well, the other knows no edge. Together they are right.",
+    "Here each cue alone is wrong: one finds the look-alike as well, the other does not know where the edge is. Together they are right.",
 )
 
 # %% [markdown]
-# Now a wall hides the object for a while. It comes back at the right, and the look-alike has gone. The last mask that we had lies at the left:
+# Now a wall hides the object for a while. It comes back at the right, and the look-alike has gone. The previous mask still lies at the left:
 
 # %%
 frame9 = bright((1, 6))
@@ -192,13 +192,13 @@ reference, target = encoder(frames[:1], masks[:1]), encoder(frames[5:6], masks[4
 _ = check.shapes(half=target[0], quarter=target[1], eighth=target[2], sixteenth=target[3])
 
 # %% [markdown]
-# Of the reference, only the coarsest map is used: it says *what* to look for. The target's finer maps will draw the outline.
+# From the reference we use only the coarsest map: it says *what* to look for. The target's finer maps will draw the outline.
 #
-# The mask enters at full resolution, because a coarse cell that is half covered has forgotten *which* half. The price: all
+# The mask enters at full resolution: a coarse cell can say that half of it is covered, but not which half. The price: all
 # maps belong to *one* object and *one* previous mask, so three objects cost three encodings of each frame.
 #
 # **Compare over a large window.** The object may have moved far since frame 0. A cell of the coarsest map stands for 16 pixels here and 32 in the paper; a 3×3 convolution compares places one cell apart, and a 7×7 convolution three. But 7×7 has 49 weights for each pair of channels. RGMP takes a
-# {{term:global convolution}} (Peng et al., CVPR 2017): a column, then a row. What becomes of a dot?
+# {{term:global convolution}} (Peng et al., CVPR 2017): a column, then a row. Here is what it does to a single dot:
 
 # %%
 dot = torch.zeros(1, 1, 5, 5)
@@ -214,9 +214,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Such a block is always a column times a row, so a single pair cannot make every pattern. But the layer between the two has many channels, and their
-# patterns add up. This is the paper's block: two branches, column first and row first, on the *concatenation* of both
-# maps, without a non-linearity.
+# Such a block is always a column times a row, so a single pair cannot make every pattern. But the layer between them has many channels, and their
+# patterns add up. This is the paper's block: two branches on the *concatenation* of both maps, one column first, one row
+# first, without a non-linearity.
 
 
 # %% tags=["variant-of:vos_tutorial.models.rgmp.GlobalConvolution"]
@@ -234,17 +234,8 @@ class ByConcatenation(nn.Module):
 
 
 # %% [markdown]
-# **Cut it in two.** The reference is the same in all frames of a clip. Must we convolve it again in each? A convolution sums over its input
-# channels, so we can cut it into one of the target's channels and one of the reference's, and add:
-
-# %%
-t, r, weight = torch.randn(1, 3, 6, 6), torch.randn(1, 3, 6, 6), torch.randn(4, 6, 7, 1)
-whole = F.conv2d(torch.cat([t, r], dim=1), weight, padding=(3, 0))
-halves = F.conv2d(t, weight[:, :3], padding=(3, 0)) + F.conv2d(r, weight[:, 3:], padding=(3, 0))
-_ = check.close("whole and halves", halves, whole, atol=1e-5)
-
-# %% [markdown]
-# So the reference's half, which we call *guidance*, is computed once a clip:
+# A convolution is a sum over its input channels, so the reference's part of it, which we call *guidance*, can be computed once per clip and
+# added to the target's in each frame ([appendix A](appendix/03_details.ipynb) checks it):
 
 
 # %%
@@ -282,7 +273,7 @@ channels = torch.stack([in_target - in_reference, in_reference - in_target])  # 
 print("after the ReLU, added:", [round(v, 1) for v in F.relu(channels).sum(0).tolist()])
 
 # %% [markdown]
-# That is the *distance* of the two, zero where they agree. So concatenate, convolve, ReLU, convolve *can* compare. But
+# That is the *distance* between the two, zero where they agree. So concatenate, convolve, ReLU, convolve *can* compare. But
 # a distance for one feature at one offset took two channels. There are 16 channels, 96 features and 49 offsets, so the network must choose what to
 # compare: a bottleneck.
 
@@ -300,7 +291,7 @@ class PreActivation(nn.Module):
 
 # %% [markdown]
 # **Draw the mask.** *Refinement* (Pinheiro et al., ECCV 2016) doubles the resolution: it enlarges what there is and adds the target's next finer map, a
-# {{term:skip connection}}. Each of the four levels has a *head* that could say what the mask is so far. The paper's network has them, too; we train and read the finest only.
+# {{term:skip connection}}. Each of the four levels has its own *head*, a convolution that could already predict the mask at that level. The paper's network has them, too; we train and read the finest only.
 
 
 # %% tags=["setup"]
@@ -340,10 +331,10 @@ class RGMP(nn.Module):
         c = [width, 2 * width, 4 * width, 6 * width]
         self.encoder, self.decoder = Encoder(c), Decoder(c, width)
 
-    def prepare(self, frame, mask):  # once a clip
+    def prepare(self, frame, mask):  # once per clip
         return self.decoder.compare.prepare(self.encoder(frame, mask)[-1])
 
-    def forward(self, frame, previous, guidance):  # once a frame
+    def forward(self, frame, previous, guidance):  # once per frame
         return self.decoder(self.encoder(frame, previous), guidance)
 
 
@@ -364,8 +355,8 @@ with torch.no_grad():
 # %%
 figures.show(
     figures.networks.rgmp(trained, pair.frames[[0, 5]], pair.masks[[0, 4]]),
-    caption="Above, the reference; below, the target; between them one encoder, drawn twice. From the reference only the coarsest map "
-    "goes on. Not drawn: the four heads.",
+    caption="Above the reference, below the target; both go through the same encoder, and from the reference only the 1/16 map goes on. "
+    "Not drawn: the four heads.",
 )
 
 # %% [markdown]
@@ -400,31 +391,23 @@ mine = follow(built, wall.frames.float() / 255, (wall.first_mask == 1).float())
 _ = check.equal("your loop and the library's", mine > 0.5, answers["RGMP"] == 1)
 
 # %% [markdown]
-# **Several objects** take a pass each, and one more pass for their *union*, with all masks together, which says where the background is. These answers
-# need not sum to one. {{term:Soft aggregation|soft aggregation}} turns each into *odds*, $q / (1 - q)$, and divides by the sum of the odds. By hand, for one
-# pixel: the objects say 0.9 and 0.8, the union 0.9, so the background is 0.1.
-
-# %%
-q = torch.tensor([0.1, 0.9, 0.8])  # background, object 1, object 2
-odds = q / (1 - q)
-print("odds", [round(o, 2) for o in odds.tolist()], " shares", [round(s, 2) for s in (odds / odds.sum()).tolist()])
-merged = soft_aggregate(q[1:, None, None], background=q[:1, None, None])[:, 0, 0]
-_ = check.close("the library's", merged, odds / odds.sum(), atol=1e-5)
-
-# %% [markdown]
-# The shares are fed back, so in the next frame object 2 is told that this pixel is contested. A single object is not merged with its own background: that alone would push
-# 0.6 to 0.69, and to 0.99 within four frames, without a look at the picture ([appendix C](appendix/03_details.ipynb)). <!-- given -->
+# **Several objects** take a pass each and one for their union, and {{term:soft aggregation}} turns these answers into shares that sum to one
+# ([appendix C](appendix/03_details.ipynb)).
 
 # %% [markdown]
 # ## 4. Train it
 #
-# **The batch.** Learning to compare takes many different objects, and in 2018 DAVIS had 60 training videos. So RGMP, too, begins with stills. One
-# picture, warped and relit twice, or an object pasted on two backgrounds, gives a *pair*: reference and target. There is no frame in between, so the
+# The authors never released their training code. Verified, from their notes and later papers: first pairs from stills, then video with soft masks
+# fed back; cross-entropy, Adam. The gradient through time is as Guo et al. (section 9) describe it. Dice, all sizes, how N grows and which
+# frame is the reference are ours.
+#
+# **The batch.** To learn to compare, a network must see many different objects, and in 2018 DAVIS had 60 training videos. So RGMP, too, begins with stills. One
+# picture, warped and relit twice, or an object pasted on two backgrounds, gives a *pair*: reference and target. The
 # previous mask is made up, as in notebook 02: the target's true mask, corrupted. Then comes *video*: `recurrence` targets in a row, with up to
 # `max_skip` frames left out between them. The first previous mask is the true one of the frame before the first target.
 #
 # Which frame is the reference? Not always the first: *any* frame of the sample, before, between or after the targets, in which the object
-# covers at least 2 percent of the picture. <!-- given -->
+# covers at least 2 percent of the picture. <!-- given --> One from just before the targets would always look like them.
 
 # %%
 task = training.task("rgmp")
@@ -454,8 +437,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **The loss** of a step is {{term:cross-entropy}} plus {{term:Dice|dice loss}}, as in notebook 02. The loss of a sample is the mean over its N steps. (The paper's training code was never
-# released; from the authors' later papers we know cross-entropy and Adam. Dice is ours.)
+# **The loss** of a step is {{term:cross-entropy}} plus {{term:Dice|dice loss}}, as in notebook 02. The loss of a sample is the mean over its N steps.
 #
 # **The rollout.** What goes into the next step? There are three ways:
 #
@@ -545,7 +527,7 @@ tables.table(rows, decimals=3)
 
 # %% [markdown]
 # Three ways, three trackers. **Teacher forcing** minimises the loss with true previous masks. A true previous mask is right in five of six frames, so
-# it learns to copy and ignores the evidence. In {{term:closed loop}} it has the largest loss of the three: that is {{term:exposure bias}}. **Detach** has met its own
+# it learns to copy and ignores the evidence. In {{term:closed loop}} it has the largest loss of the three: that is {{term:exposure bias}}. With *detach* the tracker sees its own
 # faded masks and trusts the evidence more. But each step takes its input as given; nothing tells step 1 that its answer harms step 4.
 # **Through time**, the gradient is that of the closed-loop loss itself, so it ends at its minimum:
 
@@ -570,13 +552,13 @@ figures.show(
     figure,
     "The plane of the two weights with lines of equal closed-loop loss. Three paths of training start at a square. Teacher forcing ends at the "
     "left, with much copying and hardly any evidence; detach ends between; through time ends in the middle of the innermost line.",
-    "Grey: equal closed-loop loss. All three start at the square and run side by side at first; only through time ends at the minimum.",
+    "Grey: equal closed-loop loss. From the square, detach and through time run side by side at first; only through time ends at the minimum.",
 )
 
 # %% [markdown]
 # ### The same with the network
 #
-# What would the *third* loss like to change in the *first* answer? Ask autograd.
+# How should answer 1 change to lower loss 3? Autograd can tell us.
 
 # %%
 batch = {name: value[1:] for name, value in batches["video"].items()}  # one sample
@@ -592,17 +574,18 @@ shown = {}
 for k in (0, 2):
     ids = (answered[k][0] > 0.5).to(torch.uint8)
     shown[f"answer {k + 1}"] = figures.answer(batch["frames"][0, k], ids, batch["targets"][0, k] == 1, width=240)
-ground = figures.as_picture(F.interpolate(batch["frames"][:, 0], scale_factor=2.5, mode="bilinear")[0])
-shown["gradient of loss 3 at answer 1"] = figures.heated(ground, np.sqrt((smooth / smooth.max()).numpy()))
+heat = figures.heated(figures.as_picture(batch["frames"][0, 0]), np.sqrt((smooth / smooth.max()).numpy()))
+shown["gradient of loss 3 at answer 1"] = figures.answer(heat, None, batch["targets"][0, 2] == 1, width=240)
 figures.show(
     figures.gallery(shown, columns=3),
     "Answers 1 and 3 of a training sample with the ground truth as a white line, and the size of the gradient of loss 3 at answer 1: bright "
-    "inside the object, and brighter below it, where the object is in frame 3.",
-    "Loss 3 reaches back to answer 1: inside the object, and most strongly below it, where the object will be two frames later. Answer 3 has leaked onto the neighbour.",
+    "inside the object, and brighter below it, beside and upon the outline of the object in frame 3.",
+    "Loss 3 reaches back to answer 1: inside the object, and most strongly below it, on the way to where the object will be two frames later (white line on "
+    "the right; brightness: square root of the size of the gradient). Answer 3 has leaked onto the neighbour.",
 )
 
 # %% [markdown]
-# With `detach` the gradient is `None`. In this diagram, autograd decides where an arrow ends in a cross:
+# With `detach` the gradient is `None`:
 
 # %%
 clip = {"reference_frame": frames[:1], "reference_mask": masks[:1], "previous": masks[:1]}
@@ -611,7 +594,7 @@ losses, answered = rollout(built, clip, "detach")
 drawn = torch.stack([masks[0], *(a[0] for a in answered)]) > 0.5
 figures.show(
     figures.unrolled("RGMP", frames[:3], drawn, reference=True, losses=losses, carried=answered[:1]),
-    caption="Two steps with `detach`: look for the cross. There the gradient of loss 2 stops; through time, it goes on into mask 1.",
+    caption="Two steps with `detach`. The cross marks where autograd returned `None`; through time, the gradient of loss 2 goes on into mask 1.",
 )
 
 # %% [markdown]
@@ -621,14 +604,18 @@ figures.show(
 # %% tags=["reference"]
 curve = tables.stored("03_rgmp", "experiments", "curve")
 ways = {"teacher forcing": "teacher forcing", "detach": "detach", "through time": "full"}
-tables.table({n: {f"frame {t}": [seed[t] for seed in curve[k]] for t in (1, 8, 23)} for n, k in ways.items()})
+swing = [sprites.make_clip(6_000_000 + s, length=24, attributes=("deformation",), split="test") for s in range(8)]
+copied = [100 * metrics.region_similarity(c.masks > 0, (c.masks[:1] > 0).expand(24, -1, -1)) for c in swing]
+lines = {n: curve[k] for n, k in ways.items()} | {"first mask, copied": [np.mean(copied, axis=0)]}
+tables.table({n: {f"frame {t}": [float(seed[t]) for seed in js] for t in (1, 8, 23)} for n, js in lines.items()})
 
 # %% tags=["reference"]
 figures.show(
-    figures.curves({n: curve[k] for n, k in ways.items()}, "frame", "J, percent", ylim=(0, 100)),
-    "J per frame over 24 frames, three seeds for each way. All start at about 73 in frame 1 and fall. Detach and through time fall less, "
-    "lie on each other, and rise again after frame 8; teacher forcing stays low.",
-    "Mean of three seeds; the band goes from the lowest to the highest. The bands overlap.",
+    figures.curves(lines, "frame", "J, percent", ylim=(0, 100)),
+    "J per frame over 24 frames, three seeds for each way, and the copied first mask. All four fall until frame 8 and rise again until frame 18. Detach "
+    "and through time lie on each other, above teacher forcing; the copy is lowest.",
+    "Mean of three seeds; the bands, from lowest to highest, overlap. The objects swing back towards where they began, so even the copied first mask "
+    "rises after frame 8.",
 )
 
 # %% [markdown]
@@ -636,8 +623,8 @@ figures.show(
 # {{results/03_rgmp.json:experiments.curve.teacher forcing.2.23|.1f}}; with its own, through time, {{results/03_rgmp.json:experiments.curve.full.0.23|.1f}},
 # {{results/03_rgmp.json:experiments.curve.full.1.23|.1f}} and {{results/03_rgmp.json:experiments.curve.full.2.23|.1f}}.</details>
 #
-# Late in long clips, networks trained on their own masks win in three of three pairs of runs. **The gradient through time adds nothing that we could see**:
-# detach is level with it. Our rollouts have four steps at most, and training is short.
+# Late in long clips, training on own masks looked better (mean 52 against 38, three seeds, overlapping). **The gradient through time adds nothing that we could
+# see**: detach is level with it. Our rollouts have four steps at most, and training is short.
 #
 # ### The loop
 
@@ -657,7 +644,7 @@ def train(network, batches, lr):
 
 
 # %% [markdown]
-# The library's loop adds a learning-rate schedule, checkpoints and an average of the weights (EMA). Take three steps with each, from the
+# The library's loop adds a learning-rate schedule, checkpoints and an {{term:EMA|ema}} of the weights. Three steps with each, from the
 # same initial weights:
 
 # %%
@@ -678,7 +665,16 @@ _ = check.close("three steps", mine, theirs.tolist(), atol=1e-3)
 #
 # {{results/03_rgmp.json:training.steps.0}} steps on pairs, then {{results/03_rgmp.json:training.steps.1}} on video, {{results/03_rgmp.json:training.batch}} samples each. On video, the number of steps N and
 # the gaps between frames grow from 1 to 4 and from 0 to 4. One thing is ours: in one of five samples the first previous mask is *blank*. <!-- given --> Only the reference can
-# then say which object is meant, as after a wall. (Not measured.) Stop the cell and run it again, and training resumes.
+# then say which object is meant, as after a wall. We have not measured what this contributes. Stop the cell and run it again, and training resumes.
+#
+# Four words name networks from here on:
+#
+# | word | steps | |
+# |---|---|---|
+# | *short* | {{results/03_rgmp.json:experiments.steps.0}} + {{results/03_rgmp.json:experiments.steps.1}} | three seeds each: the comparison above, and section 9 |
+# | *your recipe* | {{results/03_rgmp.json:training.steps.0}} + {{results/03_rgmp.json:training.steps.1}} | your run, and three seeds of ours |
+# | *shipped* | {{results/03_rgmp.json:training.long_steps.0}} + {{results/03_rgmp.json:training.long_steps.1|,}} + {{results/03_rgmp.json:training.long_steps.2|,}} | comes with the course; the last {{results/03_rgmp.json:training.long_steps.2|,}} on clips with clutter, blur and a moving camera; one seed |
+# | *photos* | 1,822 | from ImageNet weights, on shapes cut out of photographs; one seed <!-- given --> |
 
 # %% tags=["run"]
 torch.manual_seed(0)
@@ -700,14 +696,14 @@ figures.show(
     figure,
     "Two panels over your training, on sixteen fixed clips, with a dotted line where video begins. Before it the loss rises and the IoU hardly changes; "
     "after it the loss falls and the IoU rises.",
-    "Sixteen fixed video clips, four steps in closed loop. Pairs (left of the dots) teach little that helps here: the loss even rises. Video does.",
+    "Sixteen fixed video clips, four steps in closed loop. During pairs (left of the dots) the loss rises and the IoU stays near 21; with video the loss falls "
+    "and the IoU climbs to 37. Whether the pairs prepared this, the curve cannot say.",
 )
 
 # %% [markdown]
-# ## 5. Your run beside the reference run
+# ## 5. Your run beside the shipped network
 #
-# On the same clips, J in percent. *First mask* copies the given mask into every frame. The *shipped network* is the same class, trained
-# for 4,400 steps instead of 800, the last 2,000 of them on clips with clutter, blur and a moving camera. <!-- given -->
+# On the same clips, J in percent. *First mask* copies the given mask into every frame; *walls* is notebook 02's word for clips with occlusion.
 
 
 # %% tags=["run"]
@@ -718,38 +714,52 @@ def j_mean(method, clips):
 
 rivals = {"first mask": CopyFirst(), "MaskTrack": methods["MaskTrack"]}
 rivals |= {"yours": rgmp.segmenter(yours), "shipped": rgmp.segmenter(trained)}
-sets = {c: list(sprites.benchmark(1 if here.is_smoke else 8, [c])) for c in ("clean", "occlusion")}
+count = 1 if here.is_smoke else 8
+sets = {n: list(sprites.benchmark(count, [c])) for n, c in {"clean": "clean", "walls": "occlusion"}.items()}
 tables.compare({c: {n: j_mean(m, clips) for n, m in rivals.items()} for c, clips in sets.items()}, mean=False)
 
 # %% [markdown]
-# In the stored output, your run beats the copied first mask, but on clean clips is far behind MaskTrack. The last column shows what more training gives.
+# **Do not trust a single run.** The stored output comes from seed 0. So does the first of our three seeds, whose J on clean clips is
+# {{results/03_rgmp.json:benchmark.clean.RGMP.0|.1f}}: same data, same initial weights. We think that sums were rounded differently. The
+# training loss of both:
+
+# %% tags=["run"]
+again = tables.stored("03_rgmp", "training", "loss")[0]  # means of equal stretches
+parts = np.array_split(run.losses, min(len(again), len(run.losses)))
+figures.show(
+    figures.curves(
+        {"your run": [part.mean() for part in parts], "our seed 0": again},
+        "stretch of 16 steps", "training loss", height=2.2,
+    ),
+    "The training loss of your run and of our seed 0, in fifty stretches. For about twenty-five they lie on each other; then they part slowly.",
+    "Two runs of seed 0: level at first, and slowly apart once video has begun.",
+)  # fmt: skip
+
+# %% [markdown]
+# Less than a tenth of loss apart, but 23 points of J. <!-- given --> So our three seeds are three draws, and counts of runs cannot settle gaps of a few points.
 #
-# **Do not trust a single short run.** The stored output comes from seed 0. So does the first of our three seeds below, whose J on clean clips is
-# {{results/03_rgmp.json:benchmark.clean.RGMP.0|.1f}}. Data and initial weights are the same; what differs is how sums are rounded, for instance with another number of
-# threads. After 50 steps the losses agree within one percent; by the end, J differs by more than twenty points. <!-- given --> So our three seeds are three draws: pairing
-# by seed controls little, and counts of runs cannot settle gaps of a few points.
-#
-# Now the whole benchmark, eight clips for each condition, with three seeds each of your recipe, of the same recipe *without* a reference (in training and in use), and of MaskTrack, whose first seed is the network above:
+# Now the whole benchmark, eight clips for each condition, with three seeds each of your recipe, of the same recipe trained *without* a reference, and of MaskTrack, whose first seed is the network above:
 
 # %% tags=["reference"]
 benchmark = tables.stored("03_rgmp", "benchmark")
 names = {"copy first": "first mask", "MaskTrack": "MaskTrack", "without reference": "no reference"}
-names |= {"RGMP": "your recipe", "long": "shipped network"}
+names |= {"RGMP": "your recipe", "long": "shipped"}
+called = {"deformation+scale": "bending", "distractors": "look-alikes", "occlusion": "walls"}
+called |= {"multiple_objects": "several objects"}  # as in notebook 02
 seeds_02 = {c: {"MaskTrack": v["MaskTrack"]} for c, v in tables.stored("02_masktrack", "benchmark").items()}
-tables.compare({c: row | seeds_02[c] for c, row in benchmark.items()}, methods=names)
+tables.compare({called.get(c, c): row | seeds_02[c] for c, row in benchmark.items()}, methods=names)
 
 # %% [markdown]
-# Three things stand out.
+# * **The reference helps.** The worst of three seeds with it beats the best without it in nine of ten conditions; the exception is the change of
+#   appearance, where frame 0 is out of date. <!-- given --> With the stored run above as a fourth draw the margins are thin: clean 46.6 against
+#   {{results/03_rgmp.json:benchmark.clean.without reference.0|.1f}}, walls 27.5 against {{results/03_rgmp.json:benchmark.occlusion.without reference.0|.1f}}.
+# * **RGMP is ahead where the previous mask fails.** Behind walls and out of view, every seed of ours beats every MaskTrack seed. Under fast motion only the means do
+#   ({{results/03_rgmp.json:benchmark.fast_motion.mean|.1f}}, {{results/03_rgmp.json:benchmark.fast_motion.MaskTrack|.1f}}), and page 02's network *without any guide* has
+#   {{results/02_masktrack.json:ablation.J.no guide.fast_motion.0|.1f}} there. The stored run (walls: 27.5) does not clear MaskTrack's best seed
+#   ({{results/02_masktrack.json:benchmark.occlusion.MaskTrack.2|.1f}}). <!-- given -->
+# * **Elsewhere MaskTrack is better**, but trained for 2,400 steps: your recipe has 800, *shipped* 4,400, nearly half of them on harder clips. <!-- given -->
 #
-# * **The reference helps.** The worst seed with it beats the best seed without it in nine of ten conditions; the exception is the change of
-#   appearance, where frame 0 is out of date. <!-- given -->
-# * **RGMP beats MaskTrack where the previous mask fails**: under occlusion, out of view and under fast motion, even with the short recipe. <!-- given -->
-# * **Elsewhere MaskTrack is better.** On clean clips your recipe has {{results/03_rgmp.json:benchmark.clean.mean|.1f}} and the shipped network
-#   {{results/03_rgmp.json:benchmark.clean.long|.1f}}, against {{results/03_rgmp.json:benchmark.clean.MaskTrack|.1f}}. (Under camera
-#   shake the shipped network is ahead, too.)
-#
-# Training more than five times as long lifts every condition but appearance change by ten points or more. <!-- given --> (Not by length alone: its last
-# clips are harder.) And after the wall? J while the object is in view, before and after it was hidden, and how often a mask is drawn while it is hidden:
+# And after the wall? J while the object is in view, before and after it was hidden, and how often a mask is drawn while it is hidden:
 
 # %% tags=["reference"]
 recovery = tables.stored("03_rgmp", "recovery", "occlusion")
@@ -759,21 +769,21 @@ keys = {"J before": "before", "J after": "after", "false alarms, percent": "fals
 rows = {"MaskTrack": {n: recovery["MaskTrack"][k] for n, k in keys.items()}}
 rows["no reference"] = {"J after": recovery["without reference"]}
 rows["your recipe"] = {n: [seed[k] for seed in recovery["RGMP"]] for n, k in keys.items()}
-rows["shipped network"] = {n: recovery["long"][k] for n, k in keys.items()}
+rows["shipped"] = {n: recovery["long"][k] for n, k in keys.items()}
 tables.table(rows)
 
 # %% [markdown]
-# Every seed with a reference finds more after the wall than every seed without. Why is the shipped network worse *before* the wall than after? "Before"
-# includes the frames in which the wall closes: in the first of the eight clips its J goes {{results/03_rgmp.json:recovery.occlusion.long.curve.1|.0f}}, {{results/03_rgmp.json:recovery.occlusion.long.curve.2|.0f}}, {{results/03_rgmp.json:recovery.occlusion.long.curve.3|.0f}} as the object disappears. Behind the
-# wall the right answer is an empty mask; your recipe gives it in about one hidden frame of four, the shipped network in four of five.
+# Every seed with a reference finds more after the wall than every seed without. Why is *shipped* worse before the wall than after? "Before"
+# includes the frames in which the wall closes: in the first of the eight clips its J goes {{results/03_rgmp.json:recovery.occlusion.long.curve.1|.0f}}, {{results/03_rgmp.json:recovery.occlusion.long.curve.2|.0f}}, {{results/03_rgmp.json:recovery.occlusion.long.curve.3|.0f}}. Behind the
+# wall the right answer is an empty mask; your recipe's seeds draw something in {{results/03_rgmp.json:recovery.occlusion.RGMP.0.false_alarms|.0f}}, {{results/03_rgmp.json:recovery.occlusion.RGMP.1.false_alarms|.0f}} and {{results/03_rgmp.json:recovery.occlusion.RGMP.2.false_alarms|.0f}} percent of the hidden frames.
 #
-# A score cannot tell whether a network *uses* its reference. Give it the first mask of another object of the clip, and compare the two
+# A score cannot tell whether a network *uses* its reference. Give it the first mask of another object, and compare the two
 # answers: the {{term:mask-swap test}}. A network that segments whatever stands out would have an IoU of 1. On eight clips with several objects
-# the shipped network has {{results/03_rgmp.json:mask_swap_long|.2f}}; on two of them, here:
+# *shipped* has {{results/03_rgmp.json:mask_swap_long|.2f}}; on two of them, here:
 
 # %%
 swapped = evaluation.require_mask_read(lambda: rgmp.segmenter(trained))
-_ = check.between("mask-swap IoU below 0.2", swapped, 0.0, 0.2)
+print(f"mask-swap IoU {swapped:.2f}")
 
 # %% [markdown]
 # ## 6. Look inside: which cue does it follow?
@@ -803,8 +813,8 @@ maps = {(a, b): under(asked, a, b) for a in references for b in previouses}
 _ = check.shapes(one_setting=(maps["object 1", "own"], "T H W"))
 
 # %% [markdown]
-# **One question.** Reference and previous mask name *different objects*. Which one wins? Find the setting, then one in which the
-# previous mask has its way.
+# **One question.** Reference and previous mask name *different objects*. Which one does the network follow? Find the setting, then one in
+# which the previous mask has its way.
 
 # %% tags=["run"]
 from vos_tutorial.course.widgets import GuidanceSwitch
@@ -819,9 +829,10 @@ switch
 # %% [markdown]
 # *Above each map: the reference, the previous mask, and J, which is always against object 1.*
 #
-# <details><summary>Answer</summary>In this clip the reference wins. When it names object 1, all four maps show object 1; even when the previous mask is that of
-# object 2, object 2 only glows faintly. When it names object 2, all four show object 2. With a blank reference the maps smear over the picture, and are brightest
-# where the previous mask points. Try <code>list(sprites.benchmark(8, ["multiple_objects"]))[5]</code>, where the previous mask does more.</details>
+# <details><summary>Answer</summary>In this clip, the reference. When it names object 1, all four maps show object 1; with the previous mask of object 2,
+# object 2 glows, but stays well below object 1. When it names object 2, all four show object 2. With a blank reference the maps smear over the picture; when the
+# previous mask is the network's own or object 2, they are brightest there. In clip 5 the previous mask does more: replace the first line of the cell that begins with
+# <code>third =</code> by <code>third = list(sprites.benchmark(8, ["multiple_objects"]))[5]</code>.</details>
 #
 # Over the benchmark, with three networks of your recipe, we take one cue away in use, without any new training. Look at your first guess now.
 
@@ -829,11 +840,13 @@ switch
 switches = tables.stored("03_rgmp", "switches")
 shown = {"both": "both cues", "no previous mask": "no previous mask", "no reference": "no reference"}
 conditions = ("clean", "occlusion", "distractors")
-tables.compare({c: {k: switches[k][c] for k in shown} for c in conditions}, methods=shown, mean=False)
+tables.compare({called.get(c, c): {k: switches[k][c] for k in shown} for c in conditions}, methods=shown, mean=False)
 
 # %% [markdown]
 # <details><summary>Prediction 1</summary>Without the previous mask {{results/03_rgmp.json:switches.no previous mask.clean.0|.1f}}, {{results/03_rgmp.json:switches.no previous mask.clean.1|.1f}} and {{results/03_rgmp.json:switches.no previous mask.clean.2|.1f}};
 # without the reference {{results/03_rgmp.json:switches.no reference.clean.0|.1f}}, {{results/03_rgmp.json:switches.no reference.clean.1|.1f}} and {{results/03_rgmp.json:switches.no reference.clean.2|.1f}}.</details>
+#
+# Behind walls the network is no worse without its previous mask: {{results/03_rgmp.json:benchmark.occlusion.mean|.1f}} with it, 46.8 without; two of three seeds gain.
 #
 # **Not a fair race.** In training the first previous mask was blank in one of five samples, the reference never. <!-- given --> So "no reference" is an input that the network has never seen,
 # and the seeds differ by up to 33 points. <!-- given --> The swap above is the cleaner evidence.
@@ -841,9 +854,9 @@ tables.compare({c: {k: switches[k][c] for k in shown} for c in conditions}, meth
 # %% [markdown]
 # ## 7. Real video, or photographs
 #
-# If you have a DAVIS folder (see `data/README.md`), this cell shows its frames. Otherwise it shows what is *not* real video: a shape cut out of a photograph, over
-# another photograph, with a look-alike and changing light. Two networks track it: the shipped one, which has seen only sprites, and the
-# variant `photos`, with an encoder from ImageNet and a wider comparison (64 channels, at 1/8), trained on shapes cut out of photographs. <!-- given -->
+# No frame of DAVIS is stored here, for its licence; with a DAVIS folder (see `data/README.md`) you will see some. Otherwise this is *not* real video: a shape cut out of a photograph, over
+# another one, with a look-alike from the same rose and changing light. Two networks track it: *shipped*, which has seen only sprites, and
+# *photos*, with a wider comparison (64 channels, at 1/8). <!-- given -->
 
 # %% tags=["run"]
 from vos_tutorial.data.davis import DavisFolder, find_davis
@@ -854,7 +867,7 @@ name = videos.names[-1] if videos else "A shape cut out of a photograph"
 hard = {"attributes": ["distractors", "illumination"], "textures": "photos", "split": "test"}
 video = videos[name] if videos else sprites.make_clip(25, size=128, length=24, **hard)
 followers = {
-    "sprites": models.segmenter("rgmp", short_side=128),
+    "shipped": models.segmenter("rgmp", short_side=128),
     "photos": models.segmenter("rgmp", variant="photos"),
 }
 followed = {n: propagate(method, video.frames, video.first_mask) for n, method in followers.items()}
@@ -864,91 +877,76 @@ green = {n: 3 * (ids > 0) for n, ids in followed.items()}  # the object is purpl
 figures.show(
     figures.answer_sheet(video, followed if videos else green, raw=True),
     "Five frames, bare, and with the answers of two RGMP networks; the ground truth is a white line.",
-    f"{name}. Compare the fill with the white line.",
+    f"{name}. Compare the fill with the white line."
+    if videos
+    else "Shipped: clean to the end. Photos: from frame 12 the look-alike is in the mask as well.",
 )
 
 # %% [markdown]
-# In the stored picture both networks follow the rose to the end. From frame 12 on `photos` also takes the look-alike, a shape cut from the same rose. Over
-# seeds 20 to 25, `photos` is ahead in three of six, with a mean J of 82.3 against 71.1. <!-- given -->
-#
-# Real video: the twelve sequences on which the variant was chosen, at 240 lines. First come two methods that learn nothing about masks: the copied first mask, and *label
-# propagation*, which compares places by ImageNet features and passes labels on from frame 0 and a few previous frames.
+# Real video: the twelve sequences on which *photos* was chosen, at 240 lines. Three methods learn nothing about masks: the copied first mask, and two forms of *label
+# propagation*, which compares places by ImageNet features and passes labels on from frame 0 and a few previous frames; *everywhere* searches all of frame 0, not only
+# the neighbourhood.
 
 # %% tags=["reference"]
-photos = tables.stored("15_photos", "rows")
-names = {"first mask, copied": "copy first", "label propagation": "label propagation, 240"}
-names["MaskTrack, photos"] = "MaskTrack, photos, calm (400 more), 240"
-names["RGMP, soft feedback"] = "RGMP, photos, larger (300 more), 240"
-names["RGMP, photos (hard)"] = "RGMP, photos, larger, hard feedback, 240"
+photos, names = tables.stored("15_photos", "rows"), tables.stored("15_photos", "names")
 tables.table({n: {m: photos[k][m] for m in ("J", "F", "J&F")} for n, k in names.items()}, notes="percent; one seed")
 
 # %% [markdown]
-# **In J, RGMP does not beat label propagation**: {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.J|.1f}} against {{results/15_photos.json:rows.label propagation, 240.J|.1f}}. Its outlines are better, so it is ahead in J&F. But MaskTrack,
-# without a reference, is about as good. The last row is the variant that ships. It feeds back *hard* masks, chosen because they beat soft ones on these sequences. On three held-out sequences, J is {{results/15_photos.json:rows.RGMP, photos, davis_sample.J|.1f}} for RGMP, {{results/15_photos.json:rows.label propagation, davis_sample.J|.1f}} for label propagation and
-# {{results/15_photos.json:rows.MaskTrack, photos, davis_sample.J|.1f}} for MaskTrack.
+# **Label propagation that searches frame 0 everywhere is ahead of RGMP in J and J&F**, here and on the held-out three (J {{results/15_photos.json:rows.label propagation, frame 0 searched everywhere, davis_sample, second freeze.J|.1f}} against {{results/15_photos.json:rows.RGMP, photos, davis_sample.J|.1f}},
+# J&F {{results/15_photos.json:rows.label propagation, frame 0 searched everywhere, davis_sample, second freeze.J&F|.1f}} against {{results/15_photos.json:rows.RGMP, photos, davis_sample.J&F|.1f}}; MaskTrack has {{results/15_photos.json:rows.MaskTrack, photos, davis_sample.J|.1f}} and {{results/15_photos.json:rows.MaskTrack, photos, davis_sample.J&F|.1f}}). *Hard* feedback is the form that ships, chosen because it beat soft on these twelve.
 #
-# Single sequences go both ways. On *soccerball*, where the ball rolls behind trees, J&F is {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.soccerball|.0f}} for MaskTrack,
-# {{results/15_photos.json:rows.label propagation, 240.videos.soccerball|.0f}} for label propagation, {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.videos.soccerball|.0f}} for RGMP. On *mallard-water* RGMP is last, with
-# {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.videos.mallard-water|.0f}} against {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.mallard-water|.0f}} and {{results/15_photos.json:rows.label propagation, 240.videos.mallard-water|.0f}}.
-#
-# RGMP networks that saw sprites only do worse than a copy. On the same three sequences at 128 lines, the first mask has a J of {{results/03_rgmp.json:real.J.copy first.mean.0|.1f}}, your recipe's
-# seeds {{results/03_rgmp.json:real.J.RGMP.mean.0|.1f}}, {{results/03_rgmp.json:real.J.RGMP.mean.1|.1f}} and {{results/03_rgmp.json:real.J.RGMP.mean.2|.1f}}, the shipped network
-# {{results/03_rgmp.json:real.J.RGMP long run.mean.0|.1f}}, MaskTrack {{results/03_rgmp.json:real.J.MaskTrack.mean.0|.1f}}.
+# On *soccerball*, where the ball rolls behind trees, J&F is {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.soccerball|.0f}} for MaskTrack, {{results/15_photos.json:rows.label propagation, 240.videos.soccerball|.0f}} and (everywhere)
+# {{results/15_photos.json:rows.label propagation, frame 0 searched everywhere, 8 frames before, 240.videos.soccerball|.0f}} for label propagation, {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.videos.soccerball|.0f}} for RGMP; on *mallard-water* it is {{results/15_photos.json:rows.MaskTrack, photos, calm (400 more), 240.videos.mallard-water|.0f}}, {{results/15_photos.json:rows.label propagation, 240.videos.mallard-water|.0f}}, {{results/15_photos.json:rows.label propagation, frame 0 searched everywhere, 8 frames before, 240.videos.mallard-water|.0f}} and {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.videos.mallard-water|.0f}}.
+# On the held-out three, RGMP networks that saw sprites only do worse than a copied first mask.
 
 # %% [markdown]
 # ## 8. Break it: repaint the object
 #
-# Frame 0 never changes. So hide the object behind a wall, and let its texture change slowly over the clip. As a control, undo the change in the same scene:
+# Frame 0 never changes. So hide the object behind a wall, and let its texture change slowly over the clip, mostly while it is hidden. As a control, undo the change in the same scene:
 
 # %%
-scene = sprites.describe(1_000_010, attributes=("occlusion", "appearance_change"), split="test")
+scene = sprites.describe(1_000_005, attributes=("occlusion", "appearance_change"), split="test")
 kept = deepcopy(scene)
 kept.sprites[0].fade[:] = 0  # sprite 0 is the object: it keeps its texture
 pair_of_scenes = [Clip(f, m) for f, m in zip(*sprites.render([kept, scene], 96, split="test"), strict=True)]
-lost = [propagate(methods["RGMP"], c.frames, c.first_mask) for c in pair_of_scenes]
+lost = [3 * (propagate(methods["RGMP"], c.frames, c.first_mask) > 0) for c in pair_of_scenes]  # 3: green
 
 # %%
 for how, c, ids in zip(("as it was", "repainted"), pair_of_scenes, lost, strict=True):
     figures.show(
-        figures.answer_sheet(c, {how: ids}, times=[0, 3, 4, 6, 10, 11, 13, 15], raw=True),
-        f"Eight frames of the scene, {how}, bare and with RGMP's answer; a wall hides the object in frame 6.",
-        {"as it was": "The control: back from behind the wall, the blue object is found again.",
-         "repainted": "The same scene, repainted: it comes back turquoise, has no mask at first (frame 10), and then one of a part of it."}[how],
+        figures.answer_sheet(c, {how: ids}, times=[0, 2, 3, 6, 8, 9, 10, 15], raw=True),
+        f"Eight frames of the scene, {how}, bare and with RGMP's answer; a wall hides the object from frame 3 to frame 7.",
+        {"as it was": "The control. The mask leaks onto the wall (frames 2 and 3) and onto a dot of it (frame 8); then the dark object is found again.",
+         "repainted": "The same scene and the same leaks, but the object comes back pink, and from frame 10 on it has no mask."}[how],
     )  # fmt: skip
 
 # %% [markdown]
-# J after the wall, over {{results/03_rgmp.json:repainted.scenes}} scenes with the change undone and as they are. Look at your third guess now:
-
-# %% tags=["reference"]
-after = tables.stored("03_rgmp", "repainted", "J after")
-names = {"MaskTrack": "MaskTrack", "RGMP long run": "RGMP, shipped network"}
-tables.table({label: after[n] for n, label in names.items()})
-
-# %% [markdown]
-# <details><summary>Prediction 3</summary>{{results/03_rgmp.json:repainted.J after.RGMP long run.repainted.0|.1f}}.</details>
+# Look at your third guess now.
 #
-# {{results/03_rgmp.json:repainted.lost ten points}} of {{results/03_rgmp.json:repainted.scenes}} scenes lose more than ten points; the one above is in the middle of these. In
-# the other ten J changes by −3 to +11. <!-- given -->
+# <details><summary>Prediction 3</summary>{{results/03_rgmp.json:repainted.J after.RGMP long run.repainted.0|.1f}} instead of {{results/03_rgmp.json:repainted.J after.RGMP long run.as it was.0|.1f}} (MaskTrack:
+# {{results/03_rgmp.json:repainted.J after.MaskTrack.repainted.0|.1f}} and {{results/03_rgmp.json:repainted.J after.MaskTrack.as it was.0|.1f}}).</details>
 #
-# The remedy is plain: remember more than frame 0. A frame from just before the wall knows the newer texture. Exercise 3.3 tries the obvious way, and
-# notebook 05 the better one.
+# {{results/03_rgmp.json:repainted.lost ten points}} of {{results/03_rgmp.json:repainted.scenes}} such scenes lose more than ten points. Two, one of them above, lose everything; they alone make 9 of the 15 points. <!-- given -->
+#
+# No frame before the wall knows the new texture: it changes mostly while the object is hidden. More frames help when
+# the change can be seen. Exercise 3.3 tries the obvious way, notebook 05 a better one.
 
 # %% [markdown]
 # ## 9. What the paper claims, and what we saw
 #
-# Of the paper's own ablations we know one row only. Others come from Guo et al. (DAVIS challenge, 2019), who took a network of this kind apart on DAVIS-2017; their numbers
-# are J&F, and each pair comes from one table.
+# Of the paper's own ablations we know one row only. Others come from Guo et al. (DAVIS challenge, 2019), who ablated a similar network on DAVIS-2017; numbers
+# are J&F, each pair from one table.
 #
-# | claim | in the literature | here | did we see it? |
-# |---|---|---|---|
-# | look at a reference as well | Guo et al.: 46.6 without, 57.2 with | clean: {{results/03_rgmp.json:benchmark.clean.without reference.1|.0f}} to {{results/03_rgmp.json:benchmark.clean.without reference.0|.0f}} without, {{results/03_rgmp.json:benchmark.clean.RGMP.2|.0f}} to {{results/03_rgmp.json:benchmark.clean.RGMP.0|.0f}} with (section 5) | yes, in nine of ten conditions; in runs of less than half the length 9 of 15: undecided |
-# | train on your own answers, through time | Guo et al.: 35.3 without, 50.5 with three frames | frame 23: {{results/03_rgmp.json:experiments.curve.teacher forcing.2.23|.0f}} to {{results/03_rgmp.json:experiments.curve.teacher forcing.1.23|.0f}} with true masks, {{results/03_rgmp.json:experiments.curve.full.2.23|.0f}} to {{results/03_rgmp.json:experiments.curve.full.0.23|.0f}} with own | own answers: late in long clips in three of three pairs of runs, on 16-frame clips 9 of 15, undecided. The gradient through them: no, detach is higher in 14 of 15 |
-# | feed back soft masks | Guo et al. found *hard* better: 52.8 against 50.5, with a reference 62.0 against 57.2 | sprites: soft is ahead in 9 of 15 comparisons, undecided; real video, in use only: hard is ahead, J&F {{results/15_photos.json:rows.RGMP, photos, larger, hard feedback, 240.J&F|.1f}} against {{results/15_photos.json:rows.RGMP, photos, larger (300 more), 240.J&F|.1f}} | undecided |
-# | pre-train on pairs | Oh et al., table 5: J 68.6 without, 81.5 with | ahead in 10 of 15 comparisons | undecided; our video is drawn anew for each sample, so it is not scarce |
-# | no fine-tuning is needed | Oh et al.: J 81.5 on DAVIS-2016 | – | not tested |
+# | claim | in the literature | did we see it? |
+# |---|---|---|
+# | look at a reference as well | Guo et al.: 46.6 without, 57.2 with | *your recipe*: yes, in nine of ten conditions, by little if the stored run counts (section 5); *short*: undecided |
+# | train on your own answers, through time | Guo et al.: 35.3 without, 50.5 with three frames | own answers: perhaps, late in long clips (section 4). The gradient through them: no, *detach* is ahead |
+# | feed back soft masks | Guo et al. found *hard* better: 52.8 against 50.5, with a reference 62.0 against 57.2 | sprites: undecided; real video, in use only: hard is ahead (section 7) |
+# | pre-train on pairs | Oh et al., table 5: J 68.6 without, 81.5 with | undecided; our video is drawn anew for each sample, so it is not scarce |
+# | no fine-tuning is needed | Oh et al.: J 81.5 on DAVIS-2016 | not tested |
 #
-# We left parts out one at a time, in short runs of equal length (360 steps, three seeds). The last column counts how
-# often leaving it out made J *lower*. All five conditions share the same three pairs of runs, and runs differ by chance alone (section 5): 9 or 10 of 15 settles nothing. <!-- given -->
+# We left parts out singly, in *short* runs. *Lower* counts how often that made J lower, in five conditions and three pairs of runs. 9 or 10
+# of 15 settles nothing (section 5).
 
 # %% tags=["reference"]
 J = tables.stored("03_rgmp", "experiments", "J")
@@ -956,29 +954,29 @@ names = {"no reference": "no reference", "no previous": "no previous mask", "no 
 names |= {"teacher forcing": "teacher forcing", "detach": "detach", "hard feedback": "hard feedback"}
 
 # %% tags=["reference"]
-rows = {"all parts": J["full"]}
+rows = {}
 for key, label in names.items():
-    lower = sum(a < b for c in J["full"] for a, b in zip(J[key][c], J["full"][c], strict=True))
-    rows[label] = {**J[key], "lower": f"{lower} of 15"}
-tables.table({n: {c.replace("_", " "): v for c, v in row.items()} for n, row in rows.items()})
+    changes = [a - b for c in J["full"] for a, b in zip(J[key][c], J["full"][c], strict=True)]
+    rows[label] = {"J minus J of all parts": float(np.mean(changes)), "lower": f"{sum(d < 0 for d in changes)} of 15"}
+tables.table(rows)
 
 # %% tags=["reference"]
 shown = {c: {"all parts": J["full"][c]} | {n: J[k][c] for k, n in names.items()} for c in J["full"]}
-shown = {c: shown[c] for c in ("clean", "occlusion", "multiple_objects")}
+shown = {called.get(c, c): shown[c] for c in ("clean", "occlusion", "multiple_objects")}
 
 # %% tags=["reference"]
 figures.show(
     figures.differences(shown, "all parts", "J minus J of the network with all parts (points)"),
-    "For three conditions, J of six variants minus J with all parts. Without the previous mask J is higher throughout, by 5 to 20 points. Without "
+    "For three conditions, J of six variants minus J with all parts. Without the previous mask J is higher throughout, by 5 to 21 points. Without "
     "the reference it is lower with several objects, by 8 points on average. The means of the others lie within four points of zero.",
     "Small lines: single pairs of runs. Most parts move J less than the runs differ; leaving out the previous mask raises it.",
 )
 
 # %% [markdown]
-# **The surprise is the previous mask**: without it, J is *higher* in all 15, by eleven points on average. <!-- given --> Our reading, not tested: a network that can lean on an easy previous mask is slow to learn the comparison.
+# **The surprise is the previous mask.** The only unanimous result: trained *without* it, J is higher in 15 of 15, by 10.8 points on average. (Taking it from
+# networks of *your recipe* in use costs 5 points on clean clips and gains 4 behind walls, section 6.) <!-- given --> Our reading, not tested: a network that can lean on an easy previous mask is slow to learn the comparison.
 #
-# **Without a reference**, J with several objects is lower by eight points on average; elsewhere the pairs of runs disagree. After the full recipe
-# the gap is there (section 5). <!-- given -->
+# **Without a reference**, J with several objects is lower by eight points on average; elsewhere the pairs of runs disagree.
 
 # %% [markdown]
 # ## 10. At paper scale
@@ -999,7 +997,7 @@ plan = recipes.load("rgmp", "gpu")
 samples = sum(stage.steps * stage.batch * (1 if stage.name == "pairs" else 3) for stage in plan.stages)
 hours = 3 * samples * counter.get_total_flops() / 20e12 / 3600  # backward costs twice the forward pass
 print(
-    f"{sum(p.numel() for p in paper.parameters()):,} parameters, {counter.get_total_flops() / 1e9:.0f} GFLOP a step"
+    f"{sum(p.numel() for p in paper.parameters()):,} parameters, {counter.get_total_flops() / 1e9:.0f} GFLOP per frame"
 )
 print(f"at 20 TFLOP/s: about {hours:.0f} hours of arithmetic, without loading a single picture")
 
@@ -1012,8 +1010,7 @@ else:
     print("this code cell trains on a GPU; it prints memory and remaining time first, and resumes when stopped")
 
 # %% [markdown]
-# For stills and videos of your own, pass `task(FolderStills(folder), VideoClips(DavisFolder(root)))`, with the function `task` of `training.tasks.rgmp`. In a terminal, on several GPUs:
-# `torchrun --nproc_per_node 4 -m vos_tutorial train rgmp --profile gpu`. We had no GPU for this page, so there is no result to show.
+# For stills and videos of your own, pass `task(FolderStills(folder), VideoClips(DavisFolder(root)))`, with the function `task` of `training.tasks.rgmp`. We had no GPU for this page, so there is no result to show.
 
 # %% [markdown] tags=["exercise-text"]
 # ## Exercises
@@ -1026,8 +1023,8 @@ else:
 # comparison has k = 7 and a bias everywhere, as in `ByConcatenation`. The head is 3×3. Leave out the three coarser heads, and the last enlarging.
 #
 # <details><summary>Hint 1</summary>One branch of the comparison: <code>nn.Conv2d(2 * 6 * width, width, (7, 1), padding=(3, 0))</code>, then
-# <code>nn.Conv2d(width, width, (1, 7), padding=(0, 3))</code>; the other one the other way round. Add the two.</details>
-# <details><summary>Hint 2</summary>One encoder, called twice. Of the reference, use the last map only.</details>
+# <code>nn.Conv2d(width, width, (1, 7), padding=(0, 3))</code>; the second branch swaps the two. Add them.</details>
+# <details><summary>Hint 2</summary>One encoder, called twice. From the reference, use the last map only.</details>
 # <details><summary>Hint 3</summary>On the way up, <code>m = refine(fine, m)</code> for the maps at 1/8, 1/4, 1/2; then <code>head(F.relu(m))</code>. A ReLU that is forgotten
 # changes no shape and no number of parameters, so the check cannot see it.</details>
 
@@ -1075,7 +1072,7 @@ _ = check_03.network(network)
 
 # %% [markdown] tags=["exercise-text"]
 # **Exercise 3.2** (20 minutes, hard) *What is fed back.* Write `roll_out(step, first_mask, frames, feedback)`. `step(frame, previous)` gives the mask of
-# a frame. The first step gets `first_mask`, each later one what the step before gave, in one of three forms: `"soft"`, the mask as it is; `"detached"`,
+# a frame. The first step gets `first_mask`, each later step gets what the previous one returned, in one of three forms: `"soft"`, the mask as it is; `"detached"`,
 # the same numbers without their gradient; `"hard"`, the decision, 1.0 where the mask is above 0.5, else 0.0.
 #
 # Return the answers, soft in all three cases, one for each frame. The check looks at the values *and* at the gradient of each answer with respect to a
@@ -1116,11 +1113,11 @@ _ = check_03.roll_out(roll_out)
 # J of a clip c is <code>metrics.region_similarity(c.masks == 1, p > 0.5)[1:-1].mean()</code>.</details>
 # <details><summary>Where the answer lies</summary>Never, 4, 1: clean {{results/03_rgmp.json:renewed.clean.never|.0f}}, {{results/03_rgmp.json:renewed.clean.4|.0f}}, {{results/03_rgmp.json:renewed.clean.1|.0f}};
 # occlusion {{results/03_rgmp.json:renewed.occlusion.never|.0f}}, {{results/03_rgmp.json:renewed.occlusion.4|.0f}}, {{results/03_rgmp.json:renewed.occlusion.1|.0f}}; appearance change
-# {{results/03_rgmp.json:renewed.appearance_change.never|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.4|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.1|.0f}} (one network). Under appearance change the newer frame
-# knows the newer texture. Behind the wall, guidance made from an empty or wrong mask has forgotten the object.</details>
+# {{results/03_rgmp.json:renewed.appearance_change.never|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.4|.0f}}, {{results/03_rgmp.json:renewed.appearance_change.1|.0f}} (one network). Appearance change has no wall: the change can be seen, and the newer frame
+# knows it. Behind a wall, guidance made from an empty or wrong mask has forgotten the object.</details>
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise 3.4** (10 minutes, hard, in words) A public re-implementation has a bug much like this one. The code runs, the loss falls. What is
+# **Exercise 3.4** (10 minutes, hard, in words) This loop has a bug. The code runs, the loss falls. What is
 # wrong, what is lost, and from which step on? Which experiment on this page would show it?
 #
 # ```python
@@ -1138,7 +1135,7 @@ _ = check_03.roll_out(roll_out)
 #
 # <details><summary>Answer</summary>The last line overwrites the reference with the features of the current frame. From the second step on, nothing in the loop
 # knows frame 0 any more, the only frame with a true mask. What is left is propagation with two looks
-# at the recent past: an object that was hidden has gone from both. The first step is right, so short rollouts look fine, and so do clips without occlusion. To show it, follow a clip with a wall, or
+# at the recent past: an object that was hidden has gone from both. The first step is right, so short rollouts look fine. To show it, follow a clip with a wall, or
 # swap the reference after a few frames: the answers of the broken loop cannot change.</details>
 
 # %% [markdown] tags=["quiz"]
@@ -1155,15 +1152,16 @@ _ = check_03.roll_out(roll_out)
 #
 # **3.** With true masks fed back, the training loss is lower. Is the network better?
 #
-# <details><summary>Answer</summary>No. It has the easier task. In use there are no true masks, so only the closed loop counts.</details>
+# <details><summary>Answer</summary>No. It has the easier task. At test time there are no true masks, so only the closed loop counts.</details>
 
 # %% [markdown]
 # ## Recap
 #
 # * The previous mask says where the object was, frame 0 says what it is. One network gets both.
 # * Both go through one encoder; concatenation, long thin convolutions and a ReLU compare them over a large window.
-# * Train in the loop you will test in. That helped late in long clips; the gradient through the fed-back masks did not help at our scale.
-# * The reference brings the object back after a wall. Where the previous mask is good, MaskTrack is better at this size.
+# * Train in the loop you will test in. Late in long clips it looked better (mean 52 against 38, three seeds, overlapping); the gradient through the fed-back masks did not help at our scale.
+# * In our short runs, the network without a previous mask was better in 15 of 15 comparisons. At this scale we could not show that the second cue pays.
+# * The reference brings the object back after a wall. Where the previous mask is good, MaskTrack is better.
 # * Frame 0 grows old, its comparison has few channels, and each object costs a full pass.
 #
 # | tensor | shape | |
@@ -1171,7 +1169,7 @@ _ = check_03.roll_out(roll_out)
 # | frame | `B 3 H W` | in [0, 1]; the network normalises it |
 # | mask | `B H W` | probabilities; the fourth input channel |
 # | maps | `B 16 H/2 W/2` to `B 96 H/16 W/16` | of frame *and* mask; they belong to one object |
-# | guidance | twice `B 16 H/16 W/16` | the reference's half of the comparison, once a clip |
+# | guidance | twice `B 16 H/16 W/16` | the reference's half of the comparison, once per clip |
 # | logits | `B 2 H W` | background and object |
 # | probabilities | `O+1 H W` | after soft aggregation, background first; fed back as they are |
 #
@@ -1181,7 +1179,7 @@ _ = check_03.roll_out(roll_out)
 # %% [markdown]
 # ## References
 #
-# * S. W. Oh, J.-Y. Lee, K. Sunkavalli, S. J. Kim: [Fast Video Object Segmentation by Reference-Guided Mask Propagation](https://openaccess.thecvf.com/content_cvpr_2018/html/Oh_Fast_Video_Object_CVPR_2018_paper.html). CVPR 2018. Network and inference here follow the authors' demo code. Their training code was never released, and we did not have the paper's section on training: transforms, sizes, batch, steps, the growth of N, the choice of reference, and how far the gradient runs are not verified.
+# * S. W. Oh, J.-Y. Lee, K. Sunkavalli, S. J. Kim: [Fast Video Object Segmentation by Reference-Guided Mask Propagation](https://openaccess.thecvf.com/content_cvpr_2018/html/Oh_Fast_Video_Object_CVPR_2018_paper.html). CVPR 2018. Network and inference here follow the authors' demo code.
 # * Guo and others: An Empirical Study of Propagation-based Methods for Video Object Segmentation. DAVIS Challenge 2019.
 # * C. Peng, X. Zhang, G. Yu, G. Luo, J. Sun: [Large Kernel Matters](https://arxiv.org/abs/1703.02719). CVPR 2017: the global convolution.
 # * P. O. Pinheiro, T.-Y. Lin, R. Collobert, P. Dollár: [Learning to Refine Object Segments](https://arxiv.org/abs/1603.08695). ECCV 2016: the refinement.

@@ -945,7 +945,7 @@ tables.compare({s: {n: row[s] for n, row in columns.items()} for s in list(real[
 # on two sequences, but costs 16 points on *motocross-jump*, where the rider is blurred and turns. <!-- given --> Three sequences say
 # little about a method.
 #
-# The larger variant *photos*, trained on photographic cut-outs from ImageNet weights, reaches {{results/15_photos.json:rows.STM, photos, davis_sample.J|.1f}} on the same three
+# The larger variant *photos*, trained on photographic cut-outs from ImageNet weights, reaches {{results/15_photos.json:rows.STM, photos, larger, davis_sample, third freeze, 240.J|.1f}} on the same three at 240 lines, and {{results/15_photos.json:rows.STM, photos, larger, davis_sample, third freeze.J|.1f}} at the 360 with which it ships
 # ([notebook 08](08_comparison.ipynb), README).
 
 # %% [markdown]

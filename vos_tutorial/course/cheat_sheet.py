@@ -69,7 +69,7 @@ values) · `H W` pixels · `h w` cells of a coarser grid.
 
 **A mask of ids.** 0 background · 1 to 254 objects · 255 void.
 
-**Every method** has `begin(frame, mask)` and `step(frame)`, which returns probabilities `K+1 H W`, background first.
+**Every method** has `begin(frame, mask)` and `step(frame)`, which returns probabilities `O+1 H W`, background first.
 `propagate(method, frames, mask)` calls them for a whole clip and returns ids `T H W`.
 
 **Several objects.** Each is segmented alone, with probability $p$. The background gets the probability that none is

@@ -111,6 +111,10 @@ GLOSSARY: dict[str, str] = {
         "The slow loss of an object: each frame's mask is a little worse than the previous one, from which it was"
         " made."
     ),
+    "ema": (
+        "Exponential moving average: beside the weights that are trained, a copy that moves a small part of the way "
+        "to them after each step. It is less noisy, and it is what is used afterwards."
+    ),
     "encoder": (
         "The half of a network that turns a picture into feature maps, coarser and with more channels step by step."
     ),

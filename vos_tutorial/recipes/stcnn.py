@@ -253,6 +253,12 @@ def _photos() -> Recipe:
     )
 
 
+def _larger() -> Recipe:
+    """With --start, from "photos": larger pictures, of which a thing fills as much as in a video."""
+    *_, both = _photos().stages
+    return replace(_photos(), stages=(replace(both, name="larger", steps=700, size=208, lr=1e-3),))
+
+
 #: Labelled clips where labels are scarce.
 FEW = 32
 
@@ -275,4 +281,5 @@ VARIANTS: dict[str, Recipe] = {
     "video, space only": _without_time({"temporal": False}),
     "video, random time": _without_time({}),
     "photos": _photos(),
+    "photos, larger": _larger(),
 }

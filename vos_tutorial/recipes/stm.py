@@ -60,7 +60,7 @@ RECIPES: dict[ProfileName, Recipe] = {
 
 #: Steps of the short runs below, over all stages.
 SHORT = 320
-PHOTO_STEPS, CALM_STEPS, LONGER_STEPS = 3200, 600, 350
+PHOTO_STEPS, CALM_STEPS, LONGER_STEPS, LARGER_STEPS = 3200, 600, 350, 1800
 PAPER_FORM = {"affinity": "dot", "shared_keys": False}
 #: Forms are compared with two encoders that are alike, as the paper's are.
 ALIKE = {"light": False}
@@ -132,6 +132,14 @@ def _longer() -> Recipe:
     return replace(_photos(), stages=(stage,))
 
 
+def _larger() -> Recipe:
+    """With --start, from "photos, longer": pictures in which a thing fills as many places as in an enlarged video."""
+    (video,) = _calm().stages
+    options = {**video.options, "frames": 4}
+    stage = replace(video, name="larger", steps=LARGER_STEPS, batch=6, size=224, lr=1e-3, options=options)
+    return replace(_photos(), stages=(stage,))
+
+
 def _blended() -> Recipe:
     """With --start, from "photos, longer": things in the colours of what is behind them; no gain, one seed."""
     (video,) = _calm().stages
@@ -150,6 +158,7 @@ VARIANTS: dict[str, Recipe] = {
     "photos, calm": _calm(),
     "photos, calm from the start": _calm_from_the_start(),
     "photos, longer": _longer(),
+    "photos, larger": _larger(),
     "photos, blended": _blended(),
     "both": BOTH,
     "stills only": _form(_short(stills={"steps": SHORT}), **ALIKE),

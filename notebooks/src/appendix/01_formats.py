@@ -55,13 +55,13 @@ with tempfile.TemporaryDirectory() as folder:
     print("after convert('RGB'), pixel (1, 1):", np.array(file.convert("RGB"))[1, 1])
 
 # %% [markdown]
-# **Trap 1: paint for data.** `convert("RGB")`, or an image reader that does the same unasked, turns ids into paint. Open masks as they
+# **Trap 1: reading colours instead of ids.** `convert("RGB")`, or an image reader that does so by default, turns ids into colours. Open masks as they
 # are, and look at the mode: `P` (palette) or `L` (grey) hold ids.
 #
-# The pictures in this course use other colours than the files. DAVIS's dark red and dark green look alike to many colour-blind
-# readers; ours do not, and outlines and numbers say the same without colour (Okabe and Ito, 2008).
+# The pictures in this course use colours that differ from those in the files. DAVIS's dark red and dark green look alike to many
+# colour-blind readers; ours do not, and outlines and numbers carry the same information without colour.
 #
-# **Trap 2: blended ids** is on the page.
+# **Trap 2: blended ids.** See section 1 of the [main page](../01_task_and_metrics.ipynb).
 #
 # **Trap 3: two meanings of 255.** DAVIS-2016 stores its masks in black and white, 0 and 255. What does a program for DAVIS-2017 see in
 # such a file?
@@ -84,7 +84,29 @@ print("as DAVIS-2016 reads it:", object_ids((black_and_white != 0).to(torch.uint
 # | one row of results is | a sequence | an object |
 # | first and last frame | not scored | not scored |
 # | metrics | J, F, and T (stability over time) | J and F |
+
+# %% [markdown] tags=["exercise-text"]
+# **Exercise A.1** (5 minutes, easy) Write `one_hot(mask)`: ids to one channel per object, in ascending order of id. Mind the gaps and
+# void.
 #
+# <details><summary>Hint</summary>Compare the mask with one id at a time, and stack the results along a new first axis.</details>
+
+
+# %% tags=["exercise"]
+def one_hot(mask):
+    """Ids uint8 [H, W] -> bool [O, H, W], one channel for each object in the mask."""
+    # solution
+    return torch.stack([mask == object_id for object_id in object_ids(mask)])
+    # end solution
+
+
+# %% tags=["exercise-check"]
+_ = check_01.one_hot(one_hot)
+
+# %% [markdown] tags=["solution-note"]
+# `object_ids` leaves out background, void and the ids in the gaps. Comparing the mask with one id gives the channel.
+
+# %% [markdown]
 # ## B. Void that does not count
 #
 # The prediction below spills over the truth by a column. If whoever drew the truth marked that column as void ("I cannot say whether
@@ -102,7 +124,7 @@ print("void does not count:", metrics.region_similarity(truth, wide, void))
 # given.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise A.1** (5 minutes, easy) Write `iou_with_void(truth, prediction, void)`: J of one frame, in which void pixels count for
+# **Exercise A.2** (5 minutes, easy) Write `iou_with_void(truth, prediction, void)`: J of one frame, in which void pixels count for
 # nothing. If there is nothing to count, J is 1.
 #
 # <details><summary>Hint</summary>Take the void pixels out of both masks first, then count as before.</details>
@@ -127,8 +149,8 @@ _ = check_01.iou_with_void(iou_with_void)
 # %% [markdown]
 # ## C. What a wrong version of F costs
 #
-# J and F look easy, so they are often written anew, with small deviations. One of them by hand: a square instead of a disk. Take two
-# lone pixels that are diagonal neighbours, and a tolerance of 1. How many points of one boundary are near the other?
+# J and F look easy, so they are often reimplemented, with small deviations. One of them by hand: a square instead of a disk. Take two
+# lone pixels that are diagonal neighbours, and a tolerance of 1. What share of the points of one boundary is near the other?
 
 # %%
 a = drawn(".....", ".#...", ".....", ".....", ".....")
@@ -148,34 +170,31 @@ figures.show(
 )
 
 # %% [markdown]
-# Now at full size. The prediction is the truth averaged over cells of {{results/01_baselines.json:wrong_f.cell}} ×
-# {{results/01_baselines.json:wrong_f.cell}} pixels and enlarged again, as a coarse network would return it. Measured on
-# {{results/01_baselines.json:wrong_f.frames}} masks of {{results/01_baselines.json:wrong_f.size}} pixels with a tolerance of
-# {{results/01_baselines.json:wrong_f.tolerance}}; done right, F is {{results/01_baselines.json:wrong_f.F|.1f}} and J
-# {{results/01_baselines.json:wrong_f.J|.1f}} (`experiments/baselines.py`).
+# Now at full size. We made coarse predictions of synthetic masks: the truth averaged over cells of {{results/01_baselines.json:wrong_f.cell}} ×
+# {{results/01_baselines.json:wrong_f.cell}} pixels and enlarged again, as a coarse network would return it. There are
+# {{results/01_baselines.json:wrong_f.frames}} of them, {{results/01_baselines.json:wrong_f.size}} ×
+# {{results/01_baselines.json:wrong_f.size}} pixels, with a tolerance of {{results/01_baselines.json:wrong_f.tolerance}}; done right, F is
+# {{results/01_baselines.json:wrong_f.F|.1f}} and J {{results/01_baselines.json:wrong_f.J|.1f}}.
 
 # %% tags=["reference"]
 wrong = tables.stored("01_baselines", "wrong_f", "wrong")
-columns = {"change": "change of F", "largest": "largest, one mask", "frames_changed": "masks changed, %"}
+columns = {"change": "change of F", "largest": "largest change, ±"}
 tables.table({w["what"]: {n: w[k] for k, n in columns.items()} for w in wrong.values()}, rows="deviation")
 
 # %% [markdown]
-# The masks are the same in every row. *Change of F* is the mean over all masks in points; *largest* is the largest change of a single one, up or
-# down.
+# The masks are the same in every row. *Change of F* is the mean over all masks in points; *largest change* is that of a single mask, up or
+# down. Each deviation changes every mask's F, except for the border of the picture, which touches
+# {{results/01_baselines.json:wrong_f.wrong.border.frames_changed|.0f}} % of the masks.
 #
 # ## D. The quarters of decay
 #
-# Decay is the mean of the first quarter of a series minus the mean of the last. But what is a quarter of eight frames? The borders are
-# found by rounding, and each quarter *includes both of its borders*, so neighbouring quarters share a frame.
+# Decay is the mean of the first quarter of a series minus the mean of the last. But what is a quarter of eight frames? The quarter boundaries
+# are found by rounding, and each quarter *includes both of its boundaries*, so neighbouring quarters share a frame.
 
 # %%
 series = [0.9, 0.85, 0.8, 0.7, 0.5, 0.45, 0.3, 0.2]
 borders = np.round(np.linspace(1, len(series), 5) + 1e-10).astype(int) - 1
-first, last = series[borders[0] : borders[1] + 1], series[borders[3] : borders[4] + 1]
-print("borders", borders.tolist())
-print(first, "minus", last, "=", round(np.mean(first) - np.mean(last), 4))
-
-# %%
+print("quarter boundaries", borders.tolist())
 quarters = {"first quarter": (borders[0], borders[1]), "last quarter": (borders[3], borders[4])}
 figures.show(
     figures.curves({"J": series}, "frame", "J", ylim=(0, 1), height=2.4, spans=quarters),
@@ -186,18 +205,17 @@ figures.show(
 # %% [markdown]
 # The four quarters have 3, 3, 2 and 3 frames, eleven in all, because frames 2, 4 and 5 belong to two quarters each. `np.array_split`
 # shares no frame and gives another decay: on our benchmark {{results/01_baselines.json:wrong_protocol.decay_split|.1f}} for *copy first* instead of
-# {{results/01_baselines.json:wrong_protocol.decay|.1f}}. The detail has no deep meaning, but without it you do not get the numbers of
-# the published tables.
+# {{results/01_baselines.json:wrong_protocol.decay|.1f}}. This is only a convention, but you need it to reproduce published numbers.
 
 # %% [markdown] tags=["exercise-text"]
-# **Exercise A.2** (10 minutes, medium) Write `decay(values)` with these borders; both ends of a quarter belong to it.
+# **Exercise A.3** (10 minutes, medium) Write `decay(values)` with these boundaries, of which both belong to their quarter.
 #
 # <details><summary>Hint</summary>A Python slice leaves out its end; a quarter of DAVIS includes it.</details>
 
 
 # %% tags=["exercise"]
 def decay(values):
-    """The decay of a list of J (or F), one value a scored frame, as DAVIS computes it."""
+    """The decay of a list of J (or F), one value per scored frame, as DAVIS computes it."""
     # solution
     borders = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first = values[borders[0] : borders[1] + 1]
@@ -212,26 +230,3 @@ _ = check_01.decay(decay)
 # %% [markdown] tags=["solution-note"]
 # The `+ 1` makes the slice include its last border. The tiny `1e-10` makes halves round up; NumPy would otherwise round them to
 # the even neighbour.
-
-# %% [markdown] tags=["exercise-text"]
-# ## E. One-hot, by hand
-#
-# **Exercise A.3** (5 minutes, easy) Write `one_hot(mask)`: ids to one channel per object, in ascending order of id. Mind the gaps and
-# void.
-#
-# <details><summary>Hint</summary>Compare the mask with one id at a time, and stack the results along a new first axis.</details>
-
-
-# %% tags=["exercise"]
-def one_hot(mask):
-    """Ids uint8 [H, W] -> bool [O, H, W], one channel for each object in the mask."""
-    # solution
-    return torch.stack([mask == object_id for object_id in object_ids(mask)])
-    # end solution
-
-
-# %% tags=["exercise-check"]
-_ = check_01.one_hot(one_hot)
-
-# %% [markdown] tags=["solution-note"]
-# `object_ids` leaves out background, void and the ids in the gaps. Comparing the mask with one id gives the channel.

@@ -22,8 +22,6 @@ from vos_tutorial.course.exercises import check_03
 from vos_tutorial.course.figures import tables
 from vos_tutorial.data.worlds import sprites
 from vos_tutorial.models import rgmp
-from vos_tutorial.models.official import load_official
-from vos_tutorial.places import downloads
 from vos_tutorial.propagation import propagate, soft_aggregate
 from vos_tutorial.recipes import Stage
 
@@ -59,8 +57,16 @@ print("one sum:  ", round(float(torch.cat([pixel, covered]) @ torch.cat([for_col
 
 # %% [markdown]
 # So two convolutions whose results are added are *one* with four input channels. Only `conv1_p` has a bias, so that is the bias of the whole. In
-# exercise A.1 you join real ones.
-#
+# exercise A.1 you join real ones. By the same rule the comparison can be cut into the target's channels and the reference's, whose half is computed
+# once per clip:
+
+# %%
+target, reference, weight = torch.randn(1, 3, 6, 6), torch.randn(1, 3, 6, 6), torch.randn(4, 6, 7, 1)
+whole = F.conv2d(torch.cat([target, reference], dim=1), weight, padding=(3, 0))
+halves = F.conv2d(target, weight[:, :3], padding=(3, 0)) + F.conv2d(reference, weight[:, 3:], padding=(3, 0))
+_ = check.close("whole and halves", halves, whole, atol=1e-5)
+
+# %% [markdown]
 # ## B. Maps belong to one object
 #
 # An early mask has a price. Encode *one* frame with the masks of two objects, and subtract:
@@ -78,8 +84,8 @@ shown |= {
 figures.show(
     figures.gallery(shown, height=1.6),
     "A frame with the previous masks of two of its objects, and where the features of both encodings differ: at 1/2 in and around the two "
-    "masks, at 1/16 in cells all over the two objects.",
-    "The features of one frame differ wherever one of the two masks is.",
+    "masks, at 1/16 over most of the picture.",
+    "At 1/2 only in and around the masks; at 1/16, over most of the picture.",
 )
 
 # %% [markdown]
@@ -113,15 +119,28 @@ tables.table(cost, rows="GFLOP", decimals=0)
 # %%
 for objects in (1, 2, 5):
     passes = objects + (objects > 1)
-    print(f"{objects} object(s): {passes} passes, {passes * total / 1000:.1f} TFLOP a frame")
+    print(f"{objects} object(s): {passes} passes, {passes * total / 1000:.1f} TFLOP per frame")
 
 # %% [markdown]
-# The decoder is the most expensive part. That the reference is encoded once a clip saves one encoding a frame, which every implementation saves; its half of the first long
+# The decoder is the most expensive part. Every implementation encodes the reference once per clip; its half of the first long
 # convolutions is a small share. Five objects cost six times as much as one.
 #
-# ## C. One object alone
+# ## C. Several objects, and one alone
 #
-# Several objects are merged by their odds. What if we merged *one* object with its own background, `q0 = 1 - q`? Does 0.6 stay 0.6?
+# Each object gets a pass, and one more pass for their *union*, with all masks together, says where the background is. These answers need not sum to one.
+# *Soft aggregation* turns each into *odds*, $q / (1 - q)$, and divides by the sum of the odds. By hand, for one pixel: the objects say 0.9 and 0.8, the
+# union 0.9, so the background is 0.1.
+
+# %%
+q = torch.tensor([0.1, 0.9, 0.8])  # background, object 1, object 2
+odds = q / (1 - q)
+print("odds", [round(o, 2) for o in odds.tolist()], " shares", [round(s, 2) for s in (odds / odds.sum()).tolist()])
+merged = soft_aggregate(q[1:, None, None], background=q[:1, None, None])[:, 0, 0]
+_ = check.close("the library's", merged, odds / odds.sum(), atol=1e-5)
+
+# %% [markdown]
+# The shares are fed back, so in the next frame object 2 is told that this pixel is contested. What if we merged *one* object with its own background,
+# `q0 = 1 - q`? Does 0.6 stay 0.6?
 
 # %%
 p = torch.tensor(0.6)
@@ -131,7 +150,7 @@ for t in range(5):
 
 # %% [markdown]
 # No. The odds of the background are the inverse of the object's, so the share is $q^2 / (q^2 + (1-q)^2)$. Every value moves away from 0.5, and since the result is fed
-# back, doubt turns into certainty within a few frames, without a look at the picture. So the authors' code skips the aggregation if there is one object, and so do
+# back, doubt turns into certainty within a few frames, without looking at the picture. So the authors' code skips the aggregation if there is one object, and so do
 # we.
 #
 # ## D. Scales and padding
@@ -167,7 +186,7 @@ rows = {"both": "as it is", "three scales": "three scales", "hard feedback": "ha
 tables.compare({c: {k: switches[k][c] for k in rows} for c in switches["both"]}, methods=rows)
 
 # %% [markdown]
-# Neither makes a difference that three seeds could show, except that three scales cost a few points under occlusion. At 96 pixels the smallest scale has three cells a side. <!-- given -->
+# Neither makes a difference that three seeds could show, except that three scales cost a few points under occlusion. At 96 pixels the smallest scale has three cells per side. <!-- given -->
 #
 # ## E. What "twice as large" means
 #
@@ -187,21 +206,8 @@ for corners in (True, False):
 #
 # ## F. Is it the authors' network?
 #
-# `load_official` reads the file that they released, `weights.pth`. It strips the prefix that parallel training leaves in the names, joins the two first convolutions and cuts
-# the long ones in half.
-
-# %% tags=["run"]
-released = downloads() / "RGMP_weights.pth"
-if released.is_file():
-    print(f"loaded {sum(p.numel() for p in load_official('rgmp', released).parameters()):,} parameters")
-else:
-    print(
-        "there is no RGMP_weights.pth in the data folder; put their weights.pth there under this name if you have it"
-    )
-
-# %% [markdown]
-# We had no released weights. We gave both programs, the authors' and ours, the same *random* weights. The largest differences are 1.9e-5 over all levels, 5.9e-6 in the
-# probabilities and 7.7e-6 in roll-outs over several frames, with one and three scales, one and two objects. <!-- given -->
+# `vos_tutorial.models.official.load_official("rgmp", path)` reads the file that they released, `weights.pth`. We had none, but with the same *random* weights
+# the outputs of both programs differ by at most 1.9e-5 over all levels, 5.9e-6 in the probabilities and 7.7e-6 in roll-outs over several frames. <!-- given -->
 #
 # ## G. What it costs to go back through time
 #
@@ -248,7 +254,7 @@ figures.show(
     ),
     "J over the size of the object. The two methods are nearly level; both fall below one cell of the coarsest map. For the largest objects "
     "MaskTrack falls again, and RGMP hardly.",
-    "Below one cell both fall; RGMP, which compares in cells, falls no faster than MaskTrack.",
+    "Below one cell both fall alike. MaskTrack's coarsest map is at 1/16, too, so this cannot show what comparing in cells costs.",
 )
 
 # %% [markdown]

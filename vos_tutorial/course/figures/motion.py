@@ -216,7 +216,7 @@ def _spread(times: list[int]) -> list[int]:
 
 @styled
 def _sheet_of_clips(clips: Mapping[str, Clip], times: list[int]) -> Figure:
-    """Four of the frames that move, evenly spread, two clips in a row."""
+    """Four of the frames that move, evenly spread, two clips in a row; the first is under the clip's name."""
     shown = key_frames(len(times), 4)
     lines, across = -(-len(clips) // 2), len(shown)
     h, w = next(iter(clips.values())).size
@@ -230,6 +230,5 @@ def _sheet_of_clips(clips: Mapping[str, Clip], times: list[int]) -> Figure:
         for k, index in enumerate(shown):
             t, cell = times[index], axes[i // 2, i % 2 * (across + 1) + k]
             cell.imshow(answer(clip.frames[t], None, clip.masks[t], width=round(200 * tile)))
-            if k == 0:
-                cell.set_title(name, pad=2, fontsize=8.5, loc="left")
+            cell.set_title(name if k == 0 else f"frame {t}", pad=2, fontsize=8.5, loc="right" if k else "left")
     return figure

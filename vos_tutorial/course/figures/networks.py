@@ -21,6 +21,7 @@ from ...models.backbones import SmallEncoder
 from ...models.layers import Refine
 from .diagrams import Arrow, Concat, Frame, Mask, Operation
 from .masks import Pixels, as_ids, as_picture, objects_in
+from .palette import Role
 from .tracing import Code, NetworkDiagram, Parts, Seen, Trace, chain, mask_of, seen, solid
 
 # --- STM -------------------------------------------------------------------------------------------------
@@ -262,7 +263,8 @@ def rgmp(network: rgmp_model.RGMP, frames: Pixels, masks: Pixels) -> NetworkDiag
     for i, (name, mask) in enumerate((("reference", "its mask"), ("target", "previous mask"))):
         p.picture(name, Frame, name, given.pictures[i], 3, "input")
         own = solid((given.ids[i] == given.first) * np.uint8(given.first))
-        p.picture(f"{name}_mask", Mask, mask, own, 1, "guide")
+        role: Role = "guide" if i == 0 else "output"  # the previous mask is an answer
+        p.picture(f"{name}_mask", Mask, mask, own, 1, role)
         p.operation(f"{name}_cat", Concat("cat"), Code(rgmp_model.RGMP.encode, "mask[:, None]"))
     t = p.encoder("t", network.encoder, strides, trace.outs("encoder", 1))
     r = p.encoder("r", network.encoder, strides[-1:], trace.outs("encoder", 0)[-1:])

@@ -85,7 +85,7 @@ def unrolled(
             arrows += [Arrow(f"mask{t}", f"loss{t}"), Arrow(f"loss{t}", f"mask{t}", "gradient")]
             arrows.append(Arrow(f"mask{t}", f"step{t}", "gradient"))
     if reference:
-        parts["reference"] = FeatureMap("reference", "input", "once a clip", shape=(8, 1, 1))
+        parts["reference"] = FeatureMap("reference", "input", "once per clip", shape=(8, 1, 1))
         arrows += [Arrow("frame0", "reference"), Arrow("mask0", "reference")]
         arrows += [Arrow("reference", f"step{t}") for t in range(1, length)]
     for t in range(1, length):

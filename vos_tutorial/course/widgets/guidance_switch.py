@@ -154,10 +154,23 @@ class GuidanceSwitch(Widget):
         tiles = [self._poster_tile(k, t, width) for k in range(len(self._settings))]
         height = tiles[0].height + 4
         per_row = len(self._options[1])
-        board = Image.new("RGB", (per_row * (width + 4) - 4, len(self._options[0]) * height - 4), "white")
+        below = len(self._options[0]) * height
+        board = Image.new("RGB", (per_row * (width + 4) - 4, below + 16), "white")
         for k, tile in enumerate(tiles):
             board.paste(tile, (k % per_row * (width + 4), k // per_row * height))
+        self._poster_scale(board, below)
         return figures.small_png(board, POSTER_BYTES)
+
+    @staticmethod
+    def _poster_scale(board: Image.Image, top: int) -> None:
+        """What the colours of the maps mean, from 0 to 1, in the last 16 rows."""
+        draw, font = ImageDraw.Draw(board), ImageFont.load_default(11)
+        ramp = np.linspace(0, 1, 80, dtype=np.float32)[None].repeat(10, axis=0)
+        grey = np.full((*ramp.shape, 3), 128, np.uint8)  # the map lies on a dark, grey frame
+        start = round(draw.textlength("score map 0 ", font))
+        draw.text((0, top + 1), "score map 0", figures.INK, font)
+        board.paste(Image.fromarray(heat_over(grey, ramp)), (start, top + 3))
+        draw.text((start + 84, top + 1), "1", figures.INK, font)
 
     def _poster_tile(self, k: int, t: int, width: int) -> Image.Image:
         _, h, w = self._shape_given
