@@ -813,12 +813,13 @@ rows |= {f"{name}, {k}": scores(samplers[name], k) for name, steps in shown.item
 tables.table(rows, rows="sampler, calls", decimals=2)
 
 # %% [markdown]
-# The teacher is the goal, and not a high one: of the shapes it gets {{results/07_flow_images.json:open.teacher.64.shape|.0f}} % right. (The world's recall is 100 because it is compared with itself.) The stored run closest to yours has 300 steps; the full training has {{results/07_flow_images.json:training.student.steps|,}}. More rows: [appendix](appendix/07_details.ipynb), B.
+# The teacher is the goal, and not a high one: of the shapes it gets {{results/07_flow_images.json:open.teacher.64.shape|.0f}} % right. The stored run closest to yours has 300 steps, the full one {{results/07_flow_images.json:training.student.steps|,}}. More: [appendix](appendix/07_details.ipynb), B.
 #
 # ### Two jumps
 #
 # One Euler step averages over all places and colours. One jump draws a shape where the mask says (mask {{results/07_flow_images.json:open.student.mean.1.mask|.0f}} and {{results/07_flow_images.json:open.teacher.1.mask|.0f}} %), but ends no nearer to the teacher's picture. To do at least as well as *two* jumps, Euler needs {{results/07_flow_images.json:open.as good.2.attributes|d}} steps in attributes, {{results/07_flow_images.json:open.as good.2.distance|d}} in distance and {{results/07_flow_images.json:open.as good.2.mask|d}} in mask.
-# Adapters make a call {{results/07_flow_images.json:speed.slower|.0%}} slower, so for equal quality Euler takes {{results/07_flow_images.json:speed.open.2.distance|.1f}} to {{results/07_flow_images.json:speed.open.2.mask|.1f}} times as long. With whole captions, as in section 10, it is {{results/07_flow_images.json:speed.whole.2.distance|.1f}} to {{results/07_flow_images.json:speed.whole.2.attributes|.1f}} times; from a guided teacher, with two networks at each step, {{results/07_flow_images.json:speed.guided, open.2.attributes|.1f}} to {{results/07_flow_images.json:speed.guided, open.2.mask|.1f}} times.
+# Adapters make a call {{results/07_flow_images.json:speed.slower|.0%}} slower, so for equal quality Euler takes {{results/07_flow_images.json:speed.open.2.distance|.1f}} to {{results/07_flow_images.json:speed.open.2.mask|.1f}} times as long. With whole captions it is {{results/07_flow_images.json:speed.whole.2.distance|.1f}} to {{results/07_flow_images.json:speed.whole.2.attributes|.1f}} times; from a guided teacher, with two networks at each step, {{results/07_flow_images.json:speed.guided, open.2.attributes|.1f}} to {{results/07_flow_images.json:speed.guided, open.2.mask|.1f}} times.
+# Eight Euler steps ({{results/07_flow_images.json:open.teacher.8.distance|.2f}}) stay out of reach: even taught the teacher's own paths, with all weights free, two calls end {{results/07_flow_images.json:regression.all weights.mean.open.2.distance|.2f}} away ([appendix](appendix/07_details.ipynb), H).
 #
 # ### Without s
 #
@@ -827,12 +828,12 @@ tables.table(rows, rows="sampler, calls", decimals=2)
 #
 # ### A guided teacher
 #
-# AYF distils a *guided* teacher. With autoguidance of weight {{results/07_flow_images.json:guided, open.weight|.0f}} ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.0f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.0f}} % of the attributes,
+# AYF distils a *guided* teacher. With weight {{results/07_flow_images.json:guided, open.weight|.0f}} ours draws better in 64 steps, {{results/07_flow_images.json:guided, open.teacher.64.attributes|.0f}} instead of {{results/07_flow_images.json:open.teacher.64.attributes|.0f}} % of the attributes,
 # and its paths bend more: eight Euler steps end {{results/07_flow_images.json:guided, open.teacher.8.distance|.2f}} away, no longer {{results/07_flow_images.json:open.teacher.8.distance|.2f}}.
 # We trained our student on from there, for {{results/07_flow_images.json:guided, open.student.training.0.steps|.0f}} steps (three seeds). With two calls it is now level with *eight* calls of the plain teacher in attributes ({{results/07_flow_images.json:guided, open.student.mean.2.attributes|.0f}} and {{results/07_flow_images.json:open.teacher.8.attributes|.0f}} %) and passes them in mask ({{results/07_flow_images.json:guided, open.student.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.teacher.8.mask|.0f}} %): the guidance is in the weights.
 # But it ends {{results/07_flow_images.json:guided, open.student.mean.2.distance|.2f}} from the guided teacher's samples; four guided Euler steps, also eight calls, end {{results/07_flow_images.json:guided, open.teacher.4.distance|.2f}} away ([appendix](appendix/07_details.ipynb), C).
 #
-# The paper ends with a short adversarial stage; {{results/07_flow_images.json:training.adversarial.steps|.0f}} steps of it (one seed) changed nothing here (D).
+# The paper's short adversarial stage ({{results/07_flow_images.json:training.adversarial.steps|.0f}} steps, one seed) changed nothing here (D).
 
 # %% [markdown]
 # ## 10. Back to video, and real video

@@ -447,7 +447,7 @@ tables.table({f"{n} lines": {"J": lines["J"][n], "ms a frame": lines["ms"][n]} f
 # sequences, of 240 lines, J&F is {{results/15_photos.json:rows.STM, photos, larger (1800 more, seed 2), 240.J&F|.1f}} without and
 # {{results/15_photos.json:rows.STM, photos, larger (1800 more, seed 2), enlarged to 360.J&F|.1f}} with it. On three others, which decided nothing, it falls from
 # {{results/15_photos.json:rows.STM, photos, larger, davis_sample, third freeze, 240.J&F|.1f}} to {{results/15_photos.json:rows.STM, photos, larger, davis_sample, third freeze.J&F|.1f}}. And each place is compared with all
-# places of the memory, so a frame takes three to four times as long. Try `short_side=240` as well. <!-- given -->
+# places of the memory, so a frame takes four times as long. Try `short_side=240` as well. <!-- given -->
 #
 # Now the page's clip. On this clip 96 lines beat 128 by far (92.9 to 74.6), the opposite of the table. <!-- given --> Probably
 # STM leaves out the look-alike at that size, which the numbers alone do not show. One clip says little, so try two or three

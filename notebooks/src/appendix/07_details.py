@@ -218,3 +218,34 @@ for name, of in {"CFG": guidance["classifier-free"], "autoguidance": guidance["a
         key = "no guidance" if weight == 1 else f"{name}, weight {weight:g}"
         rows[key] = {m: [100 * seed[i] for seed in of[m]["seeds"]] for m in ("precision", "coverage", "spread")}
 tables.table(rows)
+
+# %% [markdown]
+# ## H. How near could this student come?
+#
+# Two jumps end {{results/07_flow_images.json:open.student.mean.2.distance|.2f}} from the teacher's 64 steps, eight Euler steps {{results/07_flow_images.json:open.teacher.8.distance|.2f}}. Is that AYF's loss, or the network? To find out, we took the loss out: we walked
+# {{results/07_flow_images.json:regression.paths|,}} of the teacher's paths, {{results/07_flow_images.json:regression.path_steps}} Euler steps each, and taught the student the average velocity between any two of their times, by plain regression.
+# Once with the same adapters, once with all weights free ({{results/07_flow_images.json:regression.adapters.steps|,}} steps each, three seeds; {{results/07_flow_images.json:regression.all weights, longer.steps|,}} steps, one).
+
+
+# %% tags=["reference"]
+def regression_rows(captions):
+    shown = {f"AYF-EMD, adapters, {n}": scores(pictures[captions]["student"], n, columns) for n in (1, 2, 4)}
+    for name in ("adapters", "all weights", "all weights, longer"):
+        runs = pictures["regression"][name]["runs"][captions]
+        shown |= {f"regression, {name}, {n}": scores(runs, n, columns) for n in (1, 2, 4)}
+    return shown | {"Euler, 8": scores(pictures[captions]["teacher"], 8, columns)}
+
+
+tables.table(regression_rows("open"), rows="colour and place open", decimals=2)
+
+# %% tags=["reference"]
+tables.table(regression_rows("whole"), rows="whole captions", decimals=2)
+
+# %% [markdown]
+# **No training that we tried brings this network's two jumps as near as eight Euler steps.** With the paths themselves as teachers and
+# all weights free it is still {{results/07_flow_images.json:regression.all weights.mean.open.2.distance|.2f}} away
+# ({{results/07_flow_images.json:regression.all weights, longer.mean.open.2.distance|.2f}} after the longer training): one call must do the work of four, with the same few layers.
+# AYF, which never walks a path, ends {{results/07_flow_images.json:open.student.mean.2.distance|.2f}} away, and the same adapters taught by the paths {{results/07_flow_images.json:regression.adapters.mean.open.2.distance|.2f}}. So its loss explains about a third of the gap, the network the rest.
+#
+# And nearer is not better. A regression paints the mean where it is unsure: with colour and place left open, its two jumps have a *lower* mask and recall than AYF's
+# ({{results/07_flow_images.json:regression.adapters.mean.open.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}} %, {{results/07_flow_images.json:regression.adapters.mean.open.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}} %), and the attributes are level.

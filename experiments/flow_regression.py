@@ -1,0 +1,125 @@
+"""How near could the image student of notebook 07 come? Adds ``regression`` to ``07_flow_images.json``.
+
+    python experiments/flow_regression.py
+
+A flow map is learned without walking the teacher's paths. Here they are walked, and the student learns from them by
+plain regression: the average velocity between any two of their times. Nothing stands between the network and its
+answer then but its own size and the number of steps, so this bounds what a better objective could reach.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments import flow_images, runs
+from experiments.runs import keep
+from vos_tutorial.data.worlds import captioned
+from vos_tutorial.models.dit import DiT, student_of
+from vos_tutorial.models.flow_map import like
+from vos_tutorial.models.generators import load_teacher
+from vos_tutorial.recipes.generators import OPEN
+
+COUNT = 4096  # paths
+STEPS = 32  # of Euler, in a path
+STORED = 16  # jumps between the times that are kept
+BATCH, WARM_UP, CLIP = 16, 20, 1.0
+COMMAND = "python experiments/flow_regression.py"
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A training: whether all weights learn or the adapters alone, for how many steps, how fast, with which seeds."""
+
+    everything: bool
+    steps: int
+    lr: float
+    seeds: tuple[int, ...] = runs.SEEDS
+
+
+TRAININGS = {
+    "adapters": Regression(False, 1800, 1e-3),
+    "all weights": Regression(True, 1800, 1e-3),
+    "all weights, longer": Regression(True, 6000, 2e-3, (0,)),
+}
+
+
+@torch.no_grad()
+def walked(teacher: DiT, count: int = COUNT) -> tuple[Tensor, Tensor]:
+    """Paths ``float16 [STORED + 1, N, 4, H, W]`` from noise to picture, and captions ``[N, 6]`` as trainings have."""
+    generator = torch.Generator().manual_seed(5)
+    captions = captioned.random_captions(range(5_000_000, 5_000_000 + count))
+    whole, each = torch.rand(count, 1, generator=generator), torch.rand(captions.shape, generator=generator)
+    captions = captions.masked_fill((whole < OPEN["unsaid"]) | (each < OPEN["unsaid"]), captioned.UNSAID)
+    x = torch.randn(count, 4, captioned.SIDE, captioned.SIDE, generator=generator)
+    kept = [x.half()]
+    for i in range(STEPS):
+        t = torch.full((count,), 1 - i / STEPS)
+        parts = zip(x.split(128), t.split(128), captions.split(128), strict=True)
+        x = torch.cat([some - teacher(some, at, at, said) / STEPS for some, at, said in parts])
+        if (i + 1) % (STEPS // STORED) == 0:
+            kept.append(x.half())
+    return torch.stack(kept), captions
+
+
+def regressed(teacher: DiT, paths: Tensor, captions: Tensor, how: Regression, seed: int) -> DiT:
+    """A student that has learned average velocities of the paths between two of their times, drawn at random."""
+    torch.manual_seed(seed)
+    student = student_of(teacher)
+    if how.everything:
+        student.requires_grad_(True)
+    weights = [p for p in student.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, how.lr, weight_decay=0.0)
+    warm = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / WARM_UP, total_iters=WARM_UP)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(how.steps):
+        who = torch.randint(captions.shape[0], (BATCH,), generator=generator)
+        first = torch.randint(STORED, (BATCH,), generator=generator)
+        last = first + 1 + (torch.rand(BATCH, generator=generator) * (STORED - first)).long()
+        x, end, t, s = paths[first, who].float(), paths[last, who].float(), 1 - first / STORED, 1 - last / STORED
+        velocity = (x - end) / like(t - s, x)  # [B, 4, H, W]
+        loss = (student(x, t, s, captions[who]) - velocity).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, CLIP)
+        optimiser.step()
+        warm.step()
+        fall.step()
+    return student.eval()
+
+
+def main() -> None:
+    """Walk, learn, compare with the teacher's 64 steps as every sampler of the page is."""
+    torch.set_num_threads(1)
+    teacher, judge = load_teacher(path=flow_images.weights("teacher")), flow_images.Judge()
+    paths, captions = walked(teacher)
+    asked = {name: flow_images.inputs(words) for name, words in flow_images.CAPTIONS.items()}
+    aims = {name: flow_images.drawn(teacher.given, *pair, flow_images.REFERENCE) for name, pair in asked.items()}
+    found: dict[str, Any] = {"paths": COUNT, "path_steps": STEPS, "batch": BATCH}
+    for title, how in TRAININGS.items():
+        rows: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in asked}
+        for seed in how.seeds:
+            student = regressed(teacher, paths, captions, how, seed)
+            for name, pair in asked.items():
+                for steps in flow_images.FEW:
+                    samples = flow_images.drawn(student.given, *pair, steps)
+                    rows[name].setdefault(str(steps), []).append(judge(samples, pair[0], aims[name]))
+                print(title, seed, name, {n: row[-1]["distance"] for n, row in rows[name].items()}, flush=True)
+        mean = {
+            name: {n: {of: runs.mean([each[of] for each in row]) for of in row[0]} for n, row in few.items()}
+            for name, few in rows.items()
+        }
+        found[title] = {"steps": how.steps, "lr": how.lr, "seeds": list(how.seeds), "runs": rows, "mean": mean}
+        keep(flow_images.OUT, {"regression": found}, flow_images.COMMAND)
+
+
+if __name__ == "__main__":
+    main()
