@@ -70,7 +70,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 215 minutes, of which 75 for the exercises |
-# | to run | {{results/run_cards.json:06_stcnn_adversarial_training.cpu.cpu_seconds|.0f}} s of CPU time, nearly half of it training (longer by the clock on a busy machine); peak memory {{results/run_cards.json:06_stcnn_adversarial_training.cpu.peak_mib|,}} MiB |
+# | to run | {{results/run_cards.json:06_stcnn_adversarial_training.cpu.cpu_seconds|.0f}} s of CPU time, nearly half of it training; peak memory {{results/run_cards.json:06_stcnn_adversarial_training.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 and 02 (05 for the comparison above), convolutions, cross-entropy, the gradient of a loss |
 #
 # Nothing is downloaded. Details and five more exercises are in the [appendix](appendix/06_details.ipynb).
@@ -1117,7 +1117,7 @@ tables.compare(benchmark, methods=columns)
 # **In these three conditions and on real video, the generator adds nothing that we can measure.** On sprites it does not beat
 # copying (section 7), so the first three columns do not show what a good one would add.
 #
-# On camouflage the generator decides: without one almost nothing is found, and on each seed an untrained one finds less than a trained one. (Tuning helps there too: untuned, *full* has {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.untuned.0|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.untuned.1|.0f}} / {{results/06_stcnn.json:timeless_hidden.IoU.pretrained.untuned.2|.0f}}.)
+# On camouflage the generator decides: without one almost nothing is found, and on each seed an untrained one finds less than a trained one.
 # So ask of a video: does its frame 0 show the object?
 
 # %% [markdown]
@@ -1188,7 +1188,7 @@ rows["CPU seconds per video"] = {shown: real["seconds"][k] for k, shown in names
 tables.table(rows, notes="J in percent where nothing else is said; one seed")
 
 # %% [markdown]
-# Here 60 steps are level with the copied mask. On *motocross-jump* they lose half of what the untuned network finds. 200 steps bring {{results/06_stcnn.json:real.J.STCNN 200 steps.mean.0|.1f}}: still below STM in J, above it in F.
+# Here 60 steps are level with the copied mask. 200 steps bring {{results/06_stcnn.json:real.J.STCNN 200 steps.mean.0|.1f}}: still below STM in J, above it in F.
 #
 # **With an encoder from ImageNet**, trained on cut-out photographs and tuned for 120 steps, STCNN reaches a J&F of {{results/15_photos.json:rows.STCNN, photos, larger (700 more, seed 2), 120 steps of tuning, 240.J&F|.1f}} on twelve other sequences at 240 lines
 # ({{results/15_photos.json:rows.STCNN, photos, larger (700 more, seed 2), 120 steps of tuning, without the time half, 240.J&F|.1f}} without its generator). STM, trained on such photographs too, has {{results/15_photos.json:rows.STM, photos, larger (1800 more, seed 2), 240.J&F|.1f}}, and {{results/15_photos.json:rows.STM, photos, larger (1800 more, seed 2), enlarged to 360.J&F|.1f}} at the 360 lines with which it ships. Both were chosen on these twelve. On the three above, J is {{results/15_photos.json:rows.STCNN, photos, larger, davis_sample, third freeze.J|.1f}};
@@ -1257,7 +1257,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Had a wrong blob survived in the gate, the object could have stayed lost. The gate helps under occlusion, and costs J where
+# The gate helps under occlusion, and costs J where
 # objects are fast: tuned, {{results/06_stcnn.json:gate_tuned.on.fast_motion|.0f}} with it, {{results/06_stcnn.json:gate_tuned.off.fast_motion|.0f}} without ([appendix](appendix/06_details.ipynb), G).
 #
 # ## 12. What the paper claims, and what we saw
@@ -1269,8 +1269,6 @@ figures.show(
 # | the attention gate | no gain on camouflage: {{results/06_stcnn.json:camouflage.mean.pretrained.moving|.1f}} with, {{results/06_stcnn.json:camouflage.mean.no attention.moving|.1f}} without, and *without* is ahead on each of three seeds (by 2 to 6) |
 # | an adversarial loss on the painted frame | with λ = 0.01 it harmed picture and features at our scale (below) |
 # | tuning to frame 0 | yes: from {{results/06_stcnn.json:averages.untuned|.1f}} to {{results/06_stcnn.json:averages.STCNN long|.1f}} on average over ten conditions (section 8) |
-#
-# The authors' network reaches 83.8 for both J and F on DAVIS-2016, by a public leaderboard (2019). <!-- given -->
 #
 # **Does the adversarial loss help?** Same masks, same steps:
 
