@@ -247,5 +247,6 @@ tables.table(regression_rows("whole"), rows="whole captions", decimals=2)
 # ({{results/07_flow_images.json:regression.all weights, longer.mean.open.2.distance|.2f}} after the longer training): one call must do the work of four, with the same few layers.
 # AYF, which never walks a path, ends {{results/07_flow_images.json:open.student.mean.2.distance|.2f}} away, and the same adapters taught by the paths {{results/07_flow_images.json:regression.adapters.mean.open.2.distance|.2f}}. So its loss explains about a third of the gap, the network the rest.
 #
-# And nearer is not better. A regression paints the mean where it is unsure: with colour and place left open, its two jumps have a *lower* mask and recall than AYF's
-# ({{results/07_flow_images.json:regression.adapters.mean.open.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}} %, {{results/07_flow_images.json:regression.adapters.mean.open.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}} %), and the attributes are level.
+# And nearer is not always better. With colour and place left open, the two jumps of the adapters taught by the paths have a *lower* mask than AYF's
+# ({{results/07_flow_images.json:regression.adapters.mean.open.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}} %), perhaps because a regression paints the mean where it is unsure; recall
+# ({{results/07_flow_images.json:regression.adapters.mean.open.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}} %) and attributes are level. Only the longer training of all weights is nearer and no worse.
