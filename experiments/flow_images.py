@@ -64,7 +64,10 @@ from vos_tutorial.training.tasks.masktrack import task as masktrack_task
 
 ROOT = runs.ROOT / "runs" / "images"
 OUT = runs.RESULTS / "07_flow_images.json"
-COMMAND = "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure"
+COMMAND = (
+    "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure; "
+    "python experiments/flow_regression.py"
+)
 NAMES = ("reader", "early", "teacher", "student", "guided", "short", "too-fast", "without-s", "adversarial")
 FROM = {"teacher": "early", "guided": "student", "adversarial": "student"}
 FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
@@ -240,15 +243,23 @@ def of_students(
 ) -> dict[str, Any]:
     """Every seed of a training that is done, at every number of steps, and the mean over seeds."""
     there = [seed for seed in runs.SEEDS if (folder(name, seed) / "weights.safetensors").exists()]
+    students = [load_student(path=weights(name, seed), teacher=teacher) for seed in there]
+    training = [told(name, seed) for seed in there]
+    return {"seeds": there, "training": training, **judged(students, judge, captions, noise, reference)}
+
+
+def judged(
+    students: Sequence[DiT], judge: Judge, captions: Tensor, noise: Tensor, reference: Tensor
+) -> dict[str, Any]:
+    """Each student's scores at every number of steps, a list over students, and their mean."""
     rows: dict[str, list[dict[str, float]]] = {str(steps): [] for steps in FEW}
-    for seed in there:
-        student = load_student(path=weights(name, seed), teacher=teacher)
+    for student in students:
         for steps in FEW:
             samples = drawn(student.given, captions, noise, steps)
             rows[str(steps)].append(judge(samples, captions, reference))
-        print(name, seed, {steps: row[-1] for steps, row in rows.items()}, flush=True)
-    mean = {steps: {of: runs.mean([row[of] for row in seeds]) for of in seeds[0]} for steps, seeds in rows.items()}
-    return {"seeds": there, "training": [told(name, seed) for seed in there], **rows, "mean": mean}
+        print({steps: row[-1] for steps, row in rows.items()}, flush=True)
+    mean = {steps: {of: runs.mean([row[of] for row in each]) for of in each[0]} for steps, each in rows.items()}
+    return {**rows, "mean": mean}
 
 
 def as_good(student: dict[str, float], euler: Callable[[int], dict[str, float]]) -> dict[str, int | None]:

@@ -82,9 +82,10 @@ def ship(method: str, folders: Sequence[Path]) -> None:
     files = [folder / "weights.safetensors" for folder in folders]
     before = [read_metadata(file) for file in files]
     last = before[-1]
-    about = {key: last[key] for key in ("method", "size", "options", "seed", "device", "torch")}
+    about = {key: last[key] for key in ("method", "size", "options", "device", "torch")}
     about |= recipes.variant(method, "photos").use() | {
         "precision": "float16",
+        "seed": " then ".join(one["seed"] for one in before),
         "recipe": " then ".join(without_places(one["recipe"]) for one in before),
         "start": "ImageNet, EfficientNet-Lite0",
         "steps": str(sum(int(one["steps"]) for one in before)),

@@ -266,6 +266,8 @@ def main_part() -> dict[str, Any]:
             **{t: others[t][c]["J"] if t in others else None for t in ("copy first", "MaskTrack", "STM long")},
             "RVOS long": others["RVOS long"][c]["J"] if "RVOS long" in others else None,
         }
+    rows = result["benchmark"].values()
+    result["averages"] = {name: mean([row[name] for row in rows]) for name in ("untuned", "STCNN long", "STM long")}
     several = [clip for clip in clips if clip.attributes == ("multiple_objects",)]
     result["mask_swap"] = {
         "untuned": swapped(BEST, 0, 0, several),
@@ -348,12 +350,6 @@ def gate_where_it_is_blamed(steps: int, count: int = CLIPS) -> dict[str, dict[st
         method = Tuned(BEST, 0, steps, gate=threshold)
         result[switch] = {c: runs.j_of(method, clips) for c, clips in of.items()}
     return result
-
-
-def averages() -> dict[str, Any]:
-    """Each method's mean over the conditions of the benchmark that :func:`main_part` has stored."""
-    rows = json.loads(OUT.read_text())["benchmark"].values()
-    return {"averages": {name: mean([row[name] for row in rows]) for name in ("untuned", "STCNN long", "STM long")}}
 
 
 # ------------------------------------------------------------------------------------- what is time worth, tuned?
@@ -837,7 +833,6 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "gate": gate,
     "gate untuned": lambda: {"gate_untuned": gate_where_it_is_blamed(0)},
     "gate tuned": lambda: {"gate_tuned": gate_where_it_is_blamed(ONLINE)},
-    "averages": averages,
     "timeless": timeless,
     "timeless hidden": timeless_hidden,
 }

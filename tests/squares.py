@@ -1,4 +1,7 @@
-"""Clips for tests of trainings: squares on noise that move to the right by a pixel a frame."""
+"""Clips for tests of trainings: squares on noise that move to the right by a pixel a frame.
+
+STCNN's tests have a square of their own, which is brighter and faster: its generator must see it move.
+"""
 
 from __future__ import annotations
 

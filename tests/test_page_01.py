@@ -1,4 +1,4 @@
-"""What notebook 01 quotes from ``01_baselines.json`` is what the code measures, and what it says of it holds."""
+"""The tables and three sizes of ``01_baselines.json`` are what the code measures; what page 01 says of them holds."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _photos() -> Recipe:
     """For real video: from ImageNet weights, on photographs that move (``--stills DIR --cutouts DIR``)."""
     options = {**VIDEO, "source": "photos"}
     video = replace(RECIPES["cpu"].stages[1], name="photos", steps=PHOTO_STEPS, batch=8, size=128, options=options)
-    used = {"limit": 4, "policy": "even"}  # costs 0.1 J&F of the validation video, and four fifths of a full read
+    used = {"limit": 4, "policy": "even"}  # a full memory takes longer and gains nothing (15_photos.json)
     # Why 360 lines: docs/results.md, "Real video", has J&F at four numbers of lines.
     whole = replace(RECIPES["cpu"], stages=(video,), lines=360, enlarge=1.5, segmenter=used)
     return _form(whole, encoder="imagenet", width=24)

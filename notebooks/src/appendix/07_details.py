@@ -231,8 +231,8 @@ tables.table(rows)
 def regression_rows(captions):
     shown = {f"AYF-EMD, adapters, {n}": scores(pictures[captions]["student"], n, columns) for n in (1, 2, 4)}
     for name in ("adapters", "all weights", "all weights, longer"):
-        runs = pictures["regression"][name]["runs"][captions]
-        shown |= {f"regression, {name}, {n}": scores(runs, n, columns) for n in (1, 2, 4)}
+        of = pictures["regression"][name][captions]
+        shown |= {f"regression, {name}, {n}": scores(of, n, columns) for n in (1, 2, 4)}
     return shown | {"Euler, 8": scores(pictures[captions]["teacher"], 8, columns)}
 
 
@@ -243,10 +243,10 @@ tables.table(regression_rows("whole"), rows="whole captions", decimals=2)
 
 # %% [markdown]
 # **No training that we tried brings this network's two jumps as near as eight Euler steps.** With the paths themselves as teachers and
-# all weights free it is still {{results/07_flow_images.json:regression.all weights.mean.open.2.distance|.2f}} away
-# ({{results/07_flow_images.json:regression.all weights, longer.mean.open.2.distance|.2f}} after the longer training): one call must do the work of four, with the same few layers.
-# AYF, which never walks a path, ends {{results/07_flow_images.json:open.student.mean.2.distance|.2f}} away, and the same adapters taught by the paths {{results/07_flow_images.json:regression.adapters.mean.open.2.distance|.2f}}. So its loss explains about a third of the gap, the network the rest.
+# all weights free it is still {{results/07_flow_images.json:regression.all weights.open.mean.2.distance|.2f}} away
+# ({{results/07_flow_images.json:regression.all weights, longer.open.mean.2.distance|.2f}} after the longer training): one call must do the work of four, with the same few layers.
+# AYF, which never walks a path, ends {{results/07_flow_images.json:open.student.mean.2.distance|.2f}} away, and the same adapters taught by the paths {{results/07_flow_images.json:regression.adapters.open.mean.2.distance|.2f}}. In these trainings its loss explains about a third of the gap, the network the rest.
 #
 # And nearer is not always better. With colour and place left open, the two jumps of the adapters taught by the paths have a *lower* mask than AYF's
-# ({{results/07_flow_images.json:regression.adapters.mean.open.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}} %), perhaps because a regression paints the mean where it is unsure; recall
-# ({{results/07_flow_images.json:regression.adapters.mean.open.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}} %) and attributes are level. Only the longer training of all weights is nearer and no worse.
+# ({{results/07_flow_images.json:regression.adapters.open.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}} %), perhaps because a regression paints the mean where it is unsure; recall
+# ({{results/07_flow_images.json:regression.adapters.open.mean.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}} %) and attributes are level. Only the longer training of all weights is nearer and no worse.
