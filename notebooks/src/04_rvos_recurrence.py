@@ -446,7 +446,7 @@ figures.show(
 
 # %% [markdown]
 # The coarsest level could see the whole scene. But the finest reads the previous mask too, and the loss looks
-# only there. With a loss at *each* level, the coarsest keeps telling them apart, but in our short runs J was no higher ([appendix](appendix/04_details.ipynb), I).
+# only there. With a loss at *each* level, the coarsest keeps telling the slots apart, but in our short runs J was no higher ([appendix](appendix/04_details.ipynb), I).
 
 # %% [markdown]
 # ## 3. The grid, built
@@ -782,7 +782,7 @@ figures.show(
         height=2.2,
     ),
     "IoU on eight fixed clips over your training, which follow their objects on the network's own masks throughout; the second stage is shaded.",
-    f"The same eight clips throughout, always on the network's own masks; it is *trained* on its own from step {change} on (shaded).",
+    f"The same eight clips throughout, always on the network's own masks; it is trained on its own from step {change} on (shaded).",
 )
 
 # %% [markdown]
@@ -811,7 +811,7 @@ tables.compare(tables.stored("04_rvos", "benchmark"), methods=names)
 
 # %% [markdown]
 # Your recipe beats the copied mask under every condition, and MaskTrack in fast motion, occlusion and out of view; on clean clips it stays far behind MaskTrack. The reference network leads on average (last row), because of four conditions: fast
-# motion, occlusion, out of view and camera shake. But it was trained longest.
+# motion, occlusion, out of view and camera shake. It was also trained longest.
 #
 # Does your recipe use its mask? In the {{term:mask-swap test}}, you give the network first one object's mask, then another's: the two answers overlap with an IoU of only {{results/04_rvos.json:mask_swap.recipe.0|.2f}}, {{results/04_rvos.json:mask_swap.recipe.1|.2f}}
 # and {{results/04_rvos.json:mask_swap.recipe.2|.2f}} (three seeds; reference: {{results/04_rvos.json:mask_swap.long|.2f}}). At 1, the mask would be ignored.
@@ -843,7 +843,7 @@ figures.show(
 # {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}} with both arrows, {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} without space and
 # {{results/04_rvos_arrows.json:arrows.J.S.multiple_objects|.1f}} without time. Then J is
 # near that of a copied first mask, {{results/04_rvos.json:benchmark.multiple_objects.copy first|.1f}}: without time, <em>this</em> network, trained with both arrows, copies what it is fed. Fed the <em>true</em> previous masks of
-# fast clips, it answers with an IoU of {{results/04_rvos_arrows.json:copied.fast_motion.S.fed|.0f}} with those, and of {{results/04_rvos_arrows.json:copied.fast_motion.S.right|.0f}} with the right ones (with time: {{results/04_rvos_arrows.json:copied.fast_motion.ST.fed|.0f}} and {{results/04_rvos_arrows.json:copied.fast_motion.ST.right|.0f}}). A box without h looks like
+# fast clips, its answers have an IoU of {{results/04_rvos_arrows.json:copied.fast_motion.S.fed|.0f}} with those, and of {{results/04_rvos_arrows.json:copied.fast_motion.S.right|.0f}} with the right ones (with time: {{results/04_rvos_arrows.json:copied.fast_motion.ST.fed|.0f}} and {{results/04_rvos_arrows.json:copied.fast_motion.ST.right|.0f}}). A box without h looks like
 # frame 0, where copying was right in training; we have not tested whether that is the cause.</details>
 
 # %% [markdown]
