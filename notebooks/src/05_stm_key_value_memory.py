@@ -67,7 +67,7 @@ figures.show(
 # | | |
 # |---|---|
 # | to read and do | about 145 minutes, of which 40 for the exercises |
-# | to run | 3 to 9 minutes, depending on what else the computer does ({{results/run_cards.json:05_stm_key_value_memory.cpu.seconds|.0f}} s on ours, which was busy); most of it is your training. Peak memory {{results/run_cards.json:05_stm_key_value_memory.cpu.peak_mib|,}} MiB |
+# | to run | 3 to 11 minutes, depending on what else the computer does ({{results/run_cards.json:05_stm_key_value_memory.cpu.seconds|.0f}} s on ours, which was very busy); most of it is your training. Peak memory {{results/run_cards.json:05_stm_key_value_memory.cpu.peak_mib|,}} MiB |
 # | you need | notebooks 01 to 03, matrix products, softmax |
 #
 # Nothing is downloaded. If you have a DAVIS folder, section 9 uses it. Details beyond the main idea are in the
