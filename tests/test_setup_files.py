@@ -474,6 +474,19 @@ def test_a_browser_test_that_fails_runs_once_more_and_the_last_line_but_one_says
     assert said[-1] == ("All parts passed." if status == 0 else "Failed: browser.")
 
 
+def test_browser_tests_that_were_skipped_are_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run without any Chromium is green, so its last lines say what it did not look at."""
+    text = "import pytest\npytestmark = pytest.mark.browser\n"
+    text += "@pytest.mark.parametrize('n', range(2))\ndef test_it(n):\n    pytest.skip('no Chromium was found')\n"
+    suite = tiny_suite(tmp_path, monkeypatch, page=text, other=BROWSER_TESTS.format(needed=1))
+    assert suite.main(["browser"]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[-2] == "*** 2 of 4 browser tests were SKIPPED: no Chromium was found"
+    assert said[-1] == "All parts passed, but see what was skipped."
+
+
 def test_many_browser_tests_that_fail_are_no_accident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = BROWSER_TESTS.format(needed=1)
     text += "@pytest.mark.parametrize('n', range(6))\ndef test_broken(n):\n    assert False\n"
