@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.comparison import VIDEOS
+from vos_tutorial import models
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = ("clean", "deformation+scale", "distractors")
@@ -133,10 +134,33 @@ def test_what_was_tried_on_real_video() -> None:
 
 def test_the_readmes_table_of_real_video() -> None:
     text = (ROOT / "README.md").read_text()
-    table = text[text.index("| | J&F, 12 sequences | J, three others |") :].split("\n\n")[0].splitlines()[2:]
+    table = text[text.index("| | J&F, 12 sequences | J&F, three others | ms a frame |") :].split("\n\n")[0]
     rows = results("15_photos")["rows"]
-    found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
-    assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+    found = {}
+    for line in table.splitlines()[2:]:
+        name, twelve, three, ms = line.strip("| ").split(" | ")
+        found[name] = (float(twelve), float(three), int(ms.removesuffix(", with the tuning")))
+    assert found == {
+        name: (round(rows[a]["J&F"], 1), round(rows[b]["J&F"], 1), round(rows[a]["cpu_ms"]))
+        for name, (a, b) in PHOTOS.items()
+    }
+
+
+def test_the_sequences_of_real_video_are_named() -> None:
+    told = words("docs/results.md")
+    twelve, three = (PHOTO_ROWS[row]["videos"] for row in PHOTOS["first mask, copied"])
+    assert (len(twelve), len(three)) == (12, 3)
+    for kind, names in (("training", twelve), ("validation", three)):
+        (line,) = re.findall(rf"of its {kind} set decided \w+: (.*?)\.", told)
+        assert line.split(", ") == [f"*{name}*" for name in sorted(names)]
+    assert {len(row["videos"]) for row in PHOTO_ROWS.values()} == {12, 3}
+
+
+def test_the_largest_and_smallest_of_the_small_networks() -> None:
+    found = re.search(r"Networks of (\S+) to (\S+) million parameters", words("docs/results.md"))
+    assert found is not None
+    sizes = [sum(p.numel() for p in models.trained(name).parameters()) for name in models.METHODS]
+    assert found.groups() == (f"{min(sizes) / 1e6:.1f}", f"{max(sizes) / 1e6:.1f}")
 
 
 def of(shown: str, others: bool = False, video: str | None = None) -> float:
@@ -153,16 +177,20 @@ PHOTO_ROWS = results("15_photos")["rows"]
 SPRITE_ROWS = results("08_comparison")
 SPRITES = [SPRITE_ROWS["own_size"]["STM photos"]["J&F"], SPRITE_ROWS["benchmark"]["J&F"]["STM photos"]["all"]]
 SENTENCES = (  # file, sentence, its numbers
-    ("README.md", "(*soccerball*: {}, MaskTrack {})", [of(m, video="soccerball") for m in ("RGMP", "MaskTrack")]),
-    ("README.md", "(*bear*: {}, RGMP {})", [of(m, video="bear") for m in ("MaskTrack", "RGMP")]),
     (
-        "README.md",
+        "docs/results.md",
+        "(*soccerball*: {}, MaskTrack {})",
+        [of(m, video="soccerball") for m in ("RGMP", "MaskTrack")],
+    ),
+    ("docs/results.md", "(*bear*: {}, RGMP {})", [of(m, video="bear") for m in ("MaskTrack", "RGMP")]),
+    (
+        "docs/results.md",
         "best where that lasts (*hike*: {}, STM {})",
         [max(of(m, video="hike") for m in PHOTOS), of(LARGE, video="hike")],
     ),
-    ("README.md", "best where that lasts (*hike*: {},", [of(TUNED, video="hike")]),
+    ("docs/results.md", "best where that lasts (*hike*: {},", [of(TUNED, video="hike")]),
     (
-        "README.md",
+        "docs/results.md",
         "*soccerball* ({} instead of {})",
         [PHOTO_ROWS[TIMELESS]["videos"]["soccerball"], of(TUNED, video="soccerball")],
     ),
@@ -176,9 +204,13 @@ SENTENCES = (  # file, sentence, its numbers
             PHOTO_ROWS["STCNN, photos (2800 steps), 120 steps of tuning, 240"]["J&F"],
         ],
     ),
-    ("README.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
-    ("README.md", "Without its temporal branch STCNN has {},", [PHOTO_ROWS[TIMELESS]["J&F"]]),
-    ("README.md", "J falls from {} to {}", [PHOTO_ROWS[PHOTOS[m][1]]["J"] for m in (SMALL, LARGE)]),
+    ("docs/results.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
+    (
+        "docs/results.md",
+        "Without its temporal branch STCNN has {} instead of {},",
+        [PHOTO_ROWS[TIMELESS]["J&F"], of(TUNED)],
+    ),
+    ("README.md", "J&F falls from {} to {}", [of(m, True) for m in (SMALL, LARGE)]),
     ("docs/results.md", "on *car-roundabout* from {} to {}", [of(m, True, "car-roundabout") for m in (SMALL, LARGE)]),
     ("docs/results.md", "on *motocross-jump* from {} to {}", [of(m, True, "motocross-jump") for m in (SMALL, LARGE)]),
     (
@@ -216,7 +248,7 @@ def test_what_enlarged_frames_cost() -> None:
     small, large = (rows[PHOTOS[f"STM, {how}"][0]]["cpu_ms"] for how in ("at 240 lines", "enlarged to 360 lines"))
     assert round(large / small) == 4  # "four times", in all three
     told = {
-        "README.md": f"four times as long, {large:.0f} ms a frame on one core instead of {small:.0f}.",
+        "README.md": "They also take four times as long.",  # the table above it has the times
         "docs/results.md": f"{small:.0f} ms a frame at 240 lines, {large:.0f} at 360, on one core, four times",
         "CHANGELOG.md": "in four times the time;",
     }
