@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from vos_tutorial import __main__ as command_line
 from vos_tutorial import __version__
 from vos_tutorial.course.lessons import COURSE
 from vos_tutorial.places import NAME
@@ -175,6 +178,40 @@ def test_readme_names_what_exists() -> None:
     colab, _ = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)  # test_installed.py runs the other one
     ast.parse("\n".join(line for line in colab.splitlines() if line[0] not in "!%"))
     assert '-e "..[course]"' in colab
+
+
+def commands_in(text: str) -> list[str]:
+    """Whole commands of ours in a text, from code blocks and from backticks; a command's bare name is none."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    found = [re.search(r"-m vos_tutorial (\w+ .+)", " ".join(code.split())) for code in (*lines, *spans)]
+    return [match[1] for match in found if match and len(shlex.split(match[1], comments=True)) > 1]
+
+
+PAPERS = ["README.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md", "notebooks/teaching/*.md"]
+
+
+@pytest.mark.parametrize(
+    "command", sorted({c for p in PAPERS for file in ROOT.glob(p) for c in commands_in(file.read_text("utf-8"))})
+)
+def test_the_commands_in_our_texts_can_be_typed(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go as far as the options are read: each is known, none is missing. And DAVIS's lists have their year."""
+
+    class Understood(Exception):
+        pass
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(self: argparse.ArgumentParser, words: list[str] | None = None) -> None:
+        parse(self, words)
+        raise Understood
+
+    words = shlex.split(command, comments=True)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    with pytest.raises(Understood):
+        command_line.main(words)
+    assert "test-dev" not in words or words[words.index("--year") + 1] == "2017"  # there is none of 2016
 
 
 # --- bootstrap ----------------------------------------------------------------------------------------------------
