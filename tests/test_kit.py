@@ -265,6 +265,18 @@ def test_the_students_archive_keeps_every_secret(monkeypatch: pytest.MonkeyPatch
     assert first == second
 
 
+def test_students_without_make_get_the_commands_of_the_readme(tmp_path: Path) -> None:
+    told = archives.student_readme()
+    readme = (archives.ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in told.splitlines() if line.startswith("| ") and "\\" in line]
+    assert len(commands) == 2
+    assert all(line in readme.splitlines() for line in commands)
+    assert "vos_tutorial doctor" in told
+    (tmp_path / "README.md").write_text("# nothing\n\n### conda\n")
+    with pytest.raises(KitError, match="no table of the commands without make"):
+        archives.student_readme(tmp_path)
+
+
 def sealed_check(number: str, folder: Path) -> dict[str, Exercise]:
     """The exercises of a page as a student's copy has them."""
     source, kept = sealed.seal(number)

@@ -270,3 +270,28 @@ def test_notebook_04_compares_with_notebook_05() -> None:
     for condition, scores in own.items():
         assert quoted[condition]["STM"] == scores["mean"]
         assert quoted[condition]["STM long"] == scores["long"]
+
+
+def test_what_a_class_needs() -> None:
+    """Rounded so that a new measurement changes no sentence; the README says the same of one reader."""
+    told = words("docs/server.md")
+    cards = results("run_cards")
+    pages = {file.stem: cards[file.stem]["cpu"] for file in (ROOT / "notebooks" / "src").glob("*.py")}
+    assert len(pages) == 10
+    assert "CPU seconds and peaks for the ten pages" in told
+    seconds, peak = (max(card[key] for card in pages.values()) for key in ("cpu_seconds", "peak_mib"))
+    assert 120 < seconds < 180
+    assert 1.2e9 < peak * 2**20 < 1.5e9
+    assert "Each page takes less than 3 CPU minutes and less than 1.5 GB." in told
+    assert "each needs about 1.5 GB of memory, and no GPU." in words("README.md")
+    assert abs(30 * seconds / 8 / 60 - 10) < 2
+    assert (
+        "Thirty students who all run one of the longest pages at once keep 8 cores busy for about 10 minutes" in told
+    )
+    weights = sum(file.stat().st_size for file in (ROOT / "data" / "weights").glob("*.safetensors"))
+    notebooks = sum(
+        file.stat().st_size for part in ("", "appendix") for file in (ROOT / "notebooks" / part).glob("*.ipynb")
+    )
+    assert round(weights, -7) == 30e6
+    assert 5e6 < notebooks < 10e6
+    assert "about 30 MB of weights, and for each student less than 10 MB of notebooks" in told

@@ -180,6 +180,30 @@ def test_readme_names_what_exists() -> None:
     assert '-e "..[course]"' in colab
 
 
+def test_settings_lists_every_variable_and_every_extra() -> None:
+    told = (ROOT / "docs/settings.md").read_text()
+    files = [file for folder in ("vos_tutorial", "tools", "tests") for file in (ROOT / folder).rglob("*.py")]
+    used = {name for file in files for name in re.findall(r"\bVOS_TUTORIAL_[A-Z_]+[A-Z]", file.read_text("utf-8"))}
+    assert set(re.findall(r"^\| `(VOS_\w+)` \|", told, flags=re.MULTILINE)) == used
+    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
+    rows = re.findall(r"^\| `([a-z]+)` \|", told, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(re.findall(r"^([a-z]+) = \[", extras, flags=re.MULTILINE))
+
+
+def test_contributing_knows_the_workflows_and_what_grading_runs() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    files = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    assert sorted(re.findall(r"^\| `\.github/workflows/(\w+\.yml)` \|", told, flags=re.MULTILINE)) == [
+        file.name for file in files
+    ]
+    workflows = [yaml.safe_load(file.read_text()) for file in files]
+    assert {job["timeout-minutes"] for workflow in workflows for job in workflow["jobs"].values()} == {40}
+    assert "Each may take 40 minutes." in told
+    grading = yaml.safe_load((ROOT / ".github/workflows/grading.yml").read_text())["jobs"]["grading"]["steps"]
+    for command in (step["run"] for step in grading if "run" in step):
+        assert command.split("&& ")[-1] in told
+
+
 def commands_in(text: str) -> list[str]:
     """Whole commands of ours in a text, from code blocks and from backticks; a command's bare name is none."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
