@@ -363,3 +363,19 @@ def test_a_rubric_has_a_hundred_points(tmp_path: Path) -> None:
     wrong.write_text("# X\n\n## Rubric\n\n| what | points |\n|---|---|\n| a | 40 |\n| b | 50 |\n", encoding="utf-8")
     with pytest.raises(KitError, match=r"project_x.md: the rubric's points sum to 90, not 100"):
         syllabus.project(wrong)
+
+
+def test_every_page_is_graded_and_the_project_has_its_four_weeks(course: list[instructor.Lesson]) -> None:
+    plan = syllabus.load()
+    with_functions = {it.number for it in course if any(e.functions for e in it.exercises)}
+    functions = {e.number for it in course for e in it.exercises if e.functions}
+    for weeks, chosen in ((plan.six, 2), (plan.twelve, 8)):
+        graded = {n.split(".")[0].zfill(2) for week in weeks for n in week.hand_in if n in functions}
+        assert graded == with_functions
+        assert len(weeks) - chosen == 4
+        assert any("presentations" in s.what.lower() for s in weeks[-1].sessions)
+        assert any("project" in s.what.lower() for week in weeks[:chosen] for s in week.sessions)
+    assert "last four weeks of either" in plan.about
+    briefs = [path.read_text(encoding="utf-8") for path in sorted(teaching.TEACHING.glob("project_*.md"))]
+    assert len(briefs) == 2
+    assert all("about 25 hours each, four weeks" in brief and "\n| 4 | " in brief for brief in briefs)
