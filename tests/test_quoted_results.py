@@ -194,16 +194,6 @@ SENTENCES = (  # file, sentence, its numbers
         "*soccerball* ({} instead of {})",
         [PHOTO_ROWS[TIMELESS]["videos"]["soccerball"], of(TUNED, video="soccerball")],
     ),
-    (
-        "CHANGELOG.md",
-        "J&F {} and {} on the twelve sequences that choose, before {} and {}.",
-        [
-            of(LARGE),
-            of(TUNED),
-            PHOTO_ROWS["STM, photos, enlarged to 360"]["J&F"],
-            PHOTO_ROWS["STCNN, photos (2800 steps), 120 steps of tuning, 240"]["J&F"],
-        ],
-    ),
     ("docs/results.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
     (
         "docs/results.md",
