@@ -625,7 +625,7 @@ tables.table({name: by_steps(of) for name, of in rows.items()}, decimals=3)
 # ## 7. Look inside
 #
 # Drag the point on the left, or move it with the arrow keys. The curve is the teacher's path, the dashed blue line the learned jump from $t$ to $s$, the dotted orange line Euler's step. On the right the
-# same noise goes through three samplers. (There clouds have 1,000 points, in the tables 8,000. Two fresh draws of 1,000 already lie apart; the line below the clouds says how far.)
+# same noise goes through three samplers. (There clouds have 1,000 points, in the tables 8,000. Two fresh draws of 1,000 are about as far apart as the consistency model, from two steps on, is from the teacher: no failure.)
 #
 # **One question.** With $t = 1$ and $s = 0$, find two close starting points whose jumps end in different squares. *Where does the jump of a point between them end?*
 
