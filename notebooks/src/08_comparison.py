@@ -239,8 +239,8 @@ tables.table(back, notes="J in percent, over frames that show the object; 24 cli
 # %% [markdown]
 # ## 5. What else to ask
 #
-# **The length of the clip.** Benchmarks have short clips, because annotation is expensive. Here are twelve clips of 64 frames (four conditions, three sets). In three of them the object is behind a wall around
-# frames 5 to 10, and every pixel marked there is an error. That is not about length, so the lines have a gap:
+# **The length of the clip.** Benchmarks have short clips, because annotation is expensive. Here are twelve clips of 64 frames (four conditions, three sets). In three of them a wall hides the object around
+# frames 5 to 10, and where nothing is visible, every marked pixel is an error. That is not about length, so the lines have a gap:
 
 # %% tags=["reference"]
 length = tables.stored("08_comparison", "length")
@@ -604,7 +604,7 @@ comparisons.choices(parts, price, rows="if the clip has")
 #
 # Often you should. But know the price and the limits. It needs a GPU; on *one CPU core* the photo-trained networks of section 8 need {{results/08_comparison.json:videos.MaskTrack photos.cpu_ms|.0f}} to {{results/08_comparison.json:videos.STM photos.cpu_ms|.0f}} milliseconds a frame, STCNN's tuning included.
 # Its weights are gated: you have to ask for them. And the problem is not solved: SAM 3 reports 78.4 on MOSE v1 and 60.3 on v2, which has more small, crowded and hidden objects.
-# (Its paper gives SAM 2.1 L 77.9 and 47.9, not 74.5 and 50.7: even published numbers depend on who ran them.) When a method fails on your video, it helps to know what it carries from frame
+# (Its paper gives SAM 2.1 L 77.9 and 47.9 (zero-shot), not 74.5 and 50.7: even published numbers depend on who ran them.) When a method fails on your video, it helps to know what it carries from frame
 # to frame: that tells you why it failed, and which one to try next.
 
 # %% [markdown] tags=["exercise-text"]
