@@ -67,7 +67,7 @@ RULES: dict[str, dict[str, Any]] = {
 BY_HAND: dict[str, dict[str, Any]] = {
     "colour": {},
     "colour + place": {"place": 3.0},
-    "with the last frame": {"place": 3.0, "memory": "both"},
+    "with the previous frame": {"place": 3.0, "memory": "both"},
 }
 #: Short runs that are compared with "both", and how many seeds of each.
 TRAP = {

@@ -406,6 +406,8 @@ def test_autograd_says_which_gradients_are_drawn(clip: Clip) -> None:
         assert flows[False].count("gradient") == 2  # from its own loss, and from the next frame
         assert flows[True].count("gradient") == 1
         assert flows[True].count("stopped") == 1
+        memories = {(a.source, a.target) for a in diagram.arrows if a.flow == "gradient" and "memory" in a.target}
+        assert memories == ({("step1", "memory1"), ("step2", "memory2")} if carry == "memory" else set())
     assert not reaches(losses[0], torch.ones(2))
     assert not reaches((handed * 0).sum(), handed)  # connected, but nothing comes through
 

@@ -154,13 +154,13 @@ for name, light in (("two encoders of one architecture", False), ("light memory 
 #
 # ## F. Other ways out of the trap
 #
-# The paper's form, from random weights, ignores its memory in short training (section 7 of the page). Here is all that we tried,
+# The paper's version, from random weights, ignores its memory in short training (section 7 of the page). Here is all that we tried,
 # 320 steps and three seeds each unless the table says otherwise. <!-- given -->
 
 # %% tags=["reference"]
 rows = {}
 for name, run in tables.stored("05_stm", "trap", "runs").items():
-    shown = "shared keys + distance" if name == "both" else name.replace("paper form", "paper's form")
+    shown = "shared keys + distance" if name == "both" else name.replace("paper form", "paper's version")
     rows[shown.replace("twins", "same initial weights")] = {
         "steps": run["all steps"], "J clean": run["J"]["clean"], "J multiple objects": run["J"]["multiple_objects"],
         "mask-swap IoU": run["swap"],
@@ -173,10 +173,10 @@ tables.table(rows, decimals=2)
 #   overlap less than without, but no seed passes.
 # * *Same initial weights*: both encoders have the same initial weights and compare by distance at first; the penalty for long keys then goes from 1
 #   to 0. Their keys agree before training, yet all seeds fail.
-# * *From shared keys*: the paper's form, started from a network with shared keys. At first its memory encoder is trained to reproduce the query encoder's
+# * *From shared keys*: the paper's version, started from a network with shared keys. At first its memory encoder is trained to reproduce the query encoder's
 #   keys, and the read compares by distance; both aids fade out, and the last 300 steps are the paper's training and nothing else.
 #   It passes. One seed.
-# * *Long*: the paper's form from random weights, for {{results/05_stm.json:trap.runs.paper form, long.all steps|,}} steps, as many as *from
+# * *Long*: the paper's version from random weights, for {{results/05_stm.json:trap.runs.paper form, long.all steps|,}} steps, as many as *from
 #   shared keys* has behind it. After {{results/05_stm.json:trap.runs.paper form, long.earlier.all steps|,}} steps its mask-swap IoU was
 #   {{results/05_stm.json:trap.runs.paper form, long.earlier.swap.0|.2f}}, in the end it is
 #   {{results/05_stm.json:trap.runs.paper form, long.swap.0|.2f}}: it still fails the test. One seed.
@@ -218,9 +218,9 @@ figures.show(
 # %% [markdown]
 # ## I. Stills, video, or both
 #
-# 320 steps each, three seeds. <!-- given --> The differences lie within the spread, except under occlusion, where video alone is ahead: there are no
-# walls in clips made of stills. The paper's large gain from both (Oh et al., table 4) does not appear, because our stills come from
-# the same world as our video.
+# 320 steps each, three seeds. <!-- given --> The differences lie within the spread, except under occlusion, where video alone is ahead, perhaps because
+# clips made of stills have no walls. The paper's large gain from both (Oh et al., table 4) does not appear, perhaps because our stills come
+# from the same world as our video.
 
 # %% tags=["reference"]
 fed = tables.stored("05_stm", "data", "J")

@@ -439,10 +439,12 @@ def pins(
         start, end = ((place + 1) / 2 * size - 0.5 for place in (before, after))
         cell.imshow(picture)
         if on is None or title in on:
-            cell.plot(*start.T, "o", color="white", markeredgecolor=INK, markersize=5.5)
+            cell.plot(*start.T, "o", color="white", markeredgecolor=INK, markersize=4.5, zorder=4)
             for (x, y), (u, v) in zip(start, end, strict=True):
-                arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
-                cell.annotate("", (u, v), (x, y), arrowprops=arrow | {"mutation_scale": 13})
+                arrow = {"arrowstyle": "->", "color": "white", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+                cell.annotate(
+                    "", (u, v), (x, y), arrowprops=arrow | {"mutation_scale": 9, "path_effects": casing(3.5)}
+                )
         bare(cell)
         cell.set_xlim(-0.5, size[0] - 0.5)
         cell.set_ylim(size[1] - 0.5, -0.5)

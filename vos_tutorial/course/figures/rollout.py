@@ -32,8 +32,9 @@ def unrolled(
 ) -> Diagram:
     """What goes from frame to frame: the previous mask, or a memory that grows; and a hidden state, if there is one.
 
-    With ``losses`` and ``carried``, the gradients are drawn as well, and autograd says which: for each ``carried[t]``
-    the last loss is asked for its gradient. Where there is none, the way back ends in a cross.
+    With ``losses`` and ``carried``, the gradients are drawn as well: from each loss back to what its step reads, and
+    from there to what was carried on. About the latter autograd is asked: for each ``carried[t]`` the last loss is
+    asked for its gradient. Where there is none, the way back ends in a cross.
 
     Args:
         step: the name of what turns a frame and what was carried into a mask, e.g. ``"STM"``.
@@ -90,6 +91,8 @@ def unrolled(
         arrows += [Arrow("reference", f"step{t}") for t in range(1, length)]
     for t in range(1, length):
         arrows += _carried_on(parts, t, carry)
+        if losses and carry == "memory":
+            arrows.append(Arrow(f"step{t}", f"memory{t}", "gradient"))
     if given is not None:
         parts["given"] = _mask("given mask", "guide", as_ids(given))
         arrows.append(Arrow("given", "step0"))
@@ -105,8 +108,6 @@ def unrolled(
     for t, tensor in enumerate(carried, start=first):
         reached = reaches(losses[-1], tensor)
         source = f"memory{t + 1}" if carry == "memory" else f"step{t + 1}"
-        if carry == "memory":
-            arrows.append(Arrow(f"step{t + 1}", source, "gradient"))
         arrows.append(Arrow(source, f"mask{t}", "gradient" if reached else "stopped"))
     what = {"mask": "each mask goes into the next step", "memory": "each frame and its mask go into the memory"}[
         carry
