@@ -604,7 +604,7 @@ comparisons.choices(parts, price, rows="if the clip has")
 #
 # Often you should. But know the price and the limits. It needs a GPU; on *one CPU core* the photo-trained networks of section 8 need {{results/08_comparison.json:videos.MaskTrack photos.cpu_ms|.0f}} to {{results/08_comparison.json:videos.STM photos.cpu_ms|.0f}} milliseconds a frame, STCNN's tuning included.
 # Its weights are gated: you have to ask for them. And the problem is not solved: SAM 3 reports 78.4 on MOSE v1 and 60.3 on v2, which has more small, crowded and hidden objects.
-# (Its paper gives SAM 2.1 L 77.9 and 47.9 (zero-shot), not 74.5 and 50.7: even published numbers depend on who ran them.) When a method fails on your video, it helps to know what it carries from frame
+# (Its [paper](https://arxiv.org/abs/2511.16719) gives SAM 2.1 L 77.9 and 47.9 (zero-shot), not 74.5 and 50.7: even published numbers depend on who ran them.) When a method fails on your video, it helps to know what it carries from frame
 # to frame: that tells you why it failed, and which one to try next.
 
 # %% [markdown] tags=["exercise-text"]
