@@ -16,7 +16,7 @@ setup:  ## make or repair .venv; does nothing when it is up to date
 lab: setup  ## open JupyterLab on notebooks/00_start_here.ipynb
 	@$(PY) tools/lab.py $(ARGS)
 
-test: setup  ## everything that CI checks
+test: setup  ## style, types, tests, every notebook, the widgets in a browser: what a change must pass
 	@$(PY) tools/suite.py $(PARTS)
 
 $(PARTS) nbval-lax: setup

@@ -4,7 +4,9 @@
 
 J of the one-shot network that ships, with both arrows, with space alone and with time alone, all from the same
 weights; and with the ids of the objects in the opposite order, so that each gets another slot. Then what one object
-loses if h is forgotten once, or if every previous mask from frame 2 on is empty. Takes about two minutes.
+loses if h is forgotten once, or if every previous mask from frame 2 on is empty. Last, whether the network moves the
+mask that it is fed: it gets the *true* previous one, and its answer is compared with that mask and with the right
+one. Takes about two minutes.
 """
 
 from __future__ import annotations
@@ -69,6 +71,31 @@ def follow(network: RVOS, clip: Clip, forget: tuple[int, ...], empty: bool) -> t
         return torch.stack([most_probable(soft_aggregate(frame.probability[0])) for frame in row])  # [T, H, W]
 
 
+def fed_the_truth(network: RVOS, clip: Clip, recurrence: Recurrence) -> torch.Tensor:
+    """Ids ``uint8 [T, H, W]``; in frame t the previous masks are the true ones of frame t - 1."""
+    frames = clip.frames[None].float() / 255  # [1, T, 3, H, W]
+    truth = torch.stack([ids_to_onehot(ids, clip.objects) for ids in clip.masks]).float()[None]  # [1, T, N, H, W]
+    with torch.no_grad():
+        row = unroll(network, frames, truth[:, 0], truth.shape[2], recurrence, given=1, truth=truth)
+        return torch.stack([most_probable(soft_aggregate(frame.probability[0])) for frame in row])  # [T, H, W]
+
+
+def copied(network: RVOS) -> dict[str, dict[str, dict[str, float]]]:
+    """IoU in percent of the answer with the fed mask, and with the right one, by condition and recurrence."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for condition in ("clean", "fast_motion"):
+        clips = list(benchmark(CLIPS, [condition]))
+        fed = [replace(clip, masks=clip.masks.roll(1, 0)) for clip in clips]  # in frame t, the masks of t - 1
+        found[condition] = {}
+        for way in ("ST", "S"):
+            answers = [fed_the_truth(network, clip, way) for clip in clips]
+            found[condition][way] = {
+                name: runs.percent(np.mean([runs.per_frame(a, c)[1:] for a, c in zip(answers, judged, strict=True)]))
+                for name, judged in (("fed", fed), ("right", clips))
+            }
+    return found
+
+
 def interrupted(network: RVOS) -> dict[str, dict[str, float]]:
     """J in percent, averaged over the frames from :data:`CUT` on, by condition and by what was taken away."""
     found: dict[str, dict[str, float]] = {}
@@ -86,7 +113,7 @@ def main() -> None:
     torch.set_num_threads(1)
     network = models.trained("rvos")
     assert isinstance(network, RVOS)
-    found = {"arrows": measure(network), "interrupted": interrupted(network.eval())}
+    found = {"arrows": measure(network), "interrupted": interrupted(network.eval()), "copied": copied(network)}
     keep(OUT, found, "python experiments/rvos_arrows.py")
 
 

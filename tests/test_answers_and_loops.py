@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from vos_tutorial.clip import Clip
@@ -78,6 +79,16 @@ def test_the_legend_of_a_sheet_has_the_colour_of_the_answers(clip: Clip) -> None
         figure = figures.answer_sheet(clip.frames, {"STM": (clip.masks == 1) * object_id}, clip.masks)
         line = figure.legends[0].get_lines()[0]
         np.testing.assert_allclose(line.get_color(), figures.object_colours()[object_id] / 255)
+
+
+def test_the_legend_of_a_sheet_of_several_objects_has_all_their_colours(clip: Clip) -> None:
+    both = clip.masks.clone()
+    both[:, 15:] *= 2
+    legend = figures.answer_sheet(clip.frames, {"STM": both}, clip.masks).legends[0]
+    *answers, truth = [line for line in legend.findobj(Line2D) if line.get_xdata().size]
+    colours = [figures.object_colours()[i] / 255 for i in (1, 2)]
+    np.testing.assert_allclose([line.get_color() for line in answers], colours)
+    assert truth.get_color() == "white"
     with pytest.raises(TutorialError, match="no answers"):
         figures.answer_sheet(clip, {})
     with pytest.raises(TutorialError, match="frame 10 is not"):

@@ -403,6 +403,31 @@ def test_command_line_runs_a_network_from_a_file(davis: Path, tmp_path: Path) ->
     assert Image.open(out / "beta" / "00005.png").size == (W, H), "full size, whatever the method worked at"
 
 
+@pytest.mark.parametrize(("variant", "name"), [("photos", "stm:photos"), (None, "stm")])
+def test_the_command_line_runs_the_variant_that_it_is_told(
+    davis: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str | None,
+    name: str,
+) -> None:
+    """And says so in the report, in the word that ``compare`` has for it."""
+    asked: list[tuple[str, ...]] = []
+
+    def segmenter(*what: str, device: torch.device) -> CopyFirst:
+        asked.append(what)
+        return CopyFirst()
+
+    monkeypatch.setattr(models, "segmenter", segmenter)
+    out = tmp_path / "results"
+    told = ["--variant", variant] if variant else []
+    assert main(["stm", *told, "--data", str(davis), "--out", str(out), "--device", "cpu"]) == 0
+    assert asked == [("stm", "shipped", variant or "")]
+    assert json.loads((out / "report.json").read_text("utf-8"))["method"] == name
+    assert f"\n{name}, davis2016: " in capsys.readouterr().out
+
+
 def test_command_line_without_truth_only_exports(
     davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -424,6 +449,9 @@ def test_command_line_without_truth_only_exports(
         ({"--split": "trian"}, "split 'trian'"),
         ({"--sequences": "alpha,gamma"}, "no clip 'gamma'"),
         ({"method": "masktrack", "--weights": "none.safetensors"}, "no weights file none.safetensors"),
+        ({"method": "stm", "--variant": "photo"}, "stm ships no variant 'photo'; it has paper-form, "),
+        ({"method": "stm", "--variant": "photos", "--weights": "mine.safetensors"}, "leave it out with mine."),
+        ({"--variant": "photos"}, "copy-first has no weights; leave --weights and --variant out"),
         ({"--device": "abacus"}, "no device 'abacus'"),
         ({"--out": "DAVIS/Annotations/480p"}, "the data set's Annotations"),
         ({"--out": "DAVIS/ImageSets/2016/val.txt"}, "the data set's ImageSets"),

@@ -188,6 +188,18 @@ def test_what_is_taken_away_from_a_roll_out_changes_it_from_that_frame_on() -> N
         assert not torch.equal(found[name][start], whole[start])
 
 
+def test_the_true_masks_that_are_fed_are_those_of_the_frame_before() -> None:
+    clip = next(iter(benchmark(1, ["fast_motion"])))
+    clip = Clip(clip.frames[:3], clip.masks[:3], clip.name)
+    network = trained("rvos")
+    assert isinstance(network, RVOS)
+    found = rvos_arrows.fed_the_truth(network.eval(), clip, "S")
+    for t in (0, 1, 2):  # without h, frame t alone with the mask that was fed gives the same
+        alone = Clip(clip.frames[[t]], clip.masks[[max(0, t - 1)]], clip.name)
+        assert torch.equal(rvos_arrows.fed_the_truth(network, alone, "S")[0], found[t])
+    assert not torch.equal(rvos_arrows.fed_the_truth(network, clip, "ST")[1], found[1])
+
+
 def test_exchanged_objects_get_another_slot_and_without_space_only_change_places() -> None:
     clip = next(c for c in benchmark(8, ["multiple_objects"]) if len(c.objects) == 2)
     other = rvos_arrows.exchanged(clip)

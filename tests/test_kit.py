@@ -265,6 +265,18 @@ def test_the_students_archive_keeps_every_secret(monkeypatch: pytest.MonkeyPatch
     assert first == second
 
 
+def test_students_without_make_get_the_commands_of_the_readme(tmp_path: Path) -> None:
+    told = archives.student_readme()
+    readme = (archives.ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in told.splitlines() if line.startswith("| ") and "\\" in line]
+    assert len(commands) == 2
+    assert all(line in readme.splitlines() for line in commands)
+    assert "vos_tutorial doctor" in told
+    (tmp_path / "README.md").write_text("# nothing\n\n### conda\n")
+    with pytest.raises(KitError, match="no table of the commands without make"):
+        archives.student_readme(tmp_path)
+
+
 def sealed_check(number: str, folder: Path) -> dict[str, Exercise]:
     """The exercises of a page as a student's copy has them."""
     source, kept = sealed.seal(number)
@@ -351,3 +363,19 @@ def test_a_rubric_has_a_hundred_points(tmp_path: Path) -> None:
     wrong.write_text("# X\n\n## Rubric\n\n| what | points |\n|---|---|\n| a | 40 |\n| b | 50 |\n", encoding="utf-8")
     with pytest.raises(KitError, match=r"project_x.md: the rubric's points sum to 90, not 100"):
         syllabus.project(wrong)
+
+
+def test_every_page_is_graded_and_the_project_has_its_four_weeks(course: list[instructor.Lesson]) -> None:
+    plan = syllabus.load()
+    with_functions = {it.number for it in course if any(e.functions for e in it.exercises)}
+    functions = {e.number for it in course for e in it.exercises if e.functions}
+    for weeks, chosen in ((plan.six, 2), (plan.twelve, 8)):
+        graded = {n.split(".")[0].zfill(2) for week in weeks for n in week.hand_in if n in functions}
+        assert graded == with_functions
+        assert len(weeks) - chosen == 4
+        assert any("presentations" in s.what.lower() for s in weeks[-1].sessions)
+        assert any("project" in s.what.lower() for week in weeks[:chosen] for s in week.sessions)
+    assert "last four weeks of either" in plan.about
+    briefs = [path.read_text(encoding="utf-8") for path in sorted(teaching.TEACHING.glob("project_*.md"))]
+    assert len(briefs) == 2
+    assert all("about 25 hours each, four weeks" in brief and "\n| 4 | " in brief for brief in briefs)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.comparison import VIDEOS
+from vos_tutorial import models
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = ("clean", "deformation+scale", "distractors")
@@ -133,10 +134,33 @@ def test_what_was_tried_on_real_video() -> None:
 
 def test_the_readmes_table_of_real_video() -> None:
     text = (ROOT / "README.md").read_text()
-    table = text[text.index("| | J&F, 12 sequences | J, three others |") :].split("\n\n")[0].splitlines()[2:]
+    table = text[text.index("| | J&F, 12 sequences | J&F, three others | ms a frame |") :].split("\n\n")[0]
     rows = results("15_photos")["rows"]
-    found = {name: (float(both), float(j)) for name, both, j in (line.strip("| ").split(" | ") for line in table)}
-    assert found == {name: (round(rows[a]["J&F"], 1), round(rows[b]["J"], 1)) for name, (a, b) in PHOTOS.items()}
+    found = {}
+    for line in table.splitlines()[2:]:
+        name, twelve, three, ms = line.strip("| ").split(" | ")
+        found[name] = (float(twelve), float(three), int(ms.removesuffix(", with the tuning")))
+    assert found == {
+        name: (round(rows[a]["J&F"], 1), round(rows[b]["J&F"], 1), round(rows[a]["cpu_ms"]))
+        for name, (a, b) in PHOTOS.items()
+    }
+
+
+def test_the_sequences_of_real_video_are_named() -> None:
+    told = words("docs/results.md")
+    twelve, three = (PHOTO_ROWS[row]["videos"] for row in PHOTOS["first mask, copied"])
+    assert (len(twelve), len(three)) == (12, 3)
+    for kind, names in (("training", twelve), ("validation", three)):
+        (line,) = re.findall(rf"of its {kind} set decided \w+: (.*?)\.", told)
+        assert line.split(", ") == [f"*{name}*" for name in sorted(names)]
+    assert {len(row["videos"]) for row in PHOTO_ROWS.values()} == {12, 3}
+
+
+def test_the_largest_and_smallest_of_the_small_networks() -> None:
+    found = re.search(r"Networks of (\S+) to (\S+) million parameters", words("docs/results.md"))
+    assert found is not None
+    sizes = [sum(p.numel() for p in models.trained(name).parameters()) for name in models.METHODS]
+    assert found.groups() == (f"{min(sizes) / 1e6:.1f}", f"{max(sizes) / 1e6:.1f}")
 
 
 def of(shown: str, others: bool = False, video: str | None = None) -> float:
@@ -153,32 +177,30 @@ PHOTO_ROWS = results("15_photos")["rows"]
 SPRITE_ROWS = results("08_comparison")
 SPRITES = [SPRITE_ROWS["own_size"]["STM photos"]["J&F"], SPRITE_ROWS["benchmark"]["J&F"]["STM photos"]["all"]]
 SENTENCES = (  # file, sentence, its numbers
-    ("README.md", "(*soccerball*: {}, MaskTrack {})", [of(m, video="soccerball") for m in ("RGMP", "MaskTrack")]),
-    ("README.md", "(*bear*: {}, RGMP {})", [of(m, video="bear") for m in ("MaskTrack", "RGMP")]),
     (
-        "README.md",
+        "docs/results.md",
+        "(*soccerball*: {}, MaskTrack {})",
+        [of(m, video="soccerball") for m in ("RGMP", "MaskTrack")],
+    ),
+    ("docs/results.md", "(*bear*: {}, RGMP {})", [of(m, video="bear") for m in ("MaskTrack", "RGMP")]),
+    (
+        "docs/results.md",
         "best where that lasts (*hike*: {}, STM {})",
         [max(of(m, video="hike") for m in PHOTOS), of(LARGE, video="hike")],
     ),
-    ("README.md", "best where that lasts (*hike*: {},", [of(TUNED, video="hike")]),
+    ("docs/results.md", "best where that lasts (*hike*: {},", [of(TUNED, video="hike")]),
     (
-        "README.md",
+        "docs/results.md",
         "*soccerball* ({} instead of {})",
         [PHOTO_ROWS[TIMELESS]["videos"]["soccerball"], of(TUNED, video="soccerball")],
     ),
+    ("docs/results.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
     (
-        "CHANGELOG.md",
-        "J&F {} and {} on the twelve sequences that choose, before {} and {}.",
-        [
-            of(LARGE),
-            of(TUNED),
-            PHOTO_ROWS["STM, photos, enlarged to 360"]["J&F"],
-            PHOTO_ROWS["STCNN, photos (2800 steps), 120 steps of tuning, 240"]["J&F"],
-        ],
+        "docs/results.md",
+        "Without its temporal branch STCNN has {} instead of {},",
+        [PHOTO_ROWS[TIMELESS]["J&F"], of(TUNED)],
     ),
-    ("README.md", "(*car-turn*: {}, STM {})", [of(m, video="car-turn") for m in (TUNED, LARGE)]),
-    ("README.md", "Without its temporal branch STCNN has {},", [PHOTO_ROWS[TIMELESS]["J&F"]]),
-    ("README.md", "J falls from {} to {}", [PHOTO_ROWS[PHOTOS[m][1]]["J"] for m in (SMALL, LARGE)]),
+    ("README.md", "J&F falls from {} to {}", [of(m, True) for m in (SMALL, LARGE)]),
     ("docs/results.md", "on *car-roundabout* from {} to {}", [of(m, True, "car-roundabout") for m in (SMALL, LARGE)]),
     ("docs/results.md", "on *motocross-jump* from {} to {}", [of(m, True, "motocross-jump") for m in (SMALL, LARGE)]),
     (
@@ -216,7 +238,7 @@ def test_what_enlarged_frames_cost() -> None:
     small, large = (rows[PHOTOS[f"STM, {how}"][0]]["cpu_ms"] for how in ("at 240 lines", "enlarged to 360 lines"))
     assert round(large / small) == 4  # "four times", in all three
     told = {
-        "README.md": f"four times as long, {large:.0f} ms a frame on one core instead of {small:.0f}.",
+        "README.md": "They also take four times as long.",  # the table above it has the times
         "docs/results.md": f"{small:.0f} ms a frame at 240 lines, {large:.0f} at 360, on one core, four times",
         "CHANGELOG.md": "in four times the time;",
     }
@@ -238,3 +260,28 @@ def test_notebook_04_compares_with_notebook_05() -> None:
     for condition, scores in own.items():
         assert quoted[condition]["STM"] == scores["mean"]
         assert quoted[condition]["STM long"] == scores["long"]
+
+
+def test_what_a_class_needs() -> None:
+    """Rounded so that a new measurement changes no sentence; the README says the same of one reader."""
+    told = words("docs/server.md")
+    cards = results("run_cards")
+    pages = {file.stem: cards[file.stem]["cpu"] for file in (ROOT / "notebooks" / "src").glob("*.py")}
+    assert len(pages) == 10
+    assert "CPU seconds and peaks for the ten pages" in told
+    seconds, peak = (max(card[key] for card in pages.values()) for key in ("cpu_seconds", "peak_mib"))
+    assert 120 < seconds < 180
+    assert 1.2e9 < peak * 2**20 < 1.5e9
+    assert "Each page takes less than 3 CPU minutes and less than 1.5 GB." in told
+    assert "each needs about 1.5 GB of memory, and no GPU." in words("README.md")
+    assert abs(30 * seconds / 8 / 60 - 10) < 2
+    assert (
+        "Thirty students who all run one of the longest pages at once keep 8 cores busy for about 10 minutes" in told
+    )
+    weights = sum(file.stat().st_size for file in (ROOT / "data" / "weights").glob("*.safetensors"))
+    notebooks = sum(
+        file.stat().st_size for part in ("", "appendix") for file in (ROOT / "notebooks" / part).glob("*.ipynb")
+    )
+    assert round(weights, -7) == 30e6
+    assert 5e6 < notebooks < 10e6
+    assert "about 30 MB of weights, and for each student less than 10 MB of notebooks" in told

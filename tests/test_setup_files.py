@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from vos_tutorial import __main__ as command_line
 from vos_tutorial import __version__
 from vos_tutorial.course.lessons import COURSE
 from vos_tutorial.places import NAME
@@ -175,6 +178,64 @@ def test_readme_names_what_exists() -> None:
     colab, _ = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)  # test_installed.py runs the other one
     ast.parse("\n".join(line for line in colab.splitlines() if line[0] not in "!%"))
     assert '-e "..[course]"' in colab
+
+
+def test_settings_lists_every_variable_and_every_extra() -> None:
+    told = (ROOT / "docs/settings.md").read_text()
+    files = [file for folder in ("vos_tutorial", "tools", "tests") for file in (ROOT / folder).rglob("*.py")]
+    used = {name for file in files for name in re.findall(r"\bVOS_TUTORIAL_[A-Z_]+[A-Z]", file.read_text("utf-8"))}
+    assert set(re.findall(r"^\| `(VOS_\w+)` \|", told, flags=re.MULTILINE)) == used
+    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
+    rows = re.findall(r"^\| `([a-z]+)` \|", told, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(re.findall(r"^([a-z]+) = \[", extras, flags=re.MULTILINE))
+
+
+def test_contributing_knows_the_workflows_and_what_grading_runs() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    files = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    assert sorted(re.findall(r"^\| `\.github/workflows/(\w+\.yml)` \|", told, flags=re.MULTILINE)) == [
+        file.name for file in files
+    ]
+    workflows = [yaml.safe_load(file.read_text()) for file in files]
+    assert {job["timeout-minutes"] for workflow in workflows for job in workflow["jobs"].values()} == {40}
+    assert "Each may take 40 minutes." in told
+    grading = yaml.safe_load((ROOT / ".github/workflows/grading.yml").read_text())["jobs"]["grading"]["steps"]
+    for command in (step["run"] for step in grading if "run" in step):
+        assert command.split("&& ")[-1] in told
+
+
+def commands_in(text: str) -> list[str]:
+    """Whole commands of ours in a text, from code blocks and from backticks; a command's bare name is none."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    found = [re.search(r"-m vos_tutorial (\w+ .+)", " ".join(code.split())) for code in (*lines, *spans)]
+    return [match[1] for match in found if match and len(shlex.split(match[1], comments=True)) > 1]
+
+
+PAPERS = ["README.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md", "notebooks/teaching/*.md"]
+
+
+@pytest.mark.parametrize(
+    "command", sorted({c for p in PAPERS for file in ROOT.glob(p) for c in commands_in(file.read_text("utf-8"))})
+)
+def test_the_commands_in_our_texts_can_be_typed(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go as far as the options are read: each is known, none is missing. And DAVIS's lists have their year."""
+
+    class Understood(Exception):
+        pass
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(self: argparse.ArgumentParser, words: list[str] | None = None) -> None:
+        parse(self, words)
+        raise Understood
+
+    words = shlex.split(command, comments=True)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    with pytest.raises(Understood):
+        command_line.main(words)
+    assert "test-dev" not in words or words[words.index("--year") + 1] == "2017"  # there is none of 2016
 
 
 # --- bootstrap ----------------------------------------------------------------------------------------------------
@@ -472,6 +533,19 @@ def test_a_browser_test_that_fails_runs_once_more_and_the_last_line_but_one_says
     assert (said[-2] == told) is (needed == 2)
     assert (told in said) is (needed == 2)
     assert said[-1] == ("All parts passed." if status == 0 else "Failed: browser.")
+
+
+def test_browser_tests_that_were_skipped_are_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run without any Chromium is green, so its last lines say what it did not look at."""
+    text = "import pytest\npytestmark = pytest.mark.browser\n"
+    text += "@pytest.mark.parametrize('n', range(2))\ndef test_it(n):\n    pytest.skip('no Chromium was found')\n"
+    suite = tiny_suite(tmp_path, monkeypatch, page=text, other=BROWSER_TESTS.format(needed=1))
+    assert suite.main(["browser"]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[-2] == "*** 2 of 4 browser tests were SKIPPED: no Chromium was found"
+    assert said[-1] == "All parts passed, but see what was skipped."
 
 
 def test_many_browser_tests_that_fail_are_no_accident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

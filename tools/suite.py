@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = max(
@@ -30,6 +31,7 @@ TESTS_FAILED = 1  # pytest's exit status; others mean that it did not come to an
 MOST_SECOND_RUNS = 5  # failures beyond that are no accident of timing
 
 unsteady: list[str] = []  # tests that passed only at their second run
+skipped: list[str] = []  # what was not looked at, and would else be green without a word
 
 
 def run(*command: str, **environment: str) -> int:
@@ -81,11 +83,21 @@ def browser() -> int:
     """The widgets, in headless Chromium against a live JupyterLab; skipped where there is no Chromium."""
     run(sys.executable, "tools/chromium.py")
     with tempfile.TemporaryDirectory() as cache:
-        status = run(*BROWSER, "-o", f"cache_dir={cache}", "tests")
+        report = Path(cache) / "report.xml"
+        status = run(*BROWSER, "-o", f"cache_dir={cache}", f"--junitxml={report}", "tests")
+        tell_skipped(report)
         if status != TESTS_FAILED:
             return status
         failed = list(json.loads((Path(cache) / "v" / "cache" / "lastfailed").read_text("utf-8")))
     return second_run(failed)
+
+
+def tell_skipped(report: Path) -> None:
+    """Keep for the last lines how many browser tests were skipped, and the reason of the first."""
+    cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+    reasons = [reason.get("message", "") for case in cases for reason in case.iter("skipped")]
+    if reasons:
+        skipped.append(f"{len(reasons)} of {len(cases)} browser tests were SKIPPED: {reasons[0]}")
 
 
 def second_run(failed: list[str]) -> int:
@@ -140,6 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     names = parser.parse_args(argv).parts
 
     unsteady.clear()
+    skipped.clear()
     rows, failed = [], []
     for name in names:
         print(f"\n=== {name}: {PARTS[name].__doc__}", flush=True)
@@ -154,7 +167,10 @@ def main(argv: list[str] | None = None) -> int:
         print("\n=== all parts", *rows, sep="\n")
     for test in unsteady:
         print(f"*** passed only at the second run: {test}; please look into it")
-    print(f"Failed: {', '.join(failed)}." if failed else "All parts passed.", flush=True)
+    for what in skipped:
+        print(f"*** {what}")
+    passed = "All parts passed, but see what was skipped." if skipped else "All parts passed."
+    print(f"Failed: {', '.join(failed)}." if failed else passed, flush=True)
     return 1 if failed else 0
 
 

@@ -6,7 +6,7 @@ Clips stream through: one is read, followed and scored before the next is read, 
     print(report.table())
 
     python -m vos_tutorial evaluate masktrack --data DIR --year 2016 --out DIR
-    python -m vos_tutorial evaluate stm --data DIR --layout youtube-vos --split valid --out DIR
+    python -m vos_tutorial evaluate stm --variant photos --data DIR --layout youtube-vos --split valid --out DIR
 """
 
 from __future__ import annotations
@@ -480,6 +480,7 @@ def main(argv: list[str] | None = None) -> int:
         swap = require_mask_read(lambda: segmenter, moved)  # begin() forgets the clip before
         print(f"mask swap: IoU {swap:.3f} of the answers for two different objects, so the mask is read\n")
 
+    called = f"{options.method}:{options.variant}" if options.variant else options.method
     rows: list[Row] = []
     done: list[str] = []
     results.begin()
@@ -492,7 +493,7 @@ def main(argv: list[str] | None = None) -> int:
             results.write_masks({above + path: mask for path, mask in masks.items()})
             rows, done = [*rows, *new], [*done, name]
             if rows:  # what is followed is on the disk, whatever happens to the next one
-                report = Report(options.method, protocol, tuple(rows), pending=tuple(names[len(done) :]))
+                report = Report(called, protocol, tuple(rows), pending=tuple(names[len(done) :]))
                 results.write(REPORT, report.to_json().encode())
             said = "  ".join(f"{row.score.object}: J&F {100 * row.score.summary.J_and_F:.1f}" for row in new)
             print(
@@ -527,6 +528,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", help="a list in ImageSets, or YouTube-VOS's folder (default: val, valid)")
     parser.add_argument("--out", required=True, help="gets <sequence>/00000.png, ... and report.json")
     parser.add_argument("--sequences", help="only these, with commas between")
+    parser.add_argument(
+        "--variant",
+        default="",
+        help="another network that ships: photos is for real video (default: for generated clips)",
+    )
     parser.add_argument("--weights", default="shipped", help="a file of trained weights (default: those that ship)")
     parser.add_argument(
         "--short-side", type=int, help="work at this many pixels (default: as the weights' file says)"
@@ -589,8 +595,8 @@ def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
         raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
     settings = settings_of(options)
     if options.method in BASELINES:
-        if options.weights != "shipped":
-            raise TutorialError(f"{options.method} has no weights; leave --weights out.")
+        if options.weights != "shipped" or options.variant:
+            raise TutorialError(f"{options.method} has no weights; leave --weights and --variant out.")
         baseline = BASELINES[options.method]()
         return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
-    return models.segmenter(options.method, options.weights, device=device, **settings)
+    return models.segmenter(options.method, options.weights, options.variant, device=device, **settings)

@@ -32,11 +32,12 @@ stm = models.segmenter("stm")  # a trained network
 answer = propagate(stm, crowd.frames, crowd.first_mask)  # its masks for all frames
 figures.show(
     figures.loop(crowd.frames, {"given": given, "STM": answer}, crowd.masks),
-    "A clip twice. In the first, a green star, a chequered shape and a beige blob are filled with colour in frame 0 and only "
-    "outlined in white afterwards. In the second they stay filled in every frame, while the chequered shape passes in front "
-    "of the blob. From frame 8 on the blob's mask grows over the background, and in frame 15 it fills a corner of the picture.",
-    "Given: three masks, in frame 0 only. STM: what it finds from them. The white line is the truth; colour outside it is a "
-    "mistake, like the orange patch of the last frames.",
+    "A clip twice. In the first, a green star, a yellow and black chequered shape and a grey-blue blob are tinted in frame 0, "
+    "green, blue and orange, and only outlined in white afterwards. In the second they stay tinted in every frame, while the "
+    "chequered shape passes in front of the blob. From frame 8 on the blob's mask grows over the background, and in frame 15 it "
+    "fills a corner of the picture.",
+    "Given: three masks, in frame 0 only. STM: what it finds from them. A fill tints its object; the objects themselves do not "
+    "change colour. The white line is the truth; colour outside it is a mistake, like the orange patch of the last frames.",
 )
 
 # %% [markdown]
@@ -82,9 +83,7 @@ figures.show(
 # | you need | this installation; no download, no GPU |
 #
 # Reading times are estimates; the ten pages add up to about 22 hours. Running time and memory are measured. *CPU time* is what
-# the processor works. A clock shows about as much if one core is free, and more if other programs run: these
-# {{results/run_cards.json:00_start_here.cpu.cpu_seconds|.0f}} s took
-# {{results/run_cards.json:00_start_here.cpu.seconds|.0f}} s on our machine, which was busy.
+# the processor works. A clock shows about as much if one core is free, and more if other programs run.
 
 # %% [markdown]
 # ## 1. Your first clip
@@ -216,15 +215,16 @@ print("to fix:", ", ".join(finding.name for finding in found if finding.level ==
 # The same page runs on a laptop and on a large GPU. A {{term:profile}} sets the numbers (training steps, picture size, batch)
 # and never changes the code.
 #
-# `cpu` is for laptops; `gpu` uses the papers' sizes. The run card says what each costs.
+# `cpu` is for laptops, and run cards say what it costs. `gpu` adds the papers' own sizes.
 
 # %% tags=["run"]
 here = profile.current()
 print(here.name, "on", here.device)
 
 # %% [markdown]
-# With a GPU you get `gpu`, without one `cpu`. If your GPU has less memory than a page's run card asks for, take `cpu`: set the environment
-# variable `VOS_TUTORIAL_PROFILE=cpu` before you start JupyterLab.
+# Without a GPU you get `cpu`, with one `gpu`. Then the section *At paper scale* of notebooks 02 to 06 ends with a cell that trains the
+# paper's network for hours or days, as soon as you run it, and notebook 07 trains for longer. All else has the same size. To leave this out, set the
+# environment variable `VOS_TUTORIAL_PROFILE=cpu` before you start JupyterLab. (We had no GPU to try it on.)
 
 # %% [markdown]
 # ## 4. How to read the pages

@@ -68,9 +68,10 @@ make lab       # JupyterLab at notebooks/00_start_here.ipynb
 ```
 
 The first time, this makes a virtual environment in `.venv` and installs the versions pinned in `constraints.txt`.
-Without make: `python -m venv .venv`, then `.venv/bin/pip install -c constraints.txt -e ".[course]"`, then
-`.venv/bin/jupyter lab notebooks/00_start_here.ipynb`. If something does not work, `.venv/bin/python -m vos_tutorial
-doctor` prints a page about your machine, with a fix for each problem.
+Without make, and on Windows:
+
+WITHOUT-MAKE
+Windows is not tested.
 
 Each exercise has a check that says what differs. This copy comes without the solutions: ask your lecturer.
 
@@ -96,10 +97,26 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def student_readme(root: Path = ROOT) -> str:
+    """The README of the students' archive; the commands without make are those of the course's own README.
+
+    Raises:
+        KitError: if that has them no longer.
+    """
+    table = re.search(
+        r"^\| \| Linux, macOS \| Windows \|\n.*?(?=^### )", (root / "README.md").read_text("utf-8"), re.M | re.S
+    )
+    if table is None:
+        raise KitError(
+            "README.md has no table of the commands without make, which students get as well; put it back."
+        )
+    return STUDENT_README.replace("WITHOUT-MAKE\n", table[0].rstrip() + "\n")
+
+
 def student_files(folders: Folders = HERE, root: Path = ROOT) -> dict[str, bytes]:
     """Everything in the students' archive, ``{path: content}``."""
     found = {name: (root / name).read_bytes() for name in (*STUDENT_FILES, *STUDENT_TOOLS)}
-    found["README.md"], found["Makefile"] = STUDENT_README.encode(), STUDENT_MAKEFILE.encode()
+    found["README.md"], found["Makefile"] = student_readme(root).encode(), STUDENT_MAKEFILE.encode()
     found["data/README.md"] = (root / "data" / "README.md").read_bytes()
     for name in folders.names():
         notebook = student_notebook(name, folders)

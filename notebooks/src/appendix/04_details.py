@@ -226,8 +226,8 @@ tables.table(rows, notes="percent; the reference network was trained with the te
 # {{results/04_rvos_arrows.json:arrows.J.ST.multiple_objects|.1f}} to {{results/04_rvos_arrows.json:arrows.exchanged.ST|.1f}}; with time alone it stays at
 # {{results/04_rvos_arrows.json:arrows.J.T.multiple_objects|.1f}} ({{results/04_rvos_arrows.json:arrows.exchanged.T|.1f}}), as it must.
 #
-# All of the crossings of section 8: how often each method has the right objects after they passed, has exchanged them, or neither. In the last three frames, both must have a J of
-# at least 0.3 with the right object, or both with the other. <!-- given -->
+# All of the crossings of section 8: how often each method has the right objects after they passed, has exchanged them, or neither. On average over the last three frames, both must have a J above
+# 0.3 with the right object, or both with the other. <!-- given -->
 
 # %% tags=["reference"]
 passing = tables.stored("04_rvos", "crossing")
@@ -254,8 +254,8 @@ tables.table(rows, notes=f"J, percent; {claims['steps']} steps each; mean ± sta
 #
 # ## I. Which levels live?
 #
-# On the page, the coarsest level of the reference network hardly tells two slots apart. In our networks for photographs (section 7 there), each coarser level has to draw a small mask of its own, which enters the loss, and the forget
-# gates start open. Encoder, data and length of training differ as well.
+# On the page, the coarsest level of the reference network hardly tells two slots apart. In our networks for photographs (section 7 there), a cross-entropy is added to the loss, each coarser level has to draw a small mask of its own, which enters the loss too, the forget
+# gates start open, and true and own previous masks are mixed. Encoder, data and length of training differ as well.
 
 # %% tags=["reference"]
 rows = {}
@@ -267,7 +267,7 @@ for name, row in tables.stored("15_rvos_levels", "rows").items():
     rows[shown] = apart | {"J": row["J"], "J without level 0": levels[0]["J without"]}
 tables.table(
     rows,
-    notes="levels, coarse to fine: how far two slots are apart, in percent of the states' spread; six clips with several objects",
+    notes="levels, coarse to fine: how far two slots are apart, in percent of the states' spread; the first six of the page's eight clips with several objects, so J is not the page's",
 )
 
 # %% [markdown]

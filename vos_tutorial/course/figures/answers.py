@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -128,18 +129,22 @@ def answer_sheet(
         axes[row, 0].set_ylabel(name, fontsize=9)
     if judged is not None and any(ids is not None for ids in answers.values()):
         shown = [as_ids(ids[t]) for ids in answers.values() if ids is not None for t in times]
-        line_legend(figure, min((i for ids in shown for i in objects_in(ids)), default=1))
+        line_legend(figure, sorted({i for ids in shown for i in objects_in(ids)}) or [1])
     return figure
 
 
-def line_legend(figure: Figure, object_id: int) -> None:
-    """What the two lines are; the answer's has the colour of this object."""
-    colour = object_colours()[object_id] / 255
-    handles = [
-        Line2D([], [], color=colour, linewidth=2.4, label="answer (filled)"),
-        Line2D([], [], color="white", linewidth=1.4, label="ground truth", path_effects=casing(3.2)),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=2.2)
+def line_legend(figure: Figure, objects: Sequence[int]) -> None:
+    """What the lines are; the answer's has the colours of these objects, one after the other."""
+    answers = tuple(Line2D([], [], color=object_colours()[i] / 255, linewidth=2.4) for i in objects)
+    truth = Line2D([], [], color="white", linewidth=1.4, path_effects=casing(3.2))
+    figure.legend(
+        handles=[answers, truth],
+        labels=["answer (filled)", "ground truth"],
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},
+        loc="outside lower center",
+        ncols=2,
+        handlelength=max(2.2, 1.1 * len(objects)),
+    )
 
 
 # --- Heat -------------------------------------------------------------------------------------------------

@@ -262,7 +262,7 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
         for cell in axes[row]:
             bare(cell)
         axes[row, 0].set_ylabel(what.replace("_", " "), fontsize=9)
-    line_legend(figure, FIRST_COLOUR)
+    line_legend(figure, [FIRST_COLOUR])
     return figure
 
 

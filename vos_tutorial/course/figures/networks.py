@@ -333,7 +333,7 @@ def rvos(network: rvos_model.RVOS, frame: Pixels, previous: Pixels) -> NetworkDi
     rows = [["."] * (2 + len(e)), ["frame", ".", *e], ["."] * (2 + len(e))]
     for n, (row, object_id) in enumerate(zip((0, 2), objects, strict=True)):
         own = solid((ids == object_id) * np.uint8(object_id))
-        p.picture(f"mask{n}", Mask, f"mask {object_id} before\n(max pool)", own, 1, "guide")
+        p.picture(f"mask{n}", Mask, f"previous mask {object_id}\n(max pool)", own, 1, "guide")
         p.operation(f"predict{n}", Operation("predict"), Code(rvos_model.RVOS._draw, "self.predict"))
         answer = drawn[n].cpu().numpy().astype(np.uint8) * np.uint8(object_id)
         p.picture(f"answer{n}", Mask, f"answer {object_id}", solid(answer), 1, "output")
