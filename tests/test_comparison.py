@@ -20,6 +20,7 @@ from vos_tutorial.clip import Clip
 from vos_tutorial.comparison import Comparison, Entry, compare, entry, since_seen, state_bytes, steps
 from vos_tutorial.course import compare as command
 from vos_tutorial.course.figures import comparisons
+from vos_tutorial.course.figures.palette import object_colours
 from vos_tutorial.errors import TutorialError
 
 
@@ -365,6 +366,40 @@ def test_failures_show_the_given_mask_and_both_answers() -> None:
     assert [[text.get_text() for text in axes.texts] for axes in empty.axes] == [[], ["nothing found"], []]
     with pytest.raises(TutorialError, match="was given no case"):
         comparisons.failures({})
+
+
+def test_answers_in_the_gallery_are_red_and_objects_stay_apart() -> None:
+    ids = torch.tensor([[0, 1], [2, 255]], dtype=torch.uint8)
+    assert comparisons._recoloured(ids).tolist() == [[0, 6], [7, 255]]
+    scene = CLIPS[0]
+    aside = scene.masks.roll(6, dims=1)  # the truth's line would cover the answer's
+    figure = comparisons.failures({"drift": (scene, 3, {"copy": aside, "oracle": aside})})
+    vermillion = object_colours()[comparisons.FIRST_COLOUR]
+    for axes in figure.axes:
+        assert (np.asarray(axes.images[0].get_array()) == vermillion).all(-1).any()
+
+
+def test_which_method_to_take() -> None:
+    found = compare([Entry("oracle", Oracle), Entry("copy", CopyFirst), Entry("again", Oracle)], CLIPS)
+    choice = found.choice({"oracle": 3, "copy": 1, "again": 2})
+    assert choice == ("oracle", ("again",), "again", found.difference("oracle", "again"))
+    alone = found.only(methods=["oracle", "copy"])
+    assert alone.choice({"oracle": 3, "copy": 1}) == ("oracle", (), "oracle", None)
+    with pytest.raises(TutorialError, match="copy has no price"):
+        alone.choice({"oracle": 3})
+    text = str(comparisons.choices({"a_part": found, "less": alone}, {"oracle": 3, "copy": 1, "again": 2}))
+    assert "a part" in text
+    assert [line.split()[-1] for line in text.splitlines()[2:4]] == ["0.0)", "–"]
+
+
+def test_runs_with_an_attribute() -> None:
+    found = compare(PAIR, CLIPS)
+    for attribute in {name for run in found.runs for name in run.attributes}:
+        part = found.having(attribute)
+        assert 0 < len(part.runs) <= len(found.runs)
+        assert {run.clip for run in part.runs} == {c.name for c in CLIPS if attribute in c.attributes}
+        assert part.by_attribute()["all"] == found.by_attribute()[attribute]
+    assert not found.having("nothing").runs
 
 
 def test_a_method_has_one_colour_in_all_pictures() -> None:

@@ -16,6 +16,7 @@ from vos_tutorial.models.dit import (
     as_teacher,
     gaussian_velocity,
     load_adapters,
+    merged,
     student_of,
 )
 from vos_tutorial.models.flow_map import GaussianFlow, emd_direction, require_use_of_s
@@ -94,6 +95,23 @@ def test_an_adapter_is_a_matrix_of_low_rank() -> None:
     whole = layer.weight + layer.up @ layer.down
     assert torch.allclose(layer(x), x @ whole.T + layer.bias, atol=1e-5)
     assert int(torch.linalg.matrix_rank(layer.up @ layer.down)) == 2
+
+
+@pytest.mark.parametrize("reads_s", [True, False])
+def test_merged_adapters_are_plain_layers_that_answer_the_same(reads_s: bool) -> None:
+    student = shaken(student_of(shaken(DiT(**TINY)), rank=3, reads_s=reads_s)).double()
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    plain = merged(student)
+    assert not any(isinstance(module, Adapted) for module in plain.modules())
+    x, t, s, captions = inputs()
+    given = x.double(), t.double(), s.double(), captions
+    with torch.no_grad():
+        torch.testing.assert_close(plain(*given), student(*given))
+        with as_teacher(student):
+            assert (plain(*given) - student(*given)).abs().max() > 1e-3, "the adapters count here"
+    for parameter in plain.parameters():
+        parameter.data.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items()), "weights are shared"
 
 
 def test_attention_is_the_fused_one() -> None:

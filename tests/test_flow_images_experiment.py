@@ -67,7 +67,8 @@ def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.Ca
         assert ("choice" in found) == ("as good" in found) == (captions == "open")
     assert set(found["choice"]) == {"1", "2", "3", "captions"}
     speed = experiment.speed(json.loads(experiment.OUT.read_text()), *experiment.networks())
-    assert set(speed) == {"milliseconds", "slower", "whole", "open", "guided, open"}
+    assert set(speed) == {"milliseconds", "slower", "slower, unmerged", "whole", "open", "guided, open"}
+    assert set(speed["milliseconds"]) == {"teacher", "guided", "student", "student, unmerged"}
     assert set(speed["guided, open"]) == {"1", "2"}
     experiment.ship()
     shipped = sorted(path.name for path in (small / "weights").iterdir())

@@ -17,14 +17,14 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 from painter_kernel import Walks
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from vos_tutorial.course import figures
 from vos_tutorial.course.widgets import MaskPainter, mask_painter
 from vos_tutorial.course.widgets.mask_painter import JOURNAL, ids_of, runs_of
 from vos_tutorial.course.widgets.widget import POSTER_BYTES
 from vos_tutorial.errors import TutorialError
-from vos_tutorial.video import Project, Video
+from vos_tutorial.video import Object, Project, Video
 
 T, H, W = 8, 24, 40
 
@@ -374,12 +374,37 @@ def test_the_poster_shows_masks_and_strip(project: Project) -> None:
     before = np.asarray(Image.open(io.BytesIO(painter.poster())).convert("RGB"))
     Page(painter).paint(0, block(3, 9))
     after = np.asarray(Image.open(io.BytesIO(painter.poster())).convert("RGB"))
-    assert after.shape[0] == before.shape[0] + 18  # a row for the object
+    assert after.shape[0] == before.shape[0] + mask_painter.STRIP_ROW
     orange = np.abs(after.astype(int) - (230, 159, 0)).max(axis=2) < 40
     row = before.shape[0] - 4 - 2 * mask_painter.BUTTON_ROW  # the strip is above two rows of buttons
     assert orange[:row].any()
-    assert orange[row : row + 18, 120:].any()
-    assert not orange[row + 18 :].any()
+    assert orange[row : row + mask_painter.STRIP_ROW, 120:].any()
+    assert not orange[row + mask_painter.STRIP_ROW :].any()
+
+
+def test_the_still_strip_tells_what_the_live_one_tells() -> None:
+    present, given, corrected, computed = (
+        mask_painter.PRESENT, mask_painter.GIVEN, mask_painter.CORRECTED, mask_painter.COMPUTED
+    )  # fmt: skip
+    found = present | computed
+    frames = [(given | present, 255), (found, 200), (found, 120), (computed, 255), (given | corrected, 255), (0, 0)]
+    board = Image.new("RGB", (120 + 60 * len(frames), mask_painter.STRIP_ROW), "white")
+    colour = np.array([230, 159, 0], np.uint8)
+    strip = np.array(frames, np.uint8)
+    mask_painter._draw_row(ImageDraw.Draw(board), strip, 0, board.width, Object(1, "one", "#e69f00"), colour)
+    cells = np.asarray(board).astype(int)[:, 120:].reshape(mask_painter.STRIP_ROW, len(frames), 60, 3)
+    orange = np.abs(cells - colour).max(-1) < 5  # rows, frames, across
+    ink = cells.max(-1) < 60
+    tall = orange[9:, :, 2].sum(0)  # below the marks, beside the middle
+    assert tall[0] > tall[1] > tall[2] > 0
+    assert not tall[3:].any()
+    assert ink[15:, 3].any()  # "not there" is a line along the ground
+    assert ink[15:, 4].any()
+    assert not ink[:, 5].any()
+    marked = ink[:9].any((0, 2))
+    assert marked.tolist() == [True, False, True, False, True, False]  # given, least sure, corrected
+    assert orange[:9, 0].any()
+    assert not orange[:9, 4].any()  # hollow: "not in this frame"
 
 
 PAGE = [

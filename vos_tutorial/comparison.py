@@ -18,7 +18,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -229,6 +229,17 @@ class Contrast(NamedTuple):
     """Of the two, in [0, 1]."""
 
 
+class Choice(NamedTuple):
+    """Which method to take: see :meth:`Comparison.choice`."""
+
+    best: str
+    level: tuple[str, ...]
+    """The others from which the clips do not tell it apart, in the order of the comparison."""
+    cheapest: str
+    gain: Difference | None
+    """Of the best over the cheapest; None where they are the same."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All runs, and what they may be averaged to.
@@ -278,6 +289,10 @@ class Comparison:
         if methods is not None:
             kept = [run for method in methods for run in kept if run.method == method]
         return replace(self, runs=tuple(kept))
+
+    def having(self, attribute: str) -> Comparison:
+        """The runs on clips with one attribute."""
+        return replace(self, runs=tuple(run for run in self.runs if attribute in run.attributes))
 
     def gaps(self) -> list[str]:
         """Sentences about what is missing from the averages; empty if nothing is."""
@@ -364,6 +379,26 @@ class Comparison:
         """
         pairs = zip(self.scores(method, value), self.scores(against, value), strict=True)
         return [ours - theirs for ours, theirs in pairs]
+
+    def choice(self, price: Mapping[str, float]) -> Choice:
+        """The method with the highest J&F, those *level* with it, and the cheapest of them all.
+
+        Level means that the interval of the paired difference (:meth:`difference`) contains 0. That is no proof of
+        being as good: with few clips the interval is wide.
+
+        Args:
+            price: of each method, for example processor milliseconds a frame.
+
+        Raises:
+            TutorialError: if a method has no price, or no clip is shared.
+        """
+        if missing := [name for name in self.methods() if name not in price]:
+            raise TutorialError(f"{missing[0]} has no price; pass one for each of {', '.join(self.methods())}.")
+        average = {name: float(np.mean(self.scores(name))) for name in self.methods()}
+        best = max(average, key=lambda name: average[name])
+        level = tuple(name for name in average if name != best and self.difference(best, name).low <= 0)
+        cheapest = min((best, *level), key=lambda name: price[name])
+        return Choice(best, level, cheapest, None if cheapest == best else self.difference(best, cheapest))
 
     def scores(self, method: str, value: Value = "J&F") -> list[float]:
         """In percent, for each clip of :meth:`shared` the mean over its objects and the method's seeds.

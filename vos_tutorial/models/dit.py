@@ -305,6 +305,13 @@ class Adapted(nn.Linear):
         out = super().forward(x)
         return out + F.linear(F.linear(x, self.down), self.up) if self.enabled else out
 
+    def merged(self) -> nn.Linear:
+        """A plain layer with weights of its own, ``W + B A``: the same answers, for what the first layer costs."""
+        layer = nn.Linear(self.in_features, self.out_features, device="meta")
+        layer.weight = nn.Parameter((self.weight + self.up @ self.down).detach())  # [out, in]
+        layer.bias = nn.Parameter(self.bias.detach().clone())
+        return layer
+
 
 def student_of(teacher: DiT, rank: int = 16, reads_s: bool = True) -> DiT:
     """A flow-map student that is its teacher exactly: adapters, and an embedder for the length of a jump, ``t - s``.
@@ -350,6 +357,20 @@ def as_teacher(student: DiT) -> Iterator[DiT]:
         student.is_teacher = False
         for layer in layers:
             layer.enabled = True
+
+
+def merged(student: DiT) -> DiT:
+    """A student for use: its adapters added to the weights, so that a call costs no more than the teacher's.
+
+    The same answers, up to rounding. The way back to the teacher is lost, and there is nothing small left to store:
+    keep the student itself for both. It is not changed.
+    """
+    network = copy.deepcopy(student)
+    for part in list(network.modules()):
+        for name, layer in list(part.named_children()):
+            if isinstance(layer, Adapted):
+                setattr(part, name, layer.merged())
+    return network
 
 
 def adapter_state(student: DiT) -> dict[str, Tensor]:

@@ -113,8 +113,8 @@ def colours_of(project: Project) -> NDArray[np.uint8]:
 
 
 def _progress(project: Project, file: str) -> Iterator[int]:
-    """The numbers of all frames, with a bar on a terminal."""
-    yield from tqdm(range(len(project.video)), desc=file, unit=" frames", leave=False, disable=None)
+    """The numbers of all frames, with a bar if it takes long."""
+    yield from tqdm(range(len(project.video)), desc=file, unit=" frames", leave=False, delay=2, disable=None)
 
 
 def _frames(project: Project, file: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -26,8 +26,8 @@ students = stored["students"]
 # A flow map can also overshoot: it jumps past the next time and returns to it by adding fresh noise. $\gamma$ sets how far. At
 # $\gamma = 0$ no noise is added; at $\gamma = 1$ every jump goes all the way to the data, as a consistency model does. If the
 # map is exact, the distribution is the same for every $\gamma$. For a time $t'$ with $\sigma = t'/(1-t')$, jump to the time
-# whose σ is $\sqrt{1-\gamma^2}\,\sigma$, and add noise of standard deviation $\gamma\sigma$ there
-# (`gamma` in `vos_tutorial.models.flow_map.sample`).
+# $\tilde s$ whose σ is $\sqrt{1-\gamma^2}\,\sigma$; multiply the point by $(1-t')/(1-\tilde s)$, then add noise of standard deviation
+# $\gamma t'$ (`gamma` in `vos_tutorial.models.flow_map.sample`).
 #
 # SW2 to the *teacher's* samples from the same noise, AYF-EMD, three seeds:
 
@@ -85,7 +85,9 @@ tables.table(every_row("open"), rows="colour and place open", decimals=2)
 tables.table(every_row("whole"), rows="whole captions", decimals=2)
 
 # %% [markdown]
-# With whole captions two jumps score as well as four or five Euler steps, but end further from the teacher.
+# With whole captions two jumps score as well as four or five Euler steps, but end further from the teacher. For equal quality Euler
+# takes {{results/07_flow_images.json:speed.whole.2.distance|.1f}} to {{results/07_flow_images.json:speed.whole.2.attributes|.1f}} times as long,
+# if the adapters are merged into the weights; beside them, they make a call {{results/07_flow_images.json:speed.slower, unmerged|.0%}} slower.
 #
 # The same captions and noise, drawn by the networks that ship. Choose a caption and a number of steps on the explorer's second tab:
 
@@ -175,7 +177,14 @@ which = ("log sigma", "log sigma, no warm-up", "log sigma, no normalisation", "l
 tables.table({name: by_steps(students[name]) for name in which}, decimals=3)
 
 # %% [markdown]
-# Normalisation does most of the work. The length of the direction tells the story, too; at the end of the training it is
+# Normalisation does most of the work. (*No warm-up* is $r = 1$ from the first step, so it lifts the cap of 0.99, too.)
+#
+# **Times.** The page draws the length of a jump first, then its place. Two times, drawn and sorted, are an alternative. With slow waves it is worse with one step
+# ({{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} instead of {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}) and with 16
+# ({{results/07_flow_map.json:students.sorted times.to teacher.mean.4|.3f}} and {{results/07_flow_map.json:students.emd.to teacher.mean.4|.3f}}), better with two
+# ({{results/07_flow_map.json:students.sorted times.to teacher.mean.1|.3f}} and {{results/07_flow_map.json:students.emd.to teacher.mean.1|.3f}}).
+#
+# The length of the direction tells the story, too; at the end of the training it is
 
 # %% tags=["reference"]
 tables.table(
@@ -248,5 +257,5 @@ tables.table(regression_rows("whole"), rows="whole captions", decimals=2)
 # AYF, which never walks a path, ends {{results/07_flow_images.json:open.student.mean.2.distance|.2f}} away, and the same adapters taught by the paths {{results/07_flow_images.json:regression.adapters.open.mean.2.distance|.2f}}. In these trainings its loss explains about a third of the gap, the network the rest.
 #
 # And nearer is not always better. With colour and place left open, the two jumps of the adapters taught by the paths have a *lower* mask than AYF's
-# ({{results/07_flow_images.json:regression.adapters.open.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}} %), perhaps because a regression paints the mean where it is unsure; recall
-# ({{results/07_flow_images.json:regression.adapters.open.mean.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}} %) and attributes are level. Only the longer training of all weights is nearer and no worse.
+# ({{results/07_flow_images.json:regression.adapters.open.mean.2.mask|.0f}} and {{results/07_flow_images.json:open.student.mean.2.mask|.0f}}%), perhaps because a regression paints the mean where it is unsure; recall
+# ({{results/07_flow_images.json:regression.adapters.open.mean.2.recall|.0f}} and {{results/07_flow_images.json:open.student.mean.2.recall|.0f}}%) and attributes are level. Only the longer training of all weights is nearer and no worse.

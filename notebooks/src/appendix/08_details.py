@@ -8,18 +8,25 @@
 #
 # [← back to 08 All methods, side by side](../08_comparison.ipynb)
 #
-# How to hand masks in to the server of a test set, and what STCN and XMem change in STM.
+# How to hand masks in to the server of a test set, what STCN and XMem change in STM, and a cell that puts Cutie into the page's tables.
 
 # %% tags=["setup"]
 import contextlib
 import io
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
-from vos_tutorial import submission
+import torch
+
+from vos_tutorial import comparison, submission
+from vos_tutorial.clip import object_ids
+from vos_tutorial.comparison import Entry
 from vos_tutorial.course.compare import main as compare
+from vos_tutorial.course.figures import tables
 from vos_tutorial.data.davis import DavisFolder, write_davis
 from vos_tutorial.data.worlds.sprites import benchmark
+from vos_tutorial.places import RESULTS
 
 # %% [markdown]
 # ## A. Handing results in
@@ -64,3 +71,32 @@ print(submission.problems(DavisFolder(root / "DAVIS", 2017), out / "colour-memor
 # * *Long-term memory*: when the working memory is full, a few *prototypes* of it move here: the places that were read most. Each takes along a weighted mean of the values that resemble it. When this store is full too, the least used prototypes go.
 #
 # Your `evict` (exercise 5.2) decides by the same measure, usage, but drops whole frames. XMem drops places, and before a place goes, what it held is averaged into the prototypes.
+
+# %% [markdown]
+# ## C. Cutie on our clips
+#
+# If you have `rf-cutie` and a GPU, the next cells put Cutie beside the stored runs, on twenty clips. (We have run them with a stand-in only, not with Cutie. They download Cutie's weights.)
+
+# %%
+twenty = list(benchmark(2))
+few = comparison.read(RESULTS / "08_runs.json").only([clip.name for clip in twenty], ["MaskTrack", "RGMP", "STM"])
+
+# %% tags=["run"] name="cutie"
+if find_spec("cutie") and torch.cuda.is_available():
+    from cutie.inference.inference_core import InferenceCore
+    from cutie.utils.get_default_model import get_default_model
+
+    network = get_default_model()
+
+    class Cutie:
+        def begin(self, frame, mask):
+            self.core = InferenceCore(network, cfg=network.cfg)
+            self.core.step(frame.cuda(), mask.cuda(), objects=object_ids(mask))
+
+        def step(self, frame):
+            return self.core.step(frame.cuda()).cpu()  # K+1 H W
+
+    newer = comparison.compare([Entry("Cutie", Cutie)], twenty, before=few)
+    print(*newer.gaps(), tables.compare(newer.by_attribute(), mean=False), sep="\n")
+else:
+    print("This cell needs an NVIDIA GPU and Cutie: pip install 'rf-cutie[inference]'")

@@ -1,4 +1,4 @@
-"""Pictures of a :class:`~vos_tutorial.comparison.Comparison`: cost, attributes, differences, failures, ..."""
+"""A :class:`~vos_tutorial.comparison.Comparison` in pictures (cost, attributes, gains, failures) and one table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
-from ...clip import Clip
+from ...clip import VOID, Clip
 from ...comparison import Comparison
 from ...errors import TutorialError
 from .answers import answer, line_legend
@@ -33,6 +33,7 @@ from .palette import (
     blank,
     styled,
 )  # fmt: skip
+from .tables import NONE, Table, number, table
 
 GAINS = "PuOr"  # its ends differ for every kind of colour vision
 PHOTOS = " photos"  # how the name of a photo-trained network ends
@@ -46,8 +47,7 @@ COLOURS = {  # a method has one colour in all pictures
     "STM": BLUE,
     "STCNN": ORANGE,
 }
-LIGHT = 0.12  # the fill of an answer where the object's own colour matters
-WRONG = 0.3  # and of one that is shown because it covers something else
+FIRST_COLOUR = 6  # of an answer in the gallery, as an id: vermillion, which few of our textures have
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:
@@ -236,8 +236,6 @@ def gains(comparison: Comparison, against: str, methods: Sequence[str] | None = 
 def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Figure:
     """A row for each failure: the given mask, the method that fails and the one that succeeds, in the same frame.
 
-    The answer that fails has the stronger fill: where it lies is the point.
-
     Args:
         cases: by what makes it hard, the clip, the number of the frame, and by method ids ``[T, H, W]``, first the
             one that fails.
@@ -252,10 +250,9 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
     figure, axes = blank(len(cases), columns, tile * columns + 0.4, (tile + 0.2) * len(cases) + 0.3)
     for row, (what, (clip, t, answers)) in enumerate(cases.items()):
         shown = [("frame 0, the given mask", 0, clip.masks), *((f"frame {t}, {n}", t, a) for n, a in answers.items())]
-        for column, (cell, (title, at, ids)) in enumerate(zip(axes[row], shown, strict=False)):
+        for cell, (title, at, ids) in zip(axes[row], shown, strict=False):
             truth = None if at == 0 else clip.masks[at]
-            fill = WRONG if column == 1 else LIGHT
-            cell.imshow(answer(clip.frames[at], ids[at], truth, round(200 * tile), fill))
+            cell.imshow(answer(clip.frames[at], _recoloured(ids[at]), truth, round(200 * tile)))
             cell.set_title(title, fontsize=8.5, pad=3)
             if not np.any(as_ids(ids[at])):
                 cell.text(
@@ -265,5 +262,38 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
         for cell in axes[row]:
             bare(cell)
         axes[row, 0].set_ylabel(what.replace("_", " "), fontsize=9)
-    line_legend(figure, [1])
+    line_legend(figure, [FIRST_COLOUR])
     return figure
+
+
+def _recoloured(ids: Pixels) -> np.ndarray:
+    """Ids ``[H, W]`` of which the first has the colour of :data:`FIRST_COLOUR`, the next the one after it."""
+    values = as_ids(ids)
+    objects = (values > 0) & (values <= VOID - FIRST_COLOUR)
+    return np.where(objects, values + (FIRST_COLOUR - 1), values)
+
+
+def choices(parts: Mapping[str, Comparison], price: Mapping[str, float], rows: str = "") -> Table:
+    """Which method to take, a row for each part: the best, those level with it, and the cheapest of them.
+
+    Args:
+        parts: by the name of the row, a comparison.
+        price: of each method; see :meth:`~vos_tutorial.comparison.Comparison.choice`.
+        rows: heading of the parts.
+
+    Raises:
+        TutorialError: if there is no part, or a method has no price.
+    """
+    lines = {}
+    for name, part in parts.items():
+        found = part.choice(price)
+        gain, low, high = NONE, "", ""
+        if found.gain is not None:
+            gain, low, high = (number(value) for value in (found.gain.mean, found.gain.low, found.gain.high))
+        lines[name.replace("_", " ")] = {
+            "best": f"{found.best} ({np.mean(part.scores(found.best)):.0f})",
+            "level with it": ", ".join(found.level),
+            "take": found.cheapest,
+            "gain of the best over it": f"{gain} ({low} to {high})" if low else gain,
+        }
+    return table(lines, rows=rows, notes="J&F, or the 95 % interval, in brackets; one network of each method")

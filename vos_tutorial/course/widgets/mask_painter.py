@@ -38,7 +38,7 @@ import traitlets
 from IPython.core.getipython import get_ipython
 from matplotlib import font_manager
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ...boxes import mask_in_box
 from ...errors import TutorialError
@@ -61,7 +61,7 @@ BUTTONS = (  # of the still picture, in rows as on the page, with their keys
     (("New object", "N"), ("Not in this frame", "A"), ("Take back this mask", ""), ("Remove object", "")),
     (("Propagate", "P"), ("Backward", ""), ("Stop", "")),
 )
-BUTTON_ROW = 26  # pixels
+BUTTON_ROW, STRIP_ROW = 26, 24  # pixels
 
 _MODULES = ("common", "painting", "painter_canvas", "painter_strip", "painter_link", "painter_parts", "mask_painter")
 
@@ -532,7 +532,7 @@ class MaskPainter(Widget):
         width = 720 // len(times) - 4
         height = max(1, round(width * self._size[0] / self._size[1]))
         rows = list(self.project.objects.values())
-        top, below = BUTTON_ROW, BUTTON_ROW + height + 8 + 18 * len(rows)
+        top, below = BUTTON_ROW, BUTTON_ROW + height + 8 + STRIP_ROW * len(rows)
         board = Image.new("RGB", ((width + 4) * len(times) - 4, below + 4 + 2 * BUTTON_ROW), "white")
         draw, colours = ImageDraw.Draw(board), colours_of(self.project)
         for buttons, y in zip(BUTTONS, (0, below + 4, below + 4 + BUTTON_ROW), strict=True):
@@ -541,7 +541,7 @@ class MaskPainter(Widget):
             board.paste(self._drawn(t, (width, height), colours), (column * (width + 4), top))
         strip = np.frombuffer(self._strip_bytes(), np.uint8).reshape(len(rows), self._length, 2)
         for row, each in enumerate(rows):
-            _draw_row(draw, strip[row], top + height + 8 + 18 * row, board.width, each, colours[each.id])
+            _draw_row(draw, strip[row], top + height + 8 + STRIP_ROW * row, board.width, each, colours[each.id])
         return figures.small_png(board, POSTER_BYTES)
 
     def _drawn(self, t: int, size: tuple[int, int], colours: NDArray[np.uint8]) -> Image.Image:
@@ -575,21 +575,37 @@ def _draw_buttons(draw: ImageDraw.ImageDraw, buttons: Sequence[tuple[str, str]],
 def _draw_row(
     draw: ImageDraw.ImageDraw, strip: NDArray[np.uint8], top: int, width: int, each: Object, colour: NDArray[np.uint8]
 ) -> None:
-    """One object's row of the strip ``uint8 [T, 2]``: bars as tall as the method is sure, given masks marked."""
-    left, length = 120, len(strip)
+    """One object's row of the strip ``uint8 [T, 2]``, by the rule of ``drawRow`` in painter_strip.js."""
+    left, length, ground = 120, len(strip), top + STRIP_ROW - 4
     for start, words in ((0, f"{each.id}"), (14, each.name[:16])):
-        draw.text((start, top + 1), words, figures.INK, _font())
+        draw.text((start, top + 5), words, figures.INK, _font())
+    answered = np.flatnonzero((strip[:, 0] & (PRESENT | COMPUTED | GIVEN)) == PRESENT | COMPUTED)
+    least = int(answered[strip[answered, 1].argmin()]) if len(answered) else None
+    low = 230 if least is None else min(230, int(strip[least, 1]))  # the bars use their whole height
     for t, (flags, sure) in enumerate(strip.tolist()):
         x = left + (width - left) * t / length
         end = max(x + 1, left + (width - left) * (t + 1) / length - 1)
-        if flags & PRESENT:
-            tall = 12 if flags & GIVEN else 3 + 9 * sure / 255
-            draw.rectangle((x, top + 15 - tall, end, top + 15), fill=tuple(colour.tolist()))
-        elif flags & (COMPUTED | GIVEN):
-            draw.line((x, top + 15, end, top + 15), fill=figures.FAINT)
+        if not flags & (GIVEN | COMPUTED):
+            continue
+        share = 1 if flags & GIVEN else (sure - low) / (255 - low)
+        tall = 12 * (0.25 + 0.75 * share) if flags & PRESENT else 1
+        ink = colour if flags & PRESENT else np.array(ImageColor.getrgb(figures.INK))
+        pale = 0.45 * ink + 0.55 * 255 if flags & STALE else ink
+        draw.rectangle((x, ground - tall, end, ground), fill=tuple(int(value) for value in pale))
         if flags & GIVEN:
-            middle = (x + end) / 2
-            draw.ellipse((middle - 3, top + 1, middle + 3, top + 7), fill="white", outline=figures.INK)
+            kind = "diamond" if flags & CORRECTED else "disc"
+            _draw_mark(draw, (x + end) / 2, top + 4, kind, tuple(colour.tolist()) if flags & PRESENT else "white")
+    if least is not None:
+        _draw_mark(draw, left + (width - left) * (least + 0.5) / length, top + 4, "triangle", figures.INK)
+
+
+def _draw_mark(draw: ImageDraw.ImageDraw, x: float, y: float, kind: str, fill: str | tuple[int, ...]) -> None:
+    """As ``mark`` in painter_strip.js: a disc for a first mask, a diamond for a correction, a triangle."""
+    if kind == "disc":
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=fill, outline=figures.INK)
+        return
+    corners = {"diamond": ((0, -5), (5, 0), (0, 5), (-5, 0)), "triangle": ((-4, -4), (4, -4), (0, 4))}[kind]
+    draw.polygon([(x + dx, y + dy) for dx, dy in corners], fill=fill, outline=figures.INK)
 
 
 # --- Run lengths --------------------------------------------------------------------------------------------------
