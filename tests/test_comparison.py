@@ -387,6 +387,11 @@ def test_which_method_to_take() -> None:
     assert alone.choice({"oracle": 3, "copy": 1}) == ("oracle", (), "oracle", None)
     with pytest.raises(TutorialError, match="copy has no price"):
         alone.choice({"oracle": 3})
+    for nothing in (found.only(clips=[]), Comparison()):
+        with pytest.raises(TutorialError, match="no clip was finished by all methods; run them first"):
+            nothing.choice({"oracle": 3, "copy": 1, "again": 2})
+        with pytest.raises(TutorialError, match="no clip was finished by all methods"):
+            comparisons.choices({"x": nothing}, {})
     text = str(comparisons.choices({"a_part": found, "less": alone}, {"oracle": 3, "copy": 1, "again": 2}))
     assert "a part" in text
     assert [line.split()[-1] for line in text.splitlines()[2:4]] == ["0.0)", "–"]
@@ -399,7 +404,10 @@ def test_runs_with_an_attribute() -> None:
         assert 0 < len(part.runs) <= len(found.runs)
         assert {run.clip for run in part.runs} == {c.name for c in CLIPS if attribute in c.attributes}
         assert part.by_attribute()["all"] == found.by_attribute()[attribute]
-    assert not found.having("nothing").runs
+    assert found.having("all") == found
+    known = ", ".join(["all", *sorted({name for clip in CLIPS for name in clip.attributes})])
+    with pytest.raises(TutorialError, match=f"no clip here has the attribute 'nothing'; choose from {known}."):
+        found.having("nothing")
 
 
 def test_a_method_has_one_colour_in_all_pictures() -> None:
