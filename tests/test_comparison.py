@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from vos_tutorial import comparison, models
@@ -377,6 +378,27 @@ def test_answers_in_the_gallery_are_red_and_objects_stay_apart() -> None:
     vermillion = object_colours()[comparisons.FIRST_COLOUR]
     for axes in figure.axes:
         assert (np.asarray(axes.images[0].get_array()) == vermillion).all(-1).any()
+
+
+def test_the_legend_of_the_gallery_has_the_colours_of_all_objects() -> None:
+    scene = CLIPS[0]
+    both = scene.masks.clone()
+    both[:, 8:] *= 2
+    cases = {"drift": (scene, 3, {"copy": scene.masks * 0, "both": both}), "one": (scene, 2, {"copy": scene.masks})}
+    for shown, ids in ((cases, (6, 7)), ({"one": cases["one"]}, (6,))):
+        lines = comparisons.failures(shown).legends[0].findobj(Line2D)
+        *answers, truth = [line for line in lines if line.get_xdata().size]
+        np.testing.assert_allclose([line.get_color() for line in answers], object_colours()[list(ids)] / 255)
+        assert truth.get_color() == "white"
+
+
+def test_the_table_of_choices_says_how_many_networks_were_averaged() -> None:
+    price = {"oracle": 3, "copy": 1}
+    one = comparisons.choices({"all": compare(PAIR, CLIPS)}, price)
+    assert " ".join(one.notes) == "J&F, or the 95 % interval, in brackets; one network of each method"
+    two = compare([*PAIR, Entry("copy", CopyFirst, seed=1)], CLIPS)
+    several = comparisons.choices({"all": two, "oracle alone": two.only(methods=["oracle"])}, price)
+    assert " ".join(several.notes).endswith("in brackets; seeds: copy 2, oracle 1")
 
 
 def test_which_method_to_take() -> None:

@@ -28,9 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, models
+from .baselines import BASELINES
 from .clip import Clip
 from .errors import TutorialError
-from .evaluation import BASELINES, Segmentation, check_scorable, score, segment
+from .evaluation import Segmentation, check_scorable, score, segment
 from .files import write_atomically
 from .metrics import PROTOCOLS, ProtocolName
 from .models.weights import read_about
