@@ -81,7 +81,7 @@ def fed_the_truth(network: RVOS, clip: Clip, recurrence: Recurrence) -> torch.Te
 
 
 def before(clip: Clip) -> Clip:
-    """The same clip with, in frame t, the masks of frame t - 1, which :func:`fed_the_truth` feeds; frame 0 is none."""
+    """The same clip with the masks that :func:`fed_the_truth` feeds: in frame t >= 1 those of frame t - 1."""
     return replace(clip, masks=clip.masks.roll(1, 0))
 
 
