@@ -52,8 +52,8 @@ VIDEOS = {  # rows of 15_photos.json, with the weights that ship: on the twelve 
     "MaskTrack photos": ("MaskTrack, photos, calm (400 more), 240", "MaskTrack, photos, davis_sample"),
     "RGMP photos": ("RGMP, photos, larger, hard feedback, 240", "RGMP, photos, davis_sample"),
     "STM photos": (
-        "STM, photos, larger (1800 more, seed 2), enlarged to 360",
-        "STM, photos, larger, davis_sample, third freeze",
+        "STM, photos, larger (1800 more, seed 3), enlarged to 288",
+        "STM, photos, larger, davis_sample, fourth freeze",
     ),
     "STCNN photos": (
         "STCNN, photos, larger (700 more, seed 2), 120 steps of tuning, 240",

@@ -213,17 +213,14 @@ def test_with_little_training_stm_is_not_clearly_the_best(found: dict[str, Any])
     assert all(max(row) - min(row) < 9 for row in runs.values())
 
 
-def test_what_the_photos_network_does_at_the_edges_of_the_picture(everybody: Comparison) -> None:
+def test_in_which_conditions_the_photos_network_gains(everybody: Comparison) -> None:
     runs = everybody.only(methods=["STM", "STM photos"])
     conditions = [name for name in runs.by_attribute() if name != "all"]
     gains = {name: runs.having(name).difference("STM photos", "STM") for name in conditions}
-    assert [name for name, gain in gains.items() if gain.mean < 0] == ["out_of_view"]  # "in nine of ten rows"
+    assert all(gain.mean > 0 for gain in gains.values())  # "in all ten rows"
+    assert {name for name, gain in gains.items() if gain.low < 0} == {"fast_motion", "occlusion", "out_of_view"}
+    assert round(-min(runs.gains("STM photos", "STM"))) == 19  # "loses one clip by 19 points"
     assert max(gains, key=lambda name: gains[name].mean) == "distractors"
-    assert gains["out_of_view"].low < 0 < gains["out_of_view"].high
-    small, large = (runs.having("out_of_view").hidden()[name] for name in ("STM", "STM photos"))
-    for edge in ("last frame before", "first frame back"):
-        assert large[edge] < small[edge] - 20
-    assert large["later"] > small["later"]
 
 
 def test_little_is_lost_after_frame_20(found: dict[str, Any]) -> None:
@@ -256,5 +253,5 @@ def test_what_the_page_says_of_real_video(found: dict[str, Any]) -> None:
     three = {name: row["three others"] for name, row in rows.items()}
     assert max(three, key=lambda name: three[name]["J&F"]) == "MaskTrack photos"
     assert min(three["STM photos"]["videos"].values()) < min(three["MaskTrack photos"]["videos"].values())
-    fewer = tables.stored("15_photos", "rows", "STM, photos, larger, davis_sample, third freeze, 240")
-    assert fewer["J&F"] > three["MaskTrack photos"]["J&F"]
+    fewer = tables.stored("15_photos", "rows", "STM, photos, larger, davis_sample, fourth freeze, 240")
+    assert fewer["J&F"] > three["STM photos"]["J&F"]  # the enlargement "brings nothing"

@@ -197,7 +197,7 @@ def test_contributing_knows_the_workflows_and_what_grading_runs() -> None:
     ]
     workflows = [yaml.safe_load(file.read_text()) for file in files]
     assert {job["timeout-minutes"] for workflow in workflows for job in workflow["jobs"].values()} == {40}
-    assert "Each may take 40 minutes." in told
+    assert "Each job is stopped after 40 minutes." in told
     grading = yaml.safe_load((ROOT / ".github/workflows/grading.yml").read_text())["jobs"]["grading"]["steps"]
     for command in (step["run"] for step in grading if "run" in step):
         assert command.split("&& ")[-1] in told

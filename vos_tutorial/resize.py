@@ -20,7 +20,7 @@ def working_size(lines: int | None, enlarge: float, height: int, width: int) -> 
     """Height and width at which a network for so many lines sees a frame of ``height`` and ``width``.
 
     A larger frame is shrunk to ``lines``. A smaller one is enlarged towards them, but at most ``enlarge >= 1`` times:
-    a thumbnail of 64 lines does not hold what a network for 360 looks for. Without lines a frame stays as it is.
+    a thumbnail of 64 lines does not hold what a network for 288 looks for. Without lines a frame stays as it is.
     """
     if lines is None:
         return height, width

@@ -105,8 +105,8 @@ def _photos() -> Recipe:
     options = {**VIDEO, "source": "photos"}
     video = replace(RECIPES["cpu"].stages[1], name="photos", steps=PHOTO_STEPS, batch=8, size=128, options=options)
     used = {"limit": 4, "policy": "even"}  # a full memory takes longer and gains nothing (15_photos.json)
-    # Why 360 lines: docs/results.md, "Real video", has J&F at four numbers of lines.
-    whole = replace(RECIPES["cpu"], stages=(video,), lines=360, enlarge=1.5, segmenter=used)
+    # Why 288 lines: docs/results.md, "Real video", has J&F and time at several numbers of lines.
+    whole = replace(RECIPES["cpu"], stages=(video,), lines=288, enlarge=1.5, segmenter=used)
     return _form(whole, encoder="imagenet", width=24)
 
 

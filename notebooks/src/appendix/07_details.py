@@ -177,7 +177,7 @@ which = ("log sigma", "log sigma, no warm-up", "log sigma, no normalisation", "l
 tables.table({name: by_steps(students[name]) for name in which}, decimals=3)
 
 # %% [markdown]
-# Normalisation does most of the work. (*No warm-up* is $r = 1$ from the first step, so it lifts the cap of 0.99, too.)
+# Normalisation does most of the work. Warm-up helps, too, except with two steps. (*No warm-up* is $r = 1$ from the first step, so it lifts the cap of 0.99, too.)
 #
 # **Times.** The page draws the length of a jump first, then its place. Two times, drawn and sorted, are an alternative. With slow waves it is worse with one step
 # ({{results/07_flow_map.json:students.sorted times.to teacher.mean.0|.3f}} instead of {{results/07_flow_map.json:students.emd.to teacher.mean.0|.3f}}) and with 16
