@@ -188,7 +188,12 @@ def euler(velocity: Velocity) -> Network:
 
 
 def scores(network: Network, seed: int, reference: Tensor, gamma: float = 0.0) -> dict[str, list[float]]:
-    """Distance to the teacher's samples, of the sets and of the pairs, for every number of steps."""
+    """How good samples are, a value for each number of steps.
+
+    ``"to teacher"`` and ``"to data"`` are distances of the sets, ``"off the board"`` is the share of samples that lie
+    where no data are, and ``"paired"`` the distance to the teacher's sample from the same noise. Fresh noise between
+    the steps (``gamma`` above 0) keeps no pairs.
+    """
     noise, data, _ = drawn(seed)
     fresh = torch.Generator().manual_seed(2_000_000 + seed)
     made = [sample(network, noise, even_times(steps), gamma, fresh) for steps in STEPS]

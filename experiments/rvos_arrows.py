@@ -6,7 +6,7 @@ J of the one-shot network that ships, with both arrows, with space alone and wit
 weights; and with the ids of the objects in the opposite order, so that each gets another slot. Then what one object
 loses if h is forgotten once, or if every previous mask from frame 2 on is empty. Last, whether the network moves the
 mask that it is fed: it gets the *true* previous one, and its answer is compared with that mask and with the right
-one. Takes about two minutes.
+one. Takes a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -80,12 +80,17 @@ def fed_the_truth(network: RVOS, clip: Clip, recurrence: Recurrence) -> torch.Te
         return torch.stack([most_probable(soft_aggregate(frame.probability[0])) for frame in row])  # [T, H, W]
 
 
+def before(clip: Clip) -> Clip:
+    """The same clip with the masks that :func:`fed_the_truth` feeds: in frame t >= 1 those of frame t - 1."""
+    return replace(clip, masks=clip.masks.roll(1, 0))
+
+
 def copied(network: RVOS) -> dict[str, dict[str, dict[str, float]]]:
     """IoU in percent of the answer with the fed mask, and with the right one, by condition and recurrence."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for condition in ("clean", "fast_motion"):
         clips = list(benchmark(CLIPS, [condition]))
-        fed = [replace(clip, masks=clip.masks.roll(1, 0)) for clip in clips]  # in frame t, the masks of t - 1
+        fed = [before(clip) for clip in clips]
         found[condition] = {}
         for way in ("ST", "S"):
             answers = [fed_the_truth(network, clip, way) for clip in clips]

@@ -89,6 +89,9 @@ def test_the_legend_of_a_sheet_of_several_objects_has_all_their_colours(clip: Cl
     colours = [figures.object_colours()[i] / 255 for i in (1, 2)]
     np.testing.assert_allclose([line.get_color() for line in answers], colours)
     assert truth.get_color() == "white"
+
+
+def test_a_sheet_refuses_what_does_not_fit(clip: Clip) -> None:
     with pytest.raises(TutorialError, match="no answers"):
         figures.answer_sheet(clip, {})
     with pytest.raises(TutorialError, match="frame 10 is not"):

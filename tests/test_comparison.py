@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from vos_tutorial import comparison, models
@@ -379,6 +380,27 @@ def test_answers_in_the_gallery_are_red_and_objects_stay_apart() -> None:
         assert (np.asarray(axes.images[0].get_array()) == vermillion).all(-1).any()
 
 
+def test_the_legend_of_the_gallery_has_the_colours_of_all_objects() -> None:
+    scene = CLIPS[0]
+    both = scene.masks.clone()
+    both[:, 8:] *= 2
+    cases = {"drift": (scene, 3, {"copy": scene.masks * 0, "both": both}), "one": (scene, 2, {"copy": scene.masks})}
+    for shown, ids in ((cases, (6, 7)), ({"one": cases["one"]}, (6,))):
+        lines = comparisons.failures(shown).legends[0].findobj(Line2D)
+        *answers, truth = [line for line in lines if line.get_xdata().size]
+        np.testing.assert_allclose([line.get_color() for line in answers], object_colours()[list(ids)] / 255)
+        assert truth.get_color() == "white"
+
+
+def test_the_table_of_choices_says_how_many_networks_were_averaged() -> None:
+    price = {"oracle": 3, "copy": 1}
+    one = comparisons.choices({"all": compare(PAIR, CLIPS)}, price)
+    assert " ".join(one.notes) == "J&F, or the 95 % interval, in brackets; one network of each method"
+    two = compare([*PAIR, Entry("copy", CopyFirst, seed=1)], CLIPS)
+    several = comparisons.choices({"all": two, "oracle alone": two.only(methods=["oracle"])}, price)
+    assert " ".join(several.notes).endswith("in brackets; seeds: copy 2, oracle 1")
+
+
 def test_which_method_to_take() -> None:
     found = compare([Entry("oracle", Oracle), Entry("copy", CopyFirst), Entry("again", Oracle)], CLIPS)
     choice = found.choice({"oracle": 3, "copy": 1, "again": 2})
@@ -387,6 +409,11 @@ def test_which_method_to_take() -> None:
     assert alone.choice({"oracle": 3, "copy": 1}) == ("oracle", (), "oracle", None)
     with pytest.raises(TutorialError, match="copy has no price"):
         alone.choice({"oracle": 3})
+    for nothing in (found.only(clips=[]), Comparison()):
+        with pytest.raises(TutorialError, match="no clip was finished by all methods; run them first"):
+            nothing.choice({"oracle": 3, "copy": 1, "again": 2})
+        with pytest.raises(TutorialError, match="no clip was finished by all methods"):
+            comparisons.choices({"x": nothing}, {})
     text = str(comparisons.choices({"a_part": found, "less": alone}, {"oracle": 3, "copy": 1, "again": 2}))
     assert "a part" in text
     assert [line.split()[-1] for line in text.splitlines()[2:4]] == ["0.0)", "–"]
@@ -399,7 +426,10 @@ def test_runs_with_an_attribute() -> None:
         assert 0 < len(part.runs) <= len(found.runs)
         assert {run.clip for run in part.runs} == {c.name for c in CLIPS if attribute in c.attributes}
         assert part.by_attribute()["all"] == found.by_attribute()[attribute]
-    assert not found.having("nothing").runs
+    assert found.having("all") == found
+    known = ", ".join(["all", *sorted({name for clip in CLIPS for name in clip.attributes})])
+    with pytest.raises(TutorialError, match=f"no clip here has the attribute 'nothing'; choose from {known}."):
+        found.having("nothing")
 
 
 def test_a_method_has_one_colour_in_all_pictures() -> None:

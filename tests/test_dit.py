@@ -109,6 +109,10 @@ def test_merged_adapters_are_plain_layers_that_answer_the_same(reads_s: bool) ->
         torch.testing.assert_close(plain(*given), student(*given))
         with as_teacher(student):
             assert (plain(*given) - student(*given)).abs().max() > 1e-3, "the adapters count here"
+            again = merged(student)
+            torch.testing.assert_close(again(*given), plain(*given))  # the student's, wherever it is merged
+    assert not any(parameter.requires_grad for parameter in (*plain.parameters(), *again.parameters()))
+    assert any(parameter.requires_grad for parameter in student.parameters())
     for parameter in plain.parameters():
         parameter.data.zero_()
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items()), "weights are shared"

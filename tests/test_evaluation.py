@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vos_tutorial import __main__ as command_line
 from vos_tutorial import models
-from vos_tutorial.baselines import CopyFirst, copy_previous_truth
+from vos_tutorial.baselines import CopyFirst, by_name, copy_previous_truth
 from vos_tutorial.clip import Clip, ids_to_onehot, object_ids, write_mask
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.errors import TutorialError
@@ -37,7 +37,7 @@ from vos_tutorial.evaluation import (
 )
 from vos_tutorial.metrics import merge_objects, score_objects, statistics
 from vos_tutorial.models.weights import save_weights
-from vos_tutorial.propagation import Segmenter, propagate
+from vos_tutorial.propagation import Resized, Segmenter, propagate
 from vos_tutorial.results import MARK
 
 H, W = 24, 32
@@ -519,6 +519,23 @@ def test_what_the_command_line_says_goes_to_the_segmenter(
 ) -> None:
     options = argparse.Namespace(method=method, short_side=short_side, tuning=tuning)
     assert settings_of(options) == settings
+
+
+def test_a_segmenter_by_name() -> None:
+    assert isinstance(by_name("copy-first"), CopyFirst)
+    smaller = by_name("colour-memory", short_side=48)
+    assert isinstance(smaller, Resized)
+    for given in ({"weights": "shipped"}, {"variant": "photos"}):
+        with pytest.raises(TutorialError, match="colour-memory has no weights; leave --weights and --variant out"):
+            by_name("colour-memory", **given)
+    with pytest.raises(
+        TutorialError, match=r"there is no method 'sam'; choose from masktrack, .*label-propagation\."
+    ):
+        by_name("sam")
+    with pytest.raises(TutorialError, match="weights are ''"):
+        by_name("stm", weights="")
+    with pytest.raises(TutorialError, match="stm ships no variant 'none'"):
+        by_name("stm", variant="none")
 
 
 def test_only_some_methods_can_be_tuned() -> None:

@@ -200,6 +200,20 @@ def test_the_true_masks_that_are_fed_are_those_of_the_frame_before() -> None:
     assert not torch.equal(rvos_arrows.fed_the_truth(network, clip, "ST")[1], found[1])
 
 
+def test_an_answer_that_copies_what_it_was_fed_is_told_from_a_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = next(iter(benchmark(1, ["fast_motion"])))
+    fed = rvos_arrows.before(clip)
+    assert all(torch.equal(fed.masks[t], clip.masks[t - 1]) for t in range(1, len(clip.masks)))
+    network = build("rvos")  # neither answer asks it
+    assert isinstance(network, RVOS)
+    monkeypatch.setattr(rvos_arrows, "CLIPS", 2)
+    answers = {"ST": lambda clip: torch.cat([clip.masks[:1], clip.masks[:-1]]), "S": lambda clip: clip.masks}
+    monkeypatch.setattr(rvos_arrows, "fed_the_truth", lambda network, clip, way: answers[way](clip))
+    for found in rvos_arrows.copied(network).values():
+        assert found["ST"]["fed"] == found["S"]["right"] == 100
+        assert found["ST"]["right"] == found["S"]["fed"] < 95
+
+
 def test_exchanged_objects_get_another_slot_and_without_space_only_change_places() -> None:
     clip = next(c for c in benchmark(8, ["multiple_objects"]) if len(c.objects) == 2)
     other = rvos_arrows.exchanged(clip)

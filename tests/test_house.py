@@ -30,7 +30,7 @@ PLAN = {  # room -> the rooms that it may import from, beside itself and the gro
     "training": {"propagation", "metrics", "baselines", "models", "recipes", "data"},
     "flux": {"models", "recipes", "training"},
     "evaluation": {"propagation", "metrics", "baselines", "models", "data"},
-    "comparison": {"propagation", "metrics", "models", "evaluation", ""},
+    "comparison": {"propagation", "metrics", "baselines", "models", "evaluation", ""},
     "submission": {"propagation", "metrics", "data", "evaluation"},
     "course": {
         "propagation",

@@ -388,6 +388,7 @@ def test_the_still_strip_tells_what_the_live_one_tells() -> None:
     )  # fmt: skip
     found = present | computed
     frames = [(given | present, 255), (found, 200), (found, 120), (computed, 255), (given | corrected, 255), (0, 0)]
+    frames.append((found | mask_painter.STALE, 200))
     board = Image.new("RGB", (120 + 60 * len(frames), mask_painter.STRIP_ROW), "white")
     colour = np.array([230, 159, 0], np.uint8)
     strip = np.array(frames, np.uint8)
@@ -398,11 +399,19 @@ def test_the_still_strip_tells_what_the_live_one_tells() -> None:
     tall = orange[9:, :, 2].sum(0)  # below the marks, beside the middle
     assert tall[0] > tall[1] > tall[2] > 0
     assert not tall[3:].any()
+    np.testing.assert_allclose(cells[-6, 6, 30], 0.45 * colour + 0.55 * 255, atol=1)  # out of date: pale
     assert ink[15:, 3].any()  # "not there" is a line along the ground
     assert ink[15:, 4].any()
     assert not ink[:, 5].any()
     marked = ink[:9].any((0, 2))
-    assert marked.tolist() == [True, False, True, False, True, False]  # given, least sure, corrected
+    assert marked.tolist() == [True, False, True, False, True, False, False]  # given, least sure, corrected
+    disc, triangle, diamond = ([int(np.ptp(np.flatnonzero(row))) for row in ink[:9, t]] for t in (0, 2, 4))
+    assert disc == disc[::-1]
+    assert disc.count(max(disc)) >= 3  # round: its sides are upright in the middle
+    assert triangle == sorted(triangle, reverse=True)  # on its head
+    assert triangle[0] > triangle[-1] == 0
+    assert diamond == diamond[::-1]
+    assert diamond[:5] == [diamond[0] + 2 * row for row in range(5)]  # straight edges, to a corner
     assert orange[:9, 0].any()
     assert not orange[:9, 4].any()  # hollow: "not in this frame"
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from vos_tutorial import __main__ as command_line
-from vos_tutorial import evaluation
+from vos_tutorial import baselines, evaluation
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.data.davis import YouTubeVosFolder
 from vos_tutorial.errors import TutorialError
@@ -282,7 +282,7 @@ def test_a_run_that_breaks_off_keeps_the_rows_it_had(
 ) -> None:
     data, out = data_set(tmp_path / "d"), tmp_path / "out"
     Crash.begun, Crash.how = 0, how
-    monkeypatch.setitem(evaluation.BASELINES, "copy-first", Crash)
+    monkeypatch.setitem(baselines.BASELINES, "copy-first", Crash)
     with contextlib.suppress(MemoryError):
         assert run(data, out) in (2, 130)
     report = json.loads((out / "report.json").read_text("utf-8"))

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from vos_tutorial import __main__ as command_line
 from vos_tutorial import __version__
 from vos_tutorial.course.lessons import COURSE
 from vos_tutorial.places import NAME
@@ -205,15 +204,55 @@ def test_contributing_knows_the_workflows_and_what_grading_runs() -> None:
 
 
 def commands_in(text: str) -> list[str]:
-    """Whole commands of ours in a text, from code blocks and from backticks; a command's bare name is none."""
+    """Whole commands of ours in a text, from code blocks and from backticks; a command's bare name is none.
+
+    Each begins with its module or the script in tools/, as in ``"vos_tutorial train stm"``.
+    """
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
-    found = [re.search(r"-m vos_tutorial (\w+ .+)", " ".join(code.split())) for code in (*lines, *spans)]
-    return [match[1] for match in found if match and len(shlex.split(match[1], comments=True)) > 1]
+    ours = r"(?:-m (vos_tutorial(?:\.\w+)* .+)|\b(tools/\w+\.py .+))"
+    found = [re.search(ours, " ".join(code.split())) for code in (*lines, *spans)]
+    commands = [match[1] or match[2] for match in found if match]
+    return [c for c in commands if len(shlex.split(c, comments=True)) > (2 if c.startswith("vos_tutorial ") else 1)]
 
 
 PAPERS = ["README.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md", "notebooks/teaching/*.md"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "README.md",
+        "data/README.md",
+        "CONTRIBUTING.md",
+        "docs/grading.md",
+        "docs/scale.md",
+        "docs/server.md",
+        "notebooks/teaching/project_new_method.md",
+    ],
+)
+def test_commands_are_found_in_our_texts(file: str) -> None:
+    assert commands_in((ROOT / file).read_text("utf-8"))
+    assert any((ROOT / file) in ROOT.glob(pattern) for pattern in PAPERS)
+
+
+def test_what_is_a_command_in_a_text() -> None:
+    text = """`python -m vos_tutorial train` has `-m vos_tutorial train stm
+    --profile gpu`, `tools/notebooks.py` and `python tools/grading.py try`.
+
+```
+python -m vos_tutorial compare --methods stm \\
+  --out DIR   # both
+.venv/bin/python -m vos_tutorial.course.grading page.ipynb in --out grades.csv
+```
+"""
+    assert commands_in(text) == [
+        "vos_tutorial compare --methods stm --out DIR # both",
+        "vos_tutorial.course.grading page.ipynb in --out grades.csv",
+        "vos_tutorial train stm --profile gpu",
+        "tools/grading.py try",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,10 +270,15 @@ def test_the_commands_in_our_texts_can_be_typed(command: str, monkeypatch: pytes
         parse(self, words)
         raise Understood
 
-    words = shlex.split(command, comments=True)
+    program, *words = shlex.split(command, comments=True)
+    if program.startswith("tools/"):
+        assert "parse_args" in (ROOT / program).read_text("utf-8"), "nothing would keep it from running"
+        main = load_tool(Path(program).stem, monkeypatch).main
+    else:
+        main = importlib.import_module(f"{program}.__main__").main
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
     with pytest.raises(Understood):
-        command_line.main(words)
+        main(words)
     assert "test-dev" not in words or words[words.index("--year") + 1] == "2017"  # there is none of 2016
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vos_tutorial import baselines, models
 from vos_tutorial.__main__ import main as vos_tutorial
 from vos_tutorial.baselines import CopyFirst
 from vos_tutorial.clip import read_mask, write_mask
@@ -17,7 +18,7 @@ from vos_tutorial.data import make_clip
 from vos_tutorial.errors import TutorialError
 from vos_tutorial.models import segmenter
 from vos_tutorial.propagation import propagate
-from vos_tutorial.video import Project, Video, command, write_video
+from vos_tutorial.video import Project, Video, write_video
 from vos_tutorial.video.command import main
 
 pytest.importorskip("av")
@@ -49,6 +50,43 @@ def test_from_a_video_and_a_mask_to_exports(video: Path, tmp_path: Path, capsys:
     assert Video(out / "overlay.mp4").times == Video(video).times
     assert vos_tutorial(command) == 0  # again: nothing is left to compute
     assert "0 of 5 frames computed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "variant", "tuned"),
+    [
+        *((method, [], "photos", "for 120 steps" if method == "stcnn" else "") for method in models.METHODS),
+        ("stcnn", ["--variant", ""], "", "for 60 steps"),
+        ("masktrack", ["--variant", ""], "", ""),  # the small network that knows generated clips
+        ("stm", ["--weights", str(models.shipped_weights("stm"))], "", ""),
+    ],
+)
+def test_a_method_follows_with_its_network_for_real_video(
+    video: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    options: list[str],
+    variant: str,
+    tuned: str,
+) -> None:
+    made = []
+
+    def instead(name: str, weights: str | Path, variant: str, device: torch.device) -> CopyFirst:
+        made.append((name, str(weights), variant))
+        return CopyFirst()
+
+    monkeypatch.setattr(models, "segmenter", instead)
+    mask, out = str(tmp_path / "mask.png"), str(tmp_path / "out")
+    command = [str(video), "--mask", mask, "--out", out, "--export", "masks", "--method", method, *options]
+    main(command)
+    assert made == [(method, options[1] if "--weights" in options else "shipped", variant)]
+    said = capsys.readouterr().out
+    assert (f"{method} is tuned to each object first" in said) is bool(tuned)
+    assert tuned in said
+    main(command)
+    assert "is tuned" not in capsys.readouterr().out, "nothing is left to compute"
 
 
 def test_a_project_goes_on_with_a_correction(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +173,7 @@ def test_stopped_by_ctrl_c_and_taken_up_again(
     mask, out = str(tmp_path / "mask.png"), tmp_path / "out"
     again = ["track", str(video), "--mask", mask, "--out", str(out), "--method", "copy-first"]
     with monkeypatch.context() as patch:
-        patch.setitem(command.BASELINES, "copy-first", Interrupted)
+        patch.setitem(baselines.BASELINES, "copy-first", Interrupted)
         assert vos_tutorial(again) == 130
     assert "run the same command again to go on" in capsys.readouterr().err
     assert len(list((out / "project" / "results" / "001").iterdir())) == 2  # what was computed is kept

@@ -4,21 +4,24 @@ A method that does not beat :class:`CopyFirst` has not learned to follow anythin
 at the truth of every frame, so it is an oracle and no method; it says how much of the problem is motion.
 :class:`ColourMemory` is STM's memory with keys that are not learned: where it is enough, colours tell objects apart.
 :class:`LabelPropagation` is the same with the features of a network that learned to name pictures, and never saw a
-mask: what features alone can do.
+mask: what features alone can do. :func:`by_name` makes one of them, or a trained method, for a command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import models
 from .errors import TutorialError
 from .models.backbones import LiteFeatures, shipped_features
 from .objects import ObjectSegmenter, cleared, evaluating, replaced, without
+from .propagation import Resized, Segmenter
 
 
 class CopyFirst(ObjectSegmenter):
@@ -265,3 +268,42 @@ class LabelPropagation(ObjectSegmenter):
         cosines = torch.cat(near, dim=1)  # [h*w, T*h*w]
         best, places = cosines.topk(min(self.top_k, cosines.shape[1]), dim=1)  # [h*w, top_k]
         return ((best / self.temperature).softmax(1) * torch.cat([v for _, v, _ in stored])[places]).sum(1)
+
+
+BASELINES: dict[str, Callable[[], Segmenter]] = {
+    "copy-first": CopyFirst,
+    "colour-memory": ColourMemory,
+    "label-propagation": LabelPropagation,
+}
+
+
+def by_name(
+    method: str,
+    weights: str | Path | None = None,
+    variant: str | None = None,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> Segmenter:
+    """A trained method or a baseline, as a command line names it.
+
+    Args:
+        method: from :data:`vos_tutorial.models.METHODS` or :data:`BASELINES`.
+        weights: the path of a file; None if none was named, for those that ship.
+        variant: of those that ship; None if none was named.
+        device: where a network works; a baseline works where its frames are.
+        settings: of :func:`vos_tutorial.models.segmenter`; of a baseline ``short_side``.
+
+    Raises:
+        TutorialError: on an unknown method, on weights or a variant for a baseline, and as in ``models.segmenter``.
+    """
+    if method in BASELINES:
+        if weights is not None or variant is not None:
+            raise TutorialError(f"{method} has no weights; leave --weights and --variant out.")
+        baseline = BASELINES[method]()
+        return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
+    if method not in models.METHODS:
+        known = ", ".join([*models.METHODS, *BASELINES])
+        raise TutorialError(f"there is no method {method!r}; choose from {known}.")
+    return models.segmenter(
+        method, "shipped" if weights is None else weights, variant or "", device=device, **settings
+    )

@@ -28,9 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, models
+from .baselines import BASELINES
 from .clip import Clip
 from .errors import TutorialError
-from .evaluation import BASELINES, Segmentation, check_scorable, score, segment
+from .evaluation import Segmentation, check_scorable, score, segment
 from .files import write_atomically
 from .metrics import PROTOCOLS, ProtocolName
 from .models.weights import read_about
@@ -291,8 +292,18 @@ class Comparison:
         return replace(self, runs=tuple(kept))
 
     def having(self, attribute: str) -> Comparison:
-        """The runs on clips with one attribute."""
-        return replace(self, runs=tuple(run for run in self.runs if attribute in run.attributes))
+        """The runs on clips with one attribute; all of them with ``"all"``, as in :meth:`by_attribute`.
+
+        Raises:
+            TutorialError: if no clip has it.
+        """
+        if attribute == "all":
+            return self
+        kept = tuple(run for run in self.runs if attribute in run.attributes)
+        if not kept:
+            known = ", ".join(["all", *sorted({name for run in self.runs for name in run.attributes})])
+            raise TutorialError(f"no clip here has the attribute {attribute!r}; choose from {known}.")
+        return replace(self, runs=kept)
 
     def gaps(self) -> list[str]:
         """Sentences about what is missing from the averages; empty if nothing is."""
@@ -392,6 +403,7 @@ class Comparison:
         Raises:
             TutorialError: if a method has no price, or no clip is shared.
         """
+        self._need_shared()
         if missing := [name for name in self.methods() if name not in price]:
             raise TutorialError(f"{missing[0]} has no price; pass one for each of {', '.join(self.methods())}.")
         average = {name: float(np.mean(self.scores(name))) for name in self.methods()}

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .baselines import ColourMemory, CopyFirst, LabelPropagation
+from .baselines import BASELINES, by_name
 from .clip import Clip, object_ids
 from .data.davis import DavisFolder, VideoFolder, YouTubeVosFolder, appearances
 from .data.worlds import sprites
@@ -46,16 +46,9 @@ from .metrics import (
 )
 from .pictures import size_of
 from .profile import current, require_device
-from .propagation import Resized, Segmenter, propagate
+from .propagation import Segmenter, propagate
 from .resize import resize_mask
 from .results import ResultsFolder
-
-BASELINES: dict[str, Callable[[], Segmenter]] = {
-    "copy-first": CopyFirst,
-    "colour-memory": ColourMemory,
-    "label-propagation": LabelPropagation,
-}
-
 
 # ------------------------------------------------------------------------------------------------ scores
 
@@ -469,7 +462,7 @@ def main(argv: list[str] | None = None) -> int:
     names = _sequences(options, folder)
     results = ResultsFolder(options.out, data=[Path(options.data)])
     device = _device(options.device)
-    segmenter = _segmenter(options, device)
+    segmenter = by_name(options.method, options.weights, options.variant, device, **settings_of(options))
     scorable = check_sequences(folder, names, protocol)
     above = "Annotations/" if options.layout == "youtube-vos" else ""  # the folder that its server wants zipped
     planned = [above + path.as_posix() for name in names for path in folder.results_of(name)]
@@ -530,10 +523,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sequences", help="only these, with commas between")
     parser.add_argument(
         "--variant",
-        default="",
         help="another network that ships: photos is for real video (default: for generated clips)",
     )
-    parser.add_argument("--weights", default="shipped", help="a file of trained weights (default: those that ship)")
+    parser.add_argument("--weights", help="a file of trained weights (default: those that ship)")
     parser.add_argument(
         "--short-side", type=int, help="work at this many pixels (default: as the weights' file says)"
     )
@@ -585,18 +577,3 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     if options.tuning and options.method not in TUNED:
         raise TutorialError(f"{options.method} has no tuning to frame 0; leave --tuning out.")
     return {**settings, "online_steps": options.tuning} if options.method in TUNED else settings
-
-
-def _segmenter(options: argparse.Namespace, device: torch.device) -> Segmenter:
-    from . import models
-
-    if options.method not in (*models.METHODS, *BASELINES):
-        known = ", ".join([*models.METHODS, *BASELINES])
-        raise TutorialError(f"there is no method {options.method!r}; choose from {known}.")
-    settings = settings_of(options)
-    if options.method in BASELINES:
-        if options.weights != "shipped" or options.variant:
-            raise TutorialError(f"{options.method} has no weights; leave --weights and --variant out.")
-        baseline = BASELINES[options.method]()
-        return Resized(baseline, settings["short_side"]) if "short_side" in settings else baseline
-    return models.segmenter(options.method, options.weights, options.variant, device=device, **settings)

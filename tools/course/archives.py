@@ -60,8 +60,8 @@ INSTRUCTOR_FOLDERS = (
 
 STUDENT_README = """# Video object segmentation, built
 
-The notebooks of the course, with the library that they use. You need Python 3.10 to 3.14, make, and some gigabytes of
-disk, most of them for PyTorch.
+The notebooks of the course, with the library that they use. You need Python 3.10 to 3.14, make (or the commands
+below), and some gigabytes of disk, most of them for PyTorch.
 
 ```
 make lab       # JupyterLab at notebooks/00_start_here.ipynb

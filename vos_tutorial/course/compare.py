@@ -21,12 +21,13 @@ import torch
 from matplotlib.figure import Figure
 
 from .. import submission
+from ..baselines import BASELINES
 from ..clip import Clip
 from ..comparison import Comparison, Entry, entry, read, steps
 from ..data.davis import DavisFolder, VideoFolder, YouTubeVosFolder
 from ..data.worlds.sprites import CONDITIONS, benchmark
 from ..errors import TutorialError
-from ..evaluation import BASELINES, check_sequences
+from ..evaluation import check_sequences
 from ..metrics import ProtocolName
 from ..models import METHODS
 from ..profile import current, require_device

@@ -360,17 +360,19 @@ def as_teacher(student: DiT) -> Iterator[DiT]:
 
 
 def merged(student: DiT) -> DiT:
-    """A student for use: its adapters added to the weights, so that a call costs no more than the teacher's.
+    """A student for use: its adapters added to the weights, so that a call costs what the teacher's does, but for the
+    embedder of s.
 
-    The same answers, up to rounding. The way back to the teacher is lost, and there is nothing small left to store:
-    keep the student itself for both. It is not changed.
+    The same answers, up to rounding. Nothing of it learns any more: the way back to the teacher is lost, and there is
+    nothing small left to store. Keep the student itself for both; it is not changed.
     """
     network = copy.deepcopy(student)
     for part in list(network.modules()):
         for name, layer in list(part.named_children()):
             if isinstance(layer, Adapted):
                 setattr(part, name, layer.merged())
-    return network
+    network.is_teacher = False  # also of a copy that is made inside of `as_teacher`
+    return network.requires_grad_(False)
 
 
 def adapter_state(student: DiT) -> dict[str, Tensor]:

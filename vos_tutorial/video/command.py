@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import models
-from ..baselines import CopyFirst, LabelPropagation
+from ..baselines import BASELINES, by_name
 from ..clip import object_ids
 from ..errors import TutorialError
 from ..files import require_folder_place
+from ..models.weights import read_about
 from ..pictures import VOID, read_mask
 from ..profile import current, require_device
 from ..propagation import Segmenter
@@ -26,8 +27,7 @@ from .exporting import FORMATS, export
 from .project import LAST_ID, Project
 from .reading import Video
 
-BASELINES: dict[str, Callable[[], Segmenter]] = {"copy-first": CopyFirst, "label-propagation": LabelPropagation}
-PHOTOS = {"stm": "photos"}  # the variants whose networks know real video
+PHOTOS = "photos"  # the variant of a method whose network knows real video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             give_mask(project, t, path)
         _require_something_to_follow(project, out)
         total = project.pending()
+        if total and (steps := _tuning(options)):
+            print(f"{options.method} is tuned to each object first, for {steps} steps; until then no frame is ready")
         with tqdm(total=total, desc="follow", unit=" frames", disable=None) as bar:
             project.propagate(segmenter, on_frame=lambda *_: bar.update())
         print(f"{total} of {len(project.video)} frames computed; the masks are in {folder}")
@@ -83,7 +85,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     known = ", ".join([*models.METHODS, *BASELINES])
     parser.add_argument("--method", default="stm", help=f"{known} (default: stm)")
-    parser.add_argument("--variant", help="another network that ships (default for stm: photos, made for real video)")
+    parser.add_argument(
+        "--variant", help="another network that ships (default: photos, the network for real video, if there is one)"
+    )
     parser.add_argument("--weights", type=_path, help="a file of trained weights instead")
     parser.add_argument("--device", help="cpu or cuda (default: by the profile)")
     parser.add_argument(
@@ -129,20 +133,25 @@ def _video(options: argparse.Namespace) -> Video | str | None:
     return None
 
 
-def _segmenter(options: argparse.Namespace) -> Segmenter:
+def _variant(options: argparse.Namespace) -> str | None:
+    """The one that was named; else the network for real video, where a method has one."""
+    if options.variant is None and options.weights is None:
+        return PHOTOS if models.shipped_weights(options.method, PHOTOS).exists() else None
+    variant: str | None = options.variant
+    return variant
+
+
+def _tuning(options: argparse.Namespace) -> int:
+    """For how many steps the network is tuned to the objects, as its file says; a baseline has none."""
     if options.method in BASELINES:
-        if options.weights is not None or options.variant is not None:
-            raise TutorialError(f"{options.method} has no weights; leave --weights and --variant out.")
-        return BASELINES[options.method]()
-    if options.method not in models.METHODS:
-        raise TutorialError(
-            f"there is no method {options.method!r}; choose from {', '.join([*models.METHODS, *BASELINES])}."
-        )
+        return 0
+    file = models.weights_file(options.method, options.weights or "shipped", _variant(options) or "")
+    return read_about(file).tuning
+
+
+def _segmenter(options: argparse.Namespace) -> Segmenter:
     device = current().device if options.device is None else require_device(options.device)
-    variant = options.variant
-    if variant is None and options.weights is None:
-        variant = PHOTOS.get(options.method, "")
-    return models.segmenter(options.method, options.weights or "shipped", variant or "", device=device)
+    return by_name(options.method, options.weights, _variant(options), device)
 
 
 # ------------------------------------------------------------------------------------------------------- masks

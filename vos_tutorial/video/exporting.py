@@ -113,7 +113,7 @@ def colours_of(project: Project) -> NDArray[np.uint8]:
 
 
 def _progress(project: Project, file: str) -> Iterator[int]:
-    """The numbers of all frames, with a bar if it takes long."""
+    """The numbers of all frames; on a terminal, with a bar if it takes longer than two seconds."""
     yield from tqdm(range(len(project.video)), desc=file, unit=" frames", leave=False, delay=2, disable=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +17,7 @@ from ...comparison import Comparison
 from ...errors import TutorialError
 from .answers import answer, line_legend
 from .charts import curves
-from .masks import Pixels, as_ids, bare, casing
+from .masks import Pixels, as_ids, bare, casing, objects_in
 from .palette import (
     BLUE,
     FAINT,
@@ -236,6 +236,8 @@ def gains(comparison: Comparison, against: str, methods: Sequence[str] | None = 
 def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Figure:
     """A row for each failure: the given mask, the method that fails and the one that succeeds, in the same frame.
 
+    The first object is vermillion, whatever its method; the next ones have the colours that follow in the palette.
+
     Args:
         cases: by what makes it hard, the clip, the number of the frame, and by method ids ``[T, H, W]``, first the
             one that fails.
@@ -262,7 +264,8 @@ def failures(cases: Mapping[str, tuple[Clip, int, Mapping[str, Pixels]]]) -> Fig
         for cell in axes[row]:
             bare(cell)
         axes[row, 0].set_ylabel(what.replace("_", " "), fontsize=9)
-    line_legend(figure, [FIRST_COLOUR])
+    judged = [_recoloured(ids[t]) for _, t, answers in cases.values() for ids in answers.values()]
+    line_legend(figure, sorted({i for ids in judged for i in objects_in(ids)}) or [FIRST_COLOUR])
     return figure
 
 
@@ -296,4 +299,16 @@ def choices(parts: Mapping[str, Comparison], price: Mapping[str, float], rows: s
             "take": found.cheapest,
             "gain of the best over it": f"{gain} ({low} to {high})" if low else gain,
         }
-    return table(lines, rows=rows, notes="J&F, or the 95 % interval, in brackets; one network of each method")
+    notes = f"J&F, or the 95 % interval, in brackets; {_how_many(parts.values())}"
+    return table(lines, rows=rows, notes=notes)
+
+
+def _how_many(parts: Iterable[Comparison]) -> str:
+    """Over how many trainings of each method the scores are averaged, in words."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        for method in part.methods():
+            counts[method] = max(counts.get(method, 0), len(part.seeds(method)))
+    if set(counts.values()) <= {1}:
+        return "one network of each method"
+    return "seeds: " + ", ".join(f"{method} {count}" for method, count in counts.items())

@@ -575,7 +575,10 @@ def _draw_buttons(draw: ImageDraw.ImageDraw, buttons: Sequence[tuple[str, str]],
 def _draw_row(
     draw: ImageDraw.ImageDraw, strip: NDArray[np.uint8], top: int, width: int, each: Object, colour: NDArray[np.uint8]
 ) -> None:
-    """One object's row of the strip ``uint8 [T, 2]``, by the rule of ``drawRow`` in painter_strip.js."""
+    """One object's row of the strip ``uint8 [T, 2]``, by the rule of ``drawRow`` in painter_strip.js.
+
+    What is out of date is pale here; the live strip has stripes upon it as well.
+    """
     left, length, ground = 120, len(strip), top + STRIP_ROW - 4
     for start, words in ((0, f"{each.id}"), (14, each.name[:16])):
         draw.text((start, top + 5), words, figures.INK, _font())
