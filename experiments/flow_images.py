@@ -69,7 +69,8 @@ COMMAND = (
     "python experiments/flow_regression.py"
 )
 NAMES = ("reader", "early", "teacher", "student", "guided", "short", "too-fast", "without-s", "adversarial")
-FROM = {"teacher": "early", "guided": "student", "adversarial": "student"}
+WIDE = ("early-wide", "teacher-wide")  # for flow_regression.py alone
+FROM = {"teacher": "early", "teacher-wide": "early-wide", "guided": "student", "adversarial": "student"}
 FROM |= dict.fromkeys(("student", "short", "too-fast", "without-s"), "teacher")
 
 
@@ -105,10 +106,12 @@ def prepared(name: str, seed: int) -> tuple[nn.Module, Any, Recipe]:
     """The network that a training begins with, its task, its recipe."""
     if name == "reader":
         return AttributeReader(), tasks.AttributeReading(), recipes.READER["cpu"]
-    if name == "early":
-        return DiT(**recipes.SMALL), tasks.FlowMatching(), recipes.EARLY["cpu"]
-    if name == "teacher":
-        return load_teacher(path=weights("early")), tasks.FlowMatching(), recipes.TEACHER["cpu"]
+    size = recipes.WIDE if name in WIDE else recipes.SMALL
+    if name in ("early", "early-wide"):
+        return DiT(**size), tasks.FlowMatching(), dataclasses.replace(recipes.EARLY["cpu"], options=size)
+    if name in ("teacher", "teacher-wide"):
+        recipe = dataclasses.replace(recipes.TEACHER["cpu"], options=size)
+        return load_teacher(path=weights(FROM[name])), tasks.FlowMatching(), recipe
     teacher, weak = load_teacher(path=weights("teacher")), load_teacher(path=weights("early"))
     if name in ("guided", "adversarial"):
         student = load_student(path=weights("student", seed), teacher=teacher)
@@ -519,7 +522,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = ("train", "ship", "measure", "guided", "speed", "directions", "video", "real", "masks")
     parser.add_argument("what", choices=what)
-    parser.add_argument("name", nargs="?", choices=NAMES)
+    parser.add_argument("name", nargs="?", choices=[*NAMES, *WIDE])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--davis", type=Path, help="a DAVIS-2016 folder, for real")
     given = parser.parse_args()

@@ -1,6 +1,8 @@
 """How near could the image student of notebook 07 come? Adds ``regression`` to ``07_flow_images.json``.
 
-    python experiments/flow_regression.py
+    python experiments/flow_regression.py         the course's network
+    python experiments/flow_regression.py wide    one with four times the weights; first, with flow_images.py:
+                                                  train early-wide; train teacher-wide
 
 A flow map is learned without walking the teacher's paths. Here they are walked, and the student learns from them by
 plain regression: the average velocity between any two of their times. It is a trial for comparison, not a bound: how
@@ -9,7 +11,9 @@ much of the distance is left when nothing of AYF's loss is in the way.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +52,7 @@ TRAININGS = {
     "all weights": Regression(True, 1800, 1e-3),
     "all weights, longer": Regression(True, 6000, 2e-3, (0,)),
 }
+WIDE = Regression(True, 1800, 1e-3, (0,))
 
 
 @torch.no_grad()
@@ -98,18 +103,34 @@ def regressed(teacher: DiT, paths: Tensor, captions: Tensor, how: Regression, se
     return student.eval()
 
 
-def main() -> None:
-    """Walk, learn, compare with the teacher's 64 steps as every sampler of the page is."""
-    torch.set_num_threads(1)
-    teacher, judge = load_teacher(path=flow_images.weights("teacher")), flow_images.Judge()
-    paths, captions = walked(teacher)
+def measured(teacher: DiT, trainings: dict[str, Regression]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Walk, learn, compare with the teacher's 64 steps as every sampler of the page is; one training after another.
+
+    Beside each stands what Euler reaches with this teacher in eight steps.
+    """
+    judge, (paths, captions) = flow_images.Judge(), walked(teacher)
     asked = {name: flow_images.inputs(words) for name, words in flow_images.CAPTIONS.items()}
     aims = {name: flow_images.drawn(teacher.given, *pair, flow_images.REFERENCE) for name, pair in asked.items()}
-    found: dict[str, Any] = {"paths": COUNT, "path_steps": STEPS, "batch": BATCH}
-    for title, how in TRAININGS.items():
+    euler = {
+        name: judge(flow_images.drawn(teacher.given, *pair, 8), pair[0], aims[name]) for name, pair in asked.items()
+    }
+    weights = sum(p.numel() for p in teacher.parameters())
+    for title, how in trainings.items():
         students = [regressed(teacher, paths, captions, how, seed) for seed in how.seeds]
-        found[title] = {"steps": how.steps, "lr": how.lr, "seeds": list(how.seeds)}
-        found[title] |= {name: flow_images.judged(students, judge, *pair, aims[name]) for name, pair in asked.items()}
+        row: dict[str, Any] = {"steps": how.steps, "lr": how.lr, "seeds": list(how.seeds), "weights": weights}
+        row |= {name: flow_images.judged(students, judge, *pair, aims[name]) for name, pair in asked.items()}
+        yield title, row | {"Euler, 8": euler}
+
+
+def main() -> None:
+    """See the module."""
+    torch.set_num_threads(1)
+    wide = sys.argv[1:] == ["wide"]
+    teacher = load_teacher(path=flow_images.weights("teacher-wide" if wide else "teacher"))
+    found = json.loads(flow_images.OUT.read_text())["regression"] if wide else {}
+    found |= {"paths": COUNT, "path_steps": STEPS, "batch": BATCH}
+    for title, row in measured(teacher, {"wide, all weights": WIDE} if wide else TRAININGS):
+        found[title] = row
         keep(flow_images.OUT, {"regression": found}, flow_images.COMMAND)
 
 

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from experiments import flow_images as experiment
+from experiments import flow_regression as regression
+from experiments.flow_regression import walked as walk
 from vos_tutorial.models import generators
+from vos_tutorial.models.dit import DiT
 from vos_tutorial.recipes import generators as recipes
 
 NETWORK = {"patch": 8, "width": 16, "depth": 1, "heads": 2}
@@ -23,6 +26,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(experiment, "OUT", tmp_path / "results.json")
     monkeypatch.setattr(generators, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(recipes, "SMALL", NETWORK)
+    monkeypatch.setattr(recipes, "WIDE", {**NETWORK, "width": 32})
     for name in ("COUNT", "REFERENCE", "FEWER"):
         monkeypatch.setattr(experiment, name, 8)
     monkeypatch.setattr(experiment, "FEW", (1, 2))
@@ -36,6 +40,25 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_trainings_wait_for_each_other(small: Path) -> None:
     with pytest.raises(SystemExit, match=r"early-0/weights.safetensors is missing; run .* train early"):
         experiment.run("teacher", 0)
+
+
+def test_a_wide_teacher_and_its_student_of_paths(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("reader", *experiment.WIDE):
+        experiment.run(name, 0)
+    experiment.keep(experiment.OUT, {"regression": {"adapters": "as before"}}, experiment.COMMAND)
+    tiny = dataclasses.replace(regression.WIDE, steps=2)
+    monkeypatch.setattr(regression, "walked", lambda teacher: walk(teacher, 3))
+    monkeypatch.setattr(regression, "WIDE", tiny)
+    monkeypatch.setattr("sys.argv", ["flow_regression.py", "wide"])
+    regression.main()
+    found = json.loads(experiment.OUT.read_text())["regression"]
+    assert found["adapters"] == "as before"
+    wide = found["wide, all weights"]
+    assert wide["weights"] == sum(p.numel() for p in DiT(**recipes.WIDE).parameters())
+    assert (wide["steps"], wide["seeds"]) == (2, [0])
+    for captions in ("whole", "open"):
+        assert wide[captions]["mean"]["2"]["distance"] > 0
+        assert wide["Euler, 8"][captions]["distance"] == 0  # REFERENCE is 8 here
 
 
 def test_from_trainings_to_results_and_what_ships(small: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,8 @@ from . import Recipe, Stage
 
 #: The network: a sixth of a DiT-S in width, a third of it in depth, on patches of 4 pixels.
 SMALL: dict[str, Any] = {"patch": 4, "width": 64, "depth": 4, "heads": 4}
+#: Twice as wide, with four times the weights: is it the size that keeps a student from its teacher?
+WIDE: dict[str, Any] = {**SMALL, "width": 128}
 #: DiT-S/2 of the paper.
 LARGE: dict[str, Any] = {"patch": 2, "width": 384, "depth": 12, "heads": 6}
 
