@@ -690,8 +690,8 @@ paths = {n: (np.array(s["in"]) / 100, np.array(s["out"]) / 100) for n, s in step
 
 figures.show(
     figures.cobweb({"random corruptions": (x, y)}, paths=paths),
-    "IoU of the answer over IoU of the guide. The curve of random corruptions lies far above the diagonal. One clip stays at the "
-    "top, above the curve. Another starts there too, comes down to the diagonal within five frames, and slides along it to 0.1.",
+    "IoU of the answer over IoU of the guide. The curve of random corruptions crosses the diagonal near 0.9. One clip stays at the "
+    "top, above the curve. Another starts below it, comes down to the diagonal within five frames, and slides along it to 0.1.",
     "One clip stays above the curve. The other repairs its guide for four frames, and from frame 5 on slides down the diagonal.",
 )
 
@@ -769,8 +769,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the stored picture the mask loses the arms in frame 6 and the lower part in frame 17, and spills onto a disc, part of which it still
-# covers in frame 23.
+# In the stored picture the mask loses the arms in frame 6 and the lower part in frame 17, and spills onto a disc, most of which it still covers in frame 23.
 # Now for real video. The table shows three DAVIS-2016 sequences, in percent; frames are scaled so that the shorter side has 128 pixels:
 
 # %% tags=["reference"]

@@ -599,7 +599,7 @@ comparisons.choices(parts, price, rows="if the clip has")
 #
 # ### Why not just take SAM 3?
 #
-# Often you should. But know the price and the limits. It needs a GPU; on *one CPU core* the photo-trained networks of section 8 need {{results/08_comparison.json:videos.MaskTrack photos.cpu_ms|.0f}} to {{results/08_comparison.json:videos.STM photos.cpu_ms|.0f}} milliseconds a frame, STCNN's tuning included.
+# Often you should. But know the price and the limits. It needs a GPU; on *one CPU core* the photo-trained networks of section 8 need {{results/08_comparison.json:videos.MaskTrack photos.cpu_ms|.0f}} to {{results/08_comparison.json:videos.STCNN photos.cpu_ms|.0f}} milliseconds a frame, STCNN's tuning included.
 # Its weights are gated: you have to ask for them. And the problem is not solved: SAM 3 reports 78.4 on MOSE v1 and 60.3 on v2, which has more small, crowded and hidden objects.
 # (Its [paper](https://arxiv.org/abs/2511.16719) gives SAM 2.1 L 77.9 and 47.9 (zero-shot), not 74.5 and 50.7: even published numbers depend on who ran them.) When a method fails on your video, it helps to know what it carries from frame
 # to frame: that tells you why it failed, and which one to try next.
@@ -686,7 +686,7 @@ tables.table(
 # %% [markdown]
 # A measure that works for one method need not work for another. RGMP's probability was higher in nearly every good frame. That of MaskTrack's photo-trained network,
 # AUC {{results/08_comparison.json:confidence.MaskTrack photos.AUC.probability|.1f}}, is no better than a coin. Its steadiness ({{results/08_comparison.json:confidence.MaskTrack photos.AUC.steadiness|.1f}}) and margin ({{results/08_comparison.json:confidence.MaskTrack photos.AUC.margin|.1f}}), the steadiness of RVOS ({{results/08_comparison.json:confidence.RVOS.AUC.steadiness|.1f}}) and the margin of label propagation ({{results/08_comparison.json:confidence.label propagation.AUC.margin|.1f}}) are *reversed*:
-# where they are high, the frame is more often a failure. STM failed in {{results/08_comparison.json:confidence.STM.failed|.1f}} % of the frames, STM photos in {{results/08_comparison.json:confidence.STM photos.failed|.1f}} %. These are too few frames to measure, so their rows have dashes. <!-- given -->
+# where they are high, the frame is more often a failure. STM failed in {{results/08_comparison.json:confidence.STM.failed|.1f}} % of the frames. These are too few frames to measure, so its row has dashes. <!-- given -->
 
 # %% [markdown] tags=["solution-note"]
 # The measure needs no threshold, and neither the number of failures nor the scale of `sure` changes it. That makes it fit for comparing measures; to *use* one, you still have to choose

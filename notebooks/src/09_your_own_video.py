@@ -275,9 +275,9 @@ shown, says = {"confidence": sure}, ("The confidence over the frames.", "Look fi
 if mine is None:
     shown["J"] = before
     says = (
-        "Confidence and J over the frames. J is 1 in frames 4 to 7, behind the wall, and 0 in frames 8 and 9. The confidence is "
+        "Confidence and J over the frames. J is 1 in frames 4 to 7 and 0 in frames 8 and 9. The confidence is "
         "lowest in frame 8 and recovers within three frames, J only in part.",
-        "Behind the wall (frames 4 to 7) both are high. In frame 8 the wall begins to leave, and both fall. Later the method "
+        "In frames 4 to 7 both are high. In frame 8 the wall begins to leave, and both fall. Later the method "
         "is sure again, but still partly wrong.",
     )
 figures.show(figures.curves(shown, "frame", "", ylim=(-0.02, 1.05)), *says)
@@ -482,7 +482,7 @@ for short_side in (128, 96, 64, 32) if mine is None else (288, 240, 120):
 figures.show(
     figures.answer_sheet(frames, found, clip.masks if mine is None else None),
     "Five frames of the video, a row for each size, with the mask found.",
-    "At 128 lines the answer also covers the look-alike, at 96 lines hardly; at 64 and 32 lines the flower is lost behind the wall."
+    "At 128 lines the answer also covers the look-alike, at 96 lines hardly; at 64 lines the flower returns late, at 32 never."
     if mine is None
     else "Which size finds the whole object, and nothing else?",
 )
