@@ -66,7 +66,7 @@ ROOT = runs.ROOT / "runs" / "images"
 OUT = runs.RESULTS / "07_flow_images.json"
 COMMAND = (
     "python experiments/flow_images.py train NAME; python experiments/flow_images.py measure; "
-    "python experiments/flow_regression.py"
+    "python experiments/flow_regression.py; python experiments/flow_regression.py wide"
 )
 NAMES = ("reader", "early", "teacher", "student", "guided", "short", "too-fast", "without-s", "adversarial")
 WIDE = ("early-wide", "teacher-wide")  # for flow_regression.py alone

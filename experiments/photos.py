@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments import runs
 from experiments.runs import keep, percent, swap
 from vos_tutorial import evaluation, models, recipes
-from vos_tutorial.baselines import ColourMemory, CopyFirst, LabelPropagation
+from vos_tutorial.baselines import BASELINES
 from vos_tutorial.data.davis import DavisFolder
 from vos_tutorial.data.worlds.sprites import benchmark
 from vos_tutorial.models.backbones import for_inference
@@ -42,7 +42,6 @@ from vos_tutorial.resize import working_size
 
 OUT = runs.RESULTS / "15_photos.json"
 COMMAND = "python experiments/photos.py measure, once for each row, as the row says; mask_swap: swap METHOD"
-BASELINES = {"copy-first": CopyFirst, "colour-memory": ColourMemory, "label-propagation": LabelPropagation}
 
 
 def measure(segmenter: Segmenter, videos: DavisFolder) -> dict[str, Any]:

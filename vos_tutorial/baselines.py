@@ -270,7 +270,7 @@ class LabelPropagation(ObjectSegmenter):
         return ((best / self.temperature).softmax(1) * torch.cat([v for _, v, _ in stored])[places]).sum(1)
 
 
-BASELINES: dict[str, Callable[[], Segmenter]] = {
+BASELINES: dict[str, Callable[..., Segmenter]] = {
     "copy-first": CopyFirst,
     "colour-memory": ColourMemory,
     "label-propagation": LabelPropagation,
